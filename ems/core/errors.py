@@ -1,0 +1,337 @@
+"""Every error code a caller can see, with what it means and what to do about it.
+
+Codes are CATEGORY_CONDITION. The category says whose fault it is: REQUEST and IDEMPOTENCY the caller's words, AUTH
+the signature, EXCHANGE to PRICE what was asked of which market, ORDER and QUERY what does not exist, VENUE the
+exchange's own answer, STORE to INTERNAL this server. The table feeds the HTTP mapping, OpenAPI and the manual.
+
+`retry_safe` is about the same request sent again unchanged: true only where nothing can have happened, or where the
+idempotency key makes a second one harmless, and where waiting can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ems.core.messages import Problem
+
+REQUEST_MALFORMED = "REQUEST_MALFORMED"
+REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
+REQUEST_FIELD_UNKNOWN = "REQUEST_FIELD_UNKNOWN"
+REQUEST_FIELD_MISSING = "REQUEST_FIELD_MISSING"
+REQUEST_FIELD_INVALID = "REQUEST_FIELD_INVALID"
+REQUEST_KEY_MISSING = "REQUEST_KEY_MISSING"
+REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
+REQUEST_METHOD = "REQUEST_METHOD"
+IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+
+AUTH_MISSING = "AUTH_MISSING"
+AUTH_MALFORMED = "AUTH_MALFORMED"
+AUTH_CLOCK_AHEAD = "AUTH_CLOCK_AHEAD"
+AUTH_EXPIRED = "AUTH_EXPIRED"
+AUTH_RESTARTED = "AUTH_RESTARTED"
+AUTH_UNKNOWN_KEY = "AUTH_UNKNOWN_KEY"
+AUTH_KEY_EXPIRED = "AUTH_KEY_EXPIRED"
+AUTH_BAD_SIGNATURE = "AUTH_BAD_SIGNATURE"
+AUTH_BAD_DIGEST = "AUTH_BAD_DIGEST"
+AUTH_REPLAYED = "AUTH_REPLAYED"
+AUTH_FORBIDDEN = "AUTH_FORBIDDEN"
+RATE_LIMITED = "RATE_LIMITED"
+
+EXCHANGE_UNKNOWN = "EXCHANGE_UNKNOWN"
+EXCHANGE_CLOSED = "EXCHANGE_CLOSED"
+EXCHANGE_UNAVAILABLE = "EXCHANGE_UNAVAILABLE"
+CURRENCY_UNKNOWN = "CURRENCY_UNKNOWN"
+SYMBOL_UNKNOWN = "SYMBOL_UNKNOWN"
+AMOUNT_TOO_SMALL = "AMOUNT_TOO_SMALL"
+AMOUNT_TOO_LARGE = "AMOUNT_TOO_LARGE"
+FUNDS_INSUFFICIENT = "FUNDS_INSUFFICIENT"
+PRICE_INVALID = "PRICE_INVALID"
+
+ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
+ORDER_CLOSED = "ORDER_CLOSED"
+QUERY_NOT_FOUND = "QUERY_NOT_FOUND"
+
+VENUE_REJECTED = "VENUE_REJECTED"
+VENUE_UNAVAILABLE = "VENUE_UNAVAILABLE"
+
+STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+ENGINE_BUSY = "ENGINE_BUSY"
+ENGINE_STOPPED = "ENGINE_STOPPED"
+INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorCode:
+    """One row of the manual's table of errors."""
+
+    code: str
+    meaning: str
+    hint: str  # what to do, when the place that refuses knows nothing better
+    retry_safe: bool = False
+
+
+GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual prints them
+    "The request": (
+        ErrorCode(
+            code=REQUEST_MALFORMED,
+            meaning="The request is not what this API speaks: broken JSON, a duplicate key, wrong content type.",
+            hint="Send one JSON object in UTF-8 with Content-Type: application/json.",
+        ),
+        ErrorCode(
+            code=REQUEST_TOO_LARGE,
+            meaning="The body is larger than 64 KiB.",
+            hint="Send a smaller body; no call of this API needs more than a few hundred bytes.",
+        ),
+        ErrorCode(
+            code=REQUEST_FIELD_UNKNOWN,
+            meaning="A field is not one this call knows; nothing is ever silently ignored.",
+            hint="Remove the field or correct its name; /api/docs lists the fields of every call.",
+        ),
+        ErrorCode(
+            code=REQUEST_FIELD_MISSING,
+            meaning="A required field is absent.",
+            hint="Add the field; /api/docs shows an example of every call.",
+        ),
+        ErrorCode(
+            code=REQUEST_FIELD_INVALID,
+            meaning="A field has a value that cannot be meant.",
+            hint="Correct the field named in the message; /api/docs shows its form.",
+        ),
+        ErrorCode(
+            code=REQUEST_KEY_MISSING,
+            meaning="A write came without a usable Idempotency-Key header.",
+            hint="Send Idempotency-Key with 1 to 255 printable ASCII characters, a new one for every new intention.",
+        ),
+        ErrorCode(
+            code=REQUEST_NOT_FOUND,
+            meaning="There is no such path.",
+            hint="See /api/docs for every call.",
+        ),
+        ErrorCode(
+            code=REQUEST_METHOD,
+            meaning="The path exists, but not for this HTTP method.",
+            hint="Use the method named in the Allow header.",
+        ),
+        ErrorCode(
+            code=IDEMPOTENCY_CONFLICT,
+            meaning="The idempotency key was used before for a different request.",
+            hint="Use a new key for a new intention; a repeat must carry exactly the same fields.",
+        ),
+    ),
+    "The signature": (
+        ErrorCode(
+            code=AUTH_MISSING,
+            meaning="The request is not signed.",
+            hint="Sign with OMS_KEY: use oms_client, or see the signing page of the manual.",
+        ),
+        ErrorCode(
+            code=AUTH_MALFORMED,
+            meaning="A signature header does not have the one form this server accepts.",
+            hint="Compare Signature-Input, Signature and Content-Digest with the form in the manual.",
+        ),
+        ErrorCode(
+            code=AUTH_CLOCK_AHEAD,
+            meaning="The signature was made in the server's future.",
+            hint="Set the clock of the client (NTP); server_time_ms is the server's time.",
+        ),
+        ErrorCode(
+            code=AUTH_EXPIRED,
+            meaning="The signature is older than it says it may be.",
+            hint="Sign again; if it happens at once, set the clock of the client (NTP).",
+        ),
+        ErrorCode(
+            code=AUTH_RESTARTED,
+            meaning="The signature was made before this server started, so a replay could not be told apart.",
+            hint="Sign again and send; the idempotency key stays the same.",
+        ),
+        ErrorCode(
+            code=AUTH_UNKNOWN_KEY,
+            meaning="No user of this server has the key that signed.",
+            hint="Add the public key to OMS_KEYS on the server, or set the right OMS_KEY at the client.",
+        ),
+        ErrorCode(
+            code=AUTH_KEY_EXPIRED,
+            meaning="The key that signed has passed its expiry date.",
+            hint="Make a new key pair and put its public key into OMS_KEYS.",
+        ),
+        ErrorCode(
+            code=AUTH_BAD_SIGNATURE,
+            meaning="The signature does not fit the request.",
+            hint="Compare the signature base in details with the one that was signed; often the host differs: OMS_HOSTS.",
+        ),
+        ErrorCode(
+            code=AUTH_BAD_DIGEST,
+            meaning="Content-Digest is not the digest of the body that arrived.",
+            hint="Compute it over the exact bytes sent, uncompressed.",
+        ),
+        ErrorCode(
+            code=AUTH_REPLAYED,
+            meaning="This signed request was received before.",
+            hint="A retry must be signed again with a new nonce; keep the idempotency key.",
+        ),
+        ErrorCode(
+            code=AUTH_FORBIDDEN,
+            meaning="The key is valid, but its role does not allow this call.",
+            hint="Use a key with the role the message names, or raise the role in OMS_KEYS.",
+        ),
+        ErrorCode(
+            code=RATE_LIMITED,
+            meaning="Too many requests from this key or address.",
+            hint="Wait for Retry-After seconds.",
+            retry_safe=True,
+        ),
+    ),
+    "What was asked": (
+        ErrorCode(
+            code=EXCHANGE_UNKNOWN,
+            meaning="This server has no account at an exchange of that name.",
+            hint="Use one of the configured exchanges named in the message, or configure its keys.",
+        ),
+        ErrorCode(
+            code=EXCHANGE_CLOSED,
+            meaning="The exchange no longer exists.",
+            hint="Use another exchange.",
+        ),
+        ErrorCode(
+            code=EXCHANGE_UNAVAILABLE,
+            meaning="The exchange is configured, but not ready: it is being reconciled, or is halted.",
+            hint="Wait and send again; check_health says what is missing.",
+            retry_safe=True,
+        ),
+        ErrorCode(
+            code=CURRENCY_UNKNOWN,
+            meaning="The exchange does not trade that currency.",
+            hint="Check the spelling; currencies are the exchange's upper-case codes such as BTC.",
+        ),
+        ErrorCode(
+            code=SYMBOL_UNKNOWN,
+            meaning="The exchange has no such market, or it is not open for trading.",
+            hint="Write symbols as BASE/QUOTE, such as BTC/USDT.",
+        ),
+        ErrorCode(
+            code=AMOUNT_TOO_SMALL,
+            meaning="The amount is below the smallest order the market takes.",
+            hint="Ask for at least the minimum named in the message.",
+        ),
+        ErrorCode(
+            code=AMOUNT_TOO_LARGE,
+            meaning="The amount is above the largest order the market takes.",
+            hint="Split the order, or use smart_order, which splits by itself.",
+        ),
+        ErrorCode(
+            code=FUNDS_INSUFFICIENT,
+            meaning="The account does not have that much free.",
+            hint="Ask for less; get_balances shows what is free.",
+        ),
+        ErrorCode(
+            code=PRICE_INVALID,
+            meaning="The market does not take that price.",
+            hint="Use a multiple of the market's price step, near the present price.",
+        ),
+        ErrorCode(
+            code=ORDER_NOT_FOUND,
+            meaning="There is no such order, or it is not yours.",
+            hint="Check the id; get_past_orders lists your orders.",
+        ),
+        ErrorCode(
+            code=ORDER_CLOSED,
+            meaning="The order has already ended.",
+            hint="Nothing is left to do; get_order shows how it ended.",
+        ),
+        ErrorCode(
+            code=QUERY_NOT_FOUND,
+            meaning="There is no such query, or it is not yours, or it was asked with record_in_db=false and is over.",
+            hint="Check the id, or send the request again with its idempotency key.",
+        ),
+    ),
+    "The exchange's answer": (
+        ErrorCode(
+            code=VENUE_REJECTED,
+            meaning="The exchange refused; venue_code and venue_message are its own words.",
+            hint="Read venue_message; nothing was traded by the refused order.",
+        ),
+        ErrorCode(
+            code=VENUE_UNAVAILABLE,
+            meaning="The exchange gave no usable answer.",
+            hint="Wait and ask again; an order that was sent is looked up by the server, never sent twice.",
+            retry_safe=True,
+        ),
+    ),
+    "This server": (
+        ErrorCode(
+            code=STORE_UNAVAILABLE,
+            meaning="The database cannot be written, so nothing new is started.",
+            hint="Wait and send again with the same idempotency key; the operator sees the cause in the log.",
+            retry_safe=True,
+        ),
+        ErrorCode(
+            code=ENGINE_BUSY,
+            meaning="The server did not get to the request in time; it may still be carried out.",
+            hint="Send again with the same idempotency key: it is never done twice.",
+            retry_safe=True,
+        ),
+        ErrorCode(
+            code=ENGINE_STOPPED,
+            meaning="The server is starting or stopping and takes no new work.",
+            hint="Wait and send again with the same idempotency key.",
+            retry_safe=True,
+        ),
+        ErrorCode(
+            code=INTERNAL_ERROR,
+            meaning="A mistake in this server.",
+            hint="Tell the operator the request_id; ask get_query or send again with the same idempotency key.",
+            retry_safe=True,
+        ),
+    ),
+}
+
+CODES: dict[str, ErrorCode] = {row.code: row for rows in GROUPS.values() for row in rows}  # code -> its row
+
+
+class BadMessage(Exception):
+    """What a caller sent cannot be understood; carries every problem found, the first one first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        assert problems, "a bad message has at least one problem"
+        self.problems = tuple(problems)
+        super().__init__(self.problems[0].message)
+
+
+def problem(
+    code: str,
+    message: str,
+    *,
+    hint: str | None = None,
+    details: dict[str, object] | None = None,
+    venue_code: str | None = None,
+    venue_message: str | None = None,
+) -> Problem:
+    """Make a Problem with the code's own hint and retry rule."""
+    row = CODES[code]
+    return Problem(
+        code=code,
+        message=message,
+        hint=row.hint if hint is None else hint,
+        retry_safe=row.retry_safe,
+        details=details or {},
+        venue_code=venue_code,
+        venue_message=venue_message,
+    )
+
+
+def combined(problems: Sequence[Problem]) -> Problem:
+    """Fold all problems of one message into the one Problem of the envelope: the first speaks, all are listed."""
+    first = problems[0]
+    if len(problems) == 1:
+        message = first.message
+    else:
+        message = f"{first.message} (and {len(problems) - 1} more: see details.problems)"
+    listed = [{"code": p.code, "message": p.message, "hint": p.hint, **p.details} for p in problems]
+    return Problem(
+        code=first.code,
+        message=message,
+        hint=first.hint,
+        retry_safe=first.retry_safe,
+        details={**first.details, "problems": listed},
+    )
