@@ -1,0 +1,560 @@
+"""One child order against one venue that may lie, stall or forget: EXECUTION.md 3, sans-io.
+
+`step(child, event, now)` returns the child afterwards, the changes to write down, and what to do next. There are no
+clocks, sockets or random numbers in here.
+
+Rules:
+1. `settled` means the order has ended AND its final filled quantity is known AND every fill of it is booked.
+2. A failed cancel proves nothing; a timeout proves nothing; both are resolved by looking, never by resending.
+3. Rule N: *not found* counts only when the query was SENT after the venue could no longer accept or hide the order,
+   three times at least two seconds apart, and the trade history since the send shows nothing either.
+   (A verdict on the time of the answer instead of the time of the query gave the only over-fill in fuzzing.)
+4. Every unsettled child has a pending wake-up.
+
+`PHASES` is the table of EXECUTION.md 3: (phase, event) -> next phase. `SEE` is resolved by what the answer says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from ems.core.messages import (
+    Acked,
+    CancelAcked,
+    CancelRefused,
+    Ending,
+    FillReport,
+    Found,
+    LookupFailed,
+    OrderStatus,
+    OutcomeUnknown,
+    Rejected,
+    TradesAnswer,
+)
+from ems.core.order import Change, Kind, apply, fill_kind
+from ems.core.records import ENDED, Asked, HistoryEntry, Order, Phase, Status
+
+ZERO = Decimal(0)
+
+# Waits between look-ups of an order in doubt, in seconds; the last one repeats.
+BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How long a venue may take to make up its mind. Seconds."""
+
+    recv_window_s: float = 5.0  # a create arriving later than this is refused by the venue itself
+    margin_s: float = 15.0  # on top: longest time a live order or its fills may stay invisible (R5)
+    not_founds: int = 3
+    not_found_gap_s: float = 2.0
+    answer_s: float = 12.0  # a gateway answers within this, or we look for ourselves
+    poll_s: float = 10.0  # live orders are looked at this often even while the stream is healthy (R11)
+    recancel_s: float = 1.0
+
+
+class Saw(StrEnum):
+    """What an event means to a child: the columns of the table."""
+
+    ACK = "ack"
+    FILL = "fill"
+    CANCEL_FINAL = "cancel_final"  # cancel acknowledged, final filled quantity given
+    CANCEL_ACK = "cancel_ack"  # cancel acknowledged, nothing said about fills
+    CANCEL_REFUSED = "cancel_refused"
+    TROUBLE = "trouble"  # timeout, 5xx, disconnect
+    OPEN = "open"
+    CLOSED = "closed"
+    NOT_FOUND = "not_found"
+    REJECT = "reject"
+
+
+# PHASES[phase, saw] -> next phase. None: rule N decides, the phase stays until it does.
+PHASES: dict[tuple[Phase, Saw], Phase | None] = {
+    (Phase.PENDING_NEW, Saw.ACK): Phase.LIVE,
+    (Phase.PENDING_NEW, Saw.FILL): Phase.LIVE,
+    (Phase.PENDING_NEW, Saw.CANCEL_FINAL): Phase.SETTLED,
+    (Phase.PENDING_NEW, Saw.CANCEL_ACK): Phase.UNKNOWN,
+    (Phase.PENDING_NEW, Saw.CANCEL_REFUSED): Phase.UNKNOWN,
+    (Phase.PENDING_NEW, Saw.TROUBLE): Phase.UNKNOWN,
+    (Phase.PENDING_NEW, Saw.OPEN): Phase.LIVE,
+    (Phase.PENDING_NEW, Saw.CLOSED): Phase.SETTLED,
+    (Phase.PENDING_NEW, Saw.NOT_FOUND): None,
+    (Phase.PENDING_NEW, Saw.REJECT): Phase.SETTLED,
+    (Phase.LIVE, Saw.ACK): Phase.LIVE,
+    (Phase.LIVE, Saw.FILL): Phase.LIVE,
+    (Phase.LIVE, Saw.CANCEL_FINAL): Phase.SETTLED,
+    (Phase.LIVE, Saw.CANCEL_ACK): Phase.UNKNOWN,
+    (Phase.LIVE, Saw.CANCEL_REFUSED): Phase.UNKNOWN,
+    (Phase.LIVE, Saw.TROUBLE): Phase.UNKNOWN,
+    (Phase.LIVE, Saw.OPEN): Phase.LIVE,
+    (Phase.LIVE, Saw.CLOSED): Phase.SETTLED,
+    (Phase.LIVE, Saw.NOT_FOUND): None,
+    (Phase.LIVE, Saw.REJECT): Phase.LIVE,  # a refusal of an order the venue has shown us proves nothing
+    (Phase.PENDING_CANCEL, Saw.ACK): Phase.PENDING_CANCEL,
+    (Phase.PENDING_CANCEL, Saw.FILL): Phase.PENDING_CANCEL,
+    (Phase.PENDING_CANCEL, Saw.CANCEL_FINAL): Phase.SETTLED,
+    (Phase.PENDING_CANCEL, Saw.CANCEL_ACK): Phase.UNKNOWN,
+    (Phase.PENDING_CANCEL, Saw.CANCEL_REFUSED): Phase.UNKNOWN,
+    (Phase.PENDING_CANCEL, Saw.TROUBLE): Phase.UNKNOWN,
+    (Phase.PENDING_CANCEL, Saw.OPEN): Phase.PENDING_CANCEL,  # and cancel again after a second
+    (Phase.PENDING_CANCEL, Saw.CLOSED): Phase.SETTLED,
+    (Phase.PENDING_CANCEL, Saw.NOT_FOUND): None,
+    (Phase.PENDING_CANCEL, Saw.REJECT): Phase.PENDING_CANCEL,
+    (Phase.UNKNOWN, Saw.ACK): Phase.LIVE,
+    (Phase.UNKNOWN, Saw.FILL): Phase.UNKNOWN,
+    (Phase.UNKNOWN, Saw.CANCEL_FINAL): Phase.SETTLED,
+    (Phase.UNKNOWN, Saw.CANCEL_ACK): Phase.UNKNOWN,
+    (Phase.UNKNOWN, Saw.CANCEL_REFUSED): Phase.UNKNOWN,
+    (Phase.UNKNOWN, Saw.TROUBLE): Phase.UNKNOWN,
+    (Phase.UNKNOWN, Saw.OPEN): Phase.LIVE,  # or PENDING_CANCEL, when a cancel was asked for
+    (Phase.UNKNOWN, Saw.CLOSED): Phase.SETTLED,
+    (Phase.UNKNOWN, Saw.NOT_FOUND): None,
+    (Phase.UNKNOWN, Saw.REJECT): Phase.SETTLED,
+    (Phase.SETTLED, Saw.ACK): Phase.SETTLED,
+    (Phase.SETTLED, Saw.FILL): Phase.SETTLED,  # a new one: late, booked, an incident
+    (Phase.SETTLED, Saw.CANCEL_FINAL): Phase.SETTLED,
+    (Phase.SETTLED, Saw.CANCEL_ACK): Phase.SETTLED,
+    (Phase.SETTLED, Saw.CANCEL_REFUSED): Phase.SETTLED,
+    (Phase.SETTLED, Saw.TROUBLE): Phase.SETTLED,
+    (Phase.SETTLED, Saw.OPEN): Phase.SETTLED,  # an incident
+    (Phase.SETTLED, Saw.CLOSED): Phase.SETTLED,
+    (Phase.SETTLED, Saw.NOT_FOUND): Phase.SETTLED,
+    (Phase.SETTLED, Saw.REJECT): Phase.SETTLED,
+}
+
+
+class Do(StrEnum):
+    """What a child wants done."""
+
+    LOOK = "look"  # QueryOrder
+    TRADES = "trades"  # QueryTrades
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lookup:
+    """What looking has shown so far. Not recorded: after a restart we simply look again."""
+
+    seen_at: datetime | None = None  # when the venue last showed us the order alive
+    tries: int = 0
+    not_founds: int = 0
+    not_found_sent_at: datetime | None = None  # the last counted one
+    empty_sent_at: datetime | None = None  # a trade query sent then showed nothing new
+    cancel_at: datetime | None = None  # do not send another cancel before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Child:
+    order: Order
+    lookup: Lookup = Lookup()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    child: Child
+    entries: tuple[HistoryEntry, ...] = ()
+    fills: tuple[FillReport, ...] = ()  # newly booked
+    actions: tuple[Do, ...] = ()
+    wake_at: datetime | None = None  # always set while unsettled
+    incidents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """Our own report: the intent is on disk and the create goes out now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AskCancel:
+    """Somebody wants the order gone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tick:
+    """The wake-up of this child."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubted:
+    """Contact was lost (restart, reconnect): what we know of this order may be old."""
+
+
+ChildEvent = (
+    Sent
+    | AskCancel
+    | Tick
+    | Doubted
+    | Acked
+    | Rejected
+    | CancelAcked
+    | CancelRefused
+    | OutcomeUnknown
+    | OrderStatus
+    | FillReport
+    | TradesAnswer
+    | LookupFailed
+)
+
+
+class _Work:
+    """The scratch pad of one step: collects changes, actions and incidents in order."""
+
+    __slots__ = ("actions", "entries", "fills", "incidents", "lookup", "now", "order", "patience", "wait_s")
+
+    def __init__(self, child: Child, now: datetime, patience: Patience):
+        self.order = child.order
+        self.lookup = child.lookup
+        self.now = now
+        self.patience = patience
+        self.entries: list[HistoryEntry] = []
+        self.fills: list[FillReport] = []
+        self.actions: list[Do] = []
+        self.incidents: list[str] = []
+        self.wait_s: float | None = None
+
+    def change(self, kind: Kind, phase: Phase, **fields: object) -> None:
+        change = Change(kind=kind, phase=phase, **fields)  # type: ignore[arg-type]
+        self.order, entry = apply(self.order, change, self.now)
+        self.entries.append(entry)
+
+    def go(self, phase: Phase, message: str = "") -> None:
+        """Change only how well we know the order; nothing is written when nothing changed."""
+        if self.order.status not in ENDED and self.order.phase is not phase:
+            self.change(Kind.PHASE, phase, message=message)
+
+    def do(self, action: Do) -> None:
+        if action not in self.actions:
+            self.actions.append(action)
+
+    def seen(self) -> None:
+        """The venue showed the order: every earlier 'not found' is void."""
+        self.lookup = replace(
+            self.lookup, seen_at=self.now, not_founds=0, not_found_sent_at=None, empty_sent_at=None
+        )
+
+    def done(self) -> Step:
+        order = self.order
+        wake_at = None
+        if order.phase is not Phase.SETTLED:
+            wake_at = self.now + timedelta(seconds=self._wait())
+        return Step(
+            child=Child(order=order, lookup=self.lookup),
+            entries=tuple(self.entries),
+            fills=tuple(self.fills),
+            actions=tuple(self.actions),
+            wake_at=wake_at,
+            incidents=tuple(self.incidents),
+        )
+
+    def _wait(self) -> float:
+        if self.wait_s is not None:
+            return self.wait_s
+        if self.order.phase is Phase.UNKNOWN:
+            return BACKOFF_S[min(self.lookup.tries, len(BACKOFF_S) - 1)]
+        if self.order.phase is Phase.PENDING_NEW:
+            return self.patience.answer_s
+        if self.order.phase is Phase.PENDING_CANCEL:
+            return self.patience.recancel_s
+        return self.patience.poll_s
+
+
+def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
+    """Let one thing happen to a child order."""
+    work = _Work(child, now, patience)
+    match event:
+        case Sent():
+            work.change(Kind.INTEND, Phase.PENDING_NEW)
+        case AskCancel():
+            _ask_cancel(work)
+        case Tick():
+            _tick(work)
+        case Doubted():
+            _doubt(work, "contact lost")
+        case Acked():
+            _acked(work, event)
+        case Rejected():
+            _rejected(work, event)
+        case FillReport():
+            _book(work, event)
+            _complete(work)
+        case CancelAcked():
+            _cancel_acked(work, event)
+        case CancelRefused():
+            _in_doubt(work, Saw.CANCEL_REFUSED, f"cancel refused: {event.message}")
+        case OutcomeUnknown():
+            _in_doubt(work, Saw.TROUBLE, f"{event.request}: {event.message}")
+        case OrderStatus():
+            _status(work, event)
+        case TradesAnswer():
+            _trades(work, event)
+        case LookupFailed():
+            pass  # nothing is known; the wake-up asks again
+    return work.done()
+
+
+def exposure(order: Order) -> Decimal:
+    """Return how much more may still fill, as far as we can prove: the Knight guard counts this (R10)."""
+    if order.phase is Phase.SETTLED:
+        return ZERO
+    limit = order.quantity if order.final_quantity is None else order.final_quantity
+    return max(limit - order.filled_quantity, ZERO)
+
+
+def _acked(work: _Work, event: Acked) -> None:
+    order = work.order
+    if order.phase is Phase.SETTLED:
+        if order.status is Status.REJECTED and event.exchange_order_id:
+            work.incidents.append("the venue accepted an order that we had given up as never arrived")
+        for fill in event.fills:
+            _book(work, fill)
+        return
+    work.seen()
+    if order.status in (Status.PENDING, Status.UNKNOWN):
+        work.change(Kind.ACK, _alive(work.order, Saw.ACK), exchange_order_id=event.exchange_order_id)
+    for fill in event.fills:
+        _book(work, fill)
+    if event.ending is not None:
+        _closed(work, event.ending, event.filled_quantity)
+    elif work.order.phase is Phase.PENDING_CANCEL:
+        _send_cancel(work)  # it was asked for before the venue had the order
+
+
+def _rejected(work: _Work, event: Rejected) -> None:
+    order = work.order
+    if order.phase is Phase.SETTLED or PHASES[order.phase, Saw.REJECT] is not Phase.SETTLED:
+        return
+    if order.filled_quantity > ZERO or order.exchange_order_id is not None:
+        _in_doubt(work, Saw.TROUBLE, f"refused after it was seen: {event.message}")
+        return
+    work.change(Kind.REJECT, Phase.SETTLED, message=event.message)
+
+
+def _ask_cancel(work: _Work) -> None:
+    order = work.order
+    if order.phase is Phase.SETTLED:
+        return
+    if order.asked is not Asked.CANCEL:
+        phase = Phase.PENDING_CANCEL if order.phase is Phase.LIVE else order.phase
+        work.change(Kind.ASK_CANCEL, phase)
+    if work.order.phase is Phase.PENDING_CANCEL:
+        _send_cancel(work)
+    # PENDING_NEW and UNKNOWN: the venue may not have it yet; the cancel goes out when it shows up.
+
+
+def _send_cancel(work: _Work) -> None:
+    due = work.lookup.cancel_at
+    if due is None or work.now >= due:
+        work.do(Do.CANCEL)
+        recancel = timedelta(seconds=work.patience.recancel_s)
+        work.lookup = replace(work.lookup, cancel_at=work.now + recancel)
+
+
+def _cancel_acked(work: _Work, event: CancelAcked) -> None:
+    if work.order.phase is Phase.SETTLED:
+        return
+    if event.filled_quantity is not None:
+        _closed(work, Ending.CANCELED, event.filled_quantity)
+    else:
+        _in_doubt(work, Saw.CANCEL_ACK, "cancel acknowledged, final quantity not said")
+
+
+def _in_doubt(work: _Work, saw: Saw, why: str) -> None:
+    order = work.order
+    if order.phase is Phase.SETTLED:
+        return
+    phase = PHASES[order.phase, saw]
+    assert phase is Phase.UNKNOWN
+    _doubt(work, why)
+
+
+def _doubt(work: _Work, why: str) -> None:
+    order = work.order
+    if order.phase is Phase.SETTLED or order.status is Status.CREATED:
+        return
+    if order.phase is not Phase.UNKNOWN:
+        work.lookup = replace(work.lookup, tries=0)
+    if order.status is Status.PENDING:
+        work.change(Kind.DOUBT, Phase.UNKNOWN, message=why)
+    else:
+        work.go(Phase.UNKNOWN, why)
+    work.do(Do.LOOK)
+
+
+def _tick(work: _Work) -> None:
+    order = work.order
+    if order.phase is Phase.SETTLED:
+        return
+    if order.phase is Phase.PENDING_NEW:
+        _in_doubt(work, Saw.TROUBLE, "create: no answer in time")
+        return
+    if order.phase is Phase.UNKNOWN:
+        work.lookup = replace(work.lookup, tries=work.lookup.tries + 1)
+        if order.final_quantity is not None:
+            work.do(Do.TRADES)  # it has ended; only fills are missing
+            return
+        if work.lookup.not_founds > 0:
+            work.do(Do.TRADES)
+    work.do(Do.LOOK)
+
+
+def _status(work: _Work, event: OrderStatus) -> None:
+    order = work.order
+    if event.found is Found.NOT_FOUND:
+        _not_found(work, event)
+        return
+    if order.phase is Phase.SETTLED:
+        if event.found is Found.OPEN and event.query_sent_at is not None:
+            closed_at = order.closed_at
+            # A snapshot asked for before the end may still show it open: old news, not an incident.
+            if closed_at is not None and event.query_sent_at > closed_at + timedelta(
+                seconds=work.patience.margin_s
+            ):
+                work.incidents.append("the venue shows an order open that we had closed")
+        return
+    work.seen()
+    if order.status in (Status.PENDING, Status.UNKNOWN):
+        work.change(
+            Kind.ACK, _alive(work.order, Saw.OPEN), exchange_order_id=event.exchange_order_id
+        )
+    if event.found is Found.CLOSED:
+        _closed(work, event.ending or Ending.CANCELED, event.filled_quantity)
+        return
+    if order.final_quantity is not None:
+        return  # an old snapshot: we already have the venue's last word
+    work.go(_alive(work.order, Saw.OPEN))
+    if event.filled_quantity is not None and event.filled_quantity > work.order.filled_quantity:
+        work.do(Do.TRADES)  # it says more has filled than we have booked
+    if work.order.phase is Phase.PENDING_CANCEL:
+        _send_cancel(work)
+
+
+def _alive(order: Order, saw: Saw) -> Phase:
+    phase = PHASES[order.phase, saw]
+    assert phase is not None
+    return Phase.PENDING_CANCEL if order.asked is Asked.CANCEL else phase
+
+
+def _closed(work: _Work, ending: Ending, filled: Decimal | None) -> None:
+    """The venue says it is over. Settle once every fill of the final quantity is booked."""
+    order = work.order
+    if order.phase is Phase.SETTLED:
+        return
+    if filled is None:
+        if ending is not Ending.FILLED:
+            _doubt(work, "ended, final quantity not said")
+            return
+        filled = order.quantity
+    final = max(filled, order.filled_quantity, order.final_quantity or ZERO)
+    status = Status(str(ending))
+    if status is Status.FILLED and final < order.quantity:
+        status = Status.CANCELED  # filled for less than asked: the venue dropped the rest
+    if status is Status.REJECTED and (final > ZERO or order.status not in (Status.PENDING, Status.UNKNOWN)):
+        status = Status.CANCELED
+    if order.final_quantity != final or order.ending is not status:
+        work.change(Kind.FINAL, Phase.UNKNOWN, ending=status, final_quantity=final)
+        work.lookup = replace(work.lookup, tries=0)
+    _complete(work)
+    if work.order.phase is not Phase.SETTLED:
+        work.do(Do.TRADES)
+
+
+def _complete(work: _Work) -> None:
+    """Settle an order whose end and whole quantity are known."""
+    order = work.order
+    if order.phase is Phase.SETTLED or order.final_quantity is None or order.ending is None:
+        return
+    if order.filled_quantity < order.final_quantity:
+        return
+    if order.status is Status.PENDING:
+        work.change(Kind.ACK, Phase.UNKNOWN)
+    kind = {Status.EXPIRED: Kind.EXPIRE, Status.REJECTED: Kind.REJECT}.get(order.ending, Kind.CANCEL)
+    work.change(kind, Phase.SETTLED)
+
+
+def _book(work: _Work, fill: FillReport) -> None:
+    """Book a fill once: dedupe by fill id (R7)."""
+    order = work.order
+    if fill.fill_id in order.fill_ids:
+        return
+    kind = fill_kind(order, fill)
+    if order.phase is Phase.SETTLED:
+        work.incidents.append(f"late fill {fill.fill_id} of {fill.quantity} after {order.status}")
+    elif order.filled_quantity + fill.quantity > order.quantity:
+        work.incidents.append(f"fill {fill.fill_id} goes beyond the quantity of the order")
+    phase = PHASES[order.phase, Saw.FILL]
+    assert phase is not None
+    if order.phase is Phase.PENDING_NEW and order.asked is Asked.CANCEL:
+        phase = Phase.PENDING_CANCEL
+    work.change(kind, phase, fill=fill, exchange_order_id=fill.exchange_order_id or None)
+    work.fills.append(fill)
+    work.seen()
+
+
+def _trades(work: _Work, event: TradesAnswer) -> None:
+    order = work.order
+    fresh = [fill for fill in event.fills if fill.fill_id not in order.fill_ids]
+    for fill in fresh:
+        _book(work, fill)
+    _complete(work)
+    if work.order.phase is Phase.SETTLED or fresh:
+        return
+    work.lookup = replace(work.lookup, empty_sent_at=event.query_sent_at)
+    _give_up(work)
+
+
+def _not_found(work: _Work, event: OrderStatus) -> None:
+    """Count a 'not found', if the query was sent late enough for it to mean anything (rule N)."""
+    order, lookup = work.order, work.lookup
+    if order.phase is Phase.SETTLED or event.query_sent_at is None:
+        return
+    if order.phase is not Phase.UNKNOWN:
+        _doubt(work, "not found at the venue")
+        work.actions.clear()  # we have just looked; the wake-up looks again
+    if order.final_quantity is not None:
+        return
+    if event.query_sent_at < _proof_from(order, lookup, work.patience):
+        work.lookup = replace(work.lookup, empty_sent_at=None)
+        return
+    last = lookup.not_found_sent_at
+    gap = timedelta(seconds=work.patience.not_found_gap_s)
+    if last is None or event.query_sent_at >= last + gap:
+        work.lookup = replace(
+            work.lookup, not_founds=work.lookup.not_founds + 1, not_found_sent_at=event.query_sent_at
+        )
+    work.do(Do.TRADES)
+    _give_up(work)
+
+
+def _proof_from(order: Order, lookup: Lookup, patience: Patience) -> datetime:
+    """Return the earliest sending time of a query whose 'not found' proves something."""
+    sent_at = order.sent_at or order.created_at
+    proof = sent_at + timedelta(seconds=patience.recv_window_s + patience.margin_s)
+    if lookup.seen_at is not None:
+        proof = max(proof, lookup.seen_at + timedelta(seconds=patience.margin_s))
+    return proof
+
+
+def _give_up(work: _Work) -> None:
+    """End an order the venue provably does not have."""
+    order, lookup, patience = work.order, work.lookup, work.patience
+    if order.phase is not Phase.UNKNOWN or lookup.not_founds < patience.not_founds:
+        return
+    if lookup.empty_sent_at is None or lookup.empty_sent_at < _proof_from(order, lookup, patience):
+        return
+    if order.exchange_order_id is None and order.filled_quantity == ZERO:
+        work.change(Kind.REJECT, Phase.SETTLED, message="never arrived at the venue")
+        work.actions.clear()
+    else:
+        # Acknowledged once and gone since; every fill the venue knows of is booked.
+        work.change(
+            Kind.FINAL,
+            Phase.UNKNOWN,
+            ending=Status.CANCELED,
+            final_quantity=order.filled_quantity,
+            message="gone from the venue",
+        )
+        work.actions.clear()
+        _complete(work)

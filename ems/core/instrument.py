@@ -1,0 +1,98 @@
+"""A market's rules, and rounding to the safe side (EXECUTION.md 1).
+
+Quantities are always floored to the lot. A passive price moves away from the touch (buy down, sell up), a taker
+price moves through it (buy up, sell down): rounding never crosses by accident and never falls short by accident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+from ems.core.messages import Side
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+
+# Haircut ladder: one step up per INSUFFICIENT_FUNDS after a balance refresh, one down after 50 clean orders.
+HAIRCUTS = tuple(Decimal(step) for step in ("0", "1e-5", "5e-5", "1e-4", "5e-4", "1e-3", "2e-3"))
+
+# order_ok keeps 2 % above the minimum notional, so that a small price move does not make a legal order illegal.
+NOTIONAL_MARGIN = Decimal("1.02")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Market:
+    """One symbol at one exchange, with this account's fees."""
+
+    exchange: str
+    symbol: str
+    base: str
+    quote: str
+    tick: Decimal  # price step
+    lot: Decimal  # quantity step
+    min_quantity: Decimal
+    max_quantity: Decimal | None
+    min_notional: Decimal
+    maker_fee: Decimal  # fraction: 0.001 is 10 bp
+    taker_fee: Decimal
+    fee_mode: str  # "received" | "quote" | "base" | "third"
+    active: bool = True
+
+    def floor_quantity(self, quantity: Decimal) -> Decimal:
+        return floor_to(quantity, self.lot)
+
+    def passive_price(self, side: Side, price: Decimal) -> Decimal:
+        return floor_to(price, self.tick) if side is Side.BUY else ceil_to(price, self.tick)
+
+    def taker_price(self, side: Side, price: Decimal) -> Decimal:
+        return ceil_to(price, self.tick) if side is Side.BUY else floor_to(price, self.tick)
+
+    def order_ok(self, quantity: Decimal, price: Decimal) -> bool:
+        """Say whether the venue would accept this size; for takers give the worse of limit and mid."""
+        if quantity < self.min_quantity or quantity <= ZERO:
+            return False
+        if self.max_quantity is not None and quantity > self.max_quantity:
+            return False
+        return quantity * price >= NOTIONAL_MARGIN * self.min_notional
+
+    def smallest_order(self, price: Decimal) -> Decimal:
+        """Return the smallest legal quantity at this price."""
+        by_notional = ceil_to(NOTIONAL_MARGIN * self.min_notional / price, self.lot) if price > ZERO else ZERO
+        return max(ceil_to(self.min_quantity, self.lot), by_notional, self.lot)
+
+    def largest_buy(self, budget: Decimal, price: Decimal, *, haircut: Decimal, post_only: bool) -> Decimal:
+        """Return the largest quantity that `budget` quote can pay for at limit `price`."""
+        fee = ZERO
+        if self.fee_mode == "quote":
+            fee = self.maker_fee if post_only else self.taker_fee
+        quantity = self.floor_quantity(budget * (ONE - haircut) / (price * (ONE + fee)))
+        return self._capped(quantity)
+
+    def largest_sell(self, holding: Decimal, *, haircut: Decimal, post_only: bool) -> Decimal:
+        """Return the largest quantity that `holding` base can deliver."""
+        if self.fee_mode == "base":
+            haircut = haircut + (self.maker_fee if post_only else self.taker_fee)
+        return self._capped(self.floor_quantity(holding * (ONE - haircut)))
+
+    def reserve(self, side: Side, quantity: Decimal, price: Decimal, *, post_only: bool) -> Decimal:
+        """Return what the venue may take of the source currency for this order, fee included."""
+        fee = self.maker_fee if post_only else self.taker_fee
+        if side is Side.BUY:
+            return quantity * price * (ONE + fee) if self.fee_mode == "quote" else quantity * price
+        return quantity * (ONE + fee) if self.fee_mode == "base" else quantity
+
+    def _capped(self, quantity: Decimal) -> Decimal:
+        if self.max_quantity is not None and quantity > self.max_quantity:
+            return self.floor_quantity(self.max_quantity)
+        return max(quantity, ZERO)
+
+
+def floor_to(value: Decimal, step: Decimal) -> Decimal:
+    """Round down to a multiple of `step`."""
+    return (value / step).to_integral_value(ROUND_FLOOR) * step
+
+
+def ceil_to(value: Decimal, step: Decimal) -> Decimal:
+    """Round up to a multiple of `step`."""
+    return (value / step).to_integral_value(ROUND_CEILING) * step

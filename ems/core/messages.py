@@ -1,0 +1,478 @@
+"""The words the rooms of the house speak to each other.
+
+Three families, all frozen, all made once and never edited:
+
+* commands  what a person or bot wants, already parsed strictly by `codec`;
+* requests  what the engine wants a venue to do; a gateway carries them out;
+* reports   what came back, or what the clock said. An order changes only by a report.
+
+Amounts are `Decimal`, made from strings. Times are aware UTC `datetime`s. Durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    MARKET = "market"
+    LIMIT = "limit"
+
+
+class TimeInForce(StrEnum):
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+
+
+class Liquidity(StrEnum):
+    MAKER = "maker"
+    TAKER = "taker"
+
+
+# --- Commands: people and bots -> desk -----------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ticket:
+    """Who asks, and how the asking itself is to be treated."""
+
+    user: str
+    bot: str
+    idempotency_key: str
+    body_digest: str  # sha-256 of the canonical command; same key with another digest is a conflict
+    record_in_db: bool = True  # keep the finished query in the archive
+    send_fail_email: bool = True
+    dry_run: bool = False
+    nonce: NonceUse | None = None  # recorded in the same transaction as the intent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarketOrder:
+    exchange: str
+    side: Side
+    symbol: str
+    quantity: Decimal  # base currency
+    account: str = "default"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitOrder:
+    exchange: str
+    side: Side
+    symbol: str
+    quantity: Decimal  # base currency
+    price: Decimal  # quote per base
+    time_in_force: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+    account: str = "default"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SmartOrder:
+    """Convert `start_amount` of one currency into another over the shortest chain of markets."""
+
+    exchange: str
+    start_currency: str
+    end_currency: str
+    start_amount: Decimal  # of start_currency
+    time_limit: Decimal = Decimal(60)  # seconds for each hop: EXECUTION's T
+    account: str = "default"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelOrder:
+    """Cancel one order, named by our order id, or by the bot's own idempotency key."""
+
+    order_id: str | None = None
+    client_order_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelAllOrders:
+    exchange: str | None = None
+    symbol: str | None = None
+    scope: str = "bot"  # "bot": this bot's orders; "user": all orders of the user
+
+
+Command = MarketOrder | LimitOrder | SmartOrder | CancelOrder | CancelAllOrders
+
+
+# --- Requests: engine -> gateway -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewOrder:
+    order_id: str
+    client_order_id: str  # ours, deterministic, legal at this venue, never reused
+    symbol: str
+    side: Side
+    order_type: OrderType
+    quantity: Decimal
+    price: Decimal | None
+    time_in_force: TimeInForce
+    post_only: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelRequest:
+    order_id: str
+    client_order_id: str
+    exchange_order_id: str | None
+    symbol: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryOrder:
+    """Look an order up: by exchange id if known, else by client id, open orders before closed ones."""
+
+    order_id: str
+    client_order_id: str
+    exchange_order_id: str | None
+    symbol: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryTrades:
+    """Ask for every fill of one order since it was sent."""
+
+    order_id: str
+    client_order_id: str
+    exchange_order_id: str | None
+    symbol: str
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryBalances:
+    """Ask for free and used amounts of every currency."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryOpenOrders:
+    """Ask for all open orders of the account, ours and others': the heart of a reconciliation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchBook:
+    """Keep books of this symbol coming until told otherwise."""
+
+    symbol: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnwatchBook:
+    symbol: str
+
+
+Request = (
+    NewOrder
+    | CancelRequest
+    | QueryOrder
+    | QueryTrades
+    | QueryBalances
+    | QueryOpenOrders
+    | WatchBook
+    | UnwatchBook
+)
+
+
+# --- Reports: gateway and clock -> engine --------------------------------------------------------
+
+
+class Refusal(StrEnum):
+    """Why a venue said no: EXECUTION.md 3's error classes. Only exact, recognised codes map here."""
+
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    MIN_SIZE = "MIN_SIZE"
+    LOT_TICK = "LOT_TICK"
+    POST_ONLY_WOULD_CROSS = "POST_ONLY_WOULD_CROSS"
+    RATE_LIMIT = "RATE_LIMIT"
+    MARKET_CLOSED = "MARKET_CLOSED"
+    AUTH = "AUTH"
+    CLOCK = "CLOCK"
+    PERMANENT = "PERMANENT"
+    UNKNOWN_ORDER = "UNKNOWN_ORDER"  # the answer to a cancel; proves nothing
+
+
+class Found(StrEnum):
+    """What a look-up showed."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    NOT_FOUND = "not_found"
+
+
+class Ending(StrEnum):
+    """How a venue says an order ended."""
+
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FillReport:
+    """One execution. `fill_id` is unique per exchange, account and symbol."""
+
+    fill_id: str
+    exchange_order_id: str
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal  # a rebate is negative
+    fee_currency: str
+    liquidity: Liquidity
+    at: datetime
+    order_id: str | None = None  # None: the stream did not say; the engine finds it by exchange id
+    client_order_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Acked:
+    """The venue has the order. `ending` is set when it is already over (IOC, immediate fill)."""
+
+    order_id: str
+    exchange_order_id: str
+    filled_quantity: Decimal | None = None
+    ending: Ending | None = None
+    fills: tuple[FillReport, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """The venue said no, in words on the exact allow-list. Nothing else may become this."""
+
+    order_id: str
+    refusal: Refusal
+    message: str
+    venue_code: str | None = None
+    sent: bool = True  # False: refused before a byte left this machine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelAcked:
+    order_id: str
+    filled_quantity: Decimal | None = None  # final, when the venue's answer includes it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelRefused:
+    """A failed cancel. It proves nothing: not that the order is gone, nor that it is unfilled."""
+
+    order_id: str
+    refusal: Refusal
+    message: str
+    venue_code: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutcomeUnknown:
+    """A create or cancel got no usable answer: timeout, 5xx, cut connection, garbage, no id."""
+
+    order_id: str
+    request: str  # "create" | "cancel"
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderStatus:
+    """The answer of a look-up or an order event of a stream."""
+
+    order_id: str | None
+    found: Found
+    exchange_order_id: str | None = None
+    client_order_id: str | None = None
+    symbol: str | None = None
+    filled_quantity: Decimal | None = None
+    ending: Ending | None = None  # with CLOSED
+    query_sent_at: datetime | None = None  # None: from a stream
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TradesAnswer:
+    order_id: str
+    fills: tuple[FillReport, ...]
+    query_sent_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LookupFailed:
+    """A query (order, trades, balances, open orders) failed; nothing is known, ask again."""
+
+    request: str  # "order" | "trades" | "balances" | "open_orders"
+    order_id: str | None
+    message: str
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Balances:
+    free: dict[str, Decimal]  # currency -> amount
+    used: dict[str, Decimal]  # currency -> amount held by open orders
+    query_sent_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenOrders:
+    """Every order open on the account when asked."""
+
+    orders: tuple[OrderStatus, ...]
+    query_sent_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BookUpdate:
+    """The top of a book, best level first."""
+
+    symbol: str
+    bids: tuple[tuple[Decimal, Decimal], ...]  # (price, quantity)
+    asks: tuple[tuple[Decimal, Decimal], ...]
+    at: datetime  # when it reached us
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarketsLoaded:
+    """The venue's markets with the account's own fees, at start and after every refresh."""
+
+    markets: tuple[object, ...]  # ems.core.instrument.Market
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamUp:
+    """The private stream (re)connected: everything since the last contact must be looked up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamDown:
+    message: str
+
+
+VenueReport = (
+    Acked
+    | Rejected
+    | CancelAcked
+    | CancelRefused
+    | OutcomeUnknown
+    | OrderStatus
+    | FillReport
+    | TradesAnswer
+    | LookupFailed
+    | Balances
+    | OpenOrders
+    | BookUpdate
+    | MarketsLoaded
+    | StreamUp
+    | StreamDown
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FromVenue:
+    """A report with the exchange account it came from."""
+
+    exchange: str
+    account: str
+    report: VenueReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submit:
+    """A command with its ticket; `token` finds the waiting caller again."""
+
+    token: int
+    query_id: str  # made by the desk; every other id is derived from it
+    ticket: Ticket
+    command: Command
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refuse:
+    """A request that failed before it became a command (bad input): recorded and mailed, never traded."""
+
+    token: int
+    query_id: str
+    ticket: Ticket
+    verb: str
+    exchange: str | None
+    parameters: dict[str, object]
+    error: Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timer:
+    """The wake-up the engine asked for under this key."""
+
+    key: tuple[str, ...]
+
+
+Event = FromVenue | Submit | Refuse | Timer
+
+
+# --- Effects: engine -> runner -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Send:
+    exchange: str
+    account: str
+    request: Request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wake:
+    """Deliver `Timer(key)` at `at`. A later Wake with the same key replaces the earlier one."""
+
+    key: tuple[str, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """The answer to a Submit, given only after its records are on disk."""
+
+    token: int
+    answer: object  # records.Query, or Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publish:
+    """Something readers may want to know; losing it loses nothing, they catch up from the store."""
+
+    topic: str
+    key: str
+    body: dict[str, object] = field(default_factory=dict)
+
+
+# --- Problems: refusals as values ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A refusal as a value, in the words of the error envelope."""
+
+    code: str  # CATEGORY_CONDITION
+    message: str
+    hint: str = ""
+    retry_safe: bool = False  # True: the same request may be sent again unchanged
+    details: dict[str, object] = field(default_factory=dict)
+    venue_code: str | None = None
+    venue_message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NonceUse:
+    key_id: str
+    nonce: str
+    expires_at: datetime

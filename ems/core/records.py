@@ -1,0 +1,229 @@
+"""What is written down. A restart is a replay of these.
+
+`Query`, `Parent` and `Order` are the latest state of a thing and are saved whole by id; `HistoryEntry`,
+`Fill`, `NonceUse` and `Notice` are facts and are only ever added. `Order` is the fold of its
+`HistoryEntry`s (`ems.core.order.fold`), kept as a row for people and queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from ems.core.messages import Liquidity, NonceUse, OrderType, Problem, Side, TimeInForce
+
+
+class QueryStatus(StrEnum):
+    WORKING = "working"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """What was asked, by whom, and what came of it."""
+
+    query_id: str
+    user: str
+    bot: str
+    verb: str
+    exchange: str | None
+    parameters: dict[str, object]  # as asked; decimals as strings
+    idempotency_key: str
+    body_digest: str
+    record_in_db: bool
+    send_fail_email: bool
+    mode: str  # "live" | "paper"
+    status: QueryStatus
+    accepted_at: datetime
+    finished_at: datetime | None = None
+    result: dict[str, object] | None = None  # JSON-ready; decimals as strings
+    error: Problem | None = None
+    seq: int = 0  # microseconds of the last change; grows with every change a waiting client may want to see
+
+
+class ParentState(StrEnum):
+    INIT = "init"
+    WORKING = "working"
+    WAITING = "waiting"
+    FINISHING = "finishing"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    DUST_DONE = "dust_done"
+    ABORTED = "aborted"
+
+
+ENDED_PARENT = frozenset({ParentState.DONE, ParentState.DUST_DONE, ParentState.ABORTED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hop:
+    """One market of a chain: spend `source`, receive `target`."""
+
+    symbol: str
+    side: Side
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parent:
+    """What is to be achieved. Progress is never counted here: it is derived from orders and fills."""
+
+    parent_id: str
+    query_id: str
+    user: str
+    bot: str
+    exchange: str
+    account: str
+    algo: str  # "classic" | "direct"
+    hops: tuple[Hop, ...]
+    start_amount: Decimal  # of hops[0].source; for "direct": base quantity
+    time_limit: Decimal  # seconds for each hop
+    state: ParentState
+    created_at: datetime
+    hop: int = 0  # index of the hop being worked
+    hop_started_at: datetime | None = None
+    reason: str = ""
+    arrival: dict[str, object] = field(default_factory=dict)  # benchmark at the start; decimals as strings
+    closed_at: datetime | None = None
+
+
+class Status(StrEnum):
+    """Where an order is: DESIGN.md 3."""
+
+    CREATED = "created"
+    INVALIDATED = "invalidated"
+    PENDING = "pending"
+    SUBMITTED = "submitted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+ENDED = frozenset(
+    {Status.INVALIDATED, Status.REJECTED, Status.FILLED, Status.CANCELED, Status.EXPIRED}
+)
+
+
+class Asked(StrEnum):
+    """What we have asked the venue to do with an order, beside where it is."""
+
+    NOTHING = "nothing"
+    CANCEL = "cancel"
+
+
+class Phase(StrEnum):
+    """How well we know an order: the states of EXECUTION.md 3."""
+
+    PENDING_NEW = "pending_new"
+    LIVE = "live"
+    PENDING_CANCEL = "pending_cancel"
+    UNKNOWN = "unknown"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """One order at one venue."""
+
+    order_id: str
+    query_id: str
+    parent_id: str
+    user: str
+    bot: str
+    exchange: str
+    account: str
+    symbol: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    post_only: bool
+    quantity: Decimal  # base
+    price: Decimal | None  # quote per base; None for a market order
+    client_order_id: str
+    created_at: datetime
+    purpose: str = "direct"  # "direct" | "make" | "take"
+    hop: int = 0  # index into the parent's hops
+    attempt: int = 0  # counts the parent's orders; part of the client order id
+    exchange_order_id: str | None = None
+    status: Status = Status.CREATED
+    asked: Asked = Asked.NOTHING
+    phase: Phase = Phase.PENDING_NEW
+    filled_quantity: Decimal = Decimal(0)
+    quote_filled: Decimal = Decimal(0)  # sum of price x quantity over the fills
+    fees: dict[str, Decimal] = field(default_factory=dict)  # currency -> amount
+    fill_ids: frozenset[str] = frozenset()
+    final_quantity: Decimal | None = None  # the venue's last word on what filled; settled when we have it all
+    ending: Status | None = None  # how the venue said it ended, until every fill is in
+    reserved: Decimal = Decimal(0)  # of the source currency, held while unsettled
+    reason: str = ""
+    sent_at: datetime | None = None
+    updated_at: datetime | None = None
+    closed_at: datetime | None = None
+    version: int = 0  # number of history entries folded in
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fill:
+    """Money that moved. Unique per exchange, account, symbol and fill id; booked once, never taken back."""
+
+    fill_id: str
+    order_id: str
+    query_id: str
+    parent_id: str
+    user: str
+    bot: str
+    exchange: str
+    account: str
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    fee_currency: str
+    liquidity: Liquidity
+    timestamp: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryEntry:
+    """One change of an order, in the order it happened: (order_id, version) is unique."""
+
+    order_id: str
+    version: int
+    status: Status  # after the change
+    timestamp: datetime
+    message: str
+    report: dict[str, object]  # the report that caused it; JSON-ready, decimals as strings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """A letter to people, written in the transaction of what it tells: the mail outbox."""
+
+    notice_id: str
+    query_id: str | None
+    severity: str  # "warning" | "error" | "critical"
+    subject: str
+    failed: str  # what failed
+    why: str
+    done: str  # what was done about it
+    todo: str  # what the reader can do
+    created_at: datetime
+    group: str = ""  # equal groups waiting together are sent as one letter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forget:
+    """Remove a finished query from the archive (`recordInDb=False`); orders and fills stay."""
+
+    query_id: str
+
+
+Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Forget

@@ -1,0 +1,200 @@
+"""Where records live: the protocol, and the one in memory that ships with the product.
+
+The durable truth is the order ledger. A store commits all records of one turn in one transaction or none of
+them, and can hand back everything that is not finished, so that a restart is a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ems.core.messages import NonceUse
+from ems.core.records import (
+    ENDED_PARENT,
+    Fill,
+    Forget,
+    HistoryEntry,
+    Notice,
+    Order,
+    Parent,
+    Phase,
+    Query,
+    QueryStatus,
+    Record,
+)
+
+
+class StoreUnavailable(Exception):
+    """The store could not commit or read; nothing of the attempt is in it."""
+
+
+class NonceUsed(Exception):
+    """A signed request was replayed: its nonce is already in the store."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unfinished:
+    """Everything a restart must pick up again."""
+
+    queries: tuple[Query, ...]  # status working
+    parents: tuple[Parent, ...]  # not ended
+    orders: tuple[Order, ...]  # not settled, and every order of the parents above; fill_ids included
+    fills: tuple[Fill, ...]  # of those orders
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderFilter:
+    """Which past orders are wanted; `cursor` continues a previous page. Newest first."""
+
+    user: str
+    bot: str | None = None
+    exchange: str | None = None
+    symbol: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class Store(Protocol):
+    """What the runner and the desk need of a database."""
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """Write all records in one transaction. Raises StoreUnavailable; NonceUsed when a nonce is taken."""
+
+    def load(self) -> Unfinished: ...
+
+    def query(self, user: str, query_id: str) -> Query | None: ...
+
+    def query_by_key(self, user: str, idempotency_key: str) -> Query | None: ...
+
+    def order(self, user: str, order_id: str) -> Order | None: ...
+
+    def orders_of_query(self, query_id: str) -> list[Order]: ...
+
+    def past_orders(self, wanted: OrderFilter) -> tuple[list[Order], str | None]:
+        """Return one page of orders and the cursor of the next page, or None."""
+
+    def fills(self, order_ids: Iterable[str]) -> list[Fill]: ...
+
+    def history(self, order_id: str) -> list[HistoryEntry]: ...
+
+    def order_by_venue_id(self, exchange: str, account: str, client_order_id: str) -> Order | None: ...
+
+
+class MemoryStore:
+    """The store of tests and simulations: a dictionary per table, and the same promises."""
+
+    def __init__(self) -> None:
+        self.queries: dict[str, Query] = {}
+        self.parents: dict[str, Parent] = {}
+        self.orders: dict[str, Order] = {}
+        self.fill_rows: dict[tuple[str, str, str, str], Fill] = {}  # (exchange, account, symbol, fill id) -> fill
+        self.history_rows: dict[str, dict[int, HistoryEntry]] = {}  # order id -> version -> entry
+        self.nonces: set[tuple[str, str]] = set()  # (key id, nonce)
+        self.notices: list[Notice] = []
+        self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
+
+    def commit(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if isinstance(record, NonceUse) and (record.key_id, record.nonce) in self.nonces:
+                raise NonceUsed(record.nonce)
+        for record in records:
+            self._put(record)
+
+    def _put(self, record: Record) -> None:
+        if isinstance(record, Order):
+            self.orders[record.order_id] = record
+        elif isinstance(record, HistoryEntry):
+            entries = self.history_rows.setdefault(record.order_id, {})
+            assert record.version not in entries, f"history is append-only: {record.order_id} {record.version}"
+            entries[record.version] = record
+        elif isinstance(record, Fill):
+            key = (record.exchange, record.account, record.symbol, record.fill_id)
+            assert key not in self.fill_rows, f"a fill is booked once: {key}"
+            self.fill_rows[key] = record
+        elif isinstance(record, Parent):
+            self.parents[record.parent_id] = record
+        elif isinstance(record, Query):
+            self.queries[record.query_id] = record
+            self.keys[record.user, record.idempotency_key] = record.query_id
+        elif isinstance(record, NonceUse):
+            self.nonces.add((record.key_id, record.nonce))
+        elif isinstance(record, Notice):
+            self.notices.append(record)
+        elif isinstance(record, Forget):
+            gone = self.queries.pop(record.query_id, None)
+            if gone is not None:
+                self.keys.pop((gone.user, gone.idempotency_key), None)
+
+    def load(self) -> Unfinished:
+        parents = tuple(p for p in self.parents.values() if p.state not in ENDED_PARENT)
+        wanted = {p.parent_id for p in parents}
+        orders = tuple(
+            o for o in self.orders.values() if o.phase is not Phase.SETTLED or o.parent_id in wanted
+        )
+        ids = {o.order_id for o in orders}
+        return Unfinished(
+            queries=tuple(q for q in self.queries.values() if q.status is QueryStatus.WORKING),
+            parents=parents,
+            orders=orders,
+            fills=tuple(f for f in self.fill_rows.values() if f.order_id in ids),
+        )
+
+    def query(self, user: str, query_id: str) -> Query | None:
+        found = self.queries.get(query_id)
+        return found if found is not None and found.user == user else None
+
+    def query_by_key(self, user: str, idempotency_key: str) -> Query | None:
+        return self.queries.get(self.keys.get((user, idempotency_key), ""))
+
+    def order(self, user: str, order_id: str) -> Order | None:
+        found = self.orders.get(order_id)
+        return found if found is not None and found.user == user else None
+
+    def orders_of_query(self, query_id: str) -> list[Order]:
+        return sorted((o for o in self.orders.values() if o.query_id == query_id), key=lambda o: o.attempt)
+
+    def past_orders(self, wanted: OrderFilter) -> tuple[list[Order], str | None]:
+        rows = sorted(
+            (o for o in self.orders.values() if _matches(o, wanted)),
+            key=lambda o: (o.created_at, o.order_id),
+            reverse=True,
+        )
+        if wanted.cursor is not None:
+            rows = [o for o in rows if page_key(o) < wanted.cursor]
+        page = rows[: wanted.limit]
+        return page, page_key(page[-1]) if len(rows) > wanted.limit else None
+
+    def fills(self, order_ids: Iterable[str]) -> list[Fill]:
+        ids = set(order_ids)
+        return sorted((f for f in self.fill_rows.values() if f.order_id in ids), key=lambda f: f.timestamp)
+
+    def history(self, order_id: str) -> list[HistoryEntry]:
+        entries = self.history_rows.get(order_id, {})
+        return [entries[version] for version in sorted(entries)]
+
+    def order_by_venue_id(self, exchange: str, account: str, client_order_id: str) -> Order | None:
+        for order in self.orders.values():
+            if (order.exchange, order.account, order.client_order_id) == (exchange, account, client_order_id):
+                return order
+        return None
+
+
+def page_key(order: Order) -> str:
+    """Return the cursor of an order: sorts as (created_at, order_id) does."""
+    return f"{order.created_at.isoformat(timespec='microseconds')}|{order.order_id}"
+
+
+def _matches(order: Order, wanted: OrderFilter) -> bool:
+    return (
+        order.user == wanted.user
+        and (wanted.bot is None or order.bot == wanted.bot)
+        and (wanted.exchange is None or order.exchange == wanted.exchange)
+        and (wanted.symbol is None or order.symbol == wanted.symbol)
+        and (wanted.since is None or order.created_at >= wanted.since)
+        and (wanted.until is None or order.created_at < wanted.until)
+    )

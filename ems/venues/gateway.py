@@ -1,0 +1,62 @@
+"""What the runner needs of a venue: a handful of methods, the same for every exchange.
+
+Trading goes by `send`, which returns at once; whatever comes of it is delivered as a report. A gateway answers
+every request with a report in bounded time, tells *no* from *don't know* by an exact allow-list, never sends an
+order twice, and never retries a write. Reading for people goes by the `fetch_` coroutines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from ems.core.messages import FillReport, Request, VenueReport
+
+
+class VenueUnavailable(Exception):
+    """The venue did not answer a reading in time, or could not be understood."""
+
+
+class VenueRefused(Exception):
+    """The venue refused a reading; `code` is its own code and the message its own words."""
+
+    def __init__(self, message: str, code: str | None = None):
+        super().__init__(message)
+        self.code = code
+
+
+class Gateway(Protocol):
+    """One exchange account."""
+
+    exchange: str
+    account: str
+    mode: str  # "live" | "paper"
+    recv_window_s: float  # how long after sending the venue may still accept a create; None of it is guessed
+    client_id_style: str  # "uuid" | "hex32": the shape of client order ids legal here
+
+    def open(self, deliver: Callable[[VenueReport], None]) -> None:
+        """Start: load markets and fees, connect streams; report MarketsLoaded, then StreamUp."""
+
+    def send(self, request: Request) -> None:
+        """Carry a request out and deliver its report(s). Never blocks, never raises for the venue's sake."""
+
+    async def close(self) -> None: ...
+
+    async def fetch_balances(self) -> dict[str, dict[str, Decimal]]:
+        """Return currency -> {"free", "used", "total"}; currencies with nothing are left out."""
+
+    async def fetch_fees(self, symbol: str | None) -> list[dict[str, object]]:
+        """Return [{"symbol", "maker", "taker"}], fractions as Decimal, for the account's own tier."""
+
+    async def fetch_transfers(
+        self, currency: str | None, since: datetime | None, limit: int
+    ) -> list[dict[str, object]]:
+        """Return deposits and withdrawals, newest first: id, kind, currency, amount, fee, status, txid, at."""
+
+    async def fetch_health(self) -> dict[str, object]:
+        """Return {"reachable", "latency_ms", "clock_skew_ms", "stream_up", "markets"} and what is wrong."""
+
+    async def fetch_order_fills(self, symbol: str, exchange_order_id: str) -> list[FillReport]:
+        """Return the venue's own record of one order's fills."""
