@@ -1,0 +1,1 @@
+"""Exchanges that speak the real wire, for demo, paper trading and tests."""

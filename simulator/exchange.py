@@ -1,0 +1,1377 @@
+"""One simulated exchange: markets, accounts, orders, money.
+
+Rules:
+
+1. Nothing is lost or made. For every currency: all accounts + fees collected + the outside world = 0, to the
+   last unit. `imbalance()` names what breaks this, and is empty.
+2. Time is the argument `now`, in seconds since 1970. There is no clock, no socket and no randomness here.
+3. A refusal is a `Reject` with a reason of this file; dialects turn it into an exchange's own code and words.
+4. Events are delivered after the call has finished its work, oldest first, so a listener never sees half of it.
+5. Liquidity is of two kinds. Orders of accounts wait in `ems.core.book`. What a recording (or a test) shows is
+   the *displayed* book, and our waiting orders stand in its queue by the model below.
+
+The queue model for a waiting order at price P with `front` displayed ahead of it:
+
+    join            front = what is displayed at P, 0 when the order improves the best price
+    trade at P      uses up `front` first, then fills the order, then what is behind
+    trade beyond P  fills the order, up to the size of the trade
+    size shrinks    what trades do not explain is cancellations. `probable`: the share (front/total)**3 of them
+                    was ahead of us; `risk_averse`: all behind us; `optimistic`: all ahead of us
+    opposite quote  at or through P fills the order once for each newly shown size
+    our own takes   deplete the displayed levels, which refill exponentially (`refill_s`)
+"""
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from decimal import ROUND_DOWN, Decimal
+from random import Random
+from typing import Any, Literal
+
+from ems.core.book import SELF_TRADE, Book, Closed, SelfTrade, Side, TimeInForce, Traded, crosses
+
+OrderType = Literal["market", "limit"]
+FeeMode = Literal["received", "quote", "base"]
+QueueModel = Literal["probable", "risk_averse", "optimistic"]
+ClientIdRule = Literal["open", "forever", "none"]
+Levels = list[tuple[Decimal, Decimal]]
+
+ZERO = Decimal(0)
+FEE_QUANTUM = Decimal("0.00000001")
+
+# Status words are those of the order everywhere in this project.
+SUBMITTED = "submitted"
+PARTIALLY_FILLED = "partially_filled"
+FILLED = "filled"
+CANCELED = "canceled"
+EXPIRED = "expired"
+
+# Reasons of a Reject.
+INVALID_KEY = "INVALID_KEY"
+UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
+UNKNOWN_ORDER = "UNKNOWN_ORDER"
+ORDER_CLOSED = "ORDER_CLOSED"
+BAD_PARAMETER = "BAD_PARAMETER"
+LOT_SIZE = "LOT_SIZE"
+PRICE_FILTER = "PRICE_FILTER"
+MIN_NOTIONAL = "MIN_NOTIONAL"
+MAX_ORDERS = "MAX_ORDERS"
+INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+POST_ONLY_WOULD_CROSS = "POST_ONLY_WOULD_CROSS"
+DUPLICATE_CLIENT_ID = "DUPLICATE_CLIENT_ID"
+HALTED = "HALTED"
+CANCEL_ONLY = "CANCEL_ONLY"
+POST_ONLY_MODE = "POST_ONLY_MODE"
+MAINTENANCE = "MAINTENANCE"
+PERMISSION_DENIED = "PERMISSION_DENIED"
+
+# What a market or the whole exchange allows. Reading is always allowed, except in maintenance.
+TRADING = "trading"
+HALT = "halted"
+CANCEL_ONLY_MODE = "cancel_only"
+POST_ONLY_ONLY_MODE = "post_only"
+MAINTENANCE_MODE = "maintenance"
+MODES = (TRADING, HALT, CANCEL_ONLY_MODE, POST_ONLY_ONLY_MODE, MAINTENANCE_MODE)
+
+
+class Reject(Exception):
+    """The exchange says no; nothing has changed."""
+
+    def __init__(self, reason: str, message: str, **details: Any) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """What is traded, and in which steps. Fees are fractions: 0.001 is 10 basis points."""
+
+    symbol: str  # as everywhere in this project: BTC/USDT
+    base: str
+    quote: str
+    tick: Decimal
+    lot: Decimal
+    min_qty: Decimal = ZERO
+    max_qty: Decimal = Decimal("9000000000")
+    min_notional: Decimal = ZERO
+    maker_fee: Decimal = Decimal("0.001")
+    taker_fee: Decimal = Decimal("0.001")
+    fee_mode: FeeMode = "received"  # received: in what the order receives; quote or base: always in that currency
+    max_orders: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("tick", "lot", "max_qty"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"market {self.symbol}: {name} must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """One execution of one order."""
+
+    trade_id: int
+    order_id: int
+    client_order_id: str
+    account: str
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    quote_quantity: Decimal
+    fee: Decimal
+    fee_currency: str
+    liquidity: Literal["maker", "taker"]
+    time: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """One order at this exchange. Callers read it; only the exchange changes it."""
+
+    order_id: int
+    client_order_id: str
+    account: str
+    symbol: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    post_only: bool
+    quantity: Decimal  # for an order by quote amount: what it executed
+    quote_quantity: Decimal | None
+    price: Decimal | None
+    created_at: float
+    updated_at: float
+    status: str = SUBMITTED
+    filled_quantity: Decimal = ZERO
+    filled_quote: Decimal = ZERO
+    reason: str = ""
+    reserved: Decimal = ZERO
+    fills: list[Fill] = field(default_factory=list)
+    history: list[tuple[float, str, Decimal, Decimal]] = field(default_factory=list)
+    # (time, status, filled quantity, filled quote), oldest first
+
+    @property
+    def open(self) -> bool:
+        return self.status in (SUBMITTED, PARTIALLY_FILLED)
+
+    @property
+    def remaining_quantity(self) -> Decimal:
+        return self.quantity - self.filled_quantity if self.open else ZERO
+
+    @property
+    def average_price(self) -> Decimal | None:
+        return self.filled_quote / self.filled_quantity if self.filled_quantity else None
+
+    def as_of(self, time: float | None) -> "Order | None":
+        """Show the order as it stood at `time`; None when it did not exist yet."""
+        if time is None or self.updated_at <= time:
+            return self
+        if self.created_at > time:
+            return None
+        at, status, filled, quote = [entry for entry in self.history if entry[0] <= time][-1]
+        return Order(
+            order_id=self.order_id,
+            client_order_id=self.client_order_id,
+            account=self.account,
+            symbol=self.symbol,
+            side=self.side,
+            order_type=self.order_type,
+            time_in_force=self.time_in_force,
+            post_only=self.post_only,
+            quantity=self.quantity,
+            quote_quantity=self.quote_quantity,
+            price=self.price,
+            created_at=self.created_at,
+            updated_at=at,
+            status=status,
+            filled_quantity=filled,
+            filled_quote=quote,
+            fills=[fill for fill in self.fills if fill.time <= time],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderUpdate:
+    """An order changed. `fill` is set when a trade is the reason; the figures are those after this change."""
+
+    order: Order
+    kind: Literal["new", "trade", "canceled", "expired"]
+    status: str
+    filled_quantity: Decimal
+    filled_quote: Decimal
+    fill: Fill | None
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceChange:
+    """What an account owns changed. `delta` is set for deposits and withdrawals."""
+
+    account: str
+    balances: dict[str, tuple[Decimal, Decimal]]  # currency -> (free, locked)
+    delta: tuple[str, Decimal] | None
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookChange:
+    """Levels that changed, with their new total size (0: the level is gone)."""
+
+    symbol: str
+    sequence: int  # increases by one for each change of this market
+    bids: Levels
+    asks: Levels
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicTrade:
+    """A trade everybody sees."""
+
+    symbol: str
+    trade_id: int
+    price: Decimal
+    quantity: Decimal
+    taker_side: Side
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeChange:
+    """A market (or, without symbol, the exchange) was halted or resumed."""
+
+    symbol: str | None
+    mode: str
+    now: float
+
+
+Event = OrderUpdate | BalanceChange | BookChange | PublicTrade | ModeChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """A deposit or a withdrawal."""
+
+    transfer_id: int
+    kind: Literal["deposit", "withdrawal"]
+    currency: str
+    amount: Decimal
+    fee: Decimal
+    time: float
+    status: str = "ok"
+    address: str = ""
+    txid: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Key:
+    """An API key. `permissions` are words: read, trade, withdraw."""
+
+    api_key: str
+    secret: str
+    account: str
+    passphrase: str | None = None
+    permissions: frozenset[str] = frozenset(("read", "trade"))
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class Account:
+    """Who owns what here."""
+
+    name: str
+    free: dict[str, Decimal] = field(default_factory=dict)  # currency -> amount
+    locked: dict[str, Decimal] = field(default_factory=dict)  # currency -> reserved by open orders
+    orders: dict[int, Order] = field(default_factory=dict)  # order id -> order, oldest first
+    open: dict[int, Order] = field(default_factory=dict)  # order id -> open order
+    by_client_id: dict[str, list[Order]] = field(default_factory=dict)  # client id -> orders, oldest first
+    fills: list[Fill] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+    journal: dict[str, list[tuple[float, Decimal, Decimal]]] = field(default_factory=dict)
+    # currency -> (time, free, locked) after each change
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """A snapshot of a book, best price first."""
+
+    symbol: str
+    sequence: int
+    bids: Levels
+    asks: Levels
+
+
+class _Displayed:
+    """One side of the displayed book: external size by price, what we took from it, and how that refills."""
+
+    def __init__(self, side: Side, lot: Decimal, refill_s: float) -> None:
+        self.side = side
+        self.lot = lot
+        self.refill_s = refill_s
+        self.prices: list[Decimal] = []  # ascending
+        self.sizes: dict[Decimal, Decimal] = {}  # price -> displayed by the source
+        self.taken: dict[Decimal, tuple[Decimal, float]] = {}  # price -> (amount we took, when)
+        self.traded: dict[Decimal, Decimal] = {}  # price -> size of trades since the source last spoke
+
+    def set(self, price: Decimal, size: Decimal) -> Decimal:
+        """Replace the size of a level and return the old one."""
+        old = self.sizes.get(price)
+        if size:
+            if old is None:
+                insort(self.prices, price)
+            self.sizes[price] = size
+        elif old is not None:
+            del self.sizes[price]
+            del self.prices[bisect_left(self.prices, price)]
+            self.taken.pop(price, None)
+        return old or ZERO
+
+    def available(self, price: Decimal, now: float) -> Decimal:
+        """What can be traded at a price now: displayed, less our takes that have not refilled."""
+        size = self.sizes.get(price, ZERO)
+        taken = self._still_taken(price, now) if price in self.taken else ZERO
+        if not taken:
+            return size
+        left = size - taken
+        return left - left % self.lot if left > 0 else ZERO
+
+    def take(self, price: Decimal, quantity: Decimal, now: float) -> None:
+        """Use up displayed size."""
+        already = self._still_taken(price, now) if price in self.taken else ZERO
+        self.taken[price] = (min(already + quantity, self.sizes.get(price, ZERO)), now)
+
+    def _still_taken(self, price: Decimal, now: float) -> Decimal:
+        amount, at = self.taken[price]
+        left = amount * Decimal(math.exp(-max(0.0, now - at) / self.refill_s)) if self.refill_s > 0 else ZERO
+        left = left.quantize(FEE_QUANTUM)
+        if left < self.lot:
+            del self.taken[price]
+            return ZERO
+        return left
+
+    def best_first(self) -> Iterator[Decimal]:
+        return reversed(self.prices) if self.side == "buy" else iter(self.prices)
+
+
+class _MarketState:
+    """All that moves in one market."""
+
+    def __init__(self, market: Market, self_trade: SelfTrade, refill_s: float) -> None:
+        self.market = market
+        self.book = Book(self_trade)
+        self.displayed: dict[Side, _Displayed] = {
+            "buy": _Displayed("buy", market.lot, refill_s),
+            "sell": _Displayed("sell", market.lot, refill_s),
+        }
+        self.front: dict[int, Decimal] = {}  # order id -> displayed size ahead of it
+        self.shown: dict[Side, dict[Decimal, Decimal]] = {"buy": {}, "sell": {}}  # as last published
+        self.touched: dict[Side, set[Decimal]] = {"buy": set(), "sell": set()}  # prices to publish again
+        self.sequence = 1
+        self.mode = TRADING
+        self.last_price: Decimal | None = None
+        self.trades: list[PublicTrade] = []
+
+
+# One piece of liquidity a taker would meet: price, quantity, and whose order it is (None: displayed).
+_Step = tuple[Decimal, Decimal, int | None]
+
+
+class Exchange:
+    """A whole exchange in memory."""
+
+    def __init__(
+        self,
+        name: str,
+        markets: list[Market],
+        rng: Random | None = None,
+        *,
+        client_ids: ClientIdRule = "open",
+        self_trade: SelfTrade = "expire_maker",
+        queue_model: QueueModel = "probable",
+        refill_s: float = 5.0,
+        trades_kept: int = 1000,
+    ) -> None:
+        self.name = name
+        self.rng = rng or Random(0)
+        self.client_ids = client_ids
+        self.queue_model = queue_model
+        self.refill_s = refill_s
+        self.trades_kept = trades_kept
+        self.mode = TRADING
+        self.markets: dict[str, Market] = {}  # symbol -> market
+        self.accounts: dict[str, Account] = {}  # name -> account
+        self.keys: dict[str, Key] = {}  # api key -> key
+        self.orders: dict[int, Order] = {}  # order id -> order
+        self.fees_collected: dict[str, Decimal] = {}  # currency -> amount
+        self.outside: dict[str, Decimal] = {}  # currency -> net of everybody who has no account here
+        self._self_trade: SelfTrade = self_trade
+        self._states: dict[str, _MarketState] = {}
+        self._listeners: list[Callable[[Event], None]] = []
+        self._events: list[Event] = []
+        self._delivering = False
+        self._changed: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}  # account -> currency -> (free, locked)
+        self._next_order_id = 1
+        self._next_trade_id = 1
+        self._next_transfer_id = 1
+        for market in markets:
+            self.add_market(market)
+
+    # Set-up and administration
+
+    def add_market(self, market: Market) -> None:
+        """List a market, or change its rules; books and orders stay."""
+        self.markets[market.symbol] = market
+        state = self._states.get(market.symbol)
+        if state is None:
+            self._states[market.symbol] = _MarketState(market, self._self_trade, self.refill_s)
+        else:
+            state.market = market
+
+    def remove_market(self, symbol: str, now: float) -> None:
+        """Delist a market; its open orders expire."""
+        self._state(symbol)
+        for order in [order for order in self.orders.values() if order.open and order.symbol == symbol]:
+            self._end(order, EXPIRED, "DELISTED", now)
+        del self.markets[symbol], self._states[symbol]
+        self._deliver(now)
+
+    def open_account(
+        self,
+        api_key: str,
+        secret: str,
+        *,
+        name: str | None = None,
+        passphrase: str | None = None,
+        permissions: frozenset[str] = frozenset(("read", "trade")),
+    ) -> Account:
+        """Open an account, or add a further key to the account of that name."""
+        if api_key in self.keys:
+            raise ValueError(f"api key {api_key!r} exists already: choose another")
+        name = name or f"account-{len(self.accounts) + 1}"
+        account = self.accounts.setdefault(name, Account(name))
+        self.keys[api_key] = Key(
+            api_key=api_key, secret=secret, account=name, passphrase=passphrase, permissions=permissions
+        )
+        return account
+
+    def authenticate(self, api_key: str, permission: str = "read") -> Key:
+        """Find a key that is alive and allowed to do this."""
+        key = self.keys.get(api_key)
+        if key is None or key.revoked:
+            raise Reject(INVALID_KEY, "unknown or revoked API key")
+        if permission not in key.permissions:
+            raise Reject(PERMISSION_DENIED, f"the key lacks the permission {permission!r}")
+        return key
+
+    def revoke_key(self, api_key: str, revoked: bool = True) -> None:
+        """Make a key useless, or useful again; open orders stay."""
+        if api_key not in self.keys:
+            raise Reject(INVALID_KEY, "unknown API key")
+        self.keys[api_key].revoked = revoked
+
+    def set_mode(self, mode: str, now: float, symbol: str | None = None) -> None:
+        """Halt, restrict or resume one market or the whole exchange."""
+        if mode not in MODES:
+            raise Reject(BAD_PARAMETER, f"mode must be one of {', '.join(MODES)}")
+        if symbol is None:
+            self.mode = mode
+        else:
+            self._state(symbol).mode = mode
+        self._events.append(ModeChange(symbol=symbol, mode=mode, now=now))
+        self._deliver(now)
+
+    def mode_of(self, symbol: str) -> str:
+        """What a market allows now."""
+        return self.mode if self.mode != TRADING else self._state(symbol).mode
+
+    def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `listener` with every event from now on; the returned function ends it."""
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    # Money
+
+    def deposit(
+        self, account: Account, currency: str, amount: Decimal, now: float, *, address: str = "", txid: str = ""
+    ) -> Transfer:
+        """Bring money in from outside."""
+        if not amount.is_finite() or amount <= 0:
+            raise Reject(BAD_PARAMETER, "amount must be positive")
+        return self._transfer(account, "deposit", currency, amount, ZERO, now, address, txid)
+
+    def withdraw(
+        self,
+        account: Account,
+        currency: str,
+        amount: Decimal,
+        now: float,
+        *,
+        fee: Decimal = ZERO,
+        address: str = "",
+        txid: str = "",
+    ) -> Transfer:
+        """Take money out; the fee is paid on top."""
+        if not amount.is_finite() or amount <= 0:
+            raise Reject(BAD_PARAMETER, "amount must be positive")
+        if account.free.get(currency, ZERO) < amount + fee:
+            raise Reject(INSUFFICIENT_FUNDS, f"free {currency} is less than {amount + fee}")
+        return self._transfer(account, "withdrawal", currency, amount, fee, now, address, txid)
+
+    def balances(self, account: Account, as_of: float | None = None) -> dict[str, tuple[Decimal, Decimal]]:
+        """What the account owns, currency -> (free, locked); with `as_of`, what it owned then."""
+        if as_of is None:
+            return {c: (account.free[c], account.locked.get(c, ZERO)) for c in account.free}
+        result = {}
+        for currency, journal in account.journal.items():
+            position = bisect_right(journal, as_of, key=lambda entry: entry[0])
+            if position:
+                result[currency] = journal[position - 1][1:]
+        return result
+
+    # Orders
+
+    def create_order(
+        self,
+        account: Account,
+        symbol: str,
+        side: Side,
+        order_type: OrderType,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        *,
+        quote_quantity: Decimal | None = None,
+        time_in_force: TimeInForce = "GTC",
+        post_only: bool = False,
+        client_order_id: str = "",
+        now: float,
+    ) -> Order:
+        """Place an order; raises Reject and changes nothing when it is refused."""
+        state = self._state(symbol)
+        market = state.market
+        self._check_mode(state, order_type, post_only)
+        self._check_shape(state, side, order_type, quantity, price, quote_quantity)
+        self._check_client_id(account, client_order_id)
+        if sum(1 for order in account.open.values() if order.symbol == symbol) >= market.max_orders:
+            raise Reject(MAX_ORDERS, f"more than {market.max_orders} open orders in {symbol}")
+        plan = self._plan(state, side, price, quantity, quote_quantity, account, now)
+        if post_only and plan:
+            raise Reject(POST_ONLY_WOULD_CROSS, "the order would trade at once")
+        planned = sum((step[1] for step in plan), ZERO)
+        if quantity is None:
+            assert quote_quantity is not None
+            if not planned and plan == [] and self._best_opposite(state, side, now) is not None:
+                raise Reject(MIN_NOTIONAL, "the quote amount buys less than one lot")
+        wanted = planned if quantity is None else quantity
+        if time_in_force == "FOK" and planned < wanted:
+            plan = []
+        reserve = self._reserve_for(market, side, order_type, wanted, price, plan)
+        currency = market.quote if side == "buy" else market.base
+        if account.free.get(currency, ZERO) < reserve:
+            raise Reject(
+                INSUFFICIENT_FUNDS, f"{currency}: {account.free.get(currency, ZERO)} free, {reserve} needed"
+            )
+
+        order = Order(
+            order_id=self._next_order_id,
+            client_order_id=client_order_id,
+            account=account.name,
+            symbol=symbol,
+            side=side,
+            order_type=order_type,
+            time_in_force=time_in_force,
+            post_only=post_only,
+            quantity=wanted,
+            quote_quantity=quote_quantity,
+            price=price,
+            created_at=now,
+            updated_at=now,
+        )
+        self._next_order_id += 1
+        self.orders[order.order_id] = account.orders[order.order_id] = account.open[order.order_id] = order
+        if client_order_id:
+            account.by_client_id.setdefault(client_order_id, []).append(order)
+        order.history.append((now, SUBMITTED, ZERO, ZERO))
+        order.reserved = reserve
+        self._move(account, currency, -reserve, reserve, now)
+        self._report(order, "new", None, now)
+        stopped = self._execute(state, order, plan, now)
+        if order.open:
+            self._settle_remainder(state, order, stopped, now)
+        self._deliver(now)
+        return order
+
+    def cancel_order(
+        self,
+        account: Account,
+        order_id: int | None = None,
+        client_order_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        now: float,
+    ) -> Order:
+        """Cancel an open order of this account."""
+        self._check_reachable()
+        order = self.find_order(account, order_id, client_order_id, symbol=symbol)
+        if order is None:
+            raise Reject(UNKNOWN_ORDER, "no such order of this account")
+        if not order.open:
+            raise Reject(ORDER_CLOSED, f"the order is {order.status}", order=order)
+        self._end(order, CANCELED, "CANCELED", now)
+        self._deliver(now)
+        return order
+
+    def cancel_all(self, account: Account, symbol: str | None = None, *, now: float) -> list[Order]:
+        """Cancel every open order of this account, in one market or in all."""
+        self._check_reachable()
+        if symbol is not None:
+            self._state(symbol)
+        orders = [order for order in account.open.values() if symbol in (None, order.symbol)]
+        for order in orders:
+            self._end(order, CANCELED, "CANCELED", now)
+        self._deliver(now)
+        return orders
+
+    def expire_order(self, order_id: int, reason: str, now: float) -> None:
+        """End an order as the exchange itself does, for whatever reason."""
+        order = self.orders.get(order_id)
+        if order is None or not order.open:
+            raise Reject(UNKNOWN_ORDER, "no such open order")
+        self._end(order, EXPIRED, reason, now)
+        self._deliver(now)
+
+    def find_order(
+        self,
+        account: Account,
+        order_id: int | None = None,
+        client_order_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        as_of: float | None = None,
+    ) -> Order | None:
+        """Find an order by our id or the caller's; among several with one client id the open, else the newest."""
+        found: Order | None = None
+        if order_id is not None:
+            found = account.orders.get(order_id)
+        elif client_order_id:
+            same = account.by_client_id.get(client_order_id, [])
+            found = next((order for order in same if order.open), same[-1] if same else None)
+        if found is None or symbol not in (None, found.symbol):
+            return None
+        return found.as_of(as_of)
+
+    def open_orders(
+        self, account: Account, symbol: str | None = None, *, as_of: float | None = None
+    ) -> list[Order]:
+        """The account's open orders, oldest first."""
+        if as_of is None:
+            return [order for order in account.open.values() if symbol in (None, order.symbol)]
+        return [order for order in self.all_orders(account, symbol, as_of=as_of) if order.open]
+
+    def closed_orders(
+        self, account: Account, symbol: str | None = None, *, since: float = 0.0, as_of: float | None = None
+    ) -> list[Order]:
+        """The account's ended orders, oldest first."""
+        return [o for o in self.all_orders(account, symbol, since=since, as_of=as_of) if not o.open]
+
+    def all_orders(
+        self, account: Account, symbol: str | None = None, *, since: float = 0.0, as_of: float | None = None
+    ) -> list[Order]:
+        """Every order of the account created since a time, oldest first."""
+        seen = (o.as_of(as_of) for o in account.orders.values() if symbol in (None, o.symbol))
+        return [order for order in seen if order is not None and order.created_at >= since]
+
+    def my_trades(
+        self,
+        account: Account,
+        symbol: str | None = None,
+        order_id: int | None = None,
+        since: float = 0.0,
+        *,
+        as_of: float | None = None,
+    ) -> list[Fill]:
+        """The account's fills, oldest first."""
+        return [
+            fill
+            for fill in account.fills
+            if symbol in (None, fill.symbol)
+            and order_id in (None, fill.order_id)
+            and fill.time >= since
+            and (as_of is None or fill.time <= as_of)
+        ]
+
+    # Market data
+
+    def set_book(self, symbol: str, bids: Levels, asks: Levels, now: float) -> None:
+        """Replace the whole displayed book of a market."""
+        state = self._state(symbol)
+        new_bids, new_asks = dict(bids), dict(asks)
+        gone_bids = [(p, ZERO) for p in state.displayed["buy"].sizes if p not in new_bids]
+        gone_asks = [(p, ZERO) for p in state.displayed["sell"].sizes if p not in new_asks]
+        self.update_book(symbol, gone_bids + list(bids), gone_asks + list(asks), now)
+
+    def update_book(self, symbol: str, bids: Levels, asks: Levels, now: float) -> None:
+        """Change some levels of the displayed book; size 0 removes a level."""
+        state = self._state(symbol)
+        grown: dict[Side, Levels] = {"buy": [], "sell": []}
+        changes: tuple[tuple[Side, Levels], ...] = (("buy", bids), ("sell", asks))
+        for side, levels in changes:
+            displayed = state.displayed[side]
+            for price, size in levels:
+                old = displayed.set(price, size)
+                traded = displayed.traded.pop(price, ZERO)
+                if size < old:
+                    self._cancel_ahead(state, side, price, old, max(ZERO, old - size - traded))
+                elif size > old:
+                    grown[side].append((price, size - old))
+                state.touched[side].add(price)
+            # A trade whose level the source has not mentioned since explains no later decrease.
+            if displayed.traded:
+                displayed.traded.clear()
+        for side, levels in (("sell", grown["sell"]), ("buy", grown["buy"])):
+            for price, size in sorted(levels, reverse=side == "buy"):
+                self._cross(state, side, price, size, now)
+        self._deliver(now)
+
+    def public_trade(self, symbol: str, price: Decimal, quantity: Decimal, taker_side: Side, now: float) -> None:
+        """A trade of others happened: show it, and fill our waiting orders it would have met."""
+        state = self._state(symbol)
+        self._publish_trade(state, self._take_trade_id(), price, quantity, taker_side, now)
+        side: Side = "sell" if taker_side == "buy" else "buy"
+        left = quantity
+        passed: dict[Decimal, Decimal] = {}  # price -> displayed size the trade has used there
+        for resting in list(state.book.orders(side)):
+            if not left or not crosses(side, resting.price, price):
+                break
+            if resting.price == price:
+                ahead = max(ZERO, state.front.get(resting.order_id, ZERO) - passed.get(price, ZERO))
+                if left <= ahead:
+                    break
+                left -= ahead
+                passed[price] = passed.get(price, ZERO) + ahead
+            filled = min(left, resting.remaining)
+            left -= filled
+            self._fill_resting(state, self.orders[resting.order_id], filled, now)
+        used = passed.get(price, ZERO) + left
+        if used and price in state.displayed[side].sizes:
+            self._shrink_fronts(state, side, price, used)
+            traded = state.displayed[side].traded
+            traded[price] = traded.get(price, ZERO) + used
+        self._deliver(now)
+
+    def depth(self, symbol: str, limit: int | None = None, *, now: float) -> Depth:
+        """The book as everybody sees it: displayed size plus the accounts' waiting orders."""
+        state = self._state(symbol)
+        self.advance(symbol, now)
+        shown = state.shown
+        bids = sorted(shown["buy"].items(), reverse=True)[:limit]
+        asks = sorted(shown["sell"].items())[:limit]
+        return Depth(symbol, state.sequence, bids, asks)
+
+    def advance(self, symbol: str, now: float) -> None:
+        """Publish the levels that have refilled since; call it now and then when nothing else happens."""
+        state = self._state(symbol)
+        for side in state.displayed:
+            state.touched[side].update(state.displayed[side].taken)
+        self._deliver(now)
+
+    def best(self, symbol: str, side: Side, now: float) -> tuple[Decimal, Decimal] | None:
+        """Best price of one side and what is there."""
+        state = self._state(symbol)
+        price = self._best_price(state, side, now)
+        if price is None:
+            return None
+        return price, state.displayed[side].available(price, now) + state.book.size_at(side, price)
+
+    def recent_trades(self, symbol: str, limit: int = 500) -> list[PublicTrade]:
+        """Public trades, oldest first."""
+        return self._state(symbol).trades[-limit:]
+
+    def last_price(self, symbol: str) -> Decimal | None:
+        """Price of the last public trade."""
+        return self._state(symbol).last_price
+
+    # Truth, for tests and the admin API
+
+    def ledger(self, account: Account) -> dict[str, Any]:
+        """Everything that happened to an account; amounts as decimal strings."""
+        return {
+            "account": account.name,
+            "balances": {
+                c: {"free": text(free), "locked": text(locked)}
+                for c, (free, locked) in self.balances(account).items()
+            },
+            "orders": [order_record(order) for order in account.orders.values()],
+            "fills": [fill_record(fill) for fill in account.fills],
+            "transfers": [transfer_record(transfer) for transfer in account.transfers],
+        }
+
+    def imbalance(self) -> dict[str, Decimal]:
+        """Currencies whose sum over accounts, fees and the outside is not zero; empty when all is well."""
+        total: dict[str, Decimal] = {}
+        parts = [self.fees_collected, self.outside]
+        for account in self.accounts.values():
+            parts += [account.free, account.locked]
+        for part in parts:
+            for currency, amount in part.items():
+                total[currency] = total.get(currency, ZERO) + amount
+        return {currency: amount for currency, amount in total.items() if amount}
+
+    # Checks
+
+    def _state(self, symbol: str) -> _MarketState:
+        state = self._states.get(symbol)
+        if state is None:
+            raise Reject(UNKNOWN_SYMBOL, f"no market {symbol!r}")
+        return state
+
+    def _check_reachable(self) -> None:
+        if self.mode == MAINTENANCE_MODE:
+            raise Reject(MAINTENANCE, "the exchange is under maintenance")
+
+    def _check_mode(self, state: _MarketState, order_type: OrderType, post_only: bool) -> None:
+        self._check_reachable()
+        for mode in (self.mode, state.mode):
+            if mode in (HALT, MAINTENANCE_MODE):
+                raise Reject(HALTED, f"{state.market.symbol} is not trading")
+            if mode == CANCEL_ONLY_MODE:
+                raise Reject(CANCEL_ONLY, f"{state.market.symbol} accepts cancellations only")
+            if mode == POST_ONLY_ONLY_MODE and not (order_type == "limit" and post_only):
+                raise Reject(POST_ONLY_MODE, f"{state.market.symbol} accepts post-only orders only")
+
+    def _check_shape(
+        self,
+        state: _MarketState,
+        side: Side,
+        order_type: OrderType,
+        quantity: Decimal | None,
+        price: Decimal | None,
+        quote_quantity: Decimal | None,
+    ) -> None:
+        market = state.market
+        if side not in ("buy", "sell"):
+            raise Reject(BAD_PARAMETER, "side must be buy or sell", parameter="side")
+        if order_type not in ("market", "limit"):
+            raise Reject(BAD_PARAMETER, "order_type must be market or limit", parameter="order_type")
+        if (quantity is None) == (quote_quantity is None):
+            raise Reject(BAD_PARAMETER, "give either quantity or quote_quantity", parameter="quantity")
+        if order_type == "limit":
+            if price is None or quantity is None:
+                raise Reject(BAD_PARAMETER, "a limit order needs price and quantity", parameter="price")
+            if not price.is_finite() or price <= 0 or price % market.tick:
+                raise Reject(PRICE_FILTER, f"price must be a positive multiple of {market.tick}")
+        elif price is not None:
+            raise Reject(BAD_PARAMETER, "a market order has no price", parameter="price")
+        if quantity is not None:
+            if not quantity.is_finite() or quantity <= 0 or quantity % market.lot:
+                raise Reject(LOT_SIZE, f"quantity must be a positive multiple of {market.lot}")
+            if not market.min_qty <= quantity <= market.max_qty:
+                raise Reject(LOT_SIZE, f"quantity must be from {market.min_qty} to {market.max_qty}")
+        elif quote_quantity is None or not quote_quantity.is_finite() or quote_quantity <= 0:
+            raise Reject(BAD_PARAMETER, "quote_quantity must be positive", parameter="quote_quantity")
+        reference = price if price is not None else self._reference_price(state)
+        notional = quote_quantity if quantity is None else quantity * reference if reference else None
+        if notional is not None and notional < market.min_notional:
+            raise Reject(MIN_NOTIONAL, f"the order is worth less than {market.min_notional} {market.quote}")
+
+    def _check_client_id(self, account: Account, client_order_id: str) -> None:
+        same = account.by_client_id.get(client_order_id) if client_order_id else None
+        if not same or self.client_ids == "none":
+            return
+        if self.client_ids == "forever" or any(order.open for order in same):
+            raise Reject(DUPLICATE_CLIENT_ID, f"client order id {client_order_id} is in use")
+
+    # Matching
+
+    def _best_price(self, state: _MarketState, side: Side, now: float) -> Decimal | None:
+        own = state.book.best(side)
+        displayed = state.displayed[side]
+        for price in displayed.best_first():
+            if own is not None and crosses(side, own, price):
+                return own
+            if displayed.available(price, now):
+                return price
+        return own
+
+    def _best_opposite(self, state: _MarketState, side: Side, now: float) -> Decimal | None:
+        return self._best_price(state, "sell" if side == "buy" else "buy", now)
+
+    def _reference_price(self, state: _MarketState) -> Decimal | None:
+        # Exchanges value a market order at a recent price; without a trade the displayed quotes must do.
+        if state.last_price is not None:
+            return state.last_price
+        quotes = [p for half in state.displayed.values() for p in list(half.best_first())[:1]]
+        return sum(quotes, ZERO) / len(quotes) if quotes else None
+
+    def _walk(self, state: _MarketState, side: Side, limit: Decimal | None, now: float) -> Iterator[_Step]:
+        """The liquidity a taker of `side` meets, best price first; changes nothing."""
+        other: Side = "sell" if side == "buy" else "buy"
+        displayed, book = state.displayed[other], state.book
+        # Descending bids or ascending asks, each price once, without building the whole list.
+        ours = iter([price for price, _ in book.levels(other)]) if len(book) else iter(())
+        theirs = displayed.best_first()
+        own, ext = next(ours, None), next(theirs, None)
+        while own is not None or ext is not None:
+            if own is None or (ext is not None and own != ext and not crosses(other, own, ext)):
+                assert ext is not None
+                price = ext
+            else:
+                price = own
+            if limit is not None and not crosses(side, limit, price):
+                return
+            available = displayed.available(price, now) if price == ext else ZERO
+            if price == own:
+                passed = ZERO
+                for resting in book.at(other, price):
+                    ahead = min(state.front.get(resting.order_id, ZERO), available) - passed
+                    if ahead > 0:
+                        yield price, ahead, None
+                        passed += ahead
+                    yield price, resting.remaining, resting.order_id
+                available -= passed
+            if available > 0:
+                yield price, available, None
+            own, ext = (next(ours, None) if price == own else own), (next(theirs, None) if price == ext else ext)
+
+    def _plan(
+        self,
+        state: _MarketState,
+        side: Side,
+        limit: Decimal | None,
+        quantity: Decimal | None,
+        quote_quantity: Decimal | None,
+        account: Account,
+        now: float,
+    ) -> list[_Step]:
+        """What the order would take at once. Own makers stay in it with quantity 0, to be ended on the way."""
+        market = state.market
+        plan: list[_Step] = []
+        left = quantity
+        quote_left = quote_quantity
+        if quote_left is not None and side == "buy" and market.fee_mode == "quote":
+            quote_left = quote_left / (1 + max(ZERO, market.taker_fee))
+        for price, size, maker_id in self._walk(state, side, limit, now):
+            if maker_id is not None and self.orders[maker_id].account == account.name:
+                if self._self_trade == "expire_taker":
+                    plan.append((price, ZERO, maker_id))
+                    break
+                if self._self_trade == "expire_maker":
+                    plan.append((price, ZERO, maker_id))
+                    continue
+            if quote_left is not None:
+                affordable = quote_left / price
+                take = min(size, affordable - affordable % market.lot)
+                quote_left -= take * price
+            else:
+                assert left is not None
+                take = min(size, left)
+                left -= take
+            if not take:
+                break
+            plan.append((price, take, maker_id))
+            if take < size or (left is not None and not left):
+                break
+        return plan
+
+    def _reserve_for(
+        self,
+        market: Market,
+        side: Side,
+        order_type: OrderType,
+        quantity: Decimal,
+        price: Decimal | None,
+        plan: list[_Step],
+    ) -> Decimal:
+        fee = max(ZERO, market.maker_fee, market.taker_fee)
+        if side == "sell":
+            return quantity * (1 + fee) if market.fee_mode == "base" else quantity
+        cost = quantity * price if price is not None else sum((p * q for p, q, _ in plan), ZERO)
+        return cost * (1 + fee) if market.fee_mode == "quote" else cost
+
+    def _execute(self, state: _MarketState, order: Order, plan: list[_Step], now: float) -> bool:
+        """Carry out the plan; True when meeting an own order ended the taker."""
+        for price, quantity, maker_id in plan:
+            if not quantity:
+                if self._self_trade == "expire_taker":
+                    return True
+                assert maker_id is not None
+                self._end(self.orders[maker_id], EXPIRED, SELF_TRADE, now)
+            elif maker_id is None:
+                trade_id = self._take_trade_id()
+                other: Side = "sell" if order.side == "buy" else "buy"
+                state.displayed[other].take(price, quantity, now)
+                self._shrink_fronts(state, other, price, quantity)
+                state.touched[other].add(price)
+                self._apply_fill(state, order, price, quantity, "taker", trade_id, now)
+                self._outsider(state.market, order.side, price, quantity)
+                self._publish_trade(state, trade_id, price, quantity, order.side, now)
+            else:
+                events = state.book.add(
+                    order.order_id, order.side, quantity, price, time_in_force="IOC", owner=order.account
+                )
+                traded = [event for event in events if isinstance(event, Traded)]
+                assert [(t.maker_id, t.quantity) for t in traded] == [(maker_id, quantity)], "plan and book differ"
+                trade_id = self._take_trade_id()
+                maker = self.orders[maker_id]
+                self._apply_fill(state, order, price, quantity, "taker", trade_id, now)
+                self._apply_fill(state, maker, price, quantity, "maker", trade_id, now)
+                if any(isinstance(e, Closed) and e.order_id == maker_id for e in events):
+                    state.front.pop(maker_id, None)
+                state.touched[maker.side].add(price)
+                self._publish_trade(state, trade_id, price, quantity, order.side, now)
+        return False
+
+    def _settle_remainder(self, state: _MarketState, order: Order, stopped: bool, now: float) -> None:
+        if stopped:
+            self._end(order, EXPIRED, SELF_TRADE, now)
+        elif order.order_type == "market" or order.time_in_force != "GTC":
+            self._end(order, EXPIRED, "NO_LIQUIDITY", now)
+        else:
+            assert order.price is not None
+            displayed = state.displayed[order.side]
+            state.front[order.order_id] = displayed.available(order.price, now)
+            state.book.add(
+                order.order_id, order.side, order.remaining_quantity, order.price, owner=order.account
+            )
+            state.touched[order.side].add(order.price)
+
+    def _cancel_ahead(
+        self, state: _MarketState, side: Side, price: Decimal, total: Decimal, canceled: Decimal
+    ) -> None:
+        """Move our orders at a price forward for displayed size that was cancelled, not traded."""
+        left = state.displayed[side].sizes.get(price, ZERO)
+        for resting in state.book.at(side, price):
+            front = state.front.get(resting.order_id, ZERO)
+            if not front:
+                continue
+            if self.queue_model == "risk_averse":
+                ahead = ZERO
+            elif self.queue_model == "optimistic":
+                ahead = canceled
+            else:
+                ahead = (canceled * (min(front, total) / total) ** 3).quantize(FEE_QUANTUM, ROUND_DOWN)
+            # What is ahead can never exceed what is still displayed.
+            state.front[resting.order_id] = max(ZERO, min(front - ahead, left))
+
+    def _shrink_fronts(self, state: _MarketState, side: Side, price: Decimal, used: Decimal) -> None:
+        for resting in state.book.at(side, price):
+            front = state.front.get(resting.order_id, ZERO)
+            if front:
+                state.front[resting.order_id] = max(ZERO, front - used)
+
+    def _cross(self, state: _MarketState, side: Side, price: Decimal, size: Decimal, now: float) -> None:
+        """Newly displayed size of `side` that reaches our waiting orders on the other side fills them."""
+        other: Side = "sell" if side == "buy" else "buy"
+        left = size
+        for resting in list(state.book.orders(other)):
+            if not left or not crosses(other, resting.price, price):
+                return
+            filled = min(left, resting.remaining)
+            left -= filled
+            order = self.orders[resting.order_id]
+            state.displayed[side].take(price, filled, now)
+            trade_id = self._fill_resting(state, order, filled, now)
+            self._publish_trade(state, trade_id, resting.price, filled, side, now)
+
+    def _fill_resting(self, state: _MarketState, order: Order, quantity: Decimal, now: float) -> int:
+        """Fill a waiting order from outside, at its own price."""
+        assert order.price is not None
+        trade_id = self._take_trade_id()
+        events = state.book.reduce(order.order_id, quantity)
+        if isinstance(events[0], Closed):
+            state.front.pop(order.order_id, None)
+        self._apply_fill(state, order, order.price, quantity, "maker", trade_id, now)
+        self._outsider(state.market, order.side, order.price, quantity)
+        state.touched[order.side].add(order.price)
+        return trade_id
+
+    # Money movements
+
+    def _apply_fill(
+        self,
+        state: _MarketState,
+        order: Order,
+        price: Decimal,
+        quantity: Decimal,
+        liquidity: Literal["maker", "taker"],
+        trade_id: int,
+        now: float,
+    ) -> None:
+        market = state.market
+        account = self.accounts[order.account]
+        cost = price * quantity
+        rate = market.maker_fee if liquidity == "maker" else market.taker_fee
+        pays_quote = market.fee_mode == "quote" or (market.fee_mode == "received" and order.side == "sell")
+        fee_currency = market.quote if pays_quote else market.base
+        # Rounded towards zero, so that many small fills never cost more than was reserved.
+        fee = ((cost if pays_quote else quantity) * rate).quantize(FEE_QUANTUM, ROUND_DOWN)
+
+        order.filled_quantity += quantity
+        order.filled_quote += cost
+        order.updated_at = now
+        done = order.filled_quantity == order.quantity
+        order.status = FILLED if done else PARTIALLY_FILLED
+        paid_currency, paid = (market.quote, cost) if order.side == "buy" else (market.base, quantity)
+        got_currency, got = (market.base, quantity) if order.side == "buy" else (market.quote, cost)
+        released = order.reserved - self._still_reserved(market, order, paid)
+        order.reserved -= released
+        self._move(account, paid_currency, released - paid, -released, now)
+        self._move(account, got_currency, got, ZERO, now)
+        if fee:
+            self._move(account, fee_currency, -fee, ZERO, now)
+            self.fees_collected[fee_currency] = self.fees_collected.get(fee_currency, ZERO) + fee
+
+        fill = Fill(
+            trade_id=trade_id,
+            order_id=order.order_id,
+            client_order_id=order.client_order_id,
+            account=order.account,
+            symbol=order.symbol,
+            side=order.side,
+            price=price,
+            quantity=quantity,
+            quote_quantity=cost,
+            fee=fee,
+            fee_currency=fee_currency,
+            liquidity=liquidity,
+            time=now,
+        )
+        order.fills.append(fill)
+        account.fills.append(fill)
+        if done:
+            account.open.pop(order.order_id, None)
+        order.history.append((now, order.status, order.filled_quantity, order.filled_quote))
+        self._report(order, "trade", fill, now)
+
+    def _still_reserved(self, market: Market, order: Order, paid: Decimal) -> Decimal:
+        remaining = order.quantity - order.filled_quantity
+        if not remaining:
+            return ZERO
+        fee = max(ZERO, market.maker_fee, market.taker_fee)
+        if order.side == "sell":
+            return remaining * (1 + fee) if market.fee_mode == "base" else remaining
+        if order.price is not None:
+            cost = remaining * order.price
+            return cost * (1 + fee) if market.fee_mode == "quote" else cost
+        # A market order reserved what its plan costs; each fill releases its own part.
+        return max(ZERO, order.reserved - (paid * (1 + fee) if market.fee_mode == "quote" else paid))
+
+    def _outsider(self, market: Market, side: Side, price: Decimal, quantity: Decimal) -> None:
+        sign = 1 if side == "sell" else -1
+        self.outside[market.base] = self.outside.get(market.base, ZERO) + sign * quantity
+        self.outside[market.quote] = self.outside.get(market.quote, ZERO) - sign * price * quantity
+
+    def _end(self, order: Order, status: str, reason: str, now: float) -> None:
+        state = self._states[order.symbol]
+        account = self.accounts[order.account]
+        if state.book.get(order.order_id) is not None:
+            state.book.cancel(order.order_id)
+        state.front.pop(order.order_id, None)
+        if order.price is not None:
+            state.touched[order.side].add(order.price)
+        currency = state.market.quote if order.side == "buy" else state.market.base
+        self._move(account, currency, order.reserved, -order.reserved, now)
+        order.reserved = ZERO
+        order.status = status
+        order.reason = reason
+        order.updated_at = now
+        account.open.pop(order.order_id, None)
+        order.history.append((now, status, order.filled_quantity, order.filled_quote))
+        self._report(order, "canceled" if status == CANCELED else "expired", None, now)
+
+    def _transfer(
+        self,
+        account: Account,
+        kind: Literal["deposit", "withdrawal"],
+        currency: str,
+        amount: Decimal,
+        fee: Decimal,
+        now: float,
+        address: str,
+        txid: str,
+    ) -> Transfer:
+        transfer = Transfer(
+            transfer_id=self._next_transfer_id,
+            kind=kind,
+            currency=currency,
+            amount=amount,
+            fee=fee,
+            time=now,
+            address=address,
+            txid=txid,
+        )
+        self._next_transfer_id += 1
+        account.transfers.append(transfer)
+        delta = amount if kind == "deposit" else -(amount + fee)
+        self._move(account, currency, delta, ZERO, now)
+        self.outside[currency] = self.outside.get(currency, ZERO) - delta - fee
+        if fee:
+            self.fees_collected[currency] = self.fees_collected.get(currency, ZERO) + fee
+        self._changed.pop(account.name, None)
+        balances = {currency: (account.free[currency], account.locked.get(currency, ZERO))}
+        self._events.append(
+            BalanceChange(account=account.name, balances=balances, delta=(currency, delta), now=now)
+        )
+        self._deliver(now)
+        return transfer
+
+    def _move(self, account: Account, currency: str, free: Decimal, locked: Decimal, now: float) -> None:
+        new_free = account.free.get(currency, ZERO) + free
+        new_locked = account.locked.get(currency, ZERO) + locked
+        account.free[currency] = new_free
+        account.locked[currency] = new_locked
+        assert new_locked >= 0, f"{account.name}: {currency} locked below zero"
+        account.journal.setdefault(currency, []).append((now, new_free, new_locked))
+        self._changed.setdefault(account.name, {})[currency] = (new_free, new_locked)
+
+    # Events
+
+    def _take_trade_id(self) -> int:
+        self._next_trade_id += 1
+        return self._next_trade_id - 1
+
+    def _report(
+        self, order: Order, kind: Literal["new", "trade", "canceled", "expired"], fill: Fill | None, now: float
+    ) -> None:
+        self._events.append(
+            OrderUpdate(
+                order=order,
+                kind=kind,
+                status=order.status,
+                filled_quantity=order.filled_quantity,
+                filled_quote=order.filled_quote,
+                fill=fill,
+                now=now,
+            )
+        )
+
+    def _publish_trade(
+        self, state: _MarketState, trade_id: int, price: Decimal, quantity: Decimal, taker_side: Side, now: float
+    ) -> None:
+        trade = PublicTrade(
+            symbol=state.market.symbol,
+            trade_id=trade_id,
+            price=price,
+            quantity=quantity,
+            taker_side=taker_side,
+            now=now,
+        )
+        state.last_price = price
+        state.trades.append(trade)
+        if len(state.trades) > 2 * self.trades_kept:
+            del state.trades[: -self.trades_kept]
+        self._events.append(trade)
+
+    def _publish_books(self, now: float) -> None:
+        for state in self._states.values():
+            changes: dict[Side, Levels] = {"buy": [], "sell": []}
+            for side, prices in state.touched.items():
+                shown = state.shown[side]
+                for price in prices:
+                    size = state.displayed[side].available(price, now) + state.book.size_at(side, price)
+                    if size != shown.get(price, ZERO):
+                        changes[side].append((price, size))
+                        if size:
+                            shown[price] = size
+                        else:
+                            del shown[price]
+                prices.clear()
+            if changes["buy"] or changes["sell"]:
+                state.sequence += 1
+                self._events.append(
+                    BookChange(
+                        symbol=state.market.symbol,
+                        sequence=state.sequence,
+                        bids=changes["buy"],
+                        asks=changes["sell"],
+                        now=now,
+                    )
+                )
+
+    def _deliver(self, now: float) -> None:
+        for name, balances in self._changed.items():
+            self._events.append(BalanceChange(account=name, balances=balances, delta=None, now=now))
+        self._changed = {}
+        self._publish_books(now)
+        if self._delivering:
+            return  # a listener called us: the outer call delivers, in order
+        self._delivering = True
+        try:
+            position = 0
+            while position < len(self._events):
+                event = self._events[position]
+                position += 1
+                for listener in list(self._listeners):
+                    listener(event)
+        finally:
+            self._events = []
+            self._delivering = False
+
+
+def text(value: Decimal) -> str:
+    """Write an amount plainly: no exponent, no needless zeros."""
+    return format(value.normalize(), "f") if value else "0"
+
+
+def order_record(order: Order) -> dict[str, Any]:
+    """The order as JSON, amounts as decimal strings."""
+    return {
+        "order_id": order.order_id,
+        "client_order_id": order.client_order_id,
+        "account": order.account,
+        "symbol": order.symbol,
+        "side": order.side,
+        "order_type": order.order_type,
+        "time_in_force": order.time_in_force,
+        "post_only": order.post_only,
+        "quantity": text(order.quantity),
+        "quote_quantity": None if order.quote_quantity is None else text(order.quote_quantity),
+        "price": None if order.price is None else text(order.price),
+        "status": order.status,
+        "reason": order.reason,
+        "filled_quantity": text(order.filled_quantity),
+        "filled_quote": text(order.filled_quote),
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+        "trade_ids": [fill.trade_id for fill in order.fills],
+    }
+
+
+def fill_record(fill: Fill) -> dict[str, Any]:
+    """The fill as JSON, amounts as decimal strings."""
+    return {
+        "trade_id": fill.trade_id,
+        "order_id": fill.order_id,
+        "client_order_id": fill.client_order_id,
+        "symbol": fill.symbol,
+        "side": fill.side,
+        "price": text(fill.price),
+        "quantity": text(fill.quantity),
+        "quote_quantity": text(fill.quote_quantity),
+        "fee": text(fill.fee),
+        "fee_currency": fill.fee_currency,
+        "liquidity": fill.liquidity,
+        "time": fill.time,
+    }
+
+
+def transfer_record(transfer: Transfer) -> dict[str, Any]:
+    """The transfer as JSON, amounts as decimal strings."""
+    return {
+        "transfer_id": transfer.transfer_id,
+        "kind": transfer.kind,
+        "currency": transfer.currency,
+        "amount": text(transfer.amount),
+        "fee": text(transfer.fee),
+        "time": transfer.time,
+        "status": transfer.status,
+        "address": transfer.address,
+        "txid": transfer.txid,
+    }
