@@ -25,7 +25,7 @@ from email.message import EmailMessage
 from hmac import compare_digest
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from cryptography import x509
@@ -257,7 +257,7 @@ class _Handler:
             Received(
                 sender=envelope.mail_from or "",
                 recipients=tuple(envelope.rcpt_tos),
-                message=cast(EmailMessage, message_from_bytes(content, policy=policy.default)),
+                message=message_from_bytes(content, policy=policy.default),
                 encrypted=session.ssl is not None or self._sink.tls == "implicit",
                 user=login.login.decode() if isinstance(login, LoginPassword) else None,
             )
