@@ -6,17 +6,17 @@ Rules:
    last unit. `imbalance()` names what breaks this, and is empty.
 2. Time is the argument `now`, in seconds since 1970. There is no clock, no socket and no randomness here.
 3. A refusal is a `Reject` with a reason of this file; dialects turn it into an exchange's own code and words.
-4. Events are delivered after the call has finished its work, oldest first, so a listener never sees half of it.
-5. Liquidity is of two kinds. Orders of accounts wait in `ems.core.book`. What a recording (or a test) shows is
-   the *displayed* book, and our waiting orders stand in its queue by the model below.
+4. Events are delivered after the call has finished its work, oldest first; a listener never sees half of it.
+5. Liquidity is of two kinds. Orders of accounts wait in `ems.core.book`. What a recording (or a test) shows
+   is the *displayed* book, and our waiting orders stand in its queue by the model below.
 
 The queue model for a waiting order at price P with `front` displayed ahead of it:
 
     join            front = what is displayed at P, 0 when the order improves the best price
     trade at P      uses up `front` first, then fills the order, then what is behind
     trade beyond P  fills the order, up to the size of the trade
-    size shrinks    what trades do not explain is cancellations. `probable`: the share (front/total)**3 of them
-                    was ahead of us; `risk_averse`: all behind us; `optimistic`: all ahead of us
+    size shrinks    what trades do not explain is cancellations. `probable`: the share (front/total)**3 of
+                    them was ahead of us; `risk_averse`: all behind us; `optimistic`: all ahead of us
     opposite quote  at or through P fills the order once for each newly shown size
     our own takes   deplete the displayed levels, which refill exponentially (`refill_s`)
 """
@@ -99,7 +99,7 @@ class Market:
     min_notional: Decimal = ZERO
     maker_fee: Decimal = Decimal("0.001")
     taker_fee: Decimal = Decimal("0.001")
-    fee_mode: FeeMode = "received"  # received: in what the order receives; quote or base: always in that currency
+    fee_mode: FeeMode = "received"  # in what the order receives; quote, base: always in that currency
     max_orders: int = 200
 
     def __post_init__(self) -> None:
@@ -412,7 +412,8 @@ class Exchange:
         self._listeners: list[Callable[[Event], None]] = []
         self._events: list[Event] = []
         self._delivering = False
-        self._changed: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}  # account -> currency -> (free, locked)
+        self._changed: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}
+        # account -> currency -> (free, locked)
         self._next_order_id = 1
         self._next_trade_id = 1
         self._next_transfer_id = 1
@@ -500,7 +501,14 @@ class Exchange:
     # Money
 
     def deposit(
-        self, account: Account, currency: str, amount: Decimal, now: float, *, address: str = "", txid: str = ""
+        self,
+        account: Account,
+        currency: str,
+        amount: Decimal,
+        now: float,
+        *,
+        address: str = "",
+        txid: str = "",
     ) -> Transfer:
         """Bring money in from outside."""
         if not amount.is_finite() or amount <= 0:
@@ -656,7 +664,7 @@ class Exchange:
         symbol: str | None = None,
         as_of: float | None = None,
     ) -> Order | None:
-        """Find an order by our id or the caller's; among several with one client id the open, else the newest."""
+        """Find an order by either id; among several with one client id the open one, else the newest."""
         found: Order | None = None
         if order_id is not None:
             found = account.orders.get(order_id)
@@ -740,7 +748,9 @@ class Exchange:
                 self._cross(state, side, price, size, now)
         self._deliver(now)
 
-    def public_trade(self, symbol: str, price: Decimal, quantity: Decimal, taker_side: Side, now: float) -> None:
+    def public_trade(
+        self, symbol: str, price: Decimal, quantity: Decimal, taker_side: Side, now: float
+    ) -> None:
         """A trade of others happened: show it, and fill our waiting orders it would have met."""
         state = self._state(symbol)
         self._publish_trade(state, self._take_trade_id(), price, quantity, taker_side, now)
@@ -938,7 +948,9 @@ class Exchange:
                 available -= passed
             if available > 0:
                 yield price, available, None
-            own, ext = (next(ours, None) if price == own else own), (next(theirs, None) if price == ext else ext)
+            at_own, at_ext = price == own, price == ext
+            own = next(ours, None) if at_own else own
+            ext = next(theirs, None) if at_ext else ext
 
     def _plan(
         self,
@@ -950,7 +962,7 @@ class Exchange:
         account: Account,
         now: float,
     ) -> list[_Step]:
-        """What the order would take at once. Own makers stay in it with quantity 0, to be ended on the way."""
+        """What the order would take at once; own makers are in it with quantity 0, to be ended on the way."""
         market = state.market
         plan: list[_Step] = []
         left = quantity
@@ -1017,7 +1029,8 @@ class Exchange:
                     order.order_id, order.side, quantity, price, time_in_force="IOC", owner=order.account
                 )
                 traded = [event for event in events if isinstance(event, Traded)]
-                assert [(t.maker_id, t.quantity) for t in traded] == [(maker_id, quantity)], "plan and book differ"
+                met = [(trade.maker_id, trade.quantity) for trade in traded]
+                assert met == [(maker_id, quantity)], "plan and book differ"
                 trade_id = self._take_trade_id()
                 maker = self.orders[maker_id]
                 self._apply_fill(state, order, price, quantity, "taker", trade_id, now)
@@ -1238,7 +1251,11 @@ class Exchange:
         return self._next_trade_id - 1
 
     def _report(
-        self, order: Order, kind: Literal["new", "trade", "canceled", "expired"], fill: Fill | None, now: float
+        self,
+        order: Order,
+        kind: Literal["new", "trade", "canceled", "expired"],
+        fill: Fill | None,
+        now: float,
     ) -> None:
         self._events.append(
             OrderUpdate(
@@ -1253,7 +1270,13 @@ class Exchange:
         )
 
     def _publish_trade(
-        self, state: _MarketState, trade_id: int, price: Decimal, quantity: Decimal, taker_side: Side, now: float
+        self,
+        state: _MarketState,
+        trade_id: int,
+        price: Decimal,
+        quantity: Decimal,
+        taker_side: Side,
+        now: float,
     ) -> None:
         trade = PublicTrade(
             symbol=state.market.symbol,

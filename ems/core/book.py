@@ -268,7 +268,13 @@ class Book:
         return total
 
     def _match(
-        self, taker_id: int, side: Side, remaining: Decimal, price: Decimal | None, owner: str, events: list[Event]
+        self,
+        taker_id: int,
+        side: Side,
+        remaining: Decimal,
+        price: Decimal | None,
+        owner: str,
+        events: list[Event],
     ) -> tuple[Decimal, bool]:
         half = self._halves[_opposite(side)]
         while remaining:

@@ -1,0 +1,1 @@
+"""How each exchange says things on the wire, one file per exchange."""
