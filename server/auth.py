@@ -5,8 +5,8 @@ The rules:
 1. Cheap checks first, the nonce last: a forger can neither burn a nonce nor fill the memory of nonces.
 2. The Host header is never trusted. The signature must fit a name this server knows itself by, so a proxy may
    rewrite Host, and a request captured here is worth nothing at another server.
-3. A nonce is good once. The memory of nonces dies with the process, so a process refuses whatever an earlier one
-   could have accepted (the boot floor). Writes also insert (keyid, nonce, expires) in the transaction of the
+3. A nonce is good once. The memory of nonces dies with the process, so a process refuses whatever an
+   earlier one could have accepted (the boot floor). Writes also insert (keyid, nonce, expires) in the transaction of the
    intent; that is done elsewhere, from the Identity given here.
 4. Every refusal says what is wrong and how to put it right, and counts against the sender.
 """
@@ -117,7 +117,7 @@ class Identity:
 
 
 def parse_keys(text: str) -> dict[str, ApiKey]:
-    """Read OMS_KEYS: `<USER>,<PUBLIC KEY>[,<ROLE>[,<EXPIRES>]]` separated by `;` or line breaks; keyid -> key."""
+    """Read OMS_KEYS, `<USER>,<PUBLIC KEY>[,<ROLE>[,<EXPIRES>]]` by `;` or lines, into keyid -> key."""
     keys: dict[str, ApiKey] = {}
     entries = [entry.strip() for entry in re.split(r"[;\n]", text)]
     for number, entry in enumerate((entry for entry in entries if entry), start=1):
@@ -185,8 +185,8 @@ def parse_hosts(text: str) -> tuple[str, ...]:
             continue
         if "/" in name:
             raise KeysError(
-                f"OMS_HOSTS: {name!r} is not a host name; write {signing.authority_of(name) or 'host:port'!r} "
-                "(no scheme, no path)"
+                f"OMS_HOSTS: {name!r} is not a host name; "
+                f"write {signing.authority_of(name) or 'host:port'!r} (no scheme, no path)"
             )
         if not _HOST.fullmatch(name):
             raise KeysError(f"OMS_HOSTS: {name!r} is not a host name like oms.example.com or 10.0.0.5:8888")
@@ -198,12 +198,12 @@ def parse_hosts(text: str) -> tuple[str, ...]:
 def raw_target(environ: Mapping[str, Any]) -> str:
     """Give the request target as it stood on the request line, undecoded, whichever server runs us.
 
-    PATH_INFO is percent-decoded and cannot be verified against. The places to look come from measuring the servers:
-    ASGI servers behind a2wsgi leave the scope, gunicorn RAW_URI, waitress and cheroot REQUEST_URI.
+    PATH_INFO is percent-decoded and cannot be verified against. The places to look were found by measuring
+    the servers: ASGI servers behind a2wsgi leave the scope, gunicorn RAW_URI, waitress and cheroot REQUEST_URI.
     """
     scope = environ.get("asgi.scope")
     if scope is not None and scope.get("raw_path"):
-        target = scope["raw_path"].decode("latin-1")
+        target: str = scope["raw_path"].decode("latin-1")
         query = scope.get("query_string") or b""
         if query and "?" not in target:
             target += "?" + query.decode("latin-1")
@@ -218,7 +218,7 @@ def _check_target(target: str) -> None:
         raise AuthError(
             codes.AUTH_MALFORMED,
             "the request target must start with / and hold printable ASCII only",
-            "send the path and query on the request line, percent-encoded: GET /api/get_balances?exchange=kraken",
+            "put path and query on the request line, percent-encoded: GET /api/get_balances?exchange=kraken",
         )
 
 
@@ -241,9 +241,9 @@ class _Failures:
 class Authenticator:
     """Verify signed requests; safe to call from many threads.
 
-    `keys` maps keyid -> ApiKey (parse_keys), `hosts` are the names of OMS_HOSTS (parse_hosts; empty: loopback names
-    only), `clock` gives seconds since 1970 UTC (time.time), `boot_time` the same clock when this process became the
-    only one that may accept requests: read it after the lock that keeps a second process out.
+    `keys` maps keyid -> ApiKey (parse_keys); `hosts` are the names of OMS_HOSTS (parse_hosts), empty meaning
+    loopback names only; `clock` gives seconds since 1970 UTC (time.time); `boot_time` is that clock when this
+    process became the only one that may accept requests: read it after the lock that keeps a second one out.
     """
 
     def __init__(
@@ -252,8 +252,8 @@ class Authenticator:
         self.keys = dict(keys)
         self.hosts = tuple(hosts)
         self._clock = clock
-        # An earlier process accepted `created` up to CLOCK_TOLERANCE_S ahead of its last moment, and its memory of
-        # nonces is gone. Beginning just after that makes the memory of this process complete.
+        # An earlier process accepted `created` up to CLOCK_TOLERANCE_S ahead of its last moment, and its
+        # memory of nonces is gone. Beginning just after that makes the memory of this process complete.
         self._created_from = int(boot_time) + CLOCK_TOLERANCE_S + 1
         self._lock = threading.Lock()
         self._nonces: set[tuple[str, str]] = set()  # (keyid, nonce)
@@ -267,8 +267,8 @@ class Authenticator:
     ) -> Identity:
         """Say who sent this request, or raise AuthError.
 
-        `headers` are (name, value) pairs, duplicates included, or anything whose items() gives them. `role` is what
-        the called verb needs. A nonce is spent even where the role does not suffice.
+        `headers` are (name, value) pairs, duplicates included, or anything whose items() gives them. `role`
+        is what the called verb needs. A nonce is spent even where the role does not suffice.
         """
         now = self._clock()
         pairs = list(headers.items() if hasattr(headers, "items") else headers)
@@ -312,7 +312,9 @@ class Authenticator:
     def _read(
         target: str, pairs: list[tuple[str, str]], body: bytes
     ) -> tuple[SignatureInput, bytes, str, bytes]:
-        found = {name: [] for name in ("signature-input", "signature", "content-digest", "content-encoding")}
+        found: dict[str, list[str]] = {
+            name: [] for name in ("signature-input", "signature", "content-digest", "content-encoding")
+        }
         for name, value in pairs:
             if name.lower() in found:
                 found[name.lower()].append(value)
@@ -420,13 +422,14 @@ class Authenticator:
                 return
         if host and host not in accepted:
             hint = (
-                f"the request came to {host!r}; this server answers to {', '.join(self.hosts) or 'loopback names only'}: "
+                f"the request came to {host!r}; this server answers to "
+                f"{', '.join(self.hosts) or 'loopback names only'}: "
                 f"add {host!r} to OMS_HOSTS on the server, or use one of its names in the client's url"
             )
         else:
             hint = (
-                "compare details.base with the base you signed, line by line: method, host, path, query and body digest "
-                "must be the ones sent; a proxy must not rewrite the path"
+                "compare details.base with the base you signed, line by line: method, host, path, query and "
+                "body digest must be the ones sent; a proxy must not rewrite the path"
             )
         raise AuthError(
             codes.AUTH_BAD_SIGNATURE,
@@ -457,7 +460,7 @@ class Authenticator:
     # --- failures ---
 
     def _claimed_keyid(self, pairs: list[tuple[str, str]]) -> str:
-        """Give the known key a request claims, so that one bot's wrong key does not lock out its neighbours."""
+        """Give the known key a request claims: one bot's wrong key must not lock out its neighbours."""
         for name, value in pairs:
             if name.lower() == "signature-input":
                 try:

@@ -1,4 +1,4 @@
-"""Sign and verify HTTP requests: RFC 9421 message signatures with Ed25519, in one strict profile called oms-v1.
+"""Sign and verify HTTP requests: RFC 9421 message signatures with Ed25519, in one strict profile, oms-v1.
 
 The rules, which client and server share by sharing this file:
 
@@ -41,12 +41,12 @@ BODY_BYTES_MAX = 64 * 1024
 PUBLIC_PREFIX = "omspk_"
 PRIVATE_PREFIX = "omssk_"  # a fixed prefix lets secret scanners find a leaked key
 
-_COVERED = " ".join('"%s"' % name for name in COMPONENTS)
+_COVERED = " ".join(f'"{name}"' for name in COMPONENTS)
 _SIGNATURE_INPUT = re.compile(
-    re.escape("%s=(%s)" % (LABEL, _COVERED))
+    re.escape(f"{LABEL}=({_COVERED})")
     + r";created=(?P<created>0|[1-9][0-9]{0,11});expires=(?P<expires>0|[1-9][0-9]{0,11})"
     + r';keyid="(?P<keyid>[0-9a-f]{16})";alg="ed25519"'
-    + r';nonce="(?P<nonce>[A-Za-z0-9_-]{22,64})";tag="%s"' % re.escape(TAG)
+    + rf';nonce="(?P<nonce>[A-Za-z0-9_-]{{22,64}})";tag="{re.escape(TAG)}"'
 )
 # Base64 has several spellings of the same bytes unless the unused bits of the last character are zero;
 # the last character class allows only the one spelling (RFC 4648 3.5).
@@ -77,13 +77,9 @@ class SignatureInput:
     @property
     def params(self) -> str:
         """Spell the signature parameters as they are signed and sent."""
-        return '(%s);created=%d;expires=%d;keyid="%s";alg="ed25519";nonce="%s";tag="%s"' % (
-            _COVERED,
-            self.created,
-            self.expires,
-            self.keyid,
-            self.nonce,
-            TAG,
+        return (
+            f'({_COVERED});created={self.created};expires={self.expires};keyid="{self.keyid}"'
+            f';alg="ed25519";nonce="{self.nonce}";tag="{TAG}"'
         )
 
 
@@ -92,8 +88,8 @@ class SignatureInput:
 
 def signature_base(components: list[tuple[str, str]], params: str) -> bytes:
     """Build the signature base of RFC 9421 2.5 from component names with their values, and the parameters."""
-    lines = ['"%s": %s' % (name, value) for name, value in components]
-    lines.append('"@signature-params": %s' % params)
+    lines = [f'"{name}": {value}' for name, value in components]
+    lines.append(f'"@signature-params": {params}')
     base = "\n".join(lines)
     if base.count("\n") != len(components):
         raise MalformedSignature("a signed value contains a line break")
@@ -110,7 +106,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def authority(host: str, scheme: str = "") -> str:
-    """Spell a Host value as @authority: lower case, without the default port of the scheme (RFC 9421 2.2.3)."""
+    """Spell a Host value as @authority: lower case, without the scheme's default port (RFC 9421 2.2.3)."""
     host = host.strip().lower()
     default = _DEFAULT_PORTS.get(scheme)
     return host[: -len(default) - 1] if default and host.endswith(":" + default) else host
@@ -131,7 +127,7 @@ def request_base(method: str, host: str, target: str, digest: str, signed: Signa
 
 def content_digest(body: bytes) -> str:
     """Give the Content-Digest header of a body (RFC 9530 2)."""
-    return "sha-256=:%s:" % base64.b64encode(hashlib.sha256(body).digest()).decode("ascii")
+    return "sha-256=:{}:".format(base64.b64encode(hashlib.sha256(body).digest()).decode("ascii"))
 
 
 # --- reading the headers -----------------------------------------------------------------------------------
@@ -140,16 +136,16 @@ def content_digest(body: bytes) -> str:
 def parse_signature_input(value: str) -> SignatureInput:
     """Read a Signature-Input header; raise MalformedSignature for anything but the profile's one form."""
     if len(value) > HEADER_BYTES_MAX:
-        raise MalformedSignature("Signature-Input is longer than %d bytes" % HEADER_BYTES_MAX)
+        raise MalformedSignature(f"Signature-Input is longer than {HEADER_BYTES_MAX} bytes")
     match = _SIGNATURE_INPUT.fullmatch(value)
     if match is None:
         raise MalformedSignature(
-            'Signature-Input is not of the form %s=(%s);created=..;expires=..;keyid="..";'
-            'alg="ed25519";nonce="..";tag="%s"' % (LABEL, _COVERED, TAG)
+            f'Signature-Input is not of the form {LABEL}=({_COVERED});created=..;expires=..;keyid="..";'
+            f'alg="ed25519";nonce="..";tag="{TAG}"'
         )
     signed = SignatureInput(int(match["created"]), int(match["expires"]), match["keyid"], match["nonce"])
     if not 0 < signed.expires - signed.created <= LIFETIME_S_MAX:
-        raise MalformedSignature("expires must be 1 to %d seconds after created" % LIFETIME_S_MAX)
+        raise MalformedSignature(f"expires must be 1 to {LIFETIME_S_MAX} seconds after created")
     return signed
 
 
@@ -157,12 +153,12 @@ def parse_signature(value: str) -> bytes:
     """Read a Signature header into its 64 bytes; raise MalformedSignature for any second spelling."""
     match = _SIGNATURE.fullmatch(value) if len(value) <= HEADER_BYTES_MAX else None
     if match is None:
-        raise MalformedSignature("Signature is not of the form %s=:<64 bytes as canonical base64>:" % LABEL)
+        raise MalformedSignature(f"Signature is not of the form {LABEL}=:<64 bytes as canonical base64>:")
     return base64.b64decode(match[1])
 
 
 def parse_content_digest(value: str) -> bytes:
-    """Read a Content-Digest header into its 32 bytes; raise MalformedSignature for another algorithm or form."""
+    """Read a Content-Digest header into its 32 bytes; raise MalformedSignature for any other form."""
     match = _CONTENT_DIGEST.fullmatch(value) if len(value) <= HEADER_BYTES_MAX else None
     if match is None:
         raise MalformedSignature("Content-Digest is not of the form sha-256=:<32 bytes as canonical base64>:")
@@ -194,7 +190,7 @@ class PublicKey:
         return PUBLIC_PREFIX + _base64url(bytes(self))
 
     def __repr__(self) -> str:
-        return "PublicKey(keyid=%r)" % self.keyid
+        return f"PublicKey(keyid={self.keyid!r})"
 
 
 class PrivateKey:
@@ -220,7 +216,7 @@ class PrivateKey:
         return PRIVATE_PREFIX + _base64url(bytes(self._signing_key))
 
     def __repr__(self) -> str:
-        return "PrivateKey(keyid=%r)" % self.keyid
+        return f"PrivateKey(keyid={self.keyid!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a private key is not pickled or copied")
@@ -237,7 +233,7 @@ class KeyPair(NamedTuple):
     keyid: str
 
     def __repr__(self) -> str:
-        return "KeyPair(public=%r, keyid=%r)" % (self.public, self.keyid)
+        return f"KeyPair(public={self.public!r}, keyid={self.keyid!r})"
 
 
 def generate_keys(seed: bytes | None = None) -> KeyPair:
@@ -252,11 +248,11 @@ def keyid_of(public: bytes) -> str:
 
 
 def parse_private_key(text: str) -> PrivateKey:
-    """Read a private key from hex, base64, base64url or omssk_ text; 64 bytes are taken as libsodium's form."""
+    """Read a private key from hex, base64, base64url or omssk_ text; 64 bytes are libsodium's form."""
     text = text.strip()
     if text.startswith(PUBLIC_PREFIX):
         raise BadKey(
-            "this is a PUBLIC key (%s...); put the private one (%s...) here" % (PUBLIC_PREFIX, PRIVATE_PREFIX)
+            f"this is a PUBLIC key ({PUBLIC_PREFIX}...); put the private one ({PRIVATE_PREFIX}...) here"
         )
     raw = _key_bytes(text[len(PRIVATE_PREFIX) :] if text.startswith(PRIVATE_PREFIX) else text)
     if len(raw) == 64:
@@ -301,13 +297,13 @@ def _key_bytes(text: str) -> bytes:
         except binascii.Error:
             pass
     raise BadKey(
-        "a key is 32 bytes written as hex, base64 or base64url, or our own %s.../%s... form"
-        % (PUBLIC_PREFIX, PRIVATE_PREFIX)
+        "a key is 32 bytes written as hex, base64 or base64url, or our own "
+        f"{PUBLIC_PREFIX}.../{PRIVATE_PREFIX}... form"
     )
 
 
 def _wrong_length(raw: bytes) -> str:
-    return "a key is 32 bytes long, this text holds %d; copy it again from `oms keygen`" % len(raw)
+    return f"a key is 32 bytes long, this text holds {len(raw)}; copy it again from `oms keygen`"
 
 
 def _base64url(raw: bytes) -> str:
@@ -341,8 +337,8 @@ def sign(
     base = request_base(method, host, target, digest, signed)
     headers = {
         "Content-Digest": digest,
-        "Signature-Input": "%s=%s" % (LABEL, signed.params),
-        "Signature": "%s=:%s:" % (LABEL, base64.b64encode(key.sign(base)).decode("ascii")),
+        "Signature-Input": f"{LABEL}={signed.params}",
+        "Signature": "{}=:{}:".format(LABEL, base64.b64encode(key.sign(base)).decode("ascii")),
     }
     parse_signature_input(
         headers["Signature-Input"]
