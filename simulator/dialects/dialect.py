@@ -1,23 +1,23 @@
 """What a dialect is: an exchange's words on top of `simulator.exchange`, without any IO.
 
 `simulator.wire` owns the sockets and applies the faults; a dialect only turns requests into answers and events
-into stream messages. Everything is synchronous, gets its time in `Request.now`, and never raises for bad input:
-an exchange answers nonsense with an error of its own.
+into stream messages. Everything is synchronous, gets its time in `Request.now`, and never raises for bad
+input: an exchange answers nonsense with an error of its own.
 
-    REST       wire reads a request -> `dialect.kind(request)` names it for the fault rules -> fault before? ->
-               `dialect.handle(request)` -> fault after? -> the response goes out
+    REST       wire reads a request -> `dialect.kind(request)` names it for the fault rules -> fault before?
+               -> `dialect.handle(request)` -> fault after? -> the response goes out
     WebSocket  wire accepts -> `dialect.open_session(request, send)`; each text frame ->
                `session.kind(text)` -> fault before? -> `session.receive(text, request)`, which answers with
                `send(message, REPLY)` -> fault after? (the reply is lost, late, ...)
-    events     every event of the exchange -> `session.on_event(event)` of every open session, which sends what its
-               subscriptions want with `send(message, ORDERS | FILLS | BALANCES | BOOK | TRADES | TICKER)`, so that
-               stream faults can be chosen per stream
+    events     every event of the exchange -> `session.on_event(event)` of every open session, which sends what
+               its subscriptions want with `send(message, ORDERS | FILLS | BALANCES | BOOK | TRADES | TICKER)`,
+               so that stream faults can be chosen per stream
     time       `session.tick(now)` about every 100 ms: batched book changes, heartbeats
 
 Requests that only look (fetch, open_orders, balance, ...) pass `request.view.orders_as_of` or
 `request.view.balances_as_of` as `as_of` to the exchange, and honour `request.view.hide_closed`; so a fault can
-show the past. `request.clock` is the exchange's wall clock, which a fault may set wrong: use it for server time
-and for checks of timestamps, and `request.now` for everything that reaches the exchange.
+show the past. `request.clock` is the exchange's wall clock, which a fault may set wrong: use it for server
+time and for checks of timestamps, and `request.now` for everything that reaches the exchange.
 """
 
 from collections.abc import Mapping
@@ -143,7 +143,7 @@ class Session(Protocol):
 
 
 class Dialect(Protocol):
-    """One exchange's wire format; made with `Dialect(exchange, ...)`, and keeps nonces and rate limits itself."""
+    """One exchange's wire format, made with its exchange; it keeps nonces and rate limits itself."""
 
     exchange: Exchange
 
@@ -156,7 +156,7 @@ class Dialect(Protocol):
         ...
 
     def open_session(self, request: Request, send: Send) -> Session | None:
-        """Accept a WebSocket at `request.path`, or None where the exchange has none (the wire answers 404)."""
+        """Accept a WebSocket at `request.path`, or None where the exchange has none (the answer is 404)."""
         ...
 
     def rate_limited(self, request: Request, banned: bool) -> Response:
