@@ -15,7 +15,6 @@ from ems.core.messages import NonceUse
 from ems.core.records import (
     ENDED_PARENT,
     Fill,
-    Forget,
     HistoryEntry,
     Notice,
     Order,
@@ -39,7 +38,7 @@ class NonceUsed(Exception):
 class Unfinished:
     """Everything a restart must pick up again."""
 
-    queries: tuple[Query, ...]  # status working
+    queries: tuple[Query, ...]  # status working, and the query of every parent below
     parents: tuple[Parent, ...]  # not ended
     orders: tuple[Order, ...]  # not settled, and every order of the parents above; fill_ids included
     fills: tuple[Fill, ...]  # of those orders
@@ -125,20 +124,19 @@ class MemoryStore:
             self.nonces.add((record.key_id, record.nonce))
         elif isinstance(record, Notice):
             self.notices.append(record)
-        elif isinstance(record, Forget):
-            gone = self.queries.pop(record.query_id, None)
-            if gone is not None:
-                self.keys.pop((gone.user, gone.idempotency_key), None)
 
     def load(self) -> Unfinished:
         parents = tuple(p for p in self.parents.values() if p.state not in ENDED_PARENT)
         wanted = {p.parent_id for p in parents}
+        asked = {p.query_id for p in parents}
         orders = tuple(
             o for o in self.orders.values() if o.phase is not Phase.SETTLED or o.parent_id in wanted
         )
         ids = {o.order_id for o in orders}
         return Unfinished(
-            queries=tuple(q for q in self.queries.values() if q.status is QueryStatus.WORKING),
+            queries=tuple(
+                q for q in self.queries.values() if q.status is QueryStatus.WORKING or q.query_id in asked
+            ),
             parents=parents,
             orders=orders,
             fills=tuple(f for f in self.fill_rows.values() if f.order_id in ids),

@@ -306,8 +306,9 @@ def exposure(order: Order) -> Decimal:
 def _acked(work: _Work, event: Acked) -> None:
     order = work.order
     if order.phase is Phase.SETTLED:
-        if order.status is Status.REJECTED and event.exchange_order_id:
+        if order.status is Status.REJECTED and event.ending is None:
             work.incidents.append("the venue accepted an order that we had given up as never arrived")
+            work.do(Do.CANCEL)
         for fill in event.fills:
             _book(work, fill)
         return
@@ -413,6 +414,8 @@ def _status(work: _Work, event: OrderStatus) -> None:
                 seconds=work.patience.margin_s
             ):
                 work.incidents.append("the venue shows an order open that we had closed")
+                work.do(Do.CANCEL)
+                work.do(Do.TRADES)
         return
     work.seen()
     if order.status in (Status.PENDING, Status.UNKNOWN):

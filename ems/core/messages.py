@@ -296,6 +296,8 @@ class OrderStatus:
     symbol: str | None = None
     filled_quantity: Decimal | None = None
     ending: Ending | None = None  # with CLOSED
+    side: Side | None = None
+    quantity: Decimal | None = None
     query_sent_at: datetime | None = None  # None: from a stream
     reason: str | None = None
 

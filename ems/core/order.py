@@ -198,7 +198,7 @@ def fill_record(order: Order, fill: FillReport) -> Fill:
         exchange=order.exchange,
         account=order.account,
         symbol=order.symbol,
-        side=order.side,
+        side=fill.side,
         price=fill.price,
         quantity=fill.quantity,
         fee=fill.fee,

@@ -219,11 +219,4 @@ class Notice:
     group: str = ""  # equal groups waiting together are sent as one letter
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Forget:
-    """Remove a finished query from the archive (`recordInDb=False`); orders and fills stay."""
-
-    query_id: str
-
-
-Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Forget
+Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice

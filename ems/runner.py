@@ -1,0 +1,237 @@
+"""The runner performs what the engine asks for: record, send, wake, answer, publish: in that order.
+
+Rules:
+1. All records of a turn are committed in one transaction before anything of it happens (R1). Events that arrive
+   together share a transaction; their order is kept.
+2. If the commit fails, nothing of the turn happens; it is tried again, and new work is refused meanwhile.
+3. Everything runs on one thread. Other threads come in by `desk`.
+
+The loop is a seam: production gives asyncio's, the simulation a virtual one. Same runner, same engine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from ems.core import errors
+from ems.core.messages import (
+    Event,
+    FromVenue,
+    Publish,
+    Reply,
+    Send,
+    Timer,
+    VenueReport,
+    Wake,
+)
+from ems.core.records import Fill, Order, Parent, Query, QueryStatus, Record
+from ems.engine import Engine, Turn
+from ems.store import NonceUsed, Store, StoreUnavailable
+from ems.venues.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+BATCH_MAX = 128  # events that may share one transaction
+COMMIT_RETRY_S = 0.5
+
+
+class Handle(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Scheduler(Protocol):
+    """Time and turn-taking: the one clock of the process."""
+
+    def now(self) -> datetime: ...
+
+    def call_at(self, when: datetime, call: Callable[[], None]) -> Handle: ...
+
+    def call_soon(self, call: Callable[[], None]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryState:
+    """A picture of a query for readers: made after the commit that changed it."""
+
+    query: Query
+    orders: list[Order]
+    fills: dict[str, list[Fill]]  # order id -> fills
+    progress: dict[str, object] | None
+    duplicate: bool = False
+
+
+class Runner:
+    """Owns the engine; one per process."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        gateways: Mapping[tuple[str, str], Gateway],
+        scheduler: Scheduler,
+        *,
+        publish: Callable[[Publish], None] = lambda _: None,
+        changed: Callable[[QueryState], None] = lambda _: None,
+        answered: Callable[[int, object], None] = lambda _token, _answer: None,
+    ):
+        self.engine = engine
+        self.store = store
+        self.gateways = gateways
+        self.scheduler = scheduler
+        self._publish = publish
+        self._changed = changed
+        self._answered = answered
+        self._inbox: deque[Event] = deque()
+        self._due = False  # a turn is scheduled
+        self._stuck: tuple[list[Record], list[Turn]] | None = None  # a turn whose commit failed
+        self._timers: dict[tuple[str, ...], Handle] = {}  # key -> pending wake-up
+        self.trouble = ""  # why new work is refused; empty when all is well
+
+    def start(self) -> None:
+        """Replay what is unfinished, then open the gateways; their reports lead to reconciliation."""
+        self._finish([self.engine.restore(self.store.load(), self.scheduler.now())])
+        for (exchange, account), gateway in self.gateways.items():
+            gateway.open(self._deliver(exchange, account))
+
+    def feed(self, event: Event) -> None:
+        """Take an event in; it is handled soon, in order."""
+        self._inbox.append(event)
+        if not self._due and self._stuck is None:
+            self._due = True
+            self.scheduler.call_soon(self._turn)
+
+    def _deliver(self, exchange: str, account: str) -> Callable[[VenueReport], None]:
+        return lambda report: self.feed(FromVenue(exchange=exchange, account=account, report=report))
+
+    def _turn(self) -> None:
+        self._due = False
+        now = self.scheduler.now()
+        turns: list[Turn] = []
+        while self._inbox and len(turns) < BATCH_MAX:
+            turns.append(self.engine.handle(self._inbox.popleft(), now))
+        self._commit(turns)
+        if self._inbox and not self._due and self._stuck is None:
+            self._due = True
+            self.scheduler.call_soon(self._turn)
+
+    def _commit(self, turns: list[Turn]) -> None:
+        records = latest([record for turn in turns for record in turn.records])
+        try:
+            if records:
+                self.store.commit(records)
+        except NonceUsed as used:
+            self._commit(self._without_replay(turns, str(used)))
+            return
+        except StoreUnavailable as error:
+            if not self.trouble:
+                log.error("the store cannot be written, new work is refused: %s", error)
+            self.trouble = str(error)
+            self._stuck = (records, turns)
+            when = self.scheduler.now() + timedelta(seconds=COMMIT_RETRY_S)
+            self.scheduler.call_at(when, self._retry)
+            return
+        if self.trouble:
+            log.warning("the store can be written again")
+            self.trouble = ""
+        self._finish(turns)
+
+    def _retry(self) -> None:
+        assert self._stuck is not None
+        _, turns = self._stuck
+        self._stuck = None
+        self._commit(turns)
+        if self._stuck is None and self._inbox and not self._due:
+            self._due = True
+            self.scheduler.call_soon(self._turn)
+
+    def _without_replay(self, turns: list[Turn], nonce: str) -> list[Turn]:
+        """Take a replayed submission out of the turns: its nonce is already on disk (never executed twice)."""
+        kept = []
+        for turn in turns:
+            nonces = {getattr(record, "nonce", None) for record in turn.records}
+            if nonce not in nonces:
+                kept.append(turn)
+                continue
+            for record in turn.records:
+                if isinstance(record, Query):
+                    self.engine.forget_submission(record.query_id)
+            problem = errors.problem(errors.AUTH_REPLAYED, "this signed request was received before")
+            answers = [
+                Reply(token=effect.token, answer=problem) for effect in turn.effects if isinstance(effect, Reply)
+            ]
+            kept.append(Turn(effects=list(answers)))
+        return kept
+
+    def _finish(self, turns: list[Turn]) -> None:
+        """The records are on disk: now things may happen."""
+        for turn in turns:
+            for effect in turn.effects:
+                match effect:
+                    case Send():
+                        self.gateways[effect.exchange, effect.account].send(effect.request)
+                    case Wake():
+                        self._wake(effect)
+        touched = {query_id for turn in turns for query_id in turn.touched}
+        for query_id in touched:
+            picture = self.picture(query_id)
+            if picture is not None:
+                self._changed(picture)
+        for turn in turns:
+            for effect in turn.effects:
+                match effect:
+                    case Reply():
+                        self._answered(effect.token, effect.answer)
+                    case Publish():
+                        self._publish(effect)
+
+    def _wake(self, wake: Wake) -> None:
+        pending = self._timers.pop(wake.key, None)
+        if pending is not None:
+            pending.cancel()
+
+        def ring() -> None:
+            self._timers.pop(wake.key, None)
+            self.feed(Timer(key=wake.key))
+
+        self._timers[wake.key] = self.scheduler.call_at(wake.at, ring)
+
+    def picture(self, query_id: str) -> QueryState | None:
+        """Return the present picture of a query that is in memory."""
+        query = self.engine.queries.get(query_id)
+        if query is None:
+            return None
+        orders = self.engine.orders_of_query(query_id)
+        progress = None
+        if query.status is QueryStatus.WORKING:
+            progress = self.engine.progress(query_id, self.scheduler.now())
+        return QueryState(
+            query=query,
+            orders=orders,
+            fills={o.order_id: list(self.engine.fills.get(o.order_id, ())) for o in orders},
+            progress=progress,
+        )
+
+
+def latest(records: list[Record]) -> list[Record]:
+    """Keep the last state of each query, parent and order, and every fact; queries first, so keys resolve."""
+    states: dict[tuple[type, str], Record] = {}
+    facts: list[Record] = []
+    for record in records:
+        match record:
+            case Query():
+                states[Query, record.query_id] = record
+            case Parent():
+                states[Parent, record.parent_id] = record
+            case Order():
+                states[Order, record.order_id] = record
+            case _:
+                facts.append(record)
+    rank = {Query: 0, Parent: 1, Order: 2}
+    ordered = sorted(states.items(), key=lambda item: rank[item[0][0]])
+    return [record for _, record in ordered] + facts
+
