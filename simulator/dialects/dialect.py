@@ -9,14 +9,14 @@ input: an exchange answers nonsense with an error of its own.
     WebSocket  wire accepts -> `dialect.open_session(request, send)`; each text frame ->
                `session.kind(text)` -> fault before? -> `session.receive(text, request)`, which answers with
                `send(message, REPLY)` -> fault after? (the reply is lost, late, ...)
-    events     every event of the exchange -> `session.on_event(event)` of every open session, which sends what
-               its subscriptions want with `send(message, ORDERS | FILLS | BALANCES | BOOK | TRADES | TICKER)`,
-               so that stream faults can be chosen per stream
+    events     every event of the exchange -> `session.on_event(event)` of every open session, which sends
+               what was subscribed with `send(message, ORDERS | FILLS | BALANCES | BOOK | TRADES | TICKER)`:
+               stream faults can be chosen per stream
     time       `session.tick(now)` about every 100 ms: batched book changes, heartbeats
 
 Requests that only look (fetch, open_orders, balance, ...) pass `request.view.orders_as_of` or
-`request.view.balances_as_of` as `as_of` to the exchange, and honour `request.view.hide_closed`; so a fault can
-show the past. `request.clock` is the exchange's wall clock, which a fault may set wrong: use it for server
+`request.view.balances_as_of` as `as_of` to the exchange, and honour `request.view.hide_closed`; so a fault
+can show the past. `request.clock` is the exchange's wall clock, which a fault may set wrong: use it for server
 time and for checks of timestamps, and `request.now` for everything that reaches the exchange.
 """
 
