@@ -27,6 +27,7 @@ from ems.core.codec import encode_command, exchange_problem, plain, verb_of
 from ems.core.instrument import HAIRCUTS, Market
 from ems.core.messages import (
     Acked,
+    Archive,
     Balances,
     BookUpdate,
     CancelAcked,
@@ -53,7 +54,6 @@ from ems.core.messages import (
     QueryOrder,
     QueryTrades,
     Refusal,
-    Refuse,
     Rejected,
     Reply,
     Request,
@@ -99,6 +99,7 @@ FUNDS_REFUSALS = 3  # in a row, then the parent gives up
 RATE_REFUSALS = 20
 KEYS_KEPT = 50_000
 
+UNBOUND = "unbound:"  # starts the key of a query that does not hold its caller's idempotency key
 ADOPTER = "oms"  # user of orders found at a venue that carry our mark but are not in our ledger
 
 
@@ -168,9 +169,10 @@ class Engine:
                 self._from_venue(account, event.report, now)
             case Submit():
                 self._submit(event, now, patient=True)
-            case Refuse():
-                query = self._refused_query(event, now)
-                self._reply(event.token, query)
+            case Archive():
+                query = self._archive(event, now)
+                if event.token is not None:
+                    self._reply(event.token, query)
             case Timer():
                 self._timer(event.key, now)
         return turn
@@ -250,9 +252,8 @@ class Engine:
             return  # held
         if isinstance(answer, Problem):
             if not ticket.dry_run and not answer.retry_safe:
-                self._refused_query(
-                    Refuse(
-                        token=event.token,
+                self._archive(
+                    Archive(
                         query_id=event.query_id,
                         ticket=ticket,
                         verb=verb_of(command),
@@ -389,8 +390,8 @@ class Engine:
         }
         return replace(query, status=QueryStatus.DONE, result=result, finished_at=now)
 
-    def _refused_query(self, event: Refuse, now: datetime) -> Query:
-        """Record a request that never started. It does not bind its idempotency key: nothing happened."""
+    def _archive(self, event: Archive, now: datetime) -> Query:
+        """Record a query that never traded. It does not bind its idempotency key: nothing happened."""
         ticket = event.ticket
         query = Query(
             query_id=event.query_id,
@@ -399,14 +400,15 @@ class Engine:
             verb=event.verb,
             exchange=event.exchange,
             parameters=event.parameters,
-            idempotency_key=f"refused:{event.query_id}",
+            idempotency_key=f"{UNBOUND}{event.query_id}",
             body_digest=ticket.body_digest,
             record_in_db=ticket.record_in_db,
             send_fail_email=ticket.send_fail_email,
             mode=self._mode_of(event.exchange),
-            status=QueryStatus.FAILED,
+            status=QueryStatus.DONE if event.error is None else QueryStatus.FAILED,
             accepted_at=now,
             finished_at=now,
+            result=event.result,
             error=event.error,
             seq=_micros(now),
         )
@@ -414,7 +416,8 @@ class Engine:
             self._record(query)
         if ticket.nonce is not None:
             self._record(ticket.nonce)
-        self._tell_failure(query, event.error, "Nothing was recorded as traded; no order was sent.", now)
+        if event.error is not None:
+            self._tell_failure(query, event.error, "No order was sent.", now)
         return query
 
     # --- Cancels ---------------------------------------------------------------------------------

@@ -400,16 +400,17 @@ class Submit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refuse:
-    """A request that failed before it became a command (bad input): recorded and mailed, never traded."""
+class Archive:
+    """A query that is over without any trading: a reading, or a request refused before it became a command."""
 
-    token: int
     query_id: str
     ticket: Ticket
     verb: str
     exchange: str | None
     parameters: dict[str, object]
-    error: Problem
+    result: dict[str, object] | None = None
+    error: Problem | None = None
+    token: int | None = None  # somebody waits until it is on disk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -419,7 +420,7 @@ class Timer:
     key: tuple[str, ...]
 
 
-Event = FromVenue | Submit | Refuse | Timer
+Event = FromVenue | Submit | Archive | Timer
 
 
 # --- Effects: engine -> runner -------------------------------------------------------------------

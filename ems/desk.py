@@ -1,0 +1,394 @@
+"""The desk: the one door for callers, and the one place where threads meet the loop.
+
+Every method blocks, may be called from any thread, and raises `DeskRefused` when the answer is no. A submission is
+answered only after its records are on disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from ems.core import errors
+from ems.core.codec import exchange_problem, jsonable
+from ems.core.messages import Archive, Command, Problem, Submit, Ticket
+from ems.core.records import Fill, Order, Phase, Query, QueryStatus
+from ems.loop import LoopThread
+from ems.runner import QueryState, Runner
+from ems.store import OrderFilter, Store, StoreUnavailable
+from ems.venues.gateway import Gateway, VenueRefused, VenueUnavailable
+
+SUBMIT_S = 20.0  # longer than the engine waits for a look at balances and books
+READ_S = 15.0
+STATES_KEPT = 2_000
+
+
+class DeskRefused(Exception):
+    """The desk says no; the problem is for the caller."""
+
+    def __init__(self, problem: Problem):
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class Archives(Store, Protocol):
+    """A store that can also count."""
+
+    def order_stats(self, user: str, wanted: OrderFilter) -> dict[str, object]: ...
+
+
+class Desk:
+    """Serves the API, the command line and every later author of orders."""
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        runner: Runner,
+        store: Archives,
+        gateways: Mapping[tuple[str, str], Gateway],
+        new_id: Callable[[], str],
+    ):
+        self._loop = loop
+        self._runner = runner
+        self._store = store
+        self._gateways = gateways
+        self._new_id = new_id
+        self._tokens = itertools.count(1)
+        self._waiting: dict[int, Future[object]] = {}  # token -> answer
+        self._states: OrderedDict[str, QueryState] = OrderedDict()  # query id -> latest picture
+        self._news = threading.Condition()
+        self.stopping = False
+
+    # --- Called by the runner, on the loop ---------------------------------------------------------
+
+    def changed(self, state: QueryState) -> None:
+        """Take the new picture of a query and wake who waits for it."""
+        query = state.query
+        with self._news:
+            before = self._states.get(query.query_id)
+            seq = query.seq if before is None else max(query.seq, before.query.seq + 1)
+            self._states[query.query_id] = replace(state, query=replace(query, seq=seq))
+            self._states.move_to_end(query.query_id)
+            while len(self._states) > STATES_KEPT:
+                oldest = next(iter(self._states))
+                if self._states[oldest].query.status is QueryStatus.WORKING:
+                    self._states.move_to_end(oldest)
+                    break
+                del self._states[oldest]
+            self._news.notify_all()
+
+    def answered(self, token: int, answer: object) -> None:
+        """Hand an answer to the thread that asked."""
+        future = self._waiting.pop(token, None)
+        if future is not None:
+            future.set_result(answer)
+
+    # --- Writing -----------------------------------------------------------------------------------
+
+    def submit(self, ticket: Ticket, command: Command) -> QueryState:
+        """Submit a command. Returns when its intent is on disk; the work goes on after that."""
+        if not ticket.dry_run:
+            stored = self._stored_repeat(ticket)
+            if stored is not None:
+                return stored
+        query_id = self._new_id()
+        answer = self._ask_engine(
+            lambda token: Submit(token=token, query_id=query_id, ticket=ticket, command=command)
+        )
+        if isinstance(answer, Problem):
+            raise DeskRefused(answer)
+        assert isinstance(answer, Query)
+        with self._news:
+            state = self._states.get(answer.query_id)
+        if state is None:
+            state = QueryState(query=answer, orders=[], fills={}, progress=None)
+        return replace(state, duplicate=answer.query_id != query_id)
+
+    def refuse(
+        self, ticket: Ticket, verb: str, exchange: str | None, parameters: dict[str, object], problem: Problem
+    ) -> QueryState | None:
+        """Record a request that could not be read, and have its letter sent."""
+        query_id = self._new_id()
+        try:
+            answer = self._ask_engine(
+                lambda token: Archive(
+                    token=token,
+                    query_id=query_id,
+                    ticket=ticket,
+                    verb=verb,
+                    exchange=exchange,
+                    parameters=parameters,
+                    error=problem,
+                )
+            )
+        except DeskRefused:
+            return None  # the caller hears of the first problem, not of ours
+        return QueryState(query=answer, orders=[], fills={}, progress=None) if isinstance(answer, Query) else None
+
+    def _ask_engine(self, event: Callable[[int], Submit | Archive]) -> object:
+        if self.stopping:
+            raise DeskRefused(errors.problem(errors.ENGINE_STOPPED, "the server is stopping"))
+        if self._runner.trouble:
+            raise DeskRefused(
+                errors.problem(errors.STORE_UNAVAILABLE, "the database cannot be written; nothing new is started")
+            )
+        token = next(self._tokens)
+        future: Future[object] = Future()
+        self._waiting[token] = future
+        asked = event(token)
+        self._loop.loop.call_soon_threadsafe(self._runner.feed, asked)
+        try:
+            return future.result(SUBMIT_S)
+        except TimeoutError:
+            self._waiting.pop(token, None)
+            problem = errors.problem(errors.ENGINE_BUSY, "the engine did not answer in time")
+            raise DeskRefused(problem) from None
+
+    def _stored_repeat(self, ticket: Ticket) -> QueryState | None:
+        """Return the stored answer of a key that was used before; for ever, restarts included."""
+        query = self._read(lambda: self._store.query_by_key(ticket.user, ticket.idempotency_key))
+        if query is None:
+            return None
+        if query.body_digest != ticket.body_digest:
+            text = "this idempotency key was used for a different request"
+            raise DeskRefused(errors.problem(errors.IDEMPOTENCY_CONFLICT, text))
+        state = self.wait(ticket.user, query.query_id, after_seq=-1, timeout_s=0)
+        return None if state is None else replace(state, duplicate=True)
+
+    # --- Looking at queries and orders ---------------------------------------------------------------
+
+    def wait(self, user: str, query_id: str, after_seq: int, timeout_s: float) -> QueryState | None:
+        """Return a query as soon as its seq exceeds `after_seq` or it is over, or as it is after `timeout_s`."""
+
+        def worth_telling() -> bool:
+            state = self._states.get(query_id)
+            return (
+                state is None
+                or state.query.status is not QueryStatus.WORKING
+                or state.query.seq > after_seq
+                or self.stopping
+            )
+
+        with self._news:
+            if query_id in self._states and timeout_s > 0:
+                self._news.wait_for(worth_telling, timeout_s)
+            state = self._states.get(query_id)
+        if state is None:
+            return self._stored_state(user, query_id)
+        return state if state.query.user == user else None
+
+    def _stored_state(self, user: str, query_id: str) -> QueryState | None:
+        query = self._read(lambda: self._store.query(user, query_id))
+        if query is None:
+            return None
+        orders = self._read(lambda: self._store.orders_of_query(query_id))
+        return QueryState(query=query, orders=orders, fills=self._fills(orders), progress=None)
+
+    def order(self, user: str, order_id: str) -> tuple[Order, Sequence[Fill]] | None:
+        order = self._read(lambda: self._store.order(user, order_id))
+        if order is None:
+            return None
+        return order, self._fills([order])[order_id]
+
+    def past_orders(
+        self, *, user: str, bot: str, wanted: OrderFilter
+    ) -> tuple[Sequence[Order], Mapping[str, Sequence[Fill]], str | None]:
+        orders, cursor = self._read(lambda: self._store.past_orders(wanted))
+        self._record(user, bot, "get_past_orders", wanted.exchange, _asked(wanted), {"orders": len(orders)})
+        return orders, self._fills(orders), cursor
+
+    def order_stats(self, *, user: str, bot: str, wanted: OrderFilter) -> Mapping[str, object]:
+        stats = self._read(lambda: self._store.order_stats(user, wanted))
+        self._record(user, bot, "get_order_stats", wanted.exchange, _asked(wanted), stats)
+        return stats
+
+    def _fills(self, orders: Sequence[Order]) -> dict[str, list[Fill]]:
+        found: dict[str, list[Fill]] = {order.order_id: [] for order in orders}
+        if found:
+            for fill in self._read(lambda: self._store.fills(found.keys())):
+                found[fill.order_id].append(fill)
+        return found
+
+    # --- Asking the exchanges --------------------------------------------------------------------------
+
+    def balances(self, *, user: str, bot: str, exchange: str, account: str) -> Mapping[str, object]:
+        gateway = self._gateway(user, bot, "get_balances", exchange, account)
+        asked = {"exchange": exchange, "account": account}
+        found = self._from_venue(user, bot, "get_balances", exchange, asked, gateway.fetch_balances())
+        body = {"exchange": exchange, "account": account, "balances": found}
+        self._record(user, bot, "get_balances", exchange, asked, body)
+        return body
+
+    def transfers(
+        self,
+        *,
+        user: str,
+        bot: str,
+        exchange: str,
+        account: str,
+        currency: str | None,
+        since: datetime | None,
+        limit: int,
+    ) -> Mapping[str, object]:
+        verb = "get_withdrawal_deposit_history"
+        gateway = self._gateway(user, bot, verb, exchange, account)
+        asked = {"exchange": exchange, "account": account, "currency": currency, "since": since, "limit": limit}
+        found = self._from_venue(
+            user, bot, verb, exchange, asked, gateway.fetch_transfers(currency, since, limit)
+        )
+        self._record(user, bot, verb, exchange, asked, {"transfers": len(found)})
+        return {"exchange": exchange, "account": account, "transfers": found}
+
+    def fees(
+        self, *, user: str, bot: str, exchange: str, account: str, symbol: str | None
+    ) -> Mapping[str, object]:
+        gateway = self._gateway(user, bot, "get_fees", exchange, account)
+        asked = {"exchange": exchange, "account": account, "symbol": symbol}
+        found = self._from_venue(user, bot, "get_fees", exchange, asked, gateway.fetch_fees(symbol))
+        self._record(user, bot, "get_fees", exchange, asked, {"fees": len(found)})
+        return {"exchange": exchange, "account": account, "fees": found}
+
+    def health(self) -> Mapping[str, object]:
+        """Return what is well and what is not, per account."""
+        accounts = []
+        for (exchange, name), gateway in self._gateways.items():
+            account = self._runner.engine.accounts[exchange, name]
+            try:
+                venue: object = self._loop.wait(gateway.fetch_health(), READ_S)
+            except (TimeoutError, VenueUnavailable, VenueRefused) as error:
+                venue = {"reachable": False, "wrong": [str(error) or "no answer in time"]}
+            accounts.append(
+                {
+                    "exchange": exchange,
+                    "account": name,
+                    "mode": account.mode,
+                    "readiness": str(account.readiness),
+                    "trouble": account.trouble,
+                    "venue": venue,
+                }
+            )
+        missing = self.not_ready()
+        return {"ready": not missing, "missing": missing, "accounts": accounts, **self._counts()}
+
+    def _counts(self) -> dict[str, object]:
+        engine = self._runner.engine
+
+        def count() -> dict[str, object]:
+            open_orders = [c.order for c in engine.children.values() if c.order.phase is not Phase.SETTLED]
+            return {
+                "open_orders": len(open_orders),
+                "unknown_orders": sum(1 for o in open_orders if o.phase is Phase.UNKNOWN),
+                "working_queries": sum(1 for q in engine.queries.values() if q.status is QueryStatus.WORKING),
+            }
+
+        return self._loop.call(count)
+
+    def not_ready(self) -> list[str]:
+        """Say what is missing before this server takes orders; nothing when it is ready."""
+        missing = []
+        if self.stopping:
+            missing.append("the server is stopping")
+        if self._runner.trouble:
+            missing.append(f"database: {self._runner.trouble}")
+        accounts = self._runner.engine.accounts.values()
+        waiting = [a for a in accounts if a.readiness != "ready"]
+        # One exchange in trouble does not make the others wait; none at all does.
+        if len(waiting) == len(accounts):
+            missing += [f"{a.exchange}/{a.account}: {a.trouble or a.readiness}" for a in waiting]
+        return missing
+
+    def mode(self, exchange: str | None = None) -> str:
+        """Say "live" or "paper"; without an exchange "live" as soon as any account is live."""
+        modes = {a.mode for a in self._runner.engine.accounts.values() if exchange in (None, a.exchange)}
+        return "live" if "live" in modes else "paper"
+
+    def stop(self) -> None:
+        """Take no new work and let every waiting reader go."""
+        self.stopping = True
+        with self._news:
+            self._news.notify_all()
+
+    # --- Inside ------------------------------------------------------------------------------------------
+
+    def _gateway(self, user: str, bot: str, verb: str, exchange: str, account: str) -> Gateway:
+        gateway = self._gateways.get((exchange, account))
+        if gateway is not None:
+            return gateway
+        problem = exchange_problem(exchange, {name for name, _ in self._gateways}) or errors.problem(
+            errors.EXCHANGE_UNKNOWN, f"account: {exchange} has no account {account!r} here"
+        )
+        self._record(user, bot, verb, exchange, {"exchange": exchange, "account": account}, None, problem)
+        raise DeskRefused(problem)
+
+    def _from_venue(
+        self,
+        user: str,
+        bot: str,
+        verb: str,
+        exchange: str,
+        asked: Mapping[str, object],
+        reading: Coroutine[Any, Any, Any],
+    ) -> Any:
+        try:
+            return self._loop.wait(reading, READ_S)
+        except VenueRefused as error:
+            problem = errors.problem(
+                errors.VENUE_REJECTED,
+                f"{exchange} refused: {error}",
+                venue_code=error.code,
+                venue_message=str(error),
+            )
+        except (VenueUnavailable, TimeoutError) as error:
+            problem = errors.problem(
+                errors.VENUE_UNAVAILABLE, f"{exchange} gave no usable answer: {error or 'timeout'}"
+            )
+        self._record(user, bot, verb, exchange, asked, None, problem)
+        raise DeskRefused(problem)
+
+    def _record(
+        self,
+        user: str,
+        bot: str,
+        verb: str,
+        exchange: str | None,
+        asked: Mapping[str, object],
+        result: Mapping[str, object] | None,
+        problem: Problem | None = None,
+    ) -> None:
+        """Write a reading down as a query; nobody waits for that."""
+        ticket = Ticket(user=user, bot=bot, idempotency_key="", body_digest="", send_fail_email=problem is not None)
+        event = Archive(
+            query_id=self._new_id(),
+            ticket=ticket,
+            verb=verb,
+            exchange=exchange,
+            parameters=_json_object({k: v for k, v in asked.items() if v is not None}),
+            result=None if result is None else _json_object(result),
+            error=problem,
+        )
+        self._loop.loop.call_soon_threadsafe(self._runner.feed, event)
+
+    def _read(self, reading: Callable[[], Any]) -> Any:
+        try:
+            return reading()
+        except StoreUnavailable as error:
+            raise DeskRefused(
+                errors.problem(errors.STORE_UNAVAILABLE, f"the database cannot be read: {error}")
+            ) from error
+
+
+def _json_object(body: Mapping[str, object]) -> dict[str, object]:
+    value = jsonable(dict(body))
+    assert isinstance(value, dict)
+    return value
+
+
+def _asked(wanted: OrderFilter) -> dict[str, object]:
+    names = ("exchange", "symbol", "since", "until", "limit", "cursor")
+    return {name: value for name in names if (value := getattr(wanted, name)) is not None}
