@@ -6,8 +6,8 @@ The rules:
 2. The Host header is never trusted. The signature must fit a name this server knows itself by, so a proxy may
    rewrite Host, and a request captured here is worth nothing at another server.
 3. A nonce is good once. The memory of nonces dies with the process, so a process refuses whatever an
-   earlier one could have accepted (the boot floor). Writes also insert (keyid, nonce, expires) in the transaction of the
-   intent; that is done elsewhere, from the Identity given here.
+   earlier one could have accepted (the boot floor). Writes also insert (keyid, nonce, expires) in the
+   transaction of the intent; that is done elsewhere, from the Identity given here.
 4. Every refusal says what is wrong and how to put it right, and counts against the sender.
 """
 
@@ -199,7 +199,7 @@ def raw_target(environ: Mapping[str, Any]) -> str:
     """Give the request target as it stood on the request line, undecoded, whichever server runs us.
 
     PATH_INFO is percent-decoded and cannot be verified against. The places to look were found by measuring
-    the servers: ASGI servers behind a2wsgi leave the scope, gunicorn RAW_URI, waitress and cheroot REQUEST_URI.
+    the servers: those for ASGI leave the scope (through a2wsgi), gunicorn RAW_URI, waitress REQUEST_URI.
     """
     scope = environ.get("asgi.scope")
     if scope is not None and scope.get("raw_path"):
