@@ -1,4 +1,4 @@
-"""Package the thin client only: `pip install .` gives `from oms_client import OMSClient` and the `oms` command.
+"""Package the thin client only: `pip install .` gives `from oms_client import OMSClient` and `oms`.
 
 The server runs from its own folder (./oms, requirements.txt) and is not installed anywhere.
 """

@@ -11,6 +11,7 @@ from functools import cache
 from urllib.parse import urlsplit
 
 import psycopg2
+from psycopg2.sql import SQL, Composed, Identifier
 
 # Tried in this order where OMS_TEST_PG_URL is not set: the usual local server with trust authentication.
 USUAL_PLACES = (
@@ -25,7 +26,7 @@ class Absent(Exception):
 
 @cache
 def postgres() -> tuple[str, str]:
-    """Return the URL of a PostgreSQL server that lets us create databases, and words for people (no password)."""
+    """Return the URL of a PostgreSQL server where we may create databases, and words without its password."""
     asked = os.environ.get("OMS_TEST_PG_URL")
     reason = ""
     for url in (asked,) if asked else USUAL_PLACES:
@@ -54,14 +55,14 @@ def postgres_database() -> Iterator[str]:
     """Create an empty database, hand out its URL, and drop it with whoever is still connected."""
     server, _ = postgres()
     name = f"oms_test_{secrets.token_hex(6)}"
-    _run(server, "create database " + name)
+    _run(server, SQL("create database {}").format(Identifier(name)))
     try:
         yield urlsplit(server)._replace(path="/" + name).geturl()
     finally:
-        _run(server, "drop database if exists " + name + " with (force)")
+        _run(server, SQL("drop database if exists {} with (force)").format(Identifier(name)))
 
 
-def _run(server: str, statement: str) -> None:
+def _run(server: str, statement: Composed) -> None:
     with closing(psycopg2.connect(server, connect_timeout=3)) as connection:
         connection.autocommit = True  # a database cannot be created inside a transaction
         with connection.cursor() as cursor:
