@@ -60,12 +60,18 @@ def decode_json(body: bytes) -> object:
     """Read one JSON document strictly. Raises BadMessage; numbers that are no integers come as `JsonNumber`."""
     if len(body) > MAX_BODY_BYTES:
         raise BadMessage(
-            [errors.problem(errors.REQUEST_TOO_LARGE, f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES}")]
+            [
+                errors.problem(
+                    errors.REQUEST_TOO_LARGE, f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES}"
+                )
+            ]
         )
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _malformed(f"the body is not UTF-8 at byte {error.start}", "Encode the body as UTF-8.") from error
+        raise _malformed(
+            f"the body is not UTF-8 at byte {error.start}", "Encode the body as UTF-8."
+        ) from error
     _refuse_deep(text)
     repeated: list[str] = []
 
@@ -223,7 +229,9 @@ class Field:
     unit: str = ""
 
 
-def invalid(name: str, value: object, why: str, fix: str, *, code: str = errors.REQUEST_FIELD_INVALID) -> BadMessage:
+def invalid(
+    name: str, value: object, why: str, fix: str, *, code: str = errors.REQUEST_FIELD_INVALID
+) -> BadMessage:
     """Make the refusal of one field: its name, its value, what is wrong and how to mend it."""
     return BadMessage(
         [
@@ -400,7 +408,9 @@ def read_key(value: object, name: str) -> str:
 def read_flag(value: object, name: str) -> bool:
     """Read true or false, and nothing that only resembles them."""
     if not isinstance(value, bool):
-        raise invalid(name, value, "is neither true nor false", "Send the JSON value true or false, without quotes.")
+        raise invalid(
+            name, value, "is neither true nor false", "Send the JSON value true or false, without quotes."
+        )
     return value
 
 
@@ -470,7 +480,9 @@ SYMBOL = Kind(name="symbol", read=read_symbol, schema={"type": "string", "maxLen
 EXCHANGE = Kind(
     name="exchange", read=read_exchange, schema={"type": "string", "maxLength": 40}, form="exchange name"
 )
-ACCOUNT = Kind(name="account", read=read_account, schema={"type": "string", "maxLength": 40}, form="account name")
+ACCOUNT = Kind(
+    name="account", read=read_account, schema={"type": "string", "maxLength": 40}, form="account name"
+)
 NAME = Kind(
     name="name",
     read=read_name,
@@ -675,7 +687,11 @@ VERBS: dict[str, Verb] = {  # name -> verb
             command=CancelOrder,
             fields=(
                 Field(
-                    name="order_id", kind=KEY, doc="Our id of the order.", required=False, example="ord-00000001"
+                    name="order_id",
+                    kind=KEY,
+                    doc="Our id of the order.",
+                    required=False,
+                    example="ord-00000001",
                 ),
                 Field(
                     name="client_order_id",
@@ -700,7 +716,11 @@ VERBS: dict[str, Verb] = {  # name -> verb
                     example="kraken",
                 ),
                 Field(
-                    name="symbol", kind=SYMBOL, doc="Only orders in this market.", required=False, example="ETH/USDT"
+                    name="symbol",
+                    kind=SYMBOL,
+                    doc="Only orders in this market.",
+                    required=False,
+                    example="ETH/USDT",
                 ),
                 Field(
                     name="scope",
@@ -715,7 +735,9 @@ VERBS: dict[str, Verb] = {  # name -> verb
     )
 }
 
-VERB_OF: dict[type[Command], str] = {verb.command: verb.name for verb in VERBS.values()}  # command type -> verb
+VERB_OF: dict[type[Command], str] = {
+    verb.command: verb.name for verb in VERBS.values()
+}  # command type -> verb
 
 
 # --- Reading -------------------------------------------------------------------------------------
@@ -738,7 +760,9 @@ _OTHER_NAMES = {
 }
 
 
-def read_fields(known: Sequence[Field], given: Mapping[str, object]) -> tuple[dict[str, object], list[Problem]]:
+def read_fields(
+    known: Sequence[Field], given: Mapping[str, object]
+) -> tuple[dict[str, object], list[Problem]]:
     """Read every known field and find every problem. A field sent as null counts as absent."""
     values: dict[str, object] = {}
     problems: list[Problem] = []
@@ -894,7 +918,9 @@ def encode_command(command: Command) -> dict[str, object]:
 
 def canonical_json(value: object) -> str:
     """Write JSON in one way only: sorted keys, no spaces, ASCII."""
-    return json.dumps(jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return json.dumps(
+        jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
 
 
 def digest(command: Command, options: Options) -> str:

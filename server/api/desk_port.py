@@ -1,0 +1,80 @@
+"""What the API needs of the desk, and nothing more.
+
+All calls block, may come from any thread, and raise `DeskRefused` for a refusal. Whose orders and queries are
+seen is decided by `user`, which the API takes from the signature and never from the request's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from ems.core.messages import Command, Problem, Ticket
+from ems.core.records import Fill, Order, Query
+from ems.store import OrderFilter
+
+
+class DeskRefused(Exception):
+    """The desk says no; the problem is for the caller."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryState:
+    """A query with everything that came of it."""
+
+    query: Query
+    orders: Sequence[Order] = ()
+    fills: Mapping[str, Sequence[Fill]] = field(default_factory=dict)  # order id -> fills
+    progress: Mapping[str, object] | None = None
+    duplicate: bool = False
+
+
+class Desk(Protocol):
+    """The one door for callers."""
+
+    def submit(self, ticket: Ticket, command: Command) -> QueryState: ...
+
+    def refuse(
+        self, ticket: Ticket, verb: str, exchange: str | None, parameters: dict[str, object], problem: Problem
+    ) -> QueryState | None:
+        """Record a request that could not be read, and send its e-mail."""
+
+    def wait(self, user: str, query_id: str, after_seq: int, timeout_s: float) -> QueryState | None:
+        """Return the query as soon as its seq exceeds `after_seq`, or as it is after `timeout_s`."""
+
+    def order(self, user: str, order_id: str) -> tuple[Order, Sequence[Fill]] | None: ...
+
+    def past_orders(
+        self, *, user: str, bot: str, wanted: OrderFilter
+    ) -> tuple[Sequence[Order], Mapping[str, Sequence[Fill]], str | None]: ...
+
+    def order_stats(self, *, user: str, bot: str, wanted: OrderFilter) -> Mapping[str, object]: ...
+
+    def balances(self, *, user: str, bot: str, exchange: str, account: str) -> Mapping[str, object]: ...
+
+    def transfers(
+        self,
+        *,
+        user: str,
+        bot: str,
+        exchange: str,
+        account: str,
+        currency: str | None,
+        since: datetime | None,
+        limit: int,
+    ) -> Mapping[str, object]: ...
+
+    def fees(
+        self, *, user: str, bot: str, exchange: str, account: str, symbol: str | None
+    ) -> Mapping[str, object]: ...
+
+    def health(self) -> Mapping[str, object]: ...
+
+    def mode(self, exchange: str | None = None) -> str:
+        """Say "live" or "paper"; without an exchange "live" as soon as any account is live."""

@@ -1,0 +1,146 @@
+"""Orders at one market: place, cancel, look at."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import cast
+
+from flask import Response, g
+
+from ems.core import errors
+from ems.core.codec import BOT_FIELD, EXCHANGE, KEY, NAME, SYMBOL, Field, shown
+from ems.core.errors import problem
+from ems.store import OrderFilter
+from server.api import examples
+from server.api.answers import Refused, ok
+from server.api.reads import LIMIT, READ_ERRORS, SINCE, UNTIL, asking, from_desk, parameters
+from server.api.routes import Call, Noun, house
+from server.api.views import order_view
+from server.api.writes import write
+
+orders = Noun("orders", __name__)
+
+write(
+    orders,
+    "market_order",
+    example=examples.MARKET_ORDER,
+    more_errors=(errors.SYMBOL_UNKNOWN,),
+)
+write(
+    orders,
+    "limit_order",
+    example=examples.LIMIT_ORDER,
+    more_errors=(errors.SYMBOL_UNKNOWN, errors.PRICE_INVALID),
+)
+write(
+    orders,
+    "cancel_order",
+    example=examples.CANCEL_ORDER,
+    more_errors=(errors.ORDER_NOT_FOUND, errors.ORDER_CLOSED),
+)
+write(orders, "cancel_all_orders", example=examples.CANCEL_ALL_ORDERS)
+
+GET_ORDER = Call(
+    name="get_order",
+    method="GET",
+    path="/api/get_order",
+    role="read",
+    summary="One order with its fills",
+    noun="orders",
+    fields=(Field(name="order_id", kind=KEY, doc="Our id of the order.", example="o-5f0c2a71"),),
+    answer="Order",
+    example=examples.ORDER,
+    errors=(*READ_ERRORS, errors.ORDER_NOT_FOUND),
+)
+
+
+@orders.call(GET_ORDER)
+def get_order() -> Response:
+    """Answer with one order of the user; another user's order does not exist."""
+    order_id = str(parameters(GET_ORDER)["order_id"])
+    found = from_desk(lambda: house().desk.order(g.identity.user, order_id))
+    if found is None:
+        raise Refused(
+            problem(
+                errors.ORDER_NOT_FOUND, f"there is no order {shown(order_id)}", details={"order_id": order_id}
+            )
+        )
+    return ok(order_view(*found), mode=house().desk.mode(found[0].exchange))
+
+
+FILTERS = (
+    Field(
+        name="exchange", kind=EXCHANGE, doc="Only orders at this exchange.", required=False, example="kraken"
+    ),
+    Field(name="symbol", kind=SYMBOL, doc="Only orders in this market.", required=False, example="ETH/USDT"),
+    Field(name="of_bot", kind=NAME, doc="Only orders this bot asked for.", required=False, example="bot-1"),
+    SINCE,
+    UNTIL,
+    BOT_FIELD,
+)
+
+GET_PAST_ORDERS = Call(
+    name="get_past_orders",
+    method="GET",
+    path="/api/get_past_orders",
+    role="read",
+    summary="Orders of the user, newest first",
+    doc="Open orders are included. next_cursor, given back as cursor, continues where the page ended.",
+    noun="orders",
+    fields=(
+        *FILTERS,
+        LIMIT,
+        Field(name="cursor", kind=KEY, doc="next_cursor of the page before.", required=False),
+    ),
+    answer="OrderPage",
+    example=examples.ORDERS,
+    errors=(*READ_ERRORS, errors.STORE_UNAVAILABLE),
+)
+
+
+@orders.call(GET_PAST_ORDERS)
+def get_past_orders() -> Response:
+    """Answer with one page of the user's orders."""
+    values = parameters(GET_PAST_ORDERS)
+    wanted = _wanted(values)
+    page, fills, cursor = from_desk(lambda: house().desk.past_orders(**asking(values), wanted=wanted))
+    return ok(
+        {
+            "orders": [order_view(order, fills.get(order.order_id, ())) for order in page],
+            "next_cursor": cursor,
+        }
+    )
+
+
+GET_ORDER_STATS = Call(
+    name="get_order_stats",
+    method="GET",
+    path="/api/get_order_stats",
+    role="read",
+    summary="Counts and volumes of the user's orders",
+    noun="orders",
+    fields=FILTERS,
+    answer="Object",
+    errors=(*READ_ERRORS, errors.STORE_UNAVAILABLE),
+)
+
+
+@orders.call(GET_ORDER_STATS)
+def get_order_stats() -> Response:
+    """Answer with the desk's statistics over the filtered orders."""
+    values = parameters(GET_ORDER_STATS)
+    wanted = _wanted(values)
+    return ok(from_desk(lambda: house().desk.order_stats(**asking(values), wanted=wanted)))
+
+
+def _wanted(values: dict[str, object]) -> OrderFilter:
+    return OrderFilter(
+        user=g.identity.user,
+        bot=cast("str | None", values["of_bot"]),
+        exchange=cast("str | None", values["exchange"]),
+        symbol=cast("str | None", values["symbol"]),
+        since=cast("datetime | None", values["since"]),
+        until=cast("datetime | None", values["until"]),
+        limit=cast(int, values.get("limit", LIMIT.default)),
+        cursor=cast("str | None", values.get("cursor")),
+    )

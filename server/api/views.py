@@ -1,0 +1,200 @@
+"""How queries, orders and fills look to callers: the shape in JSON, and the same shape as JSON Schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, localcontext
+
+from ems.core.codec import jsonable
+from ems.core.messages import Problem
+from ems.core.records import ENDED, Fill, Order
+from server.api.desk_port import QueryState
+
+ZERO = Decimal(0)
+
+_AMOUNT: dict[str, object] = {"type": "string", "description": "decimal string", "examples": ["0.25"]}
+_MAYBE_AMOUNT: dict[str, object] = {"type": ["string", "null"], "description": "decimal string"}
+_TEXT: dict[str, object] = {"type": "string"}
+_MAYBE_TEXT: dict[str, object] = {"type": ["string", "null"]}
+_TIME: dict[str, object] = {"type": "string", "format": "date-time"}
+_MAYBE_TIME: dict[str, object] = {"type": ["string", "null"], "format": "date-time"}
+_FLAG: dict[str, object] = {"type": "boolean"}
+_WHOLE: dict[str, object] = {"type": "integer"}
+_MAYBE_OBJECT: dict[str, object] = {"type": ["object", "null"]}
+
+
+def _object(properties: dict[str, object]) -> dict[str, object]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list_of(name: str) -> dict[str, object]:
+    return {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+
+
+SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
+    "Fill": _object(
+        {
+            "fill_id": _TEXT,
+            "price": _AMOUNT,
+            "quantity": _AMOUNT,
+            "fee": _AMOUNT,
+            "fee_currency": _TEXT,
+            "liquidity": {"type": "string", "enum": ["maker", "taker"]},
+            "timestamp": _TIME,
+        }
+    ),
+    "Order": _object(
+        {
+            "order_id": _TEXT,
+            "client_order_id": _TEXT,
+            "exchange_order_id": _MAYBE_TEXT,
+            "query_id": _TEXT,
+            "parent_id": _TEXT,
+            "exchange": _TEXT,
+            "account": _TEXT,
+            "symbol": _TEXT,
+            "side": {"type": "string", "enum": ["buy", "sell"]},
+            "order_type": _TEXT,
+            "time_in_force": _TEXT,
+            "post_only": _FLAG,
+            "price": _MAYBE_AMOUNT,
+            "quantity": _AMOUNT,
+            "filled_quantity": _AMOUNT,
+            "remaining_quantity": _AMOUNT,
+            "average_price": _MAYBE_AMOUNT,
+            "status": _TEXT,
+            "reason": _TEXT,
+            "fees": {"type": "object", "additionalProperties": _AMOUNT, "description": "currency -> amount"},
+            "created_at": _TIME,
+            "updated_at": _MAYBE_TIME,
+            "closed_at": _MAYBE_TIME,
+            "fills": _list_of("Fill"),
+        }
+    ),
+    "Query": _object(
+        {
+            "query_id": _TEXT,
+            "user": _TEXT,
+            "bot": _TEXT,
+            "verb": _TEXT,
+            "exchange": _MAYBE_TEXT,
+            "status": {"type": "string", "enum": ["working", "done", "failed"]},
+            "seq": _WHOLE,
+            "accepted_at": _TIME,
+            "finished_at": _MAYBE_TIME,
+            "duplicate": _FLAG,
+            "parameters": {"type": "object"},
+            "progress": _MAYBE_OBJECT,
+            "result": _MAYBE_OBJECT,
+            "error": {"anyOf": [{"$ref": "#/components/schemas/Error"}, {"type": "null"}]},
+            "orders": _list_of("Order"),
+        }
+    ),
+    "Error": _object(
+        {
+            "code": _TEXT,
+            "message": _TEXT,
+            "hint": _TEXT,
+            "retry_safe": {"type": "boolean", "description": "the same request may be sent again unchanged"},
+            "details": {"type": "object"},
+            "venue_code": _MAYBE_TEXT,
+            "venue_message": _MAYBE_TEXT,
+        }
+    ),
+    "OrderPage": _object({"orders": _list_of("Order"), "next_cursor": _MAYBE_TEXT}),
+    "Object": {"type": "object"},
+    "Alive": _object({"alive": _FLAG, "loop_lag_ms": _WHOLE}),
+    "Ready": _object({"ready": _FLAG, "missing": {"type": "array", "items": _TEXT}}),
+}
+
+
+def fill_view(fill: Fill) -> dict[str, object]:
+    """Show one execution."""
+    return {
+        "fill_id": fill.fill_id,
+        "price": fill.price,
+        "quantity": fill.quantity,
+        "fee": fill.fee,
+        "fee_currency": fill.fee_currency,
+        "liquidity": fill.liquidity,
+        "timestamp": fill.timestamp,
+    }
+
+
+def order_view(order: Order, fills: Sequence[Fill]) -> dict[str, object]:
+    """Show one order with its fills."""
+    return {
+        "order_id": order.order_id,
+        "client_order_id": order.client_order_id,
+        "exchange_order_id": order.exchange_order_id,
+        "query_id": order.query_id,
+        "parent_id": order.parent_id,
+        "exchange": order.exchange,
+        "account": order.account,
+        "symbol": order.symbol,
+        "side": order.side,
+        "order_type": order.order_type,
+        "time_in_force": order.time_in_force,
+        "post_only": order.post_only,
+        "price": order.price,
+        "quantity": order.quantity,
+        "filled_quantity": order.filled_quantity,
+        "remaining_quantity": remaining_quantity(order),
+        "average_price": average_price(order),
+        "status": order.status,
+        "reason": order.reason,
+        "fees": order.fees,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+        "closed_at": order.closed_at,
+        "fills": [fill_view(fill) for fill in fills],
+    }
+
+
+def remaining_quantity(order: Order) -> Decimal:
+    """Return what may still fill: nothing once the order has ended."""
+    return ZERO if order.status in ENDED else max(order.quantity - order.filled_quantity, ZERO)
+
+
+def average_price(order: Order) -> Decimal | None:
+    """Return quote per base over all fills, to 28 digits."""
+    if order.filled_quantity == ZERO:
+        return None
+    with localcontext() as context:
+        context.prec = 28
+        return order.quote_filled / order.filled_quantity
+
+
+def problem_view(problem: Problem) -> dict[str, object]:
+    """Show a refusal in the words of the envelope."""
+    return {
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+        "retry_safe": problem.retry_safe,
+        "details": jsonable(problem.details),
+        "venue_code": problem.venue_code,
+        "venue_message": problem.venue_message,
+    }
+
+
+def query_view(state: QueryState) -> dict[str, object]:
+    """Show a query with its orders."""
+    query = state.query
+    return {
+        "query_id": query.query_id,
+        "user": query.user,
+        "bot": query.bot,
+        "verb": query.verb,
+        "exchange": query.exchange,
+        "status": query.status,
+        "seq": query.seq,
+        "accepted_at": query.accepted_at,
+        "finished_at": query.finished_at,
+        "duplicate": state.duplicate,
+        "parameters": query.parameters,
+        "progress": state.progress,
+        "result": query.result,
+        "error": problem_view(query.error) if query.error is not None else None,
+        "orders": [order_view(order, state.fills.get(order.order_id, ())) for order in state.orders],
+    }

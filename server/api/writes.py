@@ -1,0 +1,160 @@
+"""The way of every write: idempotency key, strict reading, one ticket, the desk, the answer."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from flask import Response, g, request
+
+from ems.core import errors
+from ems.core.codec import VERBS, Options, Reading, digest, read_command, read_key
+from ems.core.errors import BadMessage, combined, problem
+from ems.core.messages import NonceUse, Problem, Ticket
+from ems.core.records import QueryStatus
+from server.api.answers import Refused, ok, refused, with_details
+from server.api.desk_port import DeskRefused, QueryState
+from server.api.routes import Call, Noun, View, house
+from server.api.views import query_view
+from server.auth import Identity
+
+log = logging.getLogger("server.api")
+
+# What any write that trades may be told, beside what every call may be told.
+TRADE_ERRORS = (
+    errors.REQUEST_FIELD_MISSING,
+    errors.REQUEST_FIELD_INVALID,
+    errors.REQUEST_FIELD_UNKNOWN,
+    errors.REQUEST_KEY_MISSING,
+    errors.IDEMPOTENCY_CONFLICT,
+    errors.EXCHANGE_UNKNOWN,
+    errors.EXCHANGE_CLOSED,
+    errors.EXCHANGE_UNAVAILABLE,
+    errors.AMOUNT_TOO_SMALL,
+    errors.AMOUNT_TOO_LARGE,
+    errors.FUNDS_INSUFFICIENT,
+    errors.VENUE_REJECTED,
+    errors.VENUE_UNAVAILABLE,
+    errors.STORE_UNAVAILABLE,
+    errors.ENGINE_BUSY,
+    errors.ENGINE_STOPPED,
+)
+
+
+def write(noun: Noun, verb_name: str, *, example: object, more_errors: tuple[str, ...] = ()) -> View:
+    """Register the call of one command: POST /api/<verb>."""
+    verb = VERBS[verb_name]
+
+    def view() -> Response:
+        return _submit(read_command(verb, request.get_data()), verb_name)
+
+    declared = Call(
+        name=verb_name,
+        method="POST",
+        path=f"/api/{verb_name}",
+        role="trade",
+        summary=verb.summary,
+        doc=verb.doc,
+        noun=noun.name,
+        fields=verb.fields,
+        verb=verb,
+        answer="Query",
+        example=example,
+        errors=TRADE_ERRORS + more_errors,
+        statuses=(200, 202),
+    )
+    return noun.call(declared)(view)
+
+
+def _submit(reading: Reading, verb_name: str) -> Response:
+    identity: Identity = g.identity
+    key, problems = _idempotency_key()
+    problems += _unfit_for_a_body()
+    problems += reading.problems
+    command = reading.command
+    if problems or command is None:
+        # Raw bytes stand for a command that could not be read: the same mistake repeated is the same query.
+        said = hashlib.sha256(request.get_data()).hexdigest()
+        ticket = _ticket(identity, reading.options, key or f"refused-{g.request_id}", said)
+        return _refuse(ticket, verb_name, reading, combined(problems))
+    ticket = _ticket(identity, reading.options, key, digest(command, reading.options))
+    try:
+        state = house().desk.submit(ticket, command)
+    except DeskRefused as no:
+        raise Refused(no.problem, exchange=reading.exchange) from no
+    return answer(state)
+
+
+def answer(state: QueryState) -> Response:
+    """Answer a write with its query: 202 while it works, its error when it failed."""
+    query = state.query
+    if query.status is QueryStatus.FAILED and query.error is not None:
+        failed = with_details(query.error, query_id=query.query_id, duplicate=state.duplicate)
+        return refused(failed, mode=query.mode)
+    accepted = query.status is QueryStatus.WORKING and not state.duplicate
+    return ok(query_view(state), status=202 if accepted else 200, mode=query.mode)
+
+
+def _refuse(ticket: Ticket, verb_name: str, reading: Reading, said: Problem) -> Response:
+    status = 415 if not _is_json() else None
+    try:
+        state = house().desk.refuse(ticket, verb_name, reading.exchange, reading.parameters, said)
+    except DeskRefused as no:
+        if no.problem.code.startswith("AUTH_"):
+            raise Refused(no.problem) from no
+        # The caller's mistake stays the caller's mistake, even where it could not be written down.
+        log.warning("a refused request was not recorded: %s", no.problem.message)
+        raise Refused(said, status=status) from no
+    if state is not None:
+        said = with_details(said, query_id=state.query.query_id)
+    return refused(said, status=status, mode=state.query.mode if state is not None else None)
+
+
+def _ticket(identity: Identity, options: Options, key: str, body_digest: str) -> Ticket:
+    return Ticket(
+        user=identity.user,
+        bot=options.bot,
+        idempotency_key=key,
+        body_digest=body_digest,
+        record_in_db=options.record_in_db,
+        send_fail_email=options.send_fail_email,
+        dry_run=options.dry_run,
+        nonce=NonceUse(key_id=identity.keyid, nonce=identity.nonce, expires_at=identity.expires),
+    )
+
+
+def _idempotency_key() -> tuple[str, list[Problem]]:
+    given = request.headers.get("Idempotency-Key")
+    if not given:
+        return "", [problem(errors.REQUEST_KEY_MISSING, "the header Idempotency-Key is missing")]
+    try:
+        return read_key(given, "Idempotency-Key"), []
+    except BadMessage as bad:
+        return "", [problem(errors.REQUEST_KEY_MISSING, bad.problems[0].message)]
+
+
+def _is_json() -> bool:
+    return request.mimetype == "application/json"
+
+
+def _unfit_for_a_body() -> list[Problem]:
+    """Refuse what would make a body mean something else than it says."""
+    found: list[Problem] = []
+    if not _is_json():
+        found.append(
+            problem(
+                errors.REQUEST_MALFORMED,
+                f"the content type is {request.mimetype or 'absent'}, not application/json",
+                hint="Send the header Content-Type: application/json.",
+                details={"field": "Content-Type"},
+            )
+        )
+    if request.query_string:
+        found.append(
+            problem(
+                errors.REQUEST_MALFORMED,
+                "a write takes its fields in the body, and this one has a query string",
+                hint="Move the fields from the query string into the JSON body.",
+            )
+        )
+    return found

@@ -1,0 +1,339 @@
+"""Read the environment once, completely, and stop at the first wrong value with one line that names it.
+
+`VARIABLES` is the table of the manual; the reader below it is the same list in code, and a test compares them.
+Secrets are taken out of the environment as they are read, so that child processes and crash reports get none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+from sqlalchemy.engine import URL
+
+from server.auth import ApiKey, KeysError, parse_hosts, parse_keys
+from server.keystore import KeystoreError, Vault, load_vault
+from server.store.connect import DEFAULT_URL, BadDatabaseUrl, database_url
+
+
+class SettingsError(ValueError):
+    """A variable holds a wrong value; the message is one line that names the variable and the fix."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variable:
+    """One row of the manual's table."""
+
+    name: str
+    form: str
+    default: str
+    meaning: str
+
+
+VARIABLES = (
+    Variable(
+        name="OMS_KEYS",
+        form="<USER>,<PUBLIC KEY>[,<ROLE>[,<EXPIRES>]], several separated by ;",
+        default="nobody may call",
+        meaning="Who may call, and as what: read, trade (default) or admin. `oms keygen USER` makes a pair.",
+    ),
+    Variable(
+        name="OMS_HOSTS",
+        form="host names with their ports, separated by commas",
+        default="loopback names only",
+        meaning="The names this server answers to; signatures are bound to them. Required off localhost.",
+    ),
+    Variable(
+        name="OMS_HOST",
+        form="an IP address",
+        default="127.0.0.1",
+        meaning="The address to listen on; 0.0.0.0 is every one.",
+    ),
+    Variable(name="OMS_PORT", form="1 to 65535", default="8888", meaning="The port to listen on."),
+    Variable(
+        name="DB_URL",
+        form="postgres://user:password@host:port/name or sqlite:///file",
+        default=DEFAULT_URL,
+        meaning="Where records are kept.",
+    ),
+    Variable(
+        name="<EXCHANGE>_TRADE_KEYS",
+        form="<PUBLIC KEY>,<PRIVATE KEY>[,<PASSPHRASE>]",
+        default="paper",
+        meaning="The keys of an exchange account, such as KRAKEN_TRADE_KEYS; "
+        "<EXCHANGE>__<ACCOUNT>_TRADE_KEYS for further accounts.",
+    ),
+    Variable(
+        name="<EXCHANGE>_TRADE_KEYS_FILE",
+        form="path of a file",
+        default="none",
+        meaning="The same, read from a file that only its owner may read.",
+    ),
+    Variable(
+        name="BINANCE_API_KEY, BINANCE_API_SECRET",
+        form="a key each",
+        default="none",
+        meaning="Another way to give the keys of Binance.",
+    ),
+    Variable(
+        name="OKX_API_KEY, OKX_SECRET_KEY, OKX_PASSPHRASE",
+        form="a key each",
+        default="none",
+        meaning="Another way to give the keys of OKX.",
+    ),
+    Variable(
+        name="COINCALL_API_KEY, COINCALL_API_SECRET",
+        form="a key each",
+        default="none",
+        meaning="Another way to give the keys of Coincall.",
+    ),
+    Variable(
+        name="SENDER_EMAIL",
+        form="<EMAIL>,<PASSWORD>",
+        default="no e-mail",
+        meaning="The mailbox that failures are sent from.",
+    ),
+    Variable(
+        name="RECEIVE_EMAILS",
+        form="addresses separated by commas",
+        default="no e-mail",
+        meaning="Who is told when a query fails. Needs SENDER_EMAIL, and the other way round.",
+    ),
+    Variable(
+        name="SMTP_HOST",
+        form="a host name",
+        default="smtp. and the domain of SENDER_EMAIL",
+        meaning="The mail server.",
+    ),
+    Variable(
+        name="SMTP_PORT",
+        form="1 to 65535",
+        default="587",
+        meaning="Its port: 465 is TLS from the first byte, any other upgrades by STARTTLS.",
+    ),
+    Variable(
+        name="SMTP_CA_FILE",
+        form="path of a PEM file",
+        default="the system's authorities",
+        meaning="Whom to trust for the mail server's certificate.",
+    ),
+)
+
+# Read elsewhere, or by the client; not misspelt.
+_OTHERS = ("OMS_KEY", "OMS_URL")
+_EMAIL = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII
+)
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9A-Fa-f:]+\]?", re.ASCII)
+DEFAULT_PORT = 8888
+DEFAULT_SMTP_PORT = 587
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MailSettings:
+    """The mailbox to send from, and to whom."""
+
+    sender: str
+    password: str = field(repr=False)
+    receivers: tuple[str, ...]
+    host: str
+    port: int
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything the environment says; values are checked and parsed."""
+
+    keys: Mapping[str, ApiKey] = field(default_factory=dict)  # keyid -> key
+    hosts: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    db_url: URL = field(default_factory=lambda: database_url(None))
+    vault: Vault = field(default_factory=Vault)
+    mail: MailSettings | None = None
+    warnings: tuple[str, ...] = ()  # for the operator; the start goes on
+
+    def secrets(self) -> Iterator[str]:
+        """Give every text that must never be written anywhere; for the Redactor."""
+        yield from self.vault.secrets()
+        if self.mail is not None:
+            yield self.mail.password
+        if self.db_url.password:
+            yield str(self.db_url.password)
+
+
+def load_settings(
+    environ: MutableMapping[str, str] = os.environ, env_file: Path | None = Path(".env")
+) -> Settings:
+    """Read the environment and the .env file; the environment wins. Raises SettingsError.
+
+    Secrets are deleted from `environ`.
+    """
+    merged, warnings = _with_env_file(environ, env_file)
+    try:
+        return read_settings(merged, warnings=warnings)
+    finally:
+        for name in [name for name in environ if name not in merged]:
+            del environ[name]
+
+
+def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...] = ()) -> Settings:
+    """Read every variable and delete the secret ones from `environ`. Raises SettingsError."""
+    try:
+        vault = load_vault(environ)
+        keys = parse_keys(environ.get("OMS_KEYS", ""))
+        hosts = parse_hosts(environ.get("OMS_HOSTS", ""))
+        db_url = database_url(environ.pop("DB_URL", None))
+    except (KeystoreError, KeysError, BadDatabaseUrl) as error:
+        _forget_secrets(environ)
+        raise SettingsError(str(error)) from None
+    mail = _mail(environ)
+    host = _listen_address(environ, hosts)
+    noticed = [*warnings, *vault.warnings, *_misspelt(environ)]
+    if not keys:
+        noticed.append("OMS_KEYS is not set: nobody may call; make a key with `oms keygen USER`")
+    return Settings(
+        keys=keys,
+        hosts=hosts,
+        host=host,
+        port=_port(environ, "OMS_PORT", DEFAULT_PORT),
+        db_url=db_url,
+        vault=vault,
+        mail=mail,
+        warnings=tuple(noticed),
+    )
+
+
+def _forget_secrets(environ: MutableMapping[str, str]) -> None:
+    for name in ("DB_URL", "SENDER_EMAIL"):
+        environ.pop(name, None)
+
+
+def _with_env_file(
+    environ: Mapping[str, str], env_file: Path | None
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    if env_file is None or not env_file.is_file():
+        return dict(environ), ()
+    try:
+        # Not interpolated: a password may hold a dollar sign.
+        values = dotenv_values(env_file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{env_file}: cannot be read: {error}") from None
+    written = {name: value for name, value in values.items() if value is not None}
+    warnings: tuple[str, ...] = ()
+    if env_file.stat().st_mode & 0o077:
+        warnings = (f"others can read {env_file}, which holds secrets; run: chmod 600 {env_file}",)
+    return {**written, **environ}, warnings
+
+
+def _text(environ: Mapping[str, str], name: str) -> str:
+    return environ.get(name, "").strip()
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = _text(environ, name)
+    if not text:
+        return default
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not 1 <= int(text) <= 65535:
+        raise SettingsError(f"{name}: {text!r} is not a port; write a number from 1 to 65535")
+    return int(text)
+
+
+def _listen_address(environ: Mapping[str, str], hosts: tuple[str, ...]) -> str:
+    text = _text(environ, "OMS_HOST") or "127.0.0.1"
+    if text == "localhost":
+        text = "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        raise SettingsError(
+            f"OMS_HOST: {text!r} is not an IP address; write 127.0.0.1, or 0.0.0.0 for every interface"
+        ) from None
+    if not address.is_loopback and not hosts:
+        raise SettingsError(
+            f"OMS_HOSTS: not set, and required because OMS_HOST={text} is reachable from other machines; "
+            "write the name clients use, such as oms.example.com:8888"
+        )
+    return str(address)
+
+
+def _mail(environ: MutableMapping[str, str]) -> MailSettings | None:
+    sender = environ.pop("SENDER_EMAIL", "").strip()
+    receivers = _text(environ, "RECEIVE_EMAILS")
+    extras = [name for name in ("SMTP_HOST", "SMTP_PORT", "SMTP_CA_FILE") if _text(environ, name)]
+    if not sender and not receivers:
+        if extras:
+            raise SettingsError(
+                f"SENDER_EMAIL: not set, but {extras[0]} is; set SENDER_EMAIL and RECEIVE_EMAILS too"
+            )
+        return None
+    if not sender:
+        raise SettingsError("SENDER_EMAIL: not set, but RECEIVE_EMAILS is; write <EMAIL>,<PASSWORD>")
+    if not receivers:
+        raise SettingsError(
+            "RECEIVE_EMAILS: not set, but SENDER_EMAIL is; write addresses separated by commas"
+        )
+    address, comma, password = (part.strip() for part in sender.partition(","))
+    if not comma or not password:
+        raise SettingsError("SENDER_EMAIL: the password is missing; write <EMAIL>,<PASSWORD>")
+    if not _EMAIL.fullmatch(address):
+        raise SettingsError("SENDER_EMAIL: what stands before the comma is not an e-mail address")
+    host = _text(environ, "SMTP_HOST") or "smtp." + address.rpartition("@")[2]
+    if not _HOST_NAME.fullmatch(host):
+        raise SettingsError(
+            f"SMTP_HOST: {host!r} is not a host name such as smtp.example.com; no scheme, no port"
+        )
+    return MailSettings(
+        sender=address,
+        password=password,
+        receivers=_receivers(receivers),
+        host=host,
+        port=_port(environ, "SMTP_PORT", DEFAULT_SMTP_PORT),
+        ca_file=_ca_file(environ),
+    )
+
+
+def _receivers(text: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for address in (part.strip() for part in text.split(",")):
+        if not _EMAIL.fullmatch(address):
+            raise SettingsError(
+                f"RECEIVE_EMAILS: {address!r} is not an e-mail address; separate several by commas"
+            )
+        if address not in found:
+            found.append(address)
+    return tuple(found)
+
+
+def _ca_file(environ: Mapping[str, str]) -> Path | None:
+    text = _text(environ, "SMTP_CA_FILE")
+    if not text:
+        return None
+    path = Path(text)
+    try:
+        certificates = path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise SettingsError(f"SMTP_CA_FILE: {text} cannot be read: {error.strerror}") from None
+    if "-----BEGIN CERTIFICATE-----" not in certificates:
+        raise SettingsError(f"SMTP_CA_FILE: {text} holds no certificate; give a PEM file")
+    return path
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
+    """Notice variables that look like ours and are not: a misspelt name is otherwise silently ignored."""
+    known = [variable.name for variable in VARIABLES] + list(_OTHERS)
+    found = []
+    for name in sorted(environ):
+        if name in known or not name.startswith(("OMS_", "SMTP_", "SENDER_", "RECEIVE_", "DB_")):
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if near:
+            found.append(f"{name} is not a variable of this server; did you mean {near[0]}?")
+    return found
