@@ -3,7 +3,7 @@
 JSON in and out, amounts as decimal strings, under /admin, with a bearer token of its own:
 
     GET    /admin/health                    name, mode, time, markets
-    GET    /admin/truth                     orders, fills, balances of all accounts; fees; imbalance, always {}
+    GET    /admin/truth                     orders, fills, balances of all; fees; imbalance, always {}
     GET    /admin/orders                    all orders; ?account= ?symbol= ?open=true
     POST   /admin/accounts                  name, api_key, secret [, passphrase]
     POST   /admin/deposit, /admin/withdraw  account, currency, amount

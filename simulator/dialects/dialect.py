@@ -1,7 +1,7 @@
 """What a dialect is: an exchange's words on top of `simulator.exchange`, without any IO.
 
-`simulator.wire` owns the sockets and applies the faults; a dialect only turns requests into answers and events
-into stream messages. Everything is synchronous, gets its time in `Request.now`, and never raises for bad
+`simulator.wire` owns the sockets and applies the faults; a dialect only turns requests into answers and
+events into stream messages. Everything is synchronous, gets its time in `Request.now`, and never raises for bad
 input: an exchange answers nonsense with an error of its own.
 
     REST       wire reads a request -> `dialect.kind(request)` names it for the fault rules -> fault before?
@@ -16,8 +16,8 @@ input: an exchange answers nonsense with an error of its own.
 
 Requests that only look (fetch, open_orders, balance, ...) pass `request.view.orders_as_of` or
 `request.view.balances_as_of` as `as_of` to the exchange, and honour `request.view.hide_closed`; so a fault
-can show the past. `request.clock` is the exchange's wall clock, which a fault may set wrong: use it for server
-time and for checks of timestamps, and `request.now` for everything that reaches the exchange.
+can show the past. `request.clock` is the exchange's wall clock, which a fault may set wrong: use it for
+server time and for checks of timestamps, and `request.now` for everything that reaches the exchange.
 """
 
 from collections.abc import Mapping
