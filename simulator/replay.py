@@ -9,13 +9,14 @@ Three subjects in the order in which they happen:
   the same with a real clock. At the end it starts again; times and trade ids keep growing.
 
 Tables of the columns described in `recordings/README.md` are read, and, with `raw=True`, verbatim Binance
-captures (`*_raw.jsonl.gz`), whose book is rebuilt from every depth message. Of two events of one time the book
-comes first: a book row is the state just before its time.
+captures (`*_raw.jsonl.gz`), whose book is rebuilt from every depth message. Of two events of one time the
+book comes first: a book row is the state just before its time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import gzip
 import heapq
@@ -269,8 +270,17 @@ def track(
     return Track(exchange=exchange, symbol=symbol, recording=own, tick=tick)
 
 
+def tracks(exchange: Exchange, *, folder: Path = SHIPPED, raw: bool = False) -> list[Track]:
+    """One track for each market of an exchange of which there is a recording; the other markets stay empty."""
+    found = []
+    for market in exchange.markets.values():
+        with contextlib.suppress(BadRecording):
+            found.append(track(exchange.name, market.symbol, folder=folder, tick=market.tick, raw=raw))
+    return found
+
+
 def on_tick(event: Event, tick: Decimal) -> Event:
-    """Move prices to multiples of `tick`, away from the other side: a book never becomes crossed or locked."""
+    """Move prices to multiples of `tick`, away from the other side: no book becomes crossed or locked."""
     if isinstance(event, TradePrint):
         # The taker met the touch: a buyer's price is an ask, a seller's a bid.
         return replace(event, price=_to_tick(event.price, tick, up=event.taker_side == "buy"))
@@ -295,9 +305,9 @@ def _merged(levels: Levels, tick: Decimal, *, up: bool) -> Levels:
 class Replay:
     """Play tracks into an exchange. The first books stand at `start`; nothing happens until time is given.
 
-    Times are seconds since 1970. In `advance` every event reaches the exchange with its own time, so the same start
-    and the same calls give the same run. Trades before a track's first book are left out: there is nothing they
-    could have met.
+    Times are seconds since 1970. In `advance` every event reaches the exchange with its own time, so the same
+    start and the same calls give the same run. Trades before a track's first book are left out: there is nothing
+    they could have met.
     """
 
     def __init__(
@@ -349,7 +359,7 @@ class Replay:
         """Play in real time until cancelled, or until the end when the replay does not loop.
 
         After a pause of the whole process the replay goes on where it was, rather than playing the pause in one
-        burst. Events bear the time at which they are played: orders arrive in between, and time must not step back.
+        burst. Events bear the time at which they are played: orders come in between, and time must not step back.
         """
         while (due := self.next_at) is not None:
             late_s = clock() - due
