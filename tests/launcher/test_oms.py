@@ -205,10 +205,10 @@ def test_trouble_is_one_sentence(oms: types.ModuleType, words: str, sentence: st
     assert "\n" not in said
 
 
-def test_trouble_ends_with_a_sentence_and_no_traceback(project: Path) -> None:
-    # A hash nobody has: pip refuses without asking any index, since none is left.
+def test_trouble_ends_with_a_sentence_and_no_traceback(project: Path, tmp_path: Path) -> None:
+    # A package nobody has, no index to ask, and an empty PATH: nothing may install a system package from a test.
     (project / "requirements.txt").write_text("nothing-of-this-name==1 --hash=sha256:" + "0" * 64 + "\n")
-    done = launch(project, "run", PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull, PATH="/usr/bin:/bin")
+    done = launch(project, "run", PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull, PATH=str(tmp_path))
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("oms: ")
