@@ -1,8 +1,8 @@
 """One simulated exchange on one port: HTTP and WebSocket around a dialect, with faults in between.
 
 The exchange, the dialect and all sockets live on one event loop, so nothing needs a lock. `start()` gives
-that loop a thread of its own; other threads reach the exchange with `call`. Inside a running loop use `open()` and
-`close()` instead. The exchange's time never goes back, whatever `clock` does.
+that loop a thread of its own; other threads reach the exchange with `call`. Inside a running loop use
+`open()` and `close()` instead. The exchange's time never goes back, whatever `clock` does.
 
 What a fault does to a WebSocket frame that is a request: `delay` as for HTTP; `refuse` and `reset` close the
 connection; `half` and `truncate` break the answer in the middle; every other one loses the frame (before) or

@@ -2,7 +2,8 @@
 
 Facts are from Binance's own documentation, https://developers.binance.com/docs/binance-spot-api-docs (pages
 rest-api, web-socket-streams, websocket-api, user-data-stream, filters, errors). Both doors, REST and
-WebSocket API, lead to the same calls in this file; they differ in how requests are signed and answers wrapped.
+WebSocket API, lead to the same calls in this file; they differ in how a request is signed and an answer
+wrapped.
 
 Not simulated, and refused in Binance's words: stop, take-profit, iceberg and pegged orders, order lists,
 cancel-replace, amending, klines, Ed25519 and RSA keys.
@@ -105,7 +106,8 @@ ORDER_PARAMETERS = frozenset(
     "pegPriceType pegOffsetValue pegOffsetType recvWindow timestamp signature".split()
 )
 
-# Reason of a Reject -> HTTP status, code, message; https://developers.binance.com/docs/binance-spot-api-docs/errors
+# Reason of a Reject -> HTTP status, code, message:
+# https://developers.binance.com/docs/binance-spot-api-docs/errors
 REJECTS = {
     UNKNOWN_SYMBOL: (400, -1121, "Invalid symbol."),
     LOT_SIZE: (400, -1013, "Filter failure: LOT_SIZE"),
@@ -346,7 +348,7 @@ class Binance:
             return self.rate_limited(request, banned=True)
         if self._weights[request.remote][1] <= self.weight_per_minute:
             return None
-        # Who goes on after a 429 is banned: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
+        # Who goes on after a 429 is banned (limits, as above).
         minute, times = self._warned.get(request.remote, (0, 0))
         this_minute = int(request.now // 60)
         times = (times if minute == this_minute else 0) + 1

@@ -1,8 +1,8 @@
 """What a dialect is: an exchange's words on top of `simulator.exchange`, without any IO.
 
 `simulator.wire` owns the sockets and applies the faults; a dialect only turns requests into answers and
-events into stream messages. Everything is synchronous, gets its time in `Request.now`, and never raises for bad
-input: an exchange answers nonsense with an error of its own.
+events into stream messages. Everything is synchronous, gets its time in `Request.now`, and never raises for
+bad input: an exchange answers nonsense with an error of its own.
 
     REST       wire reads a request -> `dialect.kind(request)` names it for the fault rules -> fault before?
                -> `dialect.handle(request)` -> fault after? -> the response goes out
