@@ -1,0 +1,928 @@
+"""One exchange account through ccxt: REST for orders and questions, streams for hints and books.
+
+The same code reaches the live exchange or a simulator on loopback; only the base URL differs. Everything
+happens on the runner's event loop: `send` starts a task and returns, reports are delivered on the loop.
+
+What may become a `Rejected` is decided in `_judge_create`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import ccxt
+
+from ems.core.instrument import Market
+from ems.core.messages import (
+    Acked,
+    Balances,
+    CancelAcked,
+    CancelRefused,
+    CancelRequest,
+    FillReport,
+    Found,
+    LookupFailed,
+    MarketsLoaded,
+    NewOrder,
+    OpenOrders,
+    OrderStatus,
+    OutcomeUnknown,
+    QueryBalances,
+    QueryOpenOrders,
+    QueryOrder,
+    QueryTrades,
+    Refusal,
+    Rejected,
+    Request,
+    StreamDown,
+    TradesAnswer,
+    UnwatchBook,
+    VenueReport,
+    WatchBook,
+)
+from ems.venues.dialects import DIALECTS, Dialect, Unreadable, fill_of, order_params, status_of
+from ems.venues.errors import Said, refusal_of
+from ems.venues.gateway import VenueRefused, VenueUnavailable
+from ems.venues.limiter import Lane, Limiter, Priority, Shape, TooBusy
+from ems.venues.streams import Streams
+from ems.venues.transport import Attempt, Call, current_call, exchange_class, repoint
+
+log = logging.getLogger(__name__)
+
+CREATE_PATIENCE_S = (
+    2.0  # a create older than this is refused unsent: its price is no longer the one decided on
+)
+ASK_PATIENCE_S = 10.0
+MARKETS_EVERY_S = 3600.0
+CLOCK_EVERY_S = 300.0
+CLOCK_WARN_S = 1.0
+PAUSE_S = {429: 10.0, 418: 120.0}  # when the venue gives no Retry-After
+HISTORY_OVERLAP = timedelta(seconds=5)
+REMEMBERED_ORDERS = 20_000
+STRANGERS_ASKED = 20  # orders of others looked up to prove that a trade is not ours
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VenueKeys:
+    """What an exchange knows us by; `repr` shows nothing."""
+
+    public: str
+    private: str
+    passphrase: str | None = None
+
+    def __repr__(self) -> str:
+        return "VenueKeys(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A reading that succeeded."""
+
+    value: Any
+    body: object
+    sent_at: datetime
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CcxtGateway:
+    """Implements `Gateway` for every exchange in `DIALECTS`.
+
+    `base_url` and `ws_url` point all of it elsewhere; a paper account must have them. `shapes` replaces the
+    venue's rate limits where the other side has none (a simulator under measurement).
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        account: str,
+        keys: VenueKeys,
+        *,
+        mode: str,
+        base_url: str | None = None,
+        ws_url: str | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+        request_timeout_s: float = 10.0,
+        shapes: tuple[Shape, ...] | None = None,
+    ):
+        if exchange not in DIALECTS:
+            raise ValueError(f"exchange {exchange!r} is not among {', '.join(sorted(DIALECTS))}")
+        if mode not in ("live", "paper"):
+            raise ValueError(f"mode {mode!r} is neither 'live' nor 'paper'")
+        if mode == "paper" and base_url is None:
+            raise ValueError(
+                f"{exchange}: a paper account needs base_url; it never reaches the live exchange"
+            )
+        self.exchange = exchange
+        self.account = account
+        self.mode = mode
+        self.dialect: Dialect = DIALECTS[exchange]
+        self.recv_window_s = self.dialect.recv_window_s
+        self.client_id_style = self.dialect.client_id_style
+        self._clock = clock
+        self._timeout_s = request_timeout_s
+        self._shapes = self.dialect.shapes if shapes is None else shapes
+        self._ccxt = _build(self.dialect, keys, base_url, ws_url)
+        self._ccxt.request_timeout_s = request_timeout_s
+        self._ccxt.timeout = int(request_timeout_s * 1000)
+        self._ccxt.on_attempt = self._learn_from
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._sent_ids: OrderedDict[str, None] = OrderedDict()  # client order ids that went out
+        # exchange order id -> (our order id or None, client order id)
+        self._orders: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
+        self._markets: tuple[Market, ...] = ()
+        self._skew_s: float | None = (
+            None  # venue minus us, what cannot be explained by delay and coarse clocks
+        )
+        self._latency_s: float | None = None
+        self._trouble: dict[str, str] = {}  # subject -> what is wrong with it now
+
+    # --- The protocol ---
+
+    def open(self, deliver: Callable[[VenueReport], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deliver = deliver
+        self._ready = asyncio.Event()
+        self._limiter = Limiter(self._shapes, self._loop.time)
+        if self.dialect.nonce_lane:
+            self._ccxt.lane = Lane()
+        self._streams = Streams(
+            self._ccxt, self.dialect, deliver=self._hint, now=self._clock, fetch_book=self._fetch_book
+        )
+        self._ccxt.on_frame = self._streams.on_frame
+        self._start(self._keep_markets())
+        self._start(self._keep_clock())
+
+    def send(self, request: Request) -> None:
+        match request:
+            case NewOrder():
+                self._start(self._create(request, self._loop.time()))
+            case CancelRequest():
+                self._start(self._cancel(request))
+            case QueryOrder():
+                self._start(self._query_order(request))
+            case QueryTrades():
+                self._start(self._query_trades(request))
+            case QueryBalances():
+                self._start(self._query_balances())
+            case QueryOpenOrders():
+                self._start(self._query_open_orders())
+            case WatchBook():
+                self._start(self._watch(request.symbol))
+            case UnwatchBook():
+                self._start(self._streams.unwatch(request.symbol))
+
+    async def close(self) -> None:
+        """Stop everything; what was under way stays unanswered and is looked up after the next start."""
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if hasattr(self, "_streams"):
+            await self._streams.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._ccxt.timeout_on_exit = 0
+        await self._ccxt.close()
+
+    async def fetch_balances(self) -> dict[str, dict[str, Decimal]]:
+        answer = await self._ask("balances", self._ccxt.fetch_balance)
+        nothing = Decimal(0)
+        return {
+            currency: {part: amounts.get(part) or nothing for part in ("free", "used", "total")}
+            for currency, amounts in _holdings(answer.value)
+        }
+
+    async def fetch_fees(self, symbol: str | None) -> list[dict[str, object]]:
+        await self._wait_ready(ASK_PATIENCE_S)
+        answer = await self._ask("fees", lambda: self.dialect.fees(self._ccxt))
+        if symbol is not None and symbol not in answer.value:
+            raise VenueRefused(f"{self.exchange} lists no fees for {symbol}")
+        return [
+            {"symbol": name, "maker": maker, "taker": taker}
+            for name, (maker, taker) in sorted(answer.value.items())
+            if symbol is None or name == symbol
+        ]
+
+    async def fetch_transfers(
+        self, currency: str | None, since: datetime | None, limit: int
+    ) -> list[dict[str, object]]:
+        await self._wait_ready(ASK_PATIENCE_S)
+        since_ms = None if since is None else _to_ms(since)
+        rows: list[dict[str, object]] = []
+        for kind, method in (
+            ("deposit", self._ccxt.fetch_deposits),
+            ("withdrawal", self._ccxt.fetch_withdrawals),
+        ):
+            answer = await self._ask("transfers", partial(method, currency, since_ms, limit))
+            rows.extend(_transfer(kind, one) for one in answer.value)
+        rows.sort(key=lambda row: str(row["at"] or ""), reverse=True)
+        return rows[:limit]
+
+    async def fetch_health(self) -> dict[str, object]:
+        reachable = True
+        try:
+            await self._measure_clock()
+        except (VenueRefused, VenueUnavailable, TooBusy) as error:
+            reachable = False
+            self._trouble["reach"] = str(error)
+        else:
+            self._trouble.pop("reach", None)
+        wrong = dict(self._trouble)
+        if not self._streams.up:
+            wrong.setdefault("stream", "the private stream is down")
+        paused = self._limiter.buckets.paused_s(self._loop.time())
+        if paused > 0:
+            wrong["rate limit"] = f"paused for another {paused:.0f} s at the venue's wish"
+        return {
+            "reachable": reachable,
+            "latency_ms": None if self._latency_s is None else Decimal(round(self._latency_s * 1000)),
+            "clock_skew_ms": None if self._skew_s is None else Decimal(round(self._skew_s * 1000)),
+            "stream_up": self._streams.up,
+            "markets": len(self._markets),
+            "problems": [f"{subject}: {words}" for subject, words in sorted(wrong.items())],
+        }
+
+    async def fetch_order_fills(self, symbol: str, exchange_order_id: str) -> list[FillReport]:
+        await self._wait_ready(ASK_PATIENCE_S)
+        fills, _ = await self._read_fills(symbol, exchange_order_id)
+        return list(fills)
+
+    # --- Orders ---
+
+    async def _create(self, order: NewOrder, asked_at: float) -> None:
+        call = Call(Priority.CREATE)
+        try:
+            self._deliver(await self._try_create(order, asked_at, call))
+        except Exception as error:  # a fault of ours must not lose an order that may exist
+            log.exception("create %s at %s", order.order_id, self.exchange)
+            self._deliver(OutcomeUnknown(order_id=order.order_id, request="create", message=repr(error)))
+
+    async def _try_create(self, order: NewOrder, asked_at: float, call: Call) -> VenueReport:
+        def unsent(refusal: Refusal, message: str) -> Rejected:
+            return Rejected(order_id=order.order_id, refusal=refusal, message=message, sent=False)
+
+        if order.client_order_id in self._sent_ids:
+            return OutcomeUnknown(
+                order_id=order.order_id, request="create", message="this client order id was sent before"
+            )
+        if self._skew_s is not None and abs(self._skew_s) > self.recv_window_s / 2:
+            return unsent(Refusal.CLOCK, f"our clock and {self.exchange}'s differ by {self._skew_s:+.1f} s")
+        give_up_at = asked_at + CREATE_PATIENCE_S
+        try:
+            await self._wait_ready(give_up_at - self._loop.time())
+            costs = self.dialect.costs_of("create", order.symbol)
+            await self._limiter.acquire(Priority.CREATE, costs, give_up_at - self._loop.time())
+        except VenueUnavailable as error:
+            return unsent(Refusal.RATE_LIMIT, str(error))
+        except TooBusy as error:
+            return unsent(Refusal.RATE_LIMIT, str(error))
+        waited_s = self._loop.time() - asked_at
+        call.lane_wait_s = CREATE_PATIENCE_S - waited_s
+        params = order_params(order)
+        params.update(self._expiry(waited_s))
+        _remember(self._sent_ids, order.client_order_id, None)
+        current_call.set(call)
+        failure: BaseException | None = None
+        answer: Any = None
+        try:
+            async with asyncio.timeout(self._timeout_s + CREATE_PATIENCE_S):
+                answer = await self._ccxt.create_order(
+                    order.symbol,
+                    str(order.order_type),
+                    str(order.side),
+                    plain(order.quantity),
+                    None if order.price is None else plain(order.price),
+                    params,
+                )
+        except TooBusy as error:
+            failure = error
+        except Exception as error:
+            failure = error
+        return self._judge_create(order, call.attempts, answer, failure)
+
+    def _judge_create(
+        self, order: NewOrder, attempts: list[Attempt], answer: Any, failure: BaseException | None
+    ) -> VenueReport:
+        """Decide what became of a create from what went over the wire."""
+
+        def unknown(message: str) -> OutcomeUnknown:
+            return OutcomeUnknown(order_id=order.order_id, request="create", message=message)
+
+        if not any(attempt.sent for attempt in attempts):
+            self._sent_ids.pop(order.client_order_id, None)
+            if attempts:
+                return self._not_sent(order, Refusal.RATE_LIMIT, attempts[-1].error or "could not connect")
+            if isinstance(failure, TooBusy | TimeoutError):
+                return self._not_sent(order, Refusal.RATE_LIMIT, str(failure) or "no turn in time")
+            refusal = Refusal.AUTH if isinstance(failure, ccxt.AuthenticationError) else Refusal.PERMANENT
+            return self._not_sent(order, refusal, f"{type(failure).__name__}: {failure}")
+        attempt = attempts[-1]
+        if attempt.status is None or not attempt.sent:
+            return unknown(attempt.error or "no answer")
+        body = attempt.body()
+        said = self.dialect.said(attempt.status, body)
+        refusal_said = refusal_of(said, self.dialect.create_refusals) if said else None
+        # A 429 or 418 is not believed, in whatever words: a proxy that repeats a request gets one for the
+        # repetition while the first went through. Our own limiter is there so that this stays rare enough to
+        # look up.
+        if refusal_said is not None and attempt.status not in PAUSE_S:
+            return Rejected(
+                order_id=order.order_id,
+                refusal=refusal_said,
+                message="; ".join(one.message for one in said),
+                venue_code=said[0].code,
+            )
+        if said or failure is not None or not 200 <= attempt.status < 300 or not isinstance(body, dict):
+            return unknown(_words(attempt, said, failure))
+        exchange_order_id = answer.get("id") if isinstance(answer, dict) else None
+        if not isinstance(exchange_order_id, str) or not exchange_order_id:
+            return unknown(f"HTTP {attempt.status} without an order id: {attempt.text!r:.200}")
+        echoed = answer.get("clientOrderId")
+        if echoed is not None and echoed != order.client_order_id:
+            return unknown(f"the answer is about another order, {echoed!r:.60}")
+        self._know(exchange_order_id, order.order_id, order.client_order_id)
+        acked = Acked(order_id=order.order_id, exchange_order_id=exchange_order_id)
+        try:
+            return _with_details(acked, order, answer)
+        except (Unreadable, ValueError, TypeError, KeyError, ArithmeticError) as error:
+            log.warning("%s: an accepted order's details are unreadable: %s", self.exchange, error)
+            return acked
+
+    def _not_sent(self, order: NewOrder, refusal: Refusal, message: str) -> Rejected:
+        return Rejected(order_id=order.order_id, refusal=refusal, message=message, sent=False)
+
+    async def _cancel(self, cancel: CancelRequest) -> None:
+        def refused(refusal: Refusal, message: str, code: str | None = None) -> CancelRefused:
+            return CancelRefused(order_id=cancel.order_id, refusal=refusal, message=message, venue_code=code)
+
+        call = Call(Priority.CANCEL)
+        try:
+            self._deliver(await self._try_cancel(cancel, call, refused))
+        except (TooBusy, VenueUnavailable) as error:
+            self._deliver(refused(Refusal.RATE_LIMIT, str(error)))
+        except Exception as error:
+            log.exception("cancel %s at %s", cancel.order_id, self.exchange)
+            self._deliver(OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=repr(error)))
+
+    async def _try_cancel(
+        self, cancel: CancelRequest, call: Call, refused: Callable[[Refusal, str, str | None], CancelRefused]
+    ) -> VenueReport:
+        await self._wait_ready(ASK_PATIENCE_S)
+        costs = self.dialect.costs_of("cancel", cancel.symbol)
+        await self._limiter.acquire(Priority.CANCEL, costs, ASK_PATIENCE_S)
+        current_call.set(call)
+        params = {} if cancel.exchange_order_id else {"clientOrderId": cancel.client_order_id}
+        failure: BaseException | None = None
+        answer: Any = None
+        try:
+            async with asyncio.timeout(self._timeout_s + ASK_PATIENCE_S):
+                answer = await self._ccxt.cancel_order(cancel.exchange_order_id, cancel.symbol, params)
+        except TooBusy:
+            raise
+        except Exception as error:
+            failure = error
+        attempt = call.attempts[-1] if call.attempts else None
+        body = attempt.body() if attempt else None
+        status = attempt.status if attempt else None
+        said = self.dialect.said(status, body) if status is not None else ()
+        refusal = refusal_of(said, self.dialect.cancel_refusals) if said else None
+        if refusal is not None:
+            return refused(refusal, "; ".join(one.message for one in said), said[0].code)
+        understood = isinstance(body, dict) and status is not None and 200 <= status < 300 and not said
+        if failure is not None or not understood or not isinstance(answer, dict):
+            message = _words(attempt, said, failure) if attempt else f"{type(failure).__name__}: {failure}"
+            return OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=message)
+        filled = answer.get("filled") if answer.get("status") in ("canceled", "expired", "closed") else None
+        return CancelAcked(order_id=cancel.order_id, filled_quantity=filled)
+
+    # --- Questions ---
+
+    async def _query_order(self, query: QueryOrder) -> None:
+        await self._answer(
+            "order",
+            query.order_id,
+            self._look_up(query.order_id, query.symbol, query.exchange_order_id, query.client_order_id),
+        )
+
+    async def _look_up(
+        self, order_id: str, symbol: str, exchange_order_id: str | None, client_order_id: str
+    ) -> OrderStatus:
+        """Find one order; NOT_FOUND only from the venue's own words or from lists that were really read."""
+        await self._wait_ready(ASK_PATIENCE_S)
+        first_sent_at: datetime | None = None
+        if exchange_order_id is not None:
+            answer = await self._ask_or_absent(
+                "order", lambda: self._ccxt.fetch_order(exchange_order_id, symbol)
+            )
+            first_sent_at = answer.sent_at
+            orders = [] if answer.value is None else [answer.value]
+        else:
+            orders = []
+            for lookup in self.dialect.by_client_id:
+                method = getattr(self._ccxt, lookup.method)
+                params = {lookup.parameter: client_order_id}
+                if lookup.gives_list:
+                    answer = await self._ask(lookup.cost, partial(method, symbol, None, None, params))
+                    if not self.dialect.is_list(answer.body):
+                        raise VenueUnavailable(f"no list in the answer: {answer.body!r:.200}")
+                    found = answer.value
+                else:
+                    answer = await self._ask_or_absent(lookup.cost, partial(method, None, symbol, params))
+                    found = [] if answer.value is None else [answer.value]
+                # The earliest question counts: what arrived after it was sent may have been missed by it.
+                first_sent_at = first_sent_at or answer.sent_at
+                # A filter the venue ignored must not hand us somebody else's order.
+                orders = [one for one in found if one.get("clientOrderId") == client_order_id]
+                if orders:
+                    break
+        if not orders:
+            return OrderStatus(
+                order_id=order_id,
+                found=Found.NOT_FOUND,
+                exchange_order_id=exchange_order_id,
+                client_order_id=client_order_id,
+                symbol=symbol,
+                query_sent_at=first_sent_at,
+            )
+        status = status_of(orders[0], order_id=order_id, query_sent_at=first_sent_at)
+        assert status.exchange_order_id is not None
+        if exchange_order_id is not None and status.exchange_order_id != exchange_order_id:
+            raise Unreadable(f"asked for order {exchange_order_id}, told of {status.exchange_order_id}")
+        self._know(status.exchange_order_id, order_id, client_order_id)
+        return replace(status, client_order_id=client_order_id, symbol=symbol)
+
+    async def _query_trades(self, query: QueryTrades) -> None:
+        await self._answer("trades", query.order_id, self._trades_of(query))
+
+    async def _trades_of(self, query: QueryTrades) -> TradesAnswer:
+        await self._wait_ready(ASK_PATIENCE_S)
+        exchange_order_id = query.exchange_order_id
+        if exchange_order_id is None:
+            status = await self._look_up(query.order_id, query.symbol, None, query.client_order_id)
+            exchange_order_id = status.exchange_order_id
+        if exchange_order_id is None:
+            assert status.query_sent_at is not None
+            fills, sent_at = await self._fills_in_history(query)
+            return TradesAnswer(
+                order_id=query.order_id, fills=fills, query_sent_at=min(sent_at, status.query_sent_at)
+            )
+        fills, sent_at = await self._read_fills(query.symbol, exchange_order_id)
+        fills = tuple(
+            replace(fill, order_id=query.order_id, client_order_id=query.client_order_id) for fill in fills
+        )
+        return TradesAnswer(order_id=query.order_id, fills=fills, query_sent_at=sent_at)
+
+    async def _read_fills(
+        self, symbol: str, exchange_order_id: str
+    ) -> tuple[tuple[FillReport, ...], datetime]:
+        answer = await self._ask(
+            "fills", lambda: self.dialect.fills_of(self._ccxt, symbol, exchange_order_id)
+        )
+        if answer.value is None:
+            raise VenueUnavailable(f"order {exchange_order_id} is not known (yet)")
+        order_id, client_order_id = self._orders.get(exchange_order_id, (None, None))
+        fills = tuple(
+            fill_of(trade, order_id=order_id, client_order_id=client_order_id)
+            for trade in answer.value.trades
+            if trade["order"] == exchange_order_id
+        )
+        expected = answer.value.expected
+        if expected is not None and sum((fill.quantity for fill in fills), Decimal(0)) != expected:
+            raise VenueUnavailable(f"{expected} filled, but not all of its trades are listed yet")
+        return fills, answer.sent_at
+
+    async def _fills_in_history(self, query: QueryTrades) -> tuple[tuple[FillReport, ...], datetime]:
+        """Read the account's trades since the order was sent and find those of its client id."""
+        since_ms = _to_ms(query.since - HISTORY_OVERLAP)
+        answer = await self._ask("history", lambda: self._ccxt.fetch_my_trades(query.symbol, since_ms))
+        if not self.dialect.is_list(answer.body):
+            raise VenueUnavailable(f"no list in the answer: {answer.body!r:.200}")
+        strangers = {trade["order"] for trade in answer.value if trade["order"] not in self._orders}
+        if len(strangers) > STRANGERS_ASKED:
+            raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
+        for exchange_order_id in strangers:
+            one = await self._ask("order", partial(self._ccxt.fetch_order, exchange_order_id, query.symbol))
+            self._know(exchange_order_id, None, one.value.get("clientOrderId"))
+        fills = tuple(
+            fill_of(trade, order_id=query.order_id, client_order_id=query.client_order_id)
+            for trade in answer.value
+            if self._orders[trade["order"]][1] == query.client_order_id
+        )
+        return fills, answer.sent_at
+
+    async def _query_balances(self) -> None:
+        async def balances() -> Balances:
+            answer = await self._ask("balances", self._ccxt.fetch_balance)
+            nothing = Decimal(0)
+            holdings = list(_holdings(answer.value))
+            return Balances(
+                free={currency: amounts.get("free") or nothing for currency, amounts in holdings},
+                used={currency: amounts.get("used") or nothing for currency, amounts in holdings},
+                query_sent_at=answer.sent_at,
+            )
+
+        await self._answer("balances", None, balances())
+
+    async def _query_open_orders(self) -> None:
+        async def open_orders() -> OpenOrders:
+            await self._wait_ready(ASK_PATIENCE_S)
+            answer = await self._ask("open_orders", self._ccxt.fetch_open_orders)
+            if not self.dialect.is_list(answer.body):
+                raise VenueUnavailable(f"no list in the answer: {answer.body!r:.200}")
+            orders = tuple(
+                self._named(status_of(one, order_id=None, query_sent_at=answer.sent_at))
+                for one in answer.value
+            )
+            return OpenOrders(orders=orders, query_sent_at=answer.sent_at)
+
+        await self._answer("open_orders", None, open_orders())
+
+    async def _answer(self, request: str, order_id: str | None, asking: Awaitable[VenueReport]) -> None:
+        """Deliver what a question brought, or that it brought nothing."""
+        refusal: Refusal | None = None
+        try:
+            self._deliver(await asking)
+            return
+        except TooBusy as error:
+            refusal, message = Refusal.RATE_LIMIT, str(error)
+        except VenueRefused as error:
+            refusal = refusal_of((Said(error.code or "", str(error)),), self.dialect.create_refusals)
+            message = f"{error.code}: {error}"
+        except (VenueUnavailable, Unreadable) as error:
+            message = str(error)
+        except Exception as error:
+            log.exception("%s question at %s", request, self.exchange)
+            message = f"{type(error).__name__}: {error}"
+        self._deliver(LookupFailed(request=request, order_id=order_id, message=message, refusal=refusal))
+
+    async def _ask_or_absent(self, what: str, ask: Callable[[], Awaitable[Any]]) -> _Answer:
+        """Ask for one order; the value is None when the venue says in its own words that there is none."""
+        call = Call(Priority.QUERY)
+        try:
+            return await self._ask(what, ask, call=call)
+        except VenueRefused as error:
+            if (error.code, str(error)) in self.dialect.absent:
+                return _Answer(None, None, call_sent_at(call))
+            raise
+
+    async def _ask(
+        self,
+        what: str,
+        ask: Callable[[], Awaitable[Any]],
+        *,
+        priority: Priority = Priority.QUERY,
+        call: Call | None = None,
+    ) -> _Answer:
+        """Ask something; raise VenueRefused for a coded no, VenueUnavailable for anything unclear."""
+        await self._limiter.acquire(priority, self.dialect.costs_of(what), ASK_PATIENCE_S)
+        call = call or Call(priority)
+        call.sent_at = sent_at = self._clock()
+        token = current_call.set(call)
+        failure: Exception | None = None
+        value: Any = None
+        try:
+            async with asyncio.timeout(self._timeout_s + ASK_PATIENCE_S):
+                value = await ask()
+        except TooBusy:
+            raise
+        except Exception as error:
+            failure = error
+        finally:
+            current_call.reset(token)
+        attempt = call.attempts[-1] if call.attempts else None
+        if attempt is None:
+            if failure is None:
+                return _Answer(value, None, sent_at)
+            raise VenueUnavailable(f"{type(failure).__name__}: {failure}") from failure
+        body = attempt.body()
+        said = self.dialect.said(attempt.status, body) if attempt.status is not None else ()
+        if said:
+            raise VenueRefused("; ".join(one.message for one in said), said[0].code) from failure
+        if isinstance(failure, ccxt.OrderNotFound) and attempt.status == 200 and self._clean(body):
+            return _Answer(None, body, sent_at)
+        if failure is not None or attempt.status is None or not 200 <= attempt.status < 300 or body is None:
+            raise VenueUnavailable(_words(attempt, said, failure)) from failure
+        return _Answer(value, body, sent_at)
+
+    def _clean(self, body: object) -> bool:
+        """Say whether a body is a whole answer without errors and with a result, perhaps an empty one."""
+        return isinstance(body, dict) and body.get("error") == [] and isinstance(body.get("result"), dict)
+
+    # --- Hints ---
+
+    def _hint(self, report: VenueReport) -> None:
+        if isinstance(report, OrderStatus):
+            report = self._named(report)
+        elif isinstance(report, FillReport):
+            order_id, client_order_id = self._orders.get(report.exchange_order_id, (None, None))
+            report = replace(
+                report, order_id=order_id, client_order_id=report.client_order_id or client_order_id
+            )
+        elif isinstance(report, StreamDown):
+            self._trouble["stream"] = report.message
+        if self._streams.up:
+            self._trouble.pop("stream", None)
+        if not self._closed:
+            self._deliver(report)
+
+    def _named(self, status: OrderStatus) -> OrderStatus:
+        order_id, client_order_id = self._orders.get(status.exchange_order_id or "", (None, None))
+        return replace(status, order_id=order_id, client_order_id=status.client_order_id or client_order_id)
+
+    async def _watch(self, symbol: str) -> None:
+        await self._ready.wait()
+        if symbol not in self._ccxt.markets:
+            log.warning("%s has no market %s to watch", self.exchange, symbol)
+            return
+        self._streams.watch(symbol)
+
+    async def _fetch_book(self, symbol: str) -> Any:
+        answer = await self._ask(
+            "book",
+            lambda: self._ccxt.fetch_order_book(symbol, self.dialect.book_depth),
+            priority=Priority.BOOK,
+        )
+        return answer.value
+
+    # --- Upkeep ---
+
+    async def _keep_markets(self) -> None:
+        wait_s = 1.0
+        while True:
+            try:
+                await self._load_markets()
+            except (VenueRefused, VenueUnavailable, TooBusy, Unreadable) as error:
+                self._trouble["markets"] = str(error)
+                if not self._ready.is_set():
+                    self._deliver(StreamDown(message=f"could not load markets: {error}"))
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, 30.0)
+                continue
+            wait_s = 1.0
+            self._trouble.pop("markets", None)
+            self._deliver(MarketsLoaded(markets=self._markets))
+            if not self._ready.is_set():
+                self._ready.set()
+                self._streams.start()
+            await asyncio.sleep(MARKETS_EVERY_S)
+
+    async def _load_markets(self) -> None:
+        await self._ask("markets", lambda: self._ccxt.load_markets(True))
+        fees: dict[str, tuple[Decimal, Decimal]] = {}
+        try:
+            fees = (await self._ask("fees", lambda: self.dialect.fees(self._ccxt))).value
+        except (VenueRefused, VenueUnavailable, TooBusy) as error:
+            # Trading on the listed fees is right for planning and wrong by a tier at most; say so.
+            self._trouble["fees"] = f"own fees unknown, the listed ones are used: {error}"
+        else:
+            self._trouble.pop("fees", None)
+        self._markets = tuple(
+            market
+            for raw in self._ccxt.markets.values()
+            if raw["spot"] and raw["active"] is not False
+            if (market := _market(self.dialect, raw, fees.get(raw["symbol"]), self._ccxt.precisionMode))
+            is not None
+        )
+        if not self._markets:
+            raise Unreadable("no market in the venue's list")
+
+    async def _keep_clock(self) -> None:
+        while True:
+            with suppress(VenueRefused, VenueUnavailable, TooBusy):
+                await self._measure_clock()
+            await asyncio.sleep(CLOCK_EVERY_S if self._skew_s is not None else 5.0)
+
+    async def _measure_clock(self) -> None:
+        started = self._loop.time()
+        before = self._clock()
+        answer = await self._ask("time", self._ccxt.fetch_time)
+        took = self._loop.time() - started
+        if not isinstance(answer.value, int):
+            raise VenueUnavailable("the venue's time is unreadable")
+        middle = before.timestamp() + took / 2
+        # What delay and a coarse clock could explain is not held against anybody.
+        coarse = self.dialect.time_resolution_s / 2
+        difference = answer.value / 1000 + coarse - middle
+        slack = took / 2 + coarse
+        self._skew_s = 0.0 if abs(difference) <= slack else difference - (slack if difference > 0 else -slack)
+        self._latency_s = took
+        if abs(self._skew_s) > CLOCK_WARN_S:
+            self._trouble["clock"] = f"the venue's clock is {self._skew_s:+.1f} s from ours; set ours right"
+            log.warning("%s: %s", self.exchange, self._trouble["clock"])
+        else:
+            self._trouble.pop("clock", None)
+
+    def _expiry(self, waited_s: float) -> dict[str, object]:
+        """Return the venue's own expiry: `recv_window_s` after `send`, in the venue's time."""
+        skew_s = self._skew_s or 0.0
+        left_s = self.recv_window_s - waited_s
+        venue_now = self._clock() + timedelta(seconds=skew_s)
+        return dict(self.dialect.expiry(venue_now, left_s + min(0.0, skew_s)))
+
+    def _learn_from(self, attempt: Attempt) -> None:
+        """Take what an answer tells about the venue's limits."""
+        now = self._loop.time()
+        buckets = self._limiter.buckets
+        if attempt.status is None:
+            return
+        if self.dialect.weight_header is not None:
+            header, bucket, window = self.dialect.weight_header
+            with suppress(ValueError, TypeError):
+                used = attempt.headers.get(header)
+                if used is not None:
+                    buckets.used(bucket, float(used), now, window=window)
+        if attempt.status in PAUSE_S:
+            buckets.pause(_retry_after_s(attempt), now)
+        elif attempt.status >= 400 or (attempt.text or "")[:12].startswith('{"error":["'):
+            for one in self.dialect.said(attempt.status, attempt.body()):
+                what = self.dialect.limit_words.get(one.code)
+                if isinstance(what, float):
+                    buckets.pause(what, now)
+                elif isinstance(what, str):
+                    buckets.drain(what, now)
+                if refusal_of((one,), self.dialect.create_refusals) is Refusal.CLOCK:
+                    self._start(self._recheck_clock())
+
+    async def _recheck_clock(self) -> None:
+        with suppress(VenueRefused, VenueUnavailable, TooBusy):
+            await self._measure_clock()
+
+    async def _wait_ready(self, max_wait_s: float) -> None:
+        if self._ready.is_set():
+            return
+        try:
+            async with asyncio.timeout(max(0.0, max_wait_s)):
+                await self._ready.wait()
+        except TimeoutError:
+            reason = self._trouble.get("markets", "the markets are not loaded yet")
+            raise VenueUnavailable(f"{self.exchange} is not ready: {reason}") from None
+
+    def _know(self, exchange_order_id: str, order_id: str | None, client_order_id: str | None) -> None:
+        _remember(self._orders, exchange_order_id, (order_id, client_order_id))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+# --- Pure pieces ----------------------------------------------------------------------------------
+
+
+def plain(amount: Decimal) -> str:
+    """Write an amount as venues want it: no exponent, no zeros that would count as precision."""
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def call_sent_at(call: Call) -> datetime:
+    assert call.sent_at is not None
+    return call.sent_at
+
+
+def _build(dialect: Dialect, keys: VenueKeys, base_url: str | None, ws_url: str | None) -> Any:
+    config: dict[str, object] = {
+        "apiKey": keys.public,
+        "secret": keys.private,
+        "enableRateLimit": False,
+        "options": dict(dialect.options),
+    }
+    if keys.passphrase is not None:
+        config["password"] = keys.passphrase
+    exchange = exchange_class(dialect.ccxt_id)(config)
+    # A silent stream shows itself by two unanswered pings.
+    exchange.streaming = {**exchange.streaming, "keepAlive": 10_000, "maxPingPongMisses": 2}
+    if not dialect.fetches_currencies:
+        exchange.has["fetchCurrencies"] = False
+    if base_url is not None:
+        repoint(exchange, base_url, ws_url, apart=dialect.hosts_apart)
+    assert not exchange.enableRateLimit
+    # ccxt would repeat a create after a lost answer (RELIABILITY R16).
+    assert exchange.options.get("maxRetriesOnFailure", 0) == 0, "ccxt must not retry writes"
+    return exchange
+
+
+def _with_details(acked: Acked, order: NewOrder, answer: Any) -> Acked:
+    """Add what a full answer tells: how much is filled, whether it is over, and the fills themselves."""
+    filled, status = answer.get("filled"), answer.get("status")
+    if filled is None or status is None:
+        return acked
+    ending = status_of(answer, order_id=None, query_sent_at=None).ending
+    fills = tuple(
+        fill_of(trade, order_id=order.order_id, client_order_id=order.client_order_id, order=answer)
+        for trade in answer.get("trades") or ()
+    )
+    return replace(acked, filled_quantity=filled, ending=ending, fills=fills)
+
+
+def _market(
+    dialect: Dialect, raw: Any, fees: tuple[Decimal, Decimal] | None, precision_mode: int
+) -> Market | None:
+    """Translate ccxt's market; one without steps cannot be traded safely and is left out."""
+    tick = _step(raw["precision"]["price"], precision_mode)
+    if dialect.tick_key is not None and raw["info"].get(dialect.tick_key) is not None:
+        tick = _decimal(raw["info"][dialect.tick_key])
+    lot = _step(raw["precision"]["amount"], precision_mode)
+    if not tick or not lot:
+        return None
+    limits = raw["limits"]
+    maker, taker = fees or (raw.get("maker"), raw.get("taker"))
+    if maker is None or taker is None:
+        return None
+    return Market(
+        exchange=dialect.exchange,
+        symbol=raw["symbol"],
+        base=raw["base"],
+        quote=raw["quote"],
+        tick=tick,
+        lot=lot,
+        min_quantity=_decimal(limits["amount"]["min"]) or lot,
+        max_quantity=_decimal(limits["amount"]["max"]),
+        min_notional=_decimal(limits["cost"]["min"]) or Decimal(0),
+        maker_fee=_decimal(maker) or Decimal(0),
+        taker_fee=_decimal(taker) or Decimal(0),
+        fee_mode=dialect.fee_mode,
+    )
+
+
+def _step(precision: Any, precision_mode: int) -> Decimal | None:
+    if precision is None:
+        return None
+    if precision_mode == ccxt.DECIMAL_PLACES:
+        return Decimal(1).scaleb(-int(precision))
+    return _decimal(precision)
+
+
+def _decimal(value: Any) -> Decimal | None:
+    """Return a Decimal; ccxt's listed fees are floats whose shortest text is what was meant."""
+    if value is None or isinstance(value, Decimal):
+        return value
+    return Decimal(str(value))
+
+
+def _holdings(balance: Any) -> list[tuple[str, Any]]:
+    """Return (currency, {free, used, total}) for what is not nothing."""
+    return sorted(
+        (currency, balance[currency])
+        for currency, total in balance["total"].items()
+        if total or balance[currency].get("used")
+    )
+
+
+def _transfer(kind: str, one: Any) -> dict[str, object]:
+    fee = one.get("fee") or {}
+    timestamp = one.get("timestamp")
+    return {
+        "id": one.get("id"),
+        "kind": kind,
+        "currency": one.get("currency"),
+        "amount": one.get("amount"),
+        "fee": fee.get("cost"),
+        "status": one.get("status"),
+        "txid": one.get("txid"),
+        "at": None if timestamp is None else datetime.fromtimestamp(timestamp / 1000, UTC),
+    }
+
+
+def _retry_after_s(attempt: Attempt) -> float:
+    assert attempt.status is not None
+    try:
+        return max(0.0, float(attempt.headers.get("Retry-After", "")))
+    except ValueError:
+        return PAUSE_S[attempt.status]
+
+
+def _words(attempt: Attempt, said: tuple[Said, ...], failure: BaseException | None) -> str:
+    """Say what came back, in the venue's words where there are any."""
+    if attempt.status is None:
+        return attempt.error or "no answer"
+    if said:
+        return f"HTTP {attempt.status}: " + "; ".join(f"{one.code} {one.message}" for one in said)
+    failed = f" ({type(failure).__name__})" if failure is not None else ""
+    return f"HTTP {attempt.status}{failed}: {(attempt.text or '')!r:.200}"
+
+
+def _remember(known: OrderedDict[str, Any], key: str, value: object) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    while len(known) > REMEMBERED_ORDERS:
+        known.popitem(last=False)
+
+
+def _to_ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

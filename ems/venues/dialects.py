@@ -1,0 +1,518 @@
+"""How exchanges differ, as data: what ccxt is told, what an answer means, how an order is found again.
+
+A new exchange reached through ccxt is a new entry in `DIALECTS`, with its error lists in `errors`. What each
+entry says was measured against ccxt 4.5.90 or is taken from the exchange's documentation, cited beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from ems.core.messages import (
+    Ending,
+    FillReport,
+    Found,
+    Liquidity,
+    NewOrder,
+    OrderStatus,
+    Side,
+)
+from ems.venues.errors import (
+    BINANCE_ABSENT,
+    BINANCE_CANCEL,
+    BINANCE_CREATE,
+    KRAKEN_ABSENT,
+    KRAKEN_CANCEL,
+    KRAKEN_CREATE,
+    Refusals,
+    Said,
+    binance_said,
+    kraken_said,
+)
+from ems.venues.limiter import Shape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lookup:
+    """One way to ask for an order by our id; a list must be a list that was really read."""
+
+    method: str  # of ccxt
+    parameter: str = "clientOrderId"  # as ccxt wants it here
+    gives_list: bool = False
+    cost: str = "order"
+
+
+# Fraction of every trade: symbol -> (maker, taker).
+Fees = dict[str, tuple[Decimal, Decimal]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """One exchange."""
+
+    exchange: str
+    ccxt_id: str
+    options: Mapping[str, object]
+    fee_mode: str  # which currency a fee is taken from: see `Market`
+    client_id_style: str
+    recv_window_s: float
+    expiry: Callable[
+        [datetime, float], Mapping[str, object]
+    ]  # (now by the venue's clock, seconds left) -> params
+    said: Callable[[int, object], tuple[Said, ...]]
+    create_refusals: Refusals
+    cancel_refusals: Refusals
+    absent: frozenset[tuple[str, str]]  # the words for "no such order"
+    by_client_id: tuple[Lookup, ...]
+    is_list: Callable[[object], bool]  # was this body really a list of orders or trades, perhaps empty?
+    fills_of: Callable[[Any, str, str], Awaitable[FillsRead]]  # (ccxt, symbol, exchange order id)
+    fees: Callable[[Any], Awaitable[Fees]]
+    read_stream: Callable[[Any, Any], Iterator[FillReport | OrderStatus]]  # (ccxt, frame)
+    stream_subscribed: Callable[[Any], bool]  # this frame says: the private stream is on
+    stream_over: Callable[[Any], bool]  # this frame says: the venue ends the private stream
+    private_ws: Callable[[Any], str]  # where ccxt keeps it
+    book_depth: int  # levels to ask for; some venues know only a few depths
+    shapes: tuple[Shape, ...]
+    costs: Mapping[str, Mapping[str, float]]  # what is asked -> {bucket: cost}; `{symbol}` is filled in
+    weight_header: tuple[str, str, float] | None = None  # header, bucket, the venue's own limit
+    limit_words: Mapping[str, str | float] = field(
+        default_factory=dict
+    )  # code -> bucket to drain, or s to pause
+    fetches_currencies: bool = True
+    nonce_lane: bool = False
+    hosts_apart: bool = False
+    tick_key: str | None = None  # where the venue tells a price step coarser than its decimals
+    time_resolution_s: float = 0.0  # how coarse the venue tells its time
+
+    def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
+        return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FillsRead:
+    """ccxt's trades of one order; `expected` is the filled quantity where the same reading told it."""
+
+    trades: list[Any]
+    expected: Decimal | None = None
+
+
+# --- Binance spot ---------------------------------------------------------------------------------
+
+_MY_TRADES_PAGE = 1000  # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
+
+
+async def _binance_fills(ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead:
+    trades: list[Any] = []
+    params: dict[str, object] = {"orderId": exchange_order_id}
+    while True:
+        page = await ccxt_exchange.fetch_my_trades(symbol, None, _MY_TRADES_PAGE, dict(params))
+        trades.extend(page)
+        if len(page) < _MY_TRADES_PAGE:
+            return FillsRead(trades=trades)
+        params["fromId"] = max(int(trade["id"]) for trade in page) + 1
+
+
+async def _unified_fees(ccxt_exchange: Any) -> Fees:
+    fees = await ccxt_exchange.fetch_trading_fees()
+    return {
+        symbol: (Decimal(fee["maker"]), Decimal(fee["taker"]))
+        for symbol, fee in fees.items()
+        if isinstance(fee, dict) and fee.get("maker") is not None and fee.get("taker") is not None
+    }
+
+
+_BINANCE_ENDINGS = {
+    "FILLED": Ending.FILLED,
+    "CANCELED": Ending.CANCELED,
+    "EXPIRED": Ending.EXPIRED,
+    "EXPIRED_IN_MATCH": Ending.EXPIRED,  # self-trade prevention
+    "REJECTED": Ending.REJECTED,
+}
+_BINANCE_OPEN = {"NEW", "PARTIALLY_FILLED", "PENDING_NEW", "PENDING_CANCEL"}
+
+
+def _binance_event(frame: Any) -> Mapping[str, Any]:
+    event = frame.get("event") if isinstance(frame, dict) else None
+    return event if isinstance(event, dict) else {}
+
+
+def _binance_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus]:
+    """Read `executionReport`.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/user-data-stream#order-update
+    """
+    event = _binance_event(frame)
+    if event.get("e") != "executionReport":
+        return
+    symbol = ccxt_exchange.safe_symbol(event["s"], None, None, "spot")
+    exchange_order_id = str(event["i"])
+    # A cancel has its own id in `c`; the order's own is then in `C`.
+    client_order_id = event.get("C") or event["c"]
+    if event["x"] == "TRADE":
+        yield FillReport(
+            fill_id=str(event["t"]),
+            exchange_order_id=exchange_order_id,
+            client_order_id=client_order_id,
+            symbol=symbol,
+            side=Side(event["S"].lower()),
+            price=Decimal(event["L"]),
+            quantity=Decimal(event["l"]),
+            fee=Decimal(event["n"]),
+            fee_currency=ccxt_exchange.safe_currency_code(event["N"]),
+            liquidity=Liquidity.MAKER if event["m"] else Liquidity.TAKER,
+            at=_from_ms(event["T"]),
+        )
+    status = event["X"]
+    ending = _BINANCE_ENDINGS.get(status)
+    if ending is None and status not in _BINANCE_OPEN:
+        return
+    yield OrderStatus(
+        order_id=None,
+        found=Found.OPEN if ending is None else Found.CLOSED,
+        exchange_order_id=exchange_order_id,
+        client_order_id=client_order_id,
+        symbol=symbol,
+        filled_quantity=Decimal(event["z"]),
+        ending=ending,
+        reason=None if event.get("r") in (None, "NONE") else str(event["r"]),
+    )
+
+
+def _binance_subscribed(frame: Any) -> bool:
+    return (
+        isinstance(frame, dict)
+        and frame.get("status") == 200
+        and isinstance(frame.get("result"), dict)
+        and frame["result"].get("subscriptionId") is not None
+    )
+
+
+def _binance_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
+    return {"recvWindow": max(1, min(5000, int(seconds * 1000)))}
+
+
+BINANCE = Dialect(
+    exchange="binance",
+    ccxt_id="binance",
+    options={
+        "defaultType": "spot",
+        "fetchMarkets": {"types": ["spot"]},
+        "fetchMargins": False,
+        "warnOnFetchOpenOrdersWithoutSymbol": False,
+        "recvWindow": 5000,
+    },
+    fetches_currencies=False,
+    fee_mode="received",
+    client_id_style="uuid",
+    recv_window_s=5.0,
+    expiry=_binance_expiry,
+    said=binance_said,
+    create_refusals=BINANCE_CREATE,
+    cancel_refusals=BINANCE_CANCEL,
+    absent=BINANCE_ABSENT,
+    by_client_id=(Lookup(method="fetch_order"),),
+    is_list=lambda body: isinstance(body, list),
+    fills_of=_binance_fills,
+    fees=_unified_fees,
+    read_stream=_binance_stream,
+    stream_subscribed=_binance_subscribed,
+    stream_over=lambda frame: _binance_event(frame).get("e") in ("eventStreamTerminated", "serverShutdown"),
+    private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["ws-api"]["spot"],
+    book_depth=500,
+    # 6,000 weight a minute and 100 orders per 10 s, in fixed windows: half as a bucket and half as its refill
+    # never exceeds either. https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
+    shapes=(
+        Shape(name="weight", capacity=3000, per_s=50, reserve=200),
+        Shape(name="orders", capacity=50, per_s=5),
+    ),
+    costs={
+        "create": {"weight": 1, "orders": 1},
+        "cancel": {"weight": 1},
+        "order": {"weight": 4},
+        "fills": {"weight": 20},
+        "history": {"weight": 20},
+        "open_orders": {"weight": 80},
+        "balances": {"weight": 20},
+        "markets": {"weight": 20},
+        "fees": {"weight": 1},
+        "transfers": {"weight": 1},
+        "time": {"weight": 1},
+        "book": {"weight": 25},
+    },
+    weight_header=("X-MBX-USED-WEIGHT-1M", "weight", 6000),
+    limit_words={"-1015": "orders"},
+)
+
+
+# --- Kraken spot ----------------------------------------------------------------------------------
+
+
+def _kraken_list(body: object) -> bool:
+    if not isinstance(body, dict) or body.get("error"):
+        return False
+    result = body.get("result")
+    return isinstance(result, dict) and any(
+        isinstance(result.get(key), dict) for key in ("open", "closed", "trades")
+    )
+
+
+async def _kraken_fills(ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead:
+    """Kraken lists an order's trade ids in the order itself, and their details apart."""
+    order = await ccxt_exchange.fetch_order(exchange_order_id, symbol)
+    trade_ids = [trade["id"] for trade in order["trades"]]
+    trades: list[Any] = []
+    if trade_ids:
+        trades = await ccxt_exchange.fetch_order_trades(
+            exchange_order_id, symbol, None, None, {"trades": trade_ids}
+        )
+    return FillsRead(trades=trades, expected=order["filled"])
+
+
+async def _kraken_fees(ccxt_exchange: Any) -> Fees:
+    """Ask for the account's own fees of many pairs at a time.
+
+    https://docs.kraken.com/api/docs/rest-api/get-trade-volume
+    """
+    markets = [market for market in ccxt_exchange.markets.values() if market["spot"]]
+    fees: Fees = {}
+    for start in range(0, len(markets), 250):
+        some = markets[start : start + 250]
+        answer = await ccxt_exchange.privatePostTradeVolume(
+            {"pair": ",".join(market["id"] for market in some)}
+        )
+        takers = answer["result"].get("fees") or {}
+        makers = answer["result"].get("fees_maker") or {}
+        for market in some:
+            taker = takers.get(market["id"])
+            if taker is None:
+                continue
+            maker = makers.get(market["id"], taker)  # pairs without a maker schedule have one fee for both
+            fees[market["symbol"]] = (Decimal(maker["fee"]) / 100, Decimal(taker["fee"]) / 100)
+    return fees
+
+
+_KRAKEN_ENDINGS = {
+    "filled": Ending.FILLED,
+    "canceled": Ending.CANCELED,
+    "expired": Ending.EXPIRED,
+}
+_KRAKEN_OPEN = {"pending_new", "new", "partially_filled"}
+
+
+def _kraken_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus]:
+    """Read the rows of `executions`; ccxt sorts whole frames by their first row, so it is read here.
+
+    https://docs.kraken.com/api/docs/websocket-v2/executions
+    """
+    if not isinstance(frame, dict) or frame.get("channel") != "executions":
+        return
+    for row in frame.get("data") or ():
+        exchange_order_id = row["order_id"]
+        client_order_id = row.get("cl_ord_id") or None
+        symbol = row.get("symbol")
+        if row.get("exec_type") == "trade":
+            fee, fee_currency = Decimal(0), symbol.partition("/")[2]
+            for part in row.get("fees") or ():
+                fee += Decimal(str(part["qty"]))
+                fee_currency = ccxt_exchange.safe_currency_code(part["asset"])
+            yield FillReport(
+                fill_id=row["exec_id"],
+                exchange_order_id=exchange_order_id,
+                client_order_id=client_order_id,
+                symbol=symbol,
+                side=Side(row["side"]),
+                price=Decimal(str(row["last_price"])),
+                quantity=Decimal(str(row["last_qty"])),
+                fee=fee,
+                fee_currency=fee_currency,
+                liquidity=Liquidity.MAKER if row.get("liquidity_ind") == "m" else Liquidity.TAKER,
+                at=datetime.fromisoformat(row["timestamp"]),
+            )
+        status = row.get("order_status")
+        ending = _KRAKEN_ENDINGS.get(status)
+        if ending is None and status not in _KRAKEN_OPEN:
+            continue
+        filled = row.get("cum_qty")
+        yield OrderStatus(
+            order_id=None,
+            found=Found.OPEN if ending is None else Found.CLOSED,
+            exchange_order_id=exchange_order_id,
+            client_order_id=client_order_id,
+            symbol=symbol,
+            filled_quantity=None if filled is None else Decimal(str(filled)),
+            ending=ending,
+            reason=row.get("reason") or None,
+        )
+
+
+def _kraken_subscribed(frame: Any) -> bool:
+    return (
+        isinstance(frame, dict)
+        and frame.get("method") == "subscribe"
+        and frame.get("success") is True
+        and isinstance(frame.get("result"), dict)
+        and frame["result"].get("channel") == "executions"
+    )
+
+
+def _kraken_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
+    """Kraken's matching engine drops what reaches it later: RFC 3339, 2 to 60 s ahead.
+
+    https://docs.kraken.com/api/docs/rest-api/add-order
+    """
+    deadline = venue_now + timedelta(seconds=max(2.0, seconds))
+    return {"deadline": deadline.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+
+
+KRAKEN = Dialect(
+    exchange="kraken",
+    ccxt_id="kraken",
+    options={},
+    fee_mode="quote",
+    client_id_style="uuid",
+    recv_window_s=5.0,
+    expiry=_kraken_expiry,
+    said=kraken_said,
+    create_refusals=KRAKEN_CREATE,
+    cancel_refusals=KRAKEN_CANCEL,
+    absent=KRAKEN_ABSENT,
+    # fetch_order(None, ..., clientOrderId) sends `txid=None&userref=<id>` (VENUES.md 1.3).
+    by_client_id=(
+        Lookup(method="fetch_open_orders", gives_list=True, cost="open_orders"),
+        Lookup(method="fetch_closed_orders", gives_list=True, cost="closed_orders"),
+    ),
+    is_list=_kraken_list,
+    fills_of=_kraken_fills,
+    fees=_kraken_fees,
+    read_stream=_kraken_stream,
+    stream_subscribed=_kraken_subscribed,
+    stream_over=lambda frame: False,
+    private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["privateV2"],
+    book_depth=100,
+    # The counter of an account at the lowest level; adding and cancelling have their own, per pair.
+    # https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits and .../spot-ratelimits
+    shapes=(
+        Shape(name="counter", capacity=15, per_s=0.33, reserve=2),
+        Shape(name="engine", capacity=60, per_s=1, cancels_wait=False),
+        Shape(name="public", capacity=5, per_s=1),
+    ),
+    costs={
+        "create": {"engine:{symbol}": 1},
+        # A cancel counts 8 when the order is younger than 5 s, less later.
+        "cancel": {"engine:{symbol}": 8},
+        "order": {"counter": 1},
+        "closed_orders": {"counter": 1},
+        "fills": {"counter": 2},
+        "history": {"counter": 2},
+        "open_orders": {"counter": 1},
+        "balances": {"counter": 1},
+        "markets": {"public": 2},
+        "fees": {"counter": 1},
+        "transfers": {"counter": 2},
+        "time": {"public": 1},
+        "book": {"public": 1},
+    },
+    limit_words={
+        "EAPI:Rate limit exceeded": "counter",
+        "EOrder:Rate limit exceeded": "engine:{symbol}",
+        "EGeneral:Temporary lockout": 900.0,
+    },
+    nonce_lane=True,
+    hosts_apart=True,
+    tick_key="tick_size",
+    time_resolution_s=1.0,  # `unixtime` is in whole seconds
+)
+
+
+DIALECTS: dict[str, Dialect] = {dialect.exchange: dialect for dialect in (BINANCE, KRAKEN)}
+
+
+# --- What ccxt's unified words mean, everywhere the same -------------------------------------------
+
+_ENDINGS = {"canceled": Ending.CANCELED, "expired": Ending.EXPIRED, "rejected": Ending.REJECTED}
+
+
+class Unreadable(Exception):
+    """The venue's answer lacks something this order's truth depends on."""
+
+
+def status_of(order: Any, *, order_id: str | None, query_sent_at: datetime | None) -> OrderStatus:
+    """Translate ccxt's order; raise Unreadable rather than guess."""
+    status, filled, amount = order.get("status"), order.get("filled"), order.get("amount")
+    if not order.get("id") or filled is None:
+        raise Unreadable(f"an order without id or filled quantity: {order.get('info')!r:.300}")
+    ending: Ending | None
+    if status == "closed":
+        # Some venues say `closed` for an immediate order whose rest was dropped.
+        ending = Ending.FILLED if amount is None or filled >= amount else Ending.CANCELED
+    elif status in _ENDINGS:
+        ending = _ENDINGS[status]
+    elif status in ("open", "canceling"):
+        ending = None
+    else:
+        raise Unreadable(f"unknown order status {status!r}")
+    return OrderStatus(
+        order_id=order_id,
+        found=Found.OPEN if ending is None else Found.CLOSED,
+        exchange_order_id=order["id"],
+        client_order_id=order.get("clientOrderId"),
+        symbol=order.get("symbol"),
+        filled_quantity=filled,
+        ending=ending,
+        query_sent_at=query_sent_at,
+    )
+
+
+def fill_of(
+    trade: Any, *, order_id: str | None, client_order_id: str | None, order: Any = None
+) -> FillReport:
+    """Translate ccxt's trade; what a create's own answer leaves out is taken from its `order`."""
+    order = order or {}
+    fee = trade.get("fee") or {}
+    exchange_order_id = trade.get("order") or order.get("id")
+    side = trade.get("side") or order.get("side")
+    symbol = trade.get("symbol") or order.get("symbol")
+    timestamp = trade.get("timestamp") or order.get("timestamp")
+    needed = (
+        trade.get("id"),
+        exchange_order_id,
+        side,
+        symbol,
+        timestamp,
+        trade.get("price"),
+        trade.get("amount"),
+    )
+    if any(one is None for one in needed) or fee.get("cost") is None or fee.get("currency") is None:
+        raise Unreadable(f"an incomplete trade: {trade.get('info')!r:.300}")
+    return FillReport(
+        fill_id=trade["id"],
+        exchange_order_id=exchange_order_id,
+        symbol=symbol,
+        side=Side(side),
+        price=trade["price"],
+        quantity=trade["amount"],
+        fee=fee["cost"],
+        fee_currency=fee["currency"],
+        liquidity=Liquidity.MAKER if trade.get("takerOrMaker") == "maker" else Liquidity.TAKER,
+        at=_from_ms(timestamp),
+        order_id=order_id,
+        client_order_id=client_order_id,
+    )
+
+
+def order_params(order: NewOrder) -> dict[str, object]:
+    """Return ccxt's words for how an order is to stand; nothing where the venue's default is meant."""
+    params: dict[str, object] = {"clientOrderId": order.client_order_id}
+    if order.post_only:
+        params["postOnly"] = True
+    elif order.order_type == "limit" and order.time_in_force != "GTC":
+        params["timeInForce"] = str(order.time_in_force)
+    return params
+
+
+def _from_ms(milliseconds: int | str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

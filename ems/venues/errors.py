@@ -1,0 +1,203 @@
+"""What a venue said, and when that is a no.
+
+Three outcomes, decided by (sent?, HTTP status, recognised code), never by an exception's class:
+
+* not sent, provably             -> `Rejected(sent=False)`
+* a coded answer on these lists  -> `Rejected`, with the venue's own words
+* everything else                -> `OutcomeUnknown`: the venue may have the order, look it up
+
+The lists are exact. A message that is new to us, a gateway's 5xx, HTML, half an answer, a duplicate client id
+(the first one arrived!) are all missing from them on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ems.core.messages import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One coded error in a venue's own words."""
+
+    code: str
+    message: str
+
+
+# (code, message) -> Refusal; message None: the code alone decides, its words vary (they carry numbers).
+Refusals = Mapping[tuple[str, str | None], Refusal]
+
+
+def refusal_of(said: tuple[Said, ...], refusals: Refusals) -> Refusal | None:
+    """Return what these errors mean if every one of them is on the list, else None: we do not know."""
+    found: Refusal | None = None
+    for one in said:
+        refusal = refusals.get((one.code, one.message)) or refusals.get((one.code, None))
+        if refusal is None:
+            return None
+        found = found or refusal
+    return found
+
+
+def binance_said(status: int, body: object) -> tuple[Said, ...]:
+    """Read `{"code": -2010, "msg": "..."}`; it comes with a 4xx, and a code above zero is no error.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information
+    """
+    if not 400 <= status < 500 or not isinstance(body, dict):
+        return ()
+    code, message = body.get("code"), body.get("msg")
+    if not isinstance(code, int) or code >= 0 or not isinstance(message, str):
+        return ()
+    return (Said(str(code), message),)
+
+
+def kraken_said(status: int, body: object) -> tuple[Said, ...]:
+    """Read `{"error": ["EOrder:Insufficient funds"]}`; it comes with a 200.
+
+    https://docs.kraken.com/api/docs/guides/spot-errors
+    """
+    if not (200 <= status < 300 or 400 <= status < 500) or not isinstance(body, dict):
+        return ()
+    errors = body.get("error")
+    if not isinstance(errors, list) or not all(isinstance(one, str) for one in errors):
+        return ()
+    if body.get("result"):
+        return ()  # an error beside a result: something was done, so this is no clean no
+    return tuple(Said(one, one) for one in errors)
+
+
+# https://developers.binance.com/docs/binance-spot-api-docs/errors
+# Not here, so unknown: -1000 -1001 -1006 -1007 -1008 -1016 (not finished), "Duplicate order sent.".
+_BINANCE_ANY: Refusals = {
+    ("-1002", None): Refusal.AUTH,
+    ("-1022", None): Refusal.AUTH,
+    ("-2014", None): Refusal.AUTH,
+    ("-2015", None): Refusal.AUTH,
+    ("-1003", None): Refusal.RATE_LIMIT,
+    ("-1015", None): Refusal.RATE_LIMIT,
+    ("-1021", None): Refusal.CLOCK,
+    ("-1014", None): Refusal.PERMANENT,
+    ("-1020", None): Refusal.PERMANENT,
+    # The request was not understood: 11xx are checks of parameters, made before the matching engine.
+    **{
+        (str(-code), None): Refusal.PERMANENT
+        for code in (
+            1100,
+            1101,
+            1102,
+            1103,
+            1104,
+            1105,
+            1106,
+            1108,
+            1114,
+            1115,
+            1116,
+            1117,
+            1118,
+            1119,
+            1121,
+            1128,
+            1130,
+        )
+    },
+    ("-1111", None): Refusal.LOT_TICK,
+}
+
+BINANCE_CREATE: Refusals = {
+    **_BINANCE_ANY,
+    ("-1112", "No orders on book for symbol."): Refusal.MARKET_CLOSED,
+    ("-1013", "Filter failure: LOT_SIZE"): Refusal.LOT_TICK,
+    ("-1013", "Filter failure: MARKET_LOT_SIZE"): Refusal.LOT_TICK,
+    ("-1013", "Filter failure: PRICE_FILTER"): Refusal.LOT_TICK,
+    ("-1013", "Invalid quantity."): Refusal.LOT_TICK,
+    ("-1013", "Invalid price."): Refusal.LOT_TICK,
+    ("-1013", "Filter failure: MIN_NOTIONAL"): Refusal.MIN_SIZE,
+    ("-1013", "Filter failure: NOTIONAL"): Refusal.MIN_SIZE,
+    ("-1013", "Price * QTY is zero or less."): Refusal.MIN_SIZE,
+    ("-2010", "Price * QTY is zero or less."): Refusal.MIN_SIZE,
+    ("-1013", "Filter failure: PERCENT_PRICE"): Refusal.PERMANENT,
+    ("-1013", "Filter failure: PERCENT_PRICE_BY_SIDE"): Refusal.PERMANENT,
+    ("-1013", "Filter failure: MAX_POSITION"): Refusal.PERMANENT,
+    ("-1013", "Filter failure: MAX_NUM_ORDERS"): Refusal.PERMANENT,
+    ("-1013", "Filter failure: EXCHANGE_MAX_NUM_ORDERS"): Refusal.PERMANENT,
+    ("-1013", "Market is closed."): Refusal.MARKET_CLOSED,
+    ("-2010", "Market is closed."): Refusal.MARKET_CLOSED,
+    ("-2010", "Account has insufficient balance for requested action."): Refusal.INSUFFICIENT_FUNDS,
+    ("-2010", "Order would immediately match and take."): Refusal.POST_ONLY_WOULD_CROSS,
+    ("-2010", "Market orders are not supported for this symbol."): Refusal.PERMANENT,
+    ("-2010", "Unsupported order combination"): Refusal.PERMANENT,
+    ("-2010", "This action is disabled on this account."): Refusal.AUTH,
+    ("-2010", "This account may not place or cancel orders."): Refusal.AUTH,
+    ("-2010", "Rest API trading is not enabled."): Refusal.AUTH,
+    ("-2010", "This symbol is not permitted for this account."): Refusal.PERMANENT,
+    ("-2010", "This symbol is restricted for this account."): Refusal.PERMANENT,
+}
+
+BINANCE_CANCEL: Refusals = {
+    **_BINANCE_ANY,
+    ("-2011", "Unknown order sent."): Refusal.UNKNOWN_ORDER,
+    ("-2011", "This action is disabled on this account."): Refusal.AUTH,
+    ("-2011", "This account may not place or cancel orders."): Refusal.AUTH,
+    ("-2011", "Market is closed."): Refusal.MARKET_CLOSED,
+}
+
+# The only answers that mean "there is no such order". -2026 (archived) is not one: that order existed.
+BINANCE_ABSENT = frozenset({("-2013", "Order does not exist.")})
+
+
+# https://docs.kraken.com/api/docs/guides/spot-errors and the trading rate limits page.
+# Not here, so unknown: EService:Unavailable, EService:Busy, EGeneral:Internal error, EService:Throttled, and
+# whatever is said about a cl_ord_id in use.
+_KRAKEN_ANY: Refusals = {
+    ("EAPI:Invalid key", None): Refusal.AUTH,
+    ("EAPI:Invalid signature", None): Refusal.AUTH,
+    ("EGeneral:Permission denied", None): Refusal.AUTH,
+    ("ESession:Invalid session", None): Refusal.AUTH,
+    ("ETrade:User Locked", None): Refusal.AUTH,
+    ("EAPI:Invalid nonce", None): Refusal.CLOCK,
+    ("EAPI:Rate limit exceeded", None): Refusal.RATE_LIMIT,
+    ("EGeneral:Too many requests", None): Refusal.RATE_LIMIT,
+    ("EGeneral:Temporary lockout", None): Refusal.RATE_LIMIT,
+    ("EGeneral:Invalid arguments", None): Refusal.PERMANENT,
+    ("EQuery:Unknown asset pair", None): Refusal.PERMANENT,
+    ("EQuery:Invalid asset pair", None): Refusal.PERMANENT,
+}
+
+KRAKEN_CREATE: Refusals = {
+    **_KRAKEN_ANY,
+    ("EOrder:Insufficient funds", None): Refusal.INSUFFICIENT_FUNDS,
+    ("EOrder:Order minimum not met", None): Refusal.MIN_SIZE,
+    ("EOrder:Cost minimum not met", None): Refusal.MIN_SIZE,
+    ("EGeneral:Invalid arguments:volume minimum not met", None): Refusal.MIN_SIZE,
+    ("EGeneral:Invalid arguments:volume", None): Refusal.LOT_TICK,
+    ("EGeneral:Invalid arguments:price", None): Refusal.LOT_TICK,
+    ("EOrder:Invalid price", None): Refusal.LOT_TICK,
+    ("EOrder:Invalid price:Invalid price argument", None): Refusal.LOT_TICK,
+    ("EOrder:Tick size check failed", None): Refusal.LOT_TICK,
+    ("EOrder:Post only order", None): Refusal.POST_ONLY_WOULD_CROSS,
+    ("EOrder:Rate limit exceeded", None): Refusal.RATE_LIMIT,
+    ("EOrder:Orders limit exceeded", None): Refusal.PERMANENT,
+    ("EOrder:Trading agreement required", None): Refusal.PERMANENT,
+    ("EGeneral:Invalid arguments:ordertype", None): Refusal.PERMANENT,
+    ("EGeneral:Invalid arguments:cl_ord_id", None): Refusal.PERMANENT,
+    ("EGeneral:Invalid arguments:deadline", None): Refusal.CLOCK,
+    (
+        "EService:Deadline elapsed",
+        None,
+    ): Refusal.CLOCK,  # what `deadline` is for: it came too late and was dropped
+    ("EService:Market in cancel_only mode", None): Refusal.MARKET_CLOSED,
+    ("EService:Market in post_only mode", None): Refusal.MARKET_CLOSED,
+    ("EService:Market in limit_only mode", None): Refusal.MARKET_CLOSED,
+}
+
+KRAKEN_CANCEL: Refusals = {
+    **_KRAKEN_ANY,
+    ("EOrder:Unknown order", None): Refusal.UNKNOWN_ORDER,
+    ("EOrder:Rate limit exceeded", None): Refusal.RATE_LIMIT,
+}
+
+KRAKEN_ABSENT = frozenset({("EOrder:Unknown order", "EOrder:Unknown order")})

@@ -1,0 +1,203 @@
+"""The account's private stream and the books, kept coming through breaks.
+
+Streams are hints (RELIABILITY R11): whatever they lose, a look-up finds. So this file never guesses: it says
+`StreamDown` when the private stream breaks, `StreamUp` after each new subscription, and polls a book by REST
+when its stream is silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import ccxt
+
+from ems.core.messages import BookUpdate, StreamDown, StreamUp, VenueReport
+from ems.venues.dialects import Dialect
+from ems.venues.gateway import VenueRefused, VenueUnavailable
+from ems.venues.limiter import TooBusy
+
+log = logging.getLogger(__name__)
+
+SUBSCRIBE_TIMEOUT_S = 10.0
+BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+BOOK_LEVELS = 50
+BOOK_EVERY_S = 0.1  # at most ten books a second; between them the last one wins
+BOOK_SILENCE_S = 5.0
+BOOK_POLL_S = 2.0
+
+
+class Streams:
+    """One account's streams. All methods run on the event loop."""
+
+    def __init__(
+        self,
+        ccxt_exchange: Any,
+        dialect: Dialect,
+        *,
+        deliver: Callable[[VenueReport], None],
+        now: Callable[[], datetime],
+        fetch_book: Callable[[str], Awaitable[Any]],
+    ):
+        self._ccxt = ccxt_exchange
+        self._dialect = dialect
+        self._deliver = deliver
+        self._now = now
+        self._fetch_book = fetch_book
+        self._subscribed = asyncio.Event()
+        self._private: asyncio.Task[None] | None = None
+        self._books: dict[str, _Book] = {}
+
+    @property
+    def up(self) -> bool:
+        return self._subscribed.is_set()
+
+    def start(self) -> None:
+        self._private = asyncio.get_running_loop().create_task(self._keep_private())
+
+    async def close(self) -> None:
+        tasks = [task for book in self._books.values() for task in book.tasks]
+        if self._private is not None:
+            tasks.append(self._private)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._books.clear()
+
+    def on_frame(self, client: Any, frame: Any) -> None:
+        """Look at every frame before ccxt does; ccxt's own reading of private frames loses rows."""
+        if self._dialect.stream_over(frame):
+            client.on_error(ccxt.NetworkError("the venue ended the stream"))
+            return
+        if not self.up and self._dialect.stream_subscribed(frame):
+            self._subscribed.set()
+            self._deliver(StreamUp())
+        for report in self._dialect.read_stream(self._ccxt, frame):
+            self._deliver(report)
+
+    # --- The private stream ---
+
+    async def _keep_private(self) -> None:
+        failures = 0
+        while True:
+            following = asyncio.ensure_future(self._follow())
+            try:
+                async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
+                    up = asyncio.ensure_future(self._subscribed.wait())
+                    await asyncio.wait({following, up}, return_when=asyncio.FIRST_COMPLETED)
+                    up.cancel()
+                if self.up:
+                    failures = 0
+                await following
+                message = "the stream ended"
+            except TimeoutError:
+                message = f"not subscribed within {SUBSCRIBE_TIMEOUT_S:g} s"
+            except Exception as error:
+                message = f"{type(error).__name__}: {error}"
+            finally:
+                following.cancel()
+            was_up = self.up
+            self._subscribed.clear()
+            self._drop_private()
+            if was_up or failures == 0:
+                self._deliver(StreamDown(message=message))
+            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            failures += 1
+
+    async def _follow(self) -> None:
+        # ccxt subscribes with the first call; what arrives is read in `on_frame`, the calls only carry the
+        # errors.
+        while True:
+            await self._ccxt.watch_orders()
+
+    def _drop_private(self) -> None:
+        """Make sure that the next try opens a new connection."""
+        client = (self._ccxt.clients or {}).get(self._dialect.private_ws(self._ccxt))
+        if client is not None:
+            client.on_error(ccxt.NetworkError("reconnecting"))
+            self._ccxt.clients.pop(client.url, None)
+
+    # --- Books ---
+
+    def watch(self, symbol: str) -> None:
+        if symbol not in self._books:
+            book = _Book(symbol)
+            self._books[symbol] = book
+            loop = asyncio.get_running_loop()
+            book.tasks = (loop.create_task(self._stream_book(book)), loop.create_task(self._poll_book(book)))
+
+    async def unwatch(self, symbol: str) -> None:
+        book = self._books.pop(symbol, None)
+        if book is None:
+            return
+        for task in book.tasks:
+            task.cancel()
+        if self._ccxt.has.get("unWatchOrderBook"):
+            with suppress(Exception):  # at worst, frames nobody reads keep coming until the next reconnect
+                async with asyncio.timeout(5):
+                    await self._ccxt.un_watch_order_book(symbol)
+
+    async def _stream_book(self, book: _Book) -> None:
+        failures = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                raw = await self._ccxt.watch_order_book(book.symbol, self._dialect.book_depth)
+                failures = 0
+                # ccxt keeps changing this very object, so after a pause it is the newest picture.
+                while self._publish(book, raw):
+                    book.streamed_at = loop.time()
+                    await asyncio.sleep(BOOK_EVERY_S)
+            except Exception as error:
+                book.streamed_at = None
+                log.info("book %s %s: %s", self._dialect.exchange, book.symbol, error)
+                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+                failures += 1
+
+    async def _poll_book(self, book: _Book) -> None:
+        """Ask by REST every two seconds for as long as the stream says nothing.
+
+        A quiet market looks the same as a dead stream; asked about either way, the engine never acts on an
+        old book.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            silent_since = book.streamed_at if book.streamed_at is not None else began
+            silence = loop.time() - silent_since
+            if silence < BOOK_SILENCE_S:
+                await asyncio.sleep(min(BOOK_SILENCE_S - silence, BOOK_POLL_S))
+                continue
+            try:
+                self._publish(book, await self._fetch_book(book.symbol), again=True)
+            except (VenueRefused, VenueUnavailable, TooBusy) as error:
+                log.info("book %s %s by REST: %s", self._dialect.exchange, book.symbol, error)
+            await asyncio.sleep(BOOK_POLL_S)
+
+    def _publish(self, book: _Book, raw: Any, *, again: bool = False) -> bool:
+        """Deliver the top of this book unless it is the one delivered before; a crossed one is no book."""
+        bids = tuple((level[0], level[1]) for level in raw["bids"][:BOOK_LEVELS])
+        asks = tuple((level[0], level[1]) for level in raw["asks"][:BOOK_LEVELS])
+        if bids and asks and bids[0][0] >= asks[0][0]:
+            return False
+        if (bids, asks) == book.last and not again:
+            return False
+        book.last = (bids, asks)
+        self._deliver(BookUpdate(symbol=book.symbol, bids=bids, asks=asks, at=self._now()))
+        return True
+
+
+class _Book:
+    """What is known of one watched book."""
+
+    def __init__(self, symbol: str):
+        self.symbol = symbol
+        self.tasks: tuple[asyncio.Task[None], ...] = ()
+        self.last: object = None
+        self.streamed_at: float | None = (
+            None  # loop time of the last picture the stream brought; None: broken
+        )
