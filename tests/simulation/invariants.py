@@ -1,0 +1,165 @@
+"""What must hold at the end of every seed: I1-I9 of RELIABILITY.md D, each judged against the venue's own truth."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from ems.core import errors
+from ems.core.messages import LimitOrder, MarketOrder, Problem, SmartOrder
+from ems.core.order import fold
+from ems.core.records import ENDED, ENDED_PARENT, Order, Phase, Query
+from tests.simulation.venue import Venue
+from tests.simulation.world import DEPOSITS, MARK, Violation, World
+
+ZERO = Decimal(0)
+
+
+def check(world: World) -> None:
+    """Raise Violation naming the first invariant that does not hold."""
+    for venue in world.venues:
+        _one_order_per_intent(world, venue)
+        _fills_agree(world, venue)
+        _nothing_untracked(world, venue)
+        _balances_agree(world, venue)
+        _require("I2", not venue.exchange.imbalance(), f"the simulator itself lost money: {venue.exchange.name}")
+    _require("I2", not world.overlooked, f"fills not noticed in time: {world.overlooked}")
+    _lifecycles(world)
+    _within_what_was_asked(world)
+    _answers_repeat(world)
+    _everything_ended(world)
+
+
+def _require(name: str, holds: bool, what: str) -> None:
+    if not holds:
+        raise Violation(f"{name}: {what}")
+
+
+def _ours(world: World, venue: Venue) -> dict[str, Order]:
+    return {
+        o.client_order_id: o for o in world.disk.orders.values() if o.exchange == venue.exchange.name
+    }
+
+
+def _one_order_per_intent(world: World, venue: Venue) -> None:
+    """I1: at most one venue order per intent, and none without an intent on disk."""
+    for client_id, count in venue.creates.items():
+        _require("I1", count == 1, f"{count} orders at {venue.exchange.name} for one intent {client_id}")
+    ours = _ours(world, venue)
+    for order in venue.account.orders.values():
+        if order.client_order_id.replace("-", "").startswith(MARK):
+            _require("I1", order.client_order_id in ours, f"venue order {order.client_order_id} without intent")
+
+
+def _fills_agree(world: World, venue: Venue) -> None:
+    """I2: our fills are the venue's, per order: ids, quantities, prices, fees, fee currencies."""
+    ours = _ours(world, venue)
+    for order in venue.account.orders.values():
+        mine = ours[order.client_order_id]
+        theirs = sorted(
+            (str(f.trade_id), f.price, f.quantity, f.fee, f.fee_currency) for f in order.fills
+        )
+        booked = sorted(
+            (f.fill_id, f.price, f.quantity, f.fee, f.fee_currency) for f in world.disk.fills([mine.order_id])
+        )
+        _require("I2", theirs == booked, f"{mine.order_id}: venue fills {theirs}, ours {booked}")
+        _require("I2", mine.filled_quantity == order.filled_quantity, f"{mine.order_id}: filled quantities differ")
+
+
+def _nothing_untracked(world: World, venue: Venue) -> None:
+    """I3: no order is open at the venue that we do not track as open."""
+    ours = _ours(world, venue)
+    for order in venue.exchange.open_orders(venue.account):
+        mine = ours.get(order.client_order_id)
+        _require(
+            "I3",
+            mine is not None and mine.phase is not Phase.SETTLED,
+            f"{venue.exchange.name} has {order.client_order_id} open; ours: {mine and mine.status}",
+        )
+
+
+def _balances_agree(world: World, venue: Venue) -> None:
+    """I2: start + deposits and withdrawals + our fills = the venue's balances, to the last unit."""
+    name = venue.exchange.name
+    expected = dict(DEPOSITS)
+    for (exchange, currency), amount in world.foreign.items():
+        if exchange == name:
+            expected[currency] = expected.get(currency, ZERO) + amount
+    for fill in world.disk.fill_rows.values():
+        if fill.exchange != name:
+            continue
+        base, quote = fill.symbol.split("/")
+        sign = 1 if fill.side == "buy" else -1
+        expected[base] = expected.get(base, ZERO) + sign * fill.quantity
+        expected[quote] = expected.get(quote, ZERO) - sign * fill.quantity * fill.price
+        expected[fill.fee_currency] = expected.get(fill.fee_currency, ZERO) - fill.fee
+    actual = {c: free + used for c, (free, used) in venue.exchange.balances(venue.account).items()}
+    for currency in expected.keys() | actual.keys():
+        _require(
+            "I2",
+            expected.get(currency, ZERO) == actual.get(currency, ZERO),
+            f"{name} {currency}: ours {expected.get(currency)}, venue {actual.get(currency)}",
+        )
+
+
+def _lifecycles(world: World) -> None:
+    """I4, I6, I8: each order is the fold of a gap-free history; ended orders hold no reservation."""
+    for order in world.disk.orders.values():
+        history = world.disk.history(order.order_id)
+        versions = [entry.version for entry in history]
+        _require("I8", versions == list(range(order.version + 1)), f"{order.order_id}: versions {versions}")
+        times = [entry.timestamp for entry in history]
+        _require("I8", times == sorted(times), f"{order.order_id}: history out of order")
+        _require("I4", fold(history) == order, f"{order.order_id} is not the fold of its history")
+        if order.status in ENDED:
+            _require("I6", order.reserved == ZERO, f"{order.order_id}: ended and still reserves {order.reserved}")
+            _require("I4", order.closed_at is not None, f"{order.order_id}: ended without closed_at")
+
+
+def _within_what_was_asked(world: World) -> None:
+    """I5: nothing executed beyond what its query asked for; the guards were never needed."""
+    commands = {}
+    for ask in world.asks:
+        if isinstance(ask.answer, Query):
+            commands[ask.answer.query_id] = ask.command
+    for query in world.disk.queries.values():
+        orders = world.disk.orders_of_query(query.query_id)
+        _require(
+            "I5",
+            query.error is None or query.error.code != errors.INTERNAL_ERROR,
+            f"{query.query_id}: {query.error and query.error.message}",
+        )
+        command = commands.get(query.query_id)
+        if isinstance(command, MarketOrder | LimitOrder):
+            filled = sum((o.filled_quantity for o in orders), ZERO)
+            _require("I5", filled <= command.quantity, f"{query.query_id}: filled {filled} of {command.quantity}")
+        elif isinstance(command, SmartOrder):
+            first = [o for o in orders if o.hop == 0]
+            spent = sum((o.quote_filled if o.side == "buy" else o.filled_quantity for o in first), ZERO)
+            spent += sum((o.fees.get(command.start_currency, ZERO) for o in first), ZERO)
+            _require("I5", spent <= command.start_amount, f"{query.query_id}: spent {spent} of {command.start_amount}")
+
+
+def _answers_repeat(world: World) -> None:
+    """I7: an accepted request, asked again with its key, is answered with the same query."""
+    for ask in world.asks:
+        key = ask.ticket.idempotency_key
+        bound = [q for q in world.disk.queries.values() if q.idempotency_key == key]
+        _require("I7", len(bound) <= 1, f"{key} started {len(bound)} queries")
+        if isinstance(ask.answer, Query) and not bound:
+            raise Violation(f"I7: {key} was accepted as {ask.answer.query_id} and is not on disk")
+        if bound and isinstance(ask.answer, Query):
+            _require("I7", bound[0].query_id == ask.answer.query_id, f"{key}: answered with another query")
+            _require("I7", bound[0].body_digest == ask.ticket.body_digest, f"{key}: another body")
+
+
+def _everything_ended(world: World) -> None:
+    """I9: once the faults are over, everything resolves in time."""
+    for ask in world.asks:
+        settled = isinstance(ask.answer, Query) or (isinstance(ask.answer, Problem))
+        _require("I9", settled, f"{ask.ticket.idempotency_key} was never answered")
+    for query in world.working():
+        _require("I9", False, f"{query.query_id} ({query.verb}) still works")
+    for parent in world.disk.parents.values():
+        _require("I9", parent.state in ENDED_PARENT, f"{parent.parent_id} is {parent.state}")
+    for order in world.disk.orders.values():
+        _require("I9", order.phase is Phase.SETTLED, f"{order.order_id} is {order.status}/{order.phase}")

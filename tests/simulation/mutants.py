@@ -1,0 +1,282 @@
+"""Remove one rule at a time and see whether the simulation notices: a simulator that lets a broken rule live proves
+nothing. Each mutant must be killed within 200 seeds; the last line is `mutants=N killed=N`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import decimal
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+from ems import engine as engine_module
+from ems.algos import classic
+from ems.core import child, order
+from ems.core.messages import CancelRefused, Ending, FillReport, NewOrder, OutcomeUnknown, Refusal, Rejected, Send
+from ems.core.order import Kind
+from ems.core.records import Asked, Phase, Status
+from ems.engine import Engine
+from ems.runner import Runner
+from tests.simulation.campaign import play
+
+SEEDS = 200
+
+
+def send_before_commit() -> None:
+    """R1: requests leave before their intent is on disk."""
+    commit = Runner._commit
+
+    def hasty(self, turns):
+        for turn in turns:
+            for effect in [e for e in turn.effects if isinstance(e, Send)]:
+                self.gateways[effect.exchange, effect.account].send(effect.request)
+                turn.effects.remove(effect)
+        commit(self, turns)
+
+    Runner._commit = hasty
+
+
+def doubt_is_no() -> None:
+    """R4: no usable answer to a create is taken for a refusal."""
+    from_venue = Engine._from_venue
+
+    def sure(self, account, report, now):
+        if isinstance(report, OutcomeUnknown) and report.request == "create":
+            report = Rejected(order_id=report.order_id, refusal=Refusal.PERMANENT, message=report.message)
+        from_venue(self, account, report, now)
+
+    Engine._from_venue = sure
+
+
+def one_not_found_is_enough() -> None:
+    """R5: the first 'not found' is believed, whenever it was asked."""
+    child._proof_from = lambda order, lookup, patience: order.created_at
+    patient = child.step
+    hasty = lambda c, event, now, patience: patient(c, event, now, replace(patience, not_founds=1))  # noqa: E731
+    child.step = engine_module.step = hasty
+
+
+def resend_in_doubt() -> None:
+    """R5: an order in doubt is sent again, with the same id, instead of being looked up."""
+    request = Engine._request
+
+    def again(order, action):
+        if action is child.Do.LOOK and order.status is Status.UNKNOWN:
+            return NewOrder(
+                order_id=order.order_id,
+                client_order_id=order.client_order_id,
+                symbol=order.symbol,
+                side=order.side,
+                order_type=order.order_type,
+                quantity=order.quantity,
+                price=order.price,
+                time_in_force=order.time_in_force,
+                post_only=order.post_only,
+            )
+        return request(order, action)
+
+    Engine._request = staticmethod(again)
+
+
+def lost_update() -> None:
+    """R6: a second writer: every third fill is applied to an old copy of the order."""
+    after_step = Engine._after_step
+    count = [0]
+
+    def stale(self, account, done, now):
+        before = self.children[done.child.order.order_id]
+        after_step(self, account, done, now)
+        if done.fills:
+            count[0] += 1
+            if count[0] % 3 == 0:
+                self.children[done.child.order.order_id] = before
+
+    Engine._after_step = stale
+
+
+def count_fills_twice() -> None:
+    """R7: a repeated fill is money again."""
+    book = child._book
+
+    def twice(work, fill):
+        book(work, replace(fill, fill_id=f"{fill.fill_id}/{len(work.order.fill_ids)}"))
+
+    child._book = twice
+
+
+def forget_fills_at_the_end() -> None:
+    """R7: an order is settled with the fills that happen to be known."""
+
+    def complete(work):
+        current = work.order
+        if current.phase is not Phase.SETTLED and current.final_quantity is not None:
+            if current.status is Status.PENDING:
+                work.change(Kind.ACK, Phase.UNKNOWN)
+            work.change(Kind.CANCEL, Phase.SETTLED)
+
+    child._complete = complete
+
+
+def failed_cancel_is_canceled() -> None:
+    """R8: 'unknown order' as the answer to a cancel is taken for 'canceled'."""
+    step = child.step
+
+    def trusting(c, event, now, patience):
+        if isinstance(event, CancelRefused):
+            event = child.CancelAcked(order_id=event.order_id, filled_quantity=c.order.filled_quantity)
+        return step(c, event, now, patience)
+
+    engine_module.step = trusting
+
+
+def replace_without_settlement() -> None:
+    """R9: the next order goes out while the cancel of the last one is still a question."""
+    decide = classic.decide
+
+    def eager(view, now):
+        kept = [o for o in view.orders if o.phase is Phase.SETTLED or o.asked is Asked.NOTHING]
+        return decide(replace(view, orders=kept), now)
+
+    classic.decide = eager
+
+
+def no_looking_around() -> None:
+    """R11: streams are believed to be complete: no reconciliation, no polling."""
+    step = child.step
+
+    def trusting(c, event, now, patience):
+        if isinstance(event, child.Doubted):
+            return child.Step(child=c, wake_at=now + timedelta(days=1))
+        return step(c, event, now, replace(patience, poll_s=1e6))
+
+    engine_module.step = trusting
+
+
+def float_money() -> None:
+    """R13: amounts pass through a float."""
+    book = child._book
+
+    def careless(work, fill: FillReport):
+        book(work, replace(fill, fee=Decimal(float(fill.fee))))
+
+    child._book = careless
+
+
+def cancel_once() -> None:
+    """A lost cancel is not asked again."""
+    step = child.step
+    engine_module.step = lambda c, event, now, patience: step(c, event, now, replace(patience, recancel_s=1e6))
+
+
+def early_settlement() -> None:
+    """EXECUTION 3: a cancel acknowledged without a quantity settles the order at what we know."""
+    step = child.step
+
+    def hasty(c, event, now, patience):
+        if isinstance(event, child.CancelAcked) and event.filled_quantity is None:
+            event = replace(event, filled_quantity=c.order.filled_quantity)
+        return step(c, event, now, patience)
+
+    engine_module.step = hasty
+
+
+def closed_means_canceled_empty() -> None:
+    """R7: the final quantity of the venue is ignored."""
+    closed = child._closed
+    child._closed = lambda work, ending, filled: closed(work, Ending.CANCELED, work.order.filled_quantity)
+
+
+def forget_keys() -> None:
+    """I7: an idempotency key is not remembered across the answer."""
+    remember = Engine._remember
+
+    def forgetful(self, query):
+        remember(self, query)
+        self.keys.clear()
+
+    Engine._remember = forgetful
+
+
+def without_row(table: dict, row: tuple) -> Callable[[], None]:
+    """Return a mutant that takes one row out of a transition table."""
+
+    def cut() -> None:
+        del table[row]
+
+    return cut
+
+
+def with_row(table: dict, row: tuple, value: object) -> Callable[[], None]:
+    """Return a mutant that changes one row of a transition table."""
+
+    def change() -> None:
+        table[row] = value
+
+    return change
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "R1 send before commit": send_before_commit,
+    "R4 doubt taken for a refusal": doubt_is_no,
+    "R5 one not-found is enough": one_not_found_is_enough,
+    "R5 resend in doubt": resend_in_doubt,
+    "R6 lost update": lost_update,
+    "R7 fills counted twice": count_fills_twice,
+    "R7 settled before every fill is in": forget_fills_at_the_end,
+    "R7 final quantity ignored": closed_means_canceled_empty,
+    "R8 failed cancel taken for canceled": failed_cancel_is_canceled,
+    "R8 silent cancel settles at once": early_settlement,
+    "R9 replace without settlement": replace_without_settlement,
+    "R11 streams trusted": no_looking_around,
+    "R13 float money": float_money,
+    "cancel sent only once": cancel_once,
+    "I7 keys forgotten": forget_keys,
+    "LIFE pending+doubt -> rejected": with_row(order.LIFE, (Status.PENDING, Kind.DOUBT), Status.REJECTED),
+    "LIFE without unknown+reject": without_row(order.LIFE, (Status.UNKNOWN, Kind.REJECT)),
+    "LIFE without unknown+fill": without_row(order.LIFE, (Status.UNKNOWN, Kind.FILL)),
+    "LIFE without unknown+ack": without_row(order.LIFE, (Status.UNKNOWN, Kind.ACK)),
+    "LIFE without pending+last_fill": without_row(order.LIFE, (Status.PENDING, Kind.LAST_FILL)),
+    "LIFE without submitted+expire": without_row(order.LIFE, (Status.SUBMITTED, Kind.EXPIRE)),
+    "LIFE without partially_filled+cancel": without_row(order.LIFE, (Status.PARTIALLY_FILLED, Kind.CANCEL)),
+    "LIFE submitted+fill -> canceled": with_row(order.LIFE, (Status.SUBMITTED, Kind.FILL), Status.CANCELED),
+    "PHASES unknown+open -> settled": with_row(child.PHASES, (Phase.UNKNOWN, child.Saw.OPEN), Phase.SETTLED),
+    "PHASES pending_cancel+cancel_refused -> settled": with_row(
+        child.PHASES, (Phase.PENDING_CANCEL, child.Saw.CANCEL_REFUSED), Phase.SETTLED
+    ),
+}
+
+
+def hunt(name: str) -> tuple[str, int | None, str]:
+    """Play seeds against one mutant until one notices; runs in a process of its own."""
+    decimal.getcontext().prec = 50
+    MUTANTS[name]()
+    for seed in range(SEEDS):
+        outcome = play(seed)
+        if outcome.violation:
+            return name, seed, outcome.violation
+    return name, None, ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="oms mutants", description=__doc__)
+    parser.add_argument("--only", help="hunt only the mutants whose name contains this")
+    chosen = parser.parse_args(arguments)
+    names = [name for name in MUTANTS if chosen.only is None or chosen.only in name]
+    killed = 0
+    # A process for each mutant: what is broken in one must not leak into the next.
+    with ProcessPoolExecutor(os.cpu_count(), max_tasks_per_child=1) as pool:
+        for name, seed, violation in pool.map(hunt, names):
+            killed += seed is not None
+            verdict = f"killed by seed {seed}: {violation[:90]}" if seed is not None else "SURVIVED"
+            print(f"{name:40} {verdict}", flush=True)
+    print(f"mutants={len(names)} killed={killed}")
+    return 0 if killed == len(names) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,396 @@
+"""One seed: exchanges, bots, weather and crashes around the production engine and runner.
+
+The code under test is the product's own: Engine, Runner, MemoryStore. Crashes come at effect boundaries: before and
+after each commit, before and after each send. What is on disk stays; what is in memory is gone; requests that have
+left arrive at the venue all the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from random import Random
+
+from ems.account import Account
+from ems.core.child import Patience
+from ems.core.messages import (
+    CancelAllOrders,
+    CancelOrder,
+    Command,
+    LimitOrder,
+    MarketOrder,
+    Problem,
+    Request,
+    Side,
+    SmartOrder,
+    Submit,
+    Ticket,
+)
+from ems.core.records import Query, QueryStatus, Record
+from ems.engine import Engine
+from ems.runner import Runner
+from ems.store import MemoryStore
+from simulator.exchange import Exchange, Market, Reject
+from tests.simulation.clock import VirtualClock
+from tests.simulation.faults import CALM, Weather, draw
+from tests.simulation.venue import ACCOUNT, Venue, VenueGateway
+
+MARK = "0e5a51b2"
+ASK_UNTIL_S = 45.0  # bots start new work until then
+FAULTS_UNTIL_S = 90.0  # then the weather calms down, and everything must resolve
+RESOLVE_S = 60.0  # within this (I9)
+NOTICED_S = 15.0  # a fill that no stream told us of is noticed within this
+ANSWER_S = 6.0  # a bot that hears nothing for this long asks again with the same key
+
+MARKETS = (
+    ("ETH/USDT", "ETH", "USDT", "0.01", "0.0001", "5", "2000"),
+    ("BTC/USDT", "BTC", "USDT", "0.01", "0.00001", "5", "50000"),
+    ("ETH/BTC", "ETH", "BTC", "0.00001", "0.0001", "0.0001", "0.04"),
+)
+DEPOSITS = {"USDT": Decimal(20000), "ETH": Decimal(8), "BTC": Decimal("0.3")}
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+class DyingStore:
+    """The disk, with the moments before and after each commit at which the process may die."""
+
+    def __init__(self, disk: MemoryStore, world: World):
+        self._disk = disk
+        self._world = world
+
+    def commit(self, records: Sequence[Record]) -> None:
+        self._world.may_die()
+        self._disk.commit(records)
+        self._world.may_die()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._disk, name)
+
+
+class DyingGateway(VenueGateway):
+    """A gateway with the moments before and after each send."""
+
+    world: World
+
+    def send(self, request: Request) -> None:
+        self.world.may_die()
+        super().send(request)
+        self.world.may_die()
+
+
+@dataclass
+class Ask:
+    """One intention of a bot, kept through retries and crashes."""
+
+    ticket: Ticket
+    command: Command
+    answer: Query | Problem | None = None
+    sends: int = 0
+
+
+@dataclass
+class Process:
+    """One life of our server."""
+
+    runner: Runner
+    gateways: list[DyingGateway]
+    alive: bool = True
+    tokens: dict[int, Ask] = field(default_factory=dict)
+
+
+class World:
+    """A seed's whole world; `run` plays it, `check` judges it."""
+
+    def __init__(self, seed: int, *, calm: bool = False):
+        self.seed = seed
+        self.rng = Random(seed)
+        self.clock = VirtualClock()
+        self.weather: Weather = CALM if calm else draw(self.rng)
+        self.disk = MemoryStore()
+        self.crashes = 0
+        self.process: Process | None = None
+        self.asks: list[Ask] = []
+        self.problems: list[str] = []  # exceptions of our own code: each is a violation
+        self.ids = itertools.count(1)
+        self.foreign: dict[tuple[str, str], Decimal] = {}  # (exchange, currency) -> net moved by somebody else
+        self.fee_modes = {"alpha": "received", "beta": "quote"}
+        self.venues = [self._venue(name) for name in self.fee_modes]
+        self.prices: dict[tuple[str, str], Decimal] = {}
+        self.overlooked: list[str] = []  # fills not booked in time, seen before anything is cancelled
+
+    def _venue(self, name: str) -> Venue:
+        fee_mode = self.fee_modes[name]
+        markets = [
+            Market(
+                symbol=symbol,
+                base=base,
+                quote=quote,
+                tick=Decimal(tick),
+                lot=Decimal(lot),
+                min_qty=Decimal(lot),
+                max_qty=Decimal(9000),
+                min_notional=Decimal(least),
+                maker_fee=Decimal("0.0008"),
+                taker_fee=Decimal("0.001"),
+                fee_mode=fee_mode,  # type: ignore[arg-type]
+            )
+            for symbol, base, quote, tick, lot, least, _ in MARKETS
+        ]
+        exchange = Exchange(name, markets, rng=Random(self.rng.random()))
+        account = exchange.open_account("key", "secret", name=ACCOUNT)
+        for currency, amount in DEPOSITS.items():
+            exchange.deposit(account, currency, amount, 0.0)
+        return Venue(exchange, self.clock, self.rng, self.weather, recv_window_s=5.0)
+
+    # --- Playing ---------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Play the seed to its end."""
+        for venue in self.venues:
+            for symbol, _, _, _, _, _, price in MARKETS:
+                self.prices[venue.exchange.name, symbol] = Decimal(price)
+                self._flow(venue, symbol)
+        self._boot()
+        for _ in range(self.rng.randint(2, 6)):
+            self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._new_ask)
+        if self.weather.foreign:
+            self.clock.after(1.0, self._foreign)
+        self._play_until(FAULTS_UNTIL_S)
+        self._calm()
+        self._play_until(FAULTS_UNTIL_S + 20)
+        self.overlooked = self._overlooked()
+        for bot in ("bot1", "bot2"):  # what rests is taken down, so that everything can end
+            self._ask(CancelAllOrders(), bot)
+        self._play_until(FAULTS_UNTIL_S + 20 + RESOLVE_S)
+
+    def _play_until(self, seconds: float) -> None:
+        while True:
+            try:
+                self.clock.run_until(seconds)
+                return
+            except Crash:
+                self._die()
+            except Violation:
+                raise
+            except Exception as error:  # our own code broke a promise: a violation, with its place
+                trace = error.__traceback__
+                while trace is not None and trace.tb_next is not None:
+                    trace = trace.tb_next
+                where = "" if trace is None else f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}"
+                raise Violation(f"{type(error).__name__} in {where}: {error}") from error
+
+    def may_die(self) -> None:
+        if self.weather.crash and self.rng.random() < self.weather.crash:
+            raise Crash
+
+    def _die(self) -> None:
+        assert self.process is not None
+        self.crashes += 1
+        self.process.alive = False
+        for gateway in self.process.gateways:
+            gateway.alive = False
+            gateway.venue.gateway = None
+        self.process = None
+        self.clock.after(self.rng.uniform(0.2, 20.0), self._boot)
+
+    def _boot(self) -> None:
+        if self.process is not None:
+            return  # one owner at a time: in production the store's lock sees to it
+        accounts, gateways = [], []
+        for venue in self.venues:
+            gateway = DyingGateway(venue, fee_mode=self.fee_modes[venue.exchange.name])
+            gateway.world = self
+            gateways.append(gateway)
+            accounts.append(
+                Account(
+                    venue.exchange.name,
+                    "default",
+                    mode="paper",
+                    patience=Patience(recv_window_s=venue.recv_window_s),
+                    id_style="uuid",
+                )
+            )
+        engine = Engine(accounts, mark=MARK)
+        scheduler = _ProcessClock(self)
+        runner = Runner(
+            engine,
+            DyingStore(self.disk, self),  # type: ignore[arg-type]
+            {(g.exchange, g.account): g for g in gateways},
+            scheduler,
+            answered=lambda token, answer: process.tokens.pop(token).__setattr__("answer", answer),
+        )
+        process = Process(runner=runner, gateways=gateways)
+        scheduler.process = process
+        self.process = process
+        runner.start()
+
+    def _calm(self) -> None:
+        self.weather = CALM
+        for venue in self.venues:
+            venue.weather = CALM
+        self._boot()
+
+    # --- The outside world -------------------------------------------------------------------------------
+
+    def _flow(self, venue: Venue, symbol: str) -> None:
+        """A small random market: a book that moves, and trades that hit it."""
+        rng, exchange = self.rng, venue.exchange
+        market = exchange.markets[symbol]
+        key = (exchange.name, symbol)
+        step = Decimal(str(round(rng.gauss(0, 0.0004), 6)))
+        mid = self.prices[key] = max(self.prices[key] * (1 + step), market.tick * 100)
+        mid = (mid / market.tick).to_integral_value() * market.tick
+        size = market.lot * 2000
+        bids = [(mid - market.tick * k, size * rng.randint(1, 9)) for k in range(1, 6)]
+        asks = [(mid + market.tick * k, size * rng.randint(1, 9)) for k in range(1, 6)]
+        exchange.set_book(symbol, bids, asks, self.clock.seconds)
+        if rng.random() < 0.6:
+            side = rng.choice(("buy", "sell"))
+            price = asks[0][0] if side == "buy" else bids[0][0]
+            exchange.public_trade(symbol, price, size * rng.randint(1, 12), side, self.clock.seconds)
+        self.clock.after(rng.uniform(0.5, 2.5), lambda: self._flow(venue, symbol))
+
+    def _foreign(self) -> None:
+        """Somebody else uses the account: funds leave and come back."""
+        if self.rng.random() < self.weather.foreign:
+            venue = self.rng.choice(self.venues)
+            currency, amount = self.rng.choice((("USDT", Decimal(500)), ("ETH", Decimal("0.5"))))
+            key = (venue.exchange.name, currency)
+            try:
+                if self.rng.random() < 0.6:
+                    venue.exchange.withdraw(venue.account, currency, amount, self.clock.seconds)
+                    self.foreign[key] = self.foreign.get(key, Decimal(0)) - amount
+                else:
+                    venue.exchange.deposit(venue.account, currency, amount, self.clock.seconds)
+                    self.foreign[key] = self.foreign.get(key, Decimal(0)) + amount
+            except Reject:
+                pass
+        if self.weather.foreign:
+            self.clock.after(1.0, self._foreign)
+
+    # --- Bots ----------------------------------------------------------------------------------------------
+
+    def _new_ask(self) -> None:
+        self._ask(self._command(), self.rng.choice(("bot1", "bot2")))
+
+    def _ask(self, command: Command, bot: str) -> None:
+        key = f"key-{len(self.asks) + 1}"
+        ticket = Ticket(
+            user="alice", bot=bot, idempotency_key=key, body_digest=repr(command), send_fail_email=True
+        )
+        ask = Ask(ticket=ticket, command=command)
+        self.asks.append(ask)
+        self._send_ask(ask)
+
+    def _send_ask(self, ask: Ask) -> None:
+        """Ask, and ask again with the same key until there is an answer, as the client does."""
+        if isinstance(ask.answer, Query) or (isinstance(ask.answer, Problem) and not ask.answer.retry_safe):
+            return
+        if isinstance(ask.answer, Problem) and self.clock.seconds > FAULTS_UNTIL_S + 30:
+            return
+        stored = self.disk.query_by_key(ask.ticket.user, ask.ticket.idempotency_key)
+        if stored is not None:
+            ask.answer = stored
+            return
+        if self.process is not None:
+            for _ in range(1 + (self.rng.random() < 0.1)):  # now and then a proxy or an impatient bot sends it twice
+                ask.sends += 1
+                token = next(self.ids)
+                self.process.tokens[token] = ask
+                event = Submit(token=token, query_id=f"q{token}", ticket=ask.ticket, command=ask.command)
+                self.clock.after(self.rng.choice((0.0, 1.0)) * (ask.sends > 1), self._feeder(self.process, event))
+        self.clock.after(ANSWER_S, lambda: self._send_ask(ask))
+
+    @staticmethod
+    def _feeder(process: Process, event: Submit):
+        def feed() -> None:
+            if process.alive:
+                process.runner.feed(event)
+
+        return feed
+
+    def _command(self) -> Command:
+        rng = self.rng
+        exchange = rng.choice(list(self.fee_modes))
+        kind = rng.random()
+        if kind < 0.6:
+            start, end = rng.choice(
+                (("USDT", "ETH"), ("ETH", "USDT"), ("BTC", "ETH"), ("USDT", "BTC"), ("ETH", "BTC"))
+            )
+            share = Decimal(rng.randint(1, 100)) / 100
+            amount = (DEPOSITS[start] / 4 * share).quantize(Decimal("0.0001"))
+            if rng.random() < 0.1:
+                amount = DEPOSITS[start]
+            limit = Decimal(rng.choice((5, 10, 20)))
+            return SmartOrder(
+                exchange=exchange, start_currency=start, end_currency=end, start_amount=amount, time_limit=limit
+            )
+        symbol, price = rng.choice((("ETH/USDT", Decimal(2000)), ("BTC/USDT", Decimal(50000))))
+        side = rng.choice(list(Side))
+        quantity = (Decimal(rng.randint(20, 2000)) / price).quantize(Decimal("0.0001"))
+        if kind < 0.75:
+            return MarketOrder(exchange=exchange, side=side, symbol=symbol, quantity=quantity)
+        if kind < 0.9:
+            away = Decimal(rng.randint(-20, 40)) / 10000
+            at = price * (1 - away) if side is Side.BUY else price * (1 + away)
+            return LimitOrder(
+                exchange=exchange,
+                side=side,
+                symbol=symbol,
+                quantity=quantity,
+                price=at.quantize(Decimal("0.01")),
+                post_only=rng.random() < 0.5,
+            )
+        if kind < 0.95:
+            return CancelOrder(client_order_id=f"key-{rng.randint(1, len(self.asks) + 1)}")
+        return CancelAllOrders(exchange=exchange, scope=rng.choice(("bot", "user")))
+
+    # --- For the judge ---------------------------------------------------------------------------------------
+
+    def _overlooked(self) -> list[str]:
+        """Return the fills that happened in calm weather, over 15 s ago, and are still not booked (R11)."""
+        before = self.clock.seconds - NOTICED_S
+        booked = {(f.exchange, f.fill_id) for f in self.disk.fill_rows.values()}
+        return [
+            f"{venue.exchange.name} fill {fill.trade_id}"
+            for venue in self.venues
+            for fill in venue.account.fills
+            if fill.time < before and (venue.exchange.name, str(fill.trade_id)) not in booked
+        ]
+
+    def working(self) -> list[Query]:
+        return [q for q in self.disk.queries.values() if q.status is QueryStatus.WORKING]
+
+
+class _ProcessClock:
+    """A process's view of the clock: its calls die with it."""
+
+    process: Process
+
+    def __init__(self, world: World):
+        self._world = world
+
+    def now(self):
+        return self._world.clock.now()
+
+    def call_at(self, when, call):
+        return self._world.clock.call_at(when, self._guard(call))
+
+    def call_soon(self, call):
+        self._world.clock.call_soon(self._guard(call))
+
+    def _guard(self, call):
+        def run() -> None:
+            if self.process.alive:
+                call()
+
+        return run
