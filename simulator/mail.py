@@ -1,7 +1,7 @@
 """A mail server that keeps what it is sent: for the demo and for tests.
 
-It speaks real SMTP with TLS and passwords, on its own thread, and delivers nothing to anybody. It can also play the two
-bad days a mail server has: down (nobody listens) and refusing (it answers, but says no).
+It speaks real SMTP with TLS and passwords, on its own thread, and delivers nothing to anybody. It can also
+play the two bad days a mail server has: down (nobody listens) and refusing (it answers, but says no).
 
     sink = MailSink(tls="starttls", user="oms@example.org", password="secret")
     with sink:
@@ -174,8 +174,8 @@ class MailSink:
 
     def _protocol(self) -> SMTP:
         with warnings.catch_warnings():
-            # aiosmtpd counts only STARTTLS as TLS and warns about passwords outside it. Implicit TLS is encrypted from
-            # the first byte; and plain SMTP with a password is what a test of a bad configuration asks for.
+            # aiosmtpd counts only STARTTLS as TLS and warns about passwords outside it. Implicit TLS is
+            # encrypted from the first byte; plain SMTP is what a test of a bad configuration asks for.
             warnings.simplefilter("ignore", UserWarning)
             return _Connection(
                 self._open,
@@ -231,7 +231,7 @@ class _Connection(SMTP):
 
 
 class _Handler:
-    """What aiosmtpd calls, on the sink's own thread. Apart from MailSink, because aiosmtpd reads every attribute."""
+    """What aiosmtpd calls, on the sink's thread. It reads every attribute, hence not MailSink itself."""
 
     def __init__(self, sink: MailSink) -> None:
         self._sink = sink

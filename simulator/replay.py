@@ -271,7 +271,7 @@ def track(
 
 
 def tracks(exchange: Exchange, *, folder: Path = SHIPPED, raw: bool = False) -> list[Track]:
-    """One track for each market of an exchange of which there is a recording; the other markets stay empty."""
+    """One track for each of an exchange's markets that has a recording; the others stay empty."""
     found = []
     for market in exchange.markets.values():
         with contextlib.suppress(BadRecording):
@@ -306,8 +306,8 @@ class Replay:
     """Play tracks into an exchange. The first books stand at `start`; nothing happens until time is given.
 
     Times are seconds since 1970. In `advance` every event reaches the exchange with its own time, so the same
-    start and the same calls give the same run. Trades before a track's first book are left out: there is nothing
-    they could have met.
+    start and the same calls give the same run. Trades before a track's first book are left out: there is
+    nothing they could have met.
     """
 
     def __init__(
@@ -358,14 +358,15 @@ class Replay:
     ) -> None:
         """Play in real time until cancelled, or until the end when the replay does not loop.
 
-        After a pause of the whole process the replay goes on where it was, rather than playing the pause in one
-        burst. Events bear the time at which they are played: orders come in between, and time must not step back.
+        After a pause of the whole process the replay goes on where it was, rather than playing the pause in
+        one burst. Events bear the time at which they are played: orders come in between, and time must not
+        step back.
         """
         while (due := self.next_at) is not None:
+            await sleep(max(0.0, due - clock()))
             late_s = clock() - due
             if late_s > LATE_MAX_S:
                 self._start += late_s
-            await sleep(max(0.0, -late_s))
             # A bounded number at a time: the event loop has orders to serve as well.
             for _ in range(EVENTS_AT_ONCE):
                 now, due = clock(), self.next_at

@@ -141,37 +141,28 @@ END_REASONS = {
 }
 
 
-# What a Kraken lists when nothing else is asked for, with the fees of its lowest tier: AssetPairs and the
-# `instrument` channel, https://www.kraken.com/features/fee-schedule. symbol -> tick, smallest order, smallest cost.
-LISTED = {
-    "BTC/USDT": ("0.1", "0.00005", "0.5"),
-    "ETH/USDT": ("0.01", "0.002", "0.5"),
-    "ETH/BTC": ("0.00001", "0.002", "0.00002"),
-}
-
-
-def markets(symbols: Iterable[str] = ("BTC/USDT", "ETH/USDT")) -> list[Market]:
-    """Make markets with Kraken's rules, for an Exchange that shall be one."""
-    made = []
-    for symbol in symbols:
-        tick, smallest, cost = LISTED[symbol]
-        base, _, quote = symbol.partition("/")
-        made.append(
-            Market(
-                symbol=symbol,
-                base=base,
-                quote=quote,
-                tick=Decimal(tick),
-                lot=Decimal("0.00000001"),
-                min_qty=Decimal(smallest),
-                min_notional=Decimal(cost),
-                maker_fee=Decimal("0.0025"),
-                taker_fee=Decimal("0.004"),
-                fee_mode="quote",
-                max_orders=80,
-            )
-        )
-    return made
+# Rules from AssetPairs and the `instrument` channel, fees of the lowest tier:
+# https://www.kraken.com/features/fee-schedule
+MARKETS = [
+    Market(
+        symbol=f"{base}/{quote}",
+        base=base,
+        quote=quote,
+        tick=Decimal(tick),
+        lot=Decimal("0.00000001"),
+        min_qty=Decimal(smallest),
+        min_notional=Decimal(cost),
+        maker_fee=Decimal("0.0025"),
+        taker_fee=Decimal("0.004"),
+        fee_mode="quote",
+        max_orders=80,
+    )
+    for base, quote, tick, smallest, cost in (
+        ("BTC", "USDT", "0.1", "0.00005", "0.5"),
+        ("ETH", "USDT", "0.01", "0.002", "0.5"),
+        ("ETH", "BTC", "0.00001", "0.002", "0.00002"),
+    )
+]
 
 
 class Refused(Exception):
