@@ -1,0 +1,622 @@
+"""The store on PostgreSQL and SQLite: one transaction for all records of a turn, or none of them.
+
+Rules:
+1. There is one writer connection, under a lock. Readers have their own connections and never wait for it.
+2. A record that is a latest state (query, parent, order) is put by its id; facts are only added. A fact that
+   is there already is a broken promise of the caller, except a nonce: that is a replayed request.
+3. A connection lost before COMMIT was sent means nothing happened: the work is done once more. Lost during
+   COMMIT means nobody knows: a fact of the batch is looked up by its key before the work is done once more,
+   also when the same batch is committed again later.
+4. Time is an argument.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    union,
+    update,
+)
+from sqlalchemy import exc as sql_errors
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ems.core.messages import Liquidity, NonceUse
+from ems.core.records import Fill, HistoryEntry, Notice, Order, Parent, Query, QueryStatus, Record
+from ems.store import NonceUsed, OrderFilter, StoreUnavailable, Unfinished, page_key
+from server.store import tables
+from server.store.columns import EXACT, money_sum, money_sum_product, plain
+from server.store.connect import database_url, open_engine, sqlite_file
+from server.store.owner import AlreadyOwned, FileOwner, OwnershipLost, lock_session
+from server.store.tables import (
+    UNSENT_NOTICE,
+    UNSETTLED_ORDER,
+    WORKING_PARENT,
+    WORKING_QUERY,
+    Account,
+    Values,
+    accounts,
+    fills,
+    nonces,
+    notices,
+    order_history,
+    orders,
+    parents,
+    queries,
+)
+
+ARCHIVE_KEEPS_UNRECORDED = timedelta(hours=24)
+IDS_PER_STATEMENT = 500  # SQLite took 999 bound values until 3.32
+
+
+class CommitInDoubt(StoreUnavailable):
+    """The connection broke during COMMIT and the database cannot be asked: nobody knows whether it was done.
+
+    Committing the same records again is safe, and settles it.
+    """
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The records of one commit as rows, in the order in which tables depend on each other."""
+
+    nonces: list[Values] = field(default_factory=list)
+    queries: dict[str, Values] = field(default_factory=dict)
+    parents: dict[str, Values] = field(default_factory=dict)
+    orders: dict[str, Values] = field(default_factory=dict)
+    history: list[Values] = field(default_factory=list)
+    fills: list[Values] = field(default_factory=list)
+    notices: list[Values] = field(default_factory=list)
+
+
+class SqlStore:
+    """Implements `ems.store.Store`; `migrate.upgrade` has to have made the tables."""
+
+    def __init__(self, url: str | None) -> None:
+        self.url = database_url(url)
+        self._writer: Engine = open_engine(self.url, writes=True)
+        self._reader: Engine = open_engine(self.url, writes=False)
+        self._writing = threading.Lock()
+        self._connection: Connection | None = None  # the writer's
+        self._doubtful: _Fact | None = None  # of a batch whose COMMIT nobody could answer for
+        self._owner_file: FileOwner | None = None
+        self._owns = False
+        self._session: int | None = None  # PostgreSQL's id of the session that holds the owner lock
+        self._statements = _Statements(self.url.get_backend_name())
+
+    # --- The protocol ----------------------------------------------------------------------------
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """Write all records in one transaction. Raises StoreUnavailable; NonceUsed when a nonce is taken."""
+        if not records:
+            return
+        batch = _sort(records)
+        try:
+            self._write(lambda connection: self._put(connection, batch), _fact_of(batch))
+        except NonceUsed as clash:
+            raise NonceUsed(self._nonce_used(batch.nonces)) from clash
+
+    def load(self, ended_since: datetime) -> Unfinished:
+        wanted = union(
+            select(parents.c.parent_id).where(WORKING_PARENT),
+            select(parents.c.parent_id).where(parents.c.closed_at >= ended_since),
+            select(orders.c.parent_id).where(UNSETTLED_ORDER),
+        )
+        in_order = (parents.c.created_at, parents.c.parent_id)
+        with self._reading() as connection:
+            rows = connection.execute(
+                select(parents).where(parents.c.parent_id.in_(wanted)).order_by(*in_order)
+            )
+            found_parents = [tables.parent_from_row(row) for row in rows]
+            found_orders = self._orders(connection, orders.c.parent_id, [p.parent_id for p in found_parents])
+            found_fills = self._fills(connection, [order.order_id for order in found_orders])
+            found_queries = {
+                row.query_id: tables.query_from_row(row)
+                for ids in _slices([parent.query_id for parent in found_parents])
+                for row in connection.execute(select(queries).where(queries.c.query_id.in_(ids)))
+            }
+            for row in connection.execute(select(queries).where(WORKING_QUERY)):
+                found_queries[row.query_id] = tables.query_from_row(row)
+        return Unfinished(
+            queries=tuple(sorted(found_queries.values(), key=lambda q: (q.accepted_at, q.query_id))),
+            parents=tuple(found_parents),
+            orders=tuple(sorted(found_orders, key=lambda o: (o.created_at, o.order_id))),
+            fills=tuple(found_fills),
+        )
+
+    def query(self, user: str, query_id: str) -> Query | None:
+        return self._one_query(and_(queries.c.query_id == query_id, queries.c.user_id == user))
+
+    def query_by_key(self, user: str, idempotency_key: str) -> Query | None:
+        if not idempotency_key:
+            return None
+        return self._one_query(and_(queries.c.user_id == user, queries.c.idempotency_key == idempotency_key))
+
+    def order(self, user: str, order_id: str) -> Order | None:
+        return self._one_order(and_(orders.c.order_id == order_id, orders.c.user_id == user))
+
+    def orders_of_query(self, query_id: str) -> list[Order]:
+        with self._reading() as connection:
+            found = self._orders(connection, orders.c.query_id, [query_id])
+        return sorted(found, key=lambda order: (order.attempt, order.order_id))
+
+    def past_orders(self, wanted: OrderFilter) -> tuple[list[Order], str | None]:
+        """Return one page of orders and the cursor of the next page, or None."""
+        asked = select(orders).where(*_matching(wanted))
+        if wanted.cursor is not None:
+            moment, _, order_id = wanted.cursor.partition("|")
+            try:
+                before = datetime.fromisoformat(moment).astimezone(UTC)
+            except ValueError:
+                raise ValueError("cursor: not one of ours; send the previous page's back as it is") from None
+            after_page = tuple_(
+                literal(before, orders.c.timestamp.type), literal(order_id, orders.c.order_id.type)
+            )
+            asked = asked.where(tuple_(orders.c.timestamp, orders.c.order_id) < after_page)
+        newest_first = asked.order_by(orders.c.timestamp.desc(), orders.c.order_id.desc())
+        with self._reading() as connection:
+            rows = connection.execute(newest_first.limit(wanted.limit + 1)).all()
+            found = self._with_fill_ids(connection, rows)
+        page = found[: wanted.limit]
+        return page, page_key(page[-1]) if len(found) > wanted.limit else None
+
+    def fills(self, order_ids: Iterable[str]) -> list[Fill]:
+        with self._reading() as connection:
+            return self._fills(connection, list(order_ids))
+
+    def history(self, order_id: str) -> list[HistoryEntry]:
+        asked = select(order_history).where(order_history.c.order_id == order_id)
+        with self._reading() as connection:
+            rows = connection.execute(asked.order_by(order_history.c.version))
+            return [tables.history_from_row(row) for row in rows]
+
+    def order_by_venue_id(self, exchange: str, account: str, client_order_id: str) -> Order | None:
+        return self._one_order(
+            and_(
+                orders.c.exchange == exchange,
+                orders.c.account == account,
+                orders.c.client_order_id == client_order_id,
+            )
+        )
+
+    # --- For people and reports ------------------------------------------------------------------
+
+    def recent_queries(self, user: str | None, limit: int = 20) -> list[Query]:
+        """Return the newest queries first; of every user when `user` is None."""
+        asked = select(queries).order_by(queries.c.accepted_at.desc(), queries.c.query_id.desc()).limit(limit)
+        if user is not None:
+            asked = asked.where(queries.c.user_id == user)
+        with self._reading() as connection:
+            return [tables.query_from_row(row) for row in connection.execute(asked)]
+
+    def order_stats(self, user: str, wanted: OrderFilter) -> dict[str, object]:
+        """Sum up a user's orders that a filter names (its limit and cursor are ignored), as JSON values.
+
+        `fill_ratio` (symbol -> filled quantity / quantity) counts the orders that were sent to a venue;
+        `notional` and `maker_share` are by quote currency, for amounts of different currencies do not add up.
+        """
+        ours = _matching(replace(wanted, user=user))
+        sent = and_(*ours, orders.c.sent_at.is_not(None))
+        with self._reading() as connection:
+            by_status = connection.execute(
+                select(orders.c.status, func.count()).where(*ours).group_by(orders.c.status)
+            ).all()
+            by_symbol = connection.execute(
+                select(orders.c.symbol, money_sum(orders.c.quantity), money_sum(orders.c.filled_quantity))
+                .where(sent)
+                .group_by(orders.c.symbol)
+            ).all()
+            joined = fills.join(orders, fills.c.order_id == orders.c.order_id)
+            traded = connection.execute(
+                select(
+                    fills.c.symbol,
+                    fills.c.liquidity,
+                    func.count(),
+                    money_sum_product(fills.c.price, fills.c.quantity),
+                )
+                .select_from(joined)
+                .where(*ours)
+                .group_by(fills.c.symbol, fills.c.liquidity)
+            ).all()
+            paid = connection.execute(
+                select(fills.c.fee_currency, money_sum(fills.c.fee))
+                .select_from(joined)
+                .where(*ours)
+                .group_by(fills.c.fee_currency)
+            ).all()
+        notional: dict[str, Decimal] = {}
+        made: dict[str, Decimal] = {}
+        for symbol, liquidity, _, amount in traded:
+            quote = symbol.partition("/")[2]
+            notional[quote] = notional.get(quote, Decimal(0)) + amount
+            if liquidity == Liquidity.MAKER.value:
+                made[quote] = made.get(quote, Decimal(0)) + amount
+        return {
+            "orders": sum(count for _, count in by_status),
+            "by_status": dict(sorted(map(tuple, by_status))),
+            "fills": sum(count for _, _, count, _ in traded),
+            "notional": {quote: plain(amount) for quote, amount in sorted(notional.items())},
+            "maker_share": {
+                quote: _ratio(made.get(quote, Decimal(0)), amount)
+                for quote, amount in sorted(notional.items())
+            },
+            "fees": {currency: plain(amount) for currency, amount in sorted(map(tuple, paid))},
+            "fill_ratio": {
+                symbol: _ratio(filled, asked) for symbol, asked, filled in sorted(map(tuple, by_symbol))
+            },
+        }
+
+    # --- The mail outbox -------------------------------------------------------------------------
+
+    def unsent_notices(self, due_before: datetime, limit: int = 200) -> list[tuple[Notice, int]]:
+        """Return the letters that wait and are due, oldest first, each with its number of failed attempts."""
+        asked = select(notices).where(UNSENT_NOTICE, notices.c.next_attempt_at <= due_before)
+        with self._reading() as connection:
+            rows = connection.execute(asked.order_by(notices.c.created_at, notices.c.notice_id).limit(limit))
+            return [(tables.notice_from_row(row), row.attempts) for row in rows]
+
+    def query_of_notice(self, query_id: str) -> Query | None:
+        """Return a query whoever asked it: only for letters to the operators."""
+        return self._one_query(queries.c.query_id == query_id)
+
+    def notices_sent(self, notice_ids: Sequence[str], now: datetime, remark: str | None = None) -> None:
+        """Mark letters as sent; `remark` keeps what was not perfect about it."""
+        self._mark(notice_ids, {"sent_at": now, "last_error": remark})
+
+    def notices_failed(self, notice_ids: Sequence[str], error: str, next_attempt_at: datetime) -> None:
+        """Count a failed attempt and say when to try again."""
+        again = {"attempts": notices.c.attempts + 1, "last_error": error, "next_attempt_at": next_attempt_at}
+        self._mark(notice_ids, again)
+
+    def notices_undeliverable(self, notice_ids: Sequence[str], error: str) -> None:
+        """Keep letters that nobody is going to send, with the reason; they are not asked for again."""
+        self._mark(notice_ids, {"last_error": error, "next_attempt_at": None})
+
+    def _mark(self, notice_ids: Sequence[str], values: Mapping[str, Any]) -> None:
+        if not notice_ids:
+            return
+        marks = [
+            update(notices).where(notices.c.notice_id.in_(ids), notices.c.sent_at.is_(None)).values(**values)
+            for ids in _slices(list(notice_ids))
+        ]
+
+        def work(connection: Connection) -> None:
+            for mark in marks:
+                connection.execute(mark)
+
+        self._write(work)
+
+    # --- Accounts and housekeeping ---------------------------------------------------------------
+
+    def remember_account(self, account: Account) -> Account:
+        """Keep an account as first seen and return what is kept, so that its client id tag never changes."""
+        asked = select(accounts).where(
+            accounts.c.exchange == account.exchange,
+            accounts.c.account == account.account,
+            accounts.c.mode == account.mode,
+        )
+
+        def work(connection: Connection) -> None:
+            connection.execute(self._statements.new_account, tables.account_to_row(account))
+
+        self._write(work)
+        with self._reading() as connection:
+            return tables.account_from_row(connection.execute(asked).one())
+
+    def purge(self, now: datetime) -> tuple[int, int]:
+        """Remove expired nonces, and finished queries nobody wanted archived; return how many of each."""
+        old_nonces = delete(nonces).where(nonces.c.expires_at < now)
+        old_queries = delete(queries).where(
+            queries.c.record_in_db.is_(False),
+            queries.c.status != QueryStatus.WORKING.value,
+            queries.c.finished_at < now - ARCHIVE_KEEPS_UNRECORDED,
+        )
+
+        removed = (0, 0)
+
+        def work(connection: Connection) -> None:
+            nonlocal removed
+            removed = (connection.execute(old_nonces).rowcount, connection.execute(old_queries).rowcount)
+
+        self._write(work)
+        return removed
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable unless the database can be written to now."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(nonces).where(nonces.c.key_id == ""))
+
+        self._write(work)
+
+    # --- Ownership -------------------------------------------------------------------------------
+
+    def acquire_owner(self) -> None:
+        """Make this process the one that may run the engine on this database; raise AlreadyOwned."""
+        if self.url.drivername == "sqlite":
+            self._owner_file = self._owner_file or FileOwner(sqlite_file(self.url))
+            self._owner_file.acquire()
+            return
+        with self._writing:
+            self._drop_connection()
+            self._owns = True
+            try:
+                self._connect()
+            except AlreadyOwned:
+                self._owns = False
+                raise
+            except sql_errors.DBAPIError as error:
+                self._owns = False
+                raise _unavailable(error) from error
+
+    def close(self) -> None:
+        """Close every connection and let the ownership go."""
+        with self._writing:
+            self._drop_connection()
+            self._owns = False
+            if self._owner_file is not None:
+                self._owner_file.release()
+        self._writer.dispose()
+        self._reader.dispose()
+
+    # --- Writing ---------------------------------------------------------------------------------
+
+    def _write(self, work: Callable[[Connection], None], fact: _Fact | None = None) -> None:
+        """Do the work in a transaction, once more when the connection is lost; `fact` shows it was done."""
+        with self._writing:
+            in_doubt = fact is not None and fact == self._doubtful
+            for again in (True, False):
+                committing = False
+                try:
+                    connection = self._connect()
+                    if in_doubt and _is_there(connection, fact):
+                        break
+                    with connection.begin() as transaction:
+                        work(connection)
+                        committing = True
+                        transaction.commit()
+                    break
+                except (NonceUsed, sql_errors.IntegrityError) as error:
+                    if in_doubt and self._was_done(fact):
+                        break  # the lost COMMIT arrived after we had looked
+                    if isinstance(error, NonceUsed):
+                        raise
+                    raise AssertionError(f"a record breaks a promise of the store: {error.orig}") from error
+                except AlreadyOwned as error:
+                    raise OwnershipLost(str(error)) from error
+                except sql_errors.DBAPIError as error:
+                    self._drop_connection()
+                    lost = error.connection_invalidated
+                    # SQLite may have written the end of a transaction before the disk failed it.
+                    in_doubt = in_doubt or (committing and (lost or self.url.drivername == "sqlite"))
+                    if again and lost:
+                        continue
+                    if in_doubt and self._was_done(fact):
+                        break
+                    raise _unavailable(error) from error
+                except sql_errors.StatementError as error:
+                    # A value that a column refuses: say it in the column's words.
+                    raise (error.orig if isinstance(error.orig, TypeError | ValueError) else error) from error
+            self._doubtful = None
+
+    def _was_done(self, fact: _Fact | None) -> bool:
+        """Look up a fact of a batch in doubt; raise CommitInDoubt when the database cannot be asked."""
+        try:
+            return _is_there(self._connect(), fact)
+        except (sql_errors.DBAPIError, AlreadyOwned) as error:
+            self._drop_connection()
+            self._doubtful = fact
+            raise CommitInDoubt(f"the database was lost during a commit: {error}") from error
+
+    def _nonce_used(self, rows: list[Values]) -> str:
+        """Say which nonce of a batch was there before; else one is twice in the batch itself."""
+        pairs: list[tuple[str, str]] = [(row["key_id"], row["nonce"]) for row in rows]
+        with self._reading() as connection:
+            for key_id, nonce in pairs:
+                asked = select(literal(1)).where(nonces.c.key_id == key_id, nonces.c.nonce == nonce)
+                if connection.execute(asked).first() is not None:
+                    return nonce
+        return next((nonce for key_id, nonce in pairs if pairs.count((key_id, nonce)) > 1), pairs[0][1])
+
+    def _put(self, connection: Connection, batch: _Batch) -> None:
+        prepared = self._statements
+        if batch.nonces:
+            try:
+                connection.execute(prepared.new_nonce, batch.nonces)
+            except sql_errors.IntegrityError as error:
+                raise NonceUsed(batch.nonces[0]["nonce"]) from error
+        for statement, rows in (
+            (prepared.put_query, list(batch.queries.values())),
+            (prepared.put_parent, list(batch.parents.values())),
+            (prepared.put_order, list(batch.orders.values())),
+            (prepared.new_history, batch.history),
+            (prepared.new_fill, batch.fills),
+            (prepared.new_notice, batch.notices),
+        ):
+            if rows:
+                connection.execute(statement, rows)
+
+    def _connect(self) -> Connection:
+        """Return the writer's connection; with the owner lock on it, where we own the database."""
+        if self._connection is None:
+            connection = self._writer.connect()
+            try:
+                if self._owns:
+                    self._session = lock_session(connection, self._session)
+            except BaseException:
+                connection.invalidate()
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _drop_connection(self) -> None:
+        """Close the connection for good, so that what was locked on it is not kept by a pool."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    # --- Reading ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """Give a connection that sees one moment of the database."""
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except (sql_errors.DBAPIError, sql_errors.TimeoutError) as error:
+            raise _unavailable(error) from error
+
+    def _one_query(self, condition: ColumnElement[bool]) -> Query | None:
+        with self._reading() as connection:
+            row = connection.execute(select(queries).where(condition)).first()
+        return None if row is None else tables.query_from_row(row)
+
+    def _one_order(self, condition: ColumnElement[bool]) -> Order | None:
+        with self._reading() as connection:
+            found = self._with_fill_ids(connection, connection.execute(select(orders).where(condition)).all())
+        return found[0] if found else None
+
+    def _orders(self, connection: Connection, column: Column[str], ids: list[str]) -> list[Order]:
+        """Return the orders with one of these ids in a column, in no order."""
+        rows: list[Row[Any]] = []
+        for some in _slices(ids):
+            rows += connection.execute(select(orders).where(column.in_(some)))
+        return self._with_fill_ids(connection, rows)
+
+    def _with_fill_ids(self, connection: Connection, rows: Sequence[Row[Any]]) -> list[Order]:
+        fill_ids: dict[str, list[str]] = {}
+        for ids in _slices([row.order_id for row in rows]):
+            pairs = select(fills.c.order_id, fills.c.fill_id).where(fills.c.order_id.in_(ids))
+            for order_id, fill_id in connection.execute(pairs):
+                fill_ids.setdefault(order_id, []).append(fill_id)
+        return [tables.order_from_row(row, fill_ids.get(row.order_id, ())) for row in rows]
+
+    def _fills(self, connection: Connection, order_ids: list[str]) -> list[Fill]:
+        found = [
+            tables.fill_from_row(row)
+            for ids in _slices(order_ids)
+            for row in connection.execute(select(fills).where(fills.c.order_id.in_(ids)))
+        ]
+        return sorted(found, key=lambda fill: (fill.timestamp, fill.fill_id))
+
+
+class _Statements:
+    """The statements of the order path, built once."""
+
+    def __init__(self, backend: str) -> None:
+        insert: Any = postgresql.insert if backend == "postgresql" else sqlite.insert
+
+        def put(table: Table, key: str) -> Any:
+            statement = insert(table)
+            new = {column.name: statement.excluded[column.name] for column in table.c if column.name != key}
+            return statement.on_conflict_do_update(index_elements=[key], set_=new)
+
+        self.put_query = put(queries, "query_id")
+        self.put_parent = put(parents, "parent_id")
+        self.put_order = put(orders, "order_id")
+        self.new_history = order_history.insert()
+        self.new_fill = fills.insert()
+        self.new_nonce = nonces.insert()
+        self.new_notice = notices.insert()
+        self.new_account = insert(accounts).on_conflict_do_nothing()
+
+
+def _sort(records: Sequence[Record]) -> _Batch:
+    """Turn records into rows by table; of several versions of one thing the last is kept."""
+    batch = _Batch()
+    for record in records:
+        if isinstance(record, Order):
+            batch.orders[record.order_id] = tables.order_to_row(record)
+        elif isinstance(record, HistoryEntry):
+            batch.history.append(tables.history_to_row(record))
+        elif isinstance(record, Fill):
+            batch.fills.append(tables.fill_to_row(record))
+        elif isinstance(record, Parent):
+            batch.parents[record.parent_id] = tables.parent_to_row(record)
+        elif isinstance(record, Query):
+            batch.queries[record.query_id] = tables.query_to_row(record)
+        elif isinstance(record, NonceUse):
+            batch.nonces.append(tables.nonce_to_row(record))
+        elif isinstance(record, Notice):
+            batch.notices.append(tables.notice_to_row(record))
+    return batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """The key of a row that is in the database if and only if its batch is."""
+
+    table: Table
+    key: tuple[tuple[str, object], ...]  # (column, value)
+
+
+def _fact_of(batch: _Batch) -> _Fact | None:
+    """Return a fact of the batch.
+
+    A batch of latest states alone has none and needs none: putting it twice is putting it once.
+    """
+    for table, rows, key in (
+        (order_history, batch.history, ("order_id", "version")),
+        (fills, batch.fills, ("exchange", "account", "symbol", "fill_id")),
+        (notices, batch.notices, ("notice_id",)),
+        (nonces, batch.nonces, ("key_id", "nonce")),
+    ):
+        if rows:
+            return _Fact(table, tuple((name, rows[0][name]) for name in key))
+    return None
+
+
+def _is_there(connection: Connection, fact: _Fact | None) -> bool:
+    if fact is None:
+        return False
+    asked = select(literal(1)).where(*(fact.table.c[name] == value for name, value in fact.key))
+    with connection.begin():
+        return connection.execute(asked).first() is not None
+
+
+def _matching(wanted: OrderFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [orders.c.user_id == wanted.user]
+    for column, value in ((orders.c.bot, wanted.bot), (orders.c.exchange, wanted.exchange)):
+        if value is not None:
+            conditions.append(column == value)
+    if wanted.symbol is not None:
+        conditions.append(orders.c.symbol == wanted.symbol)
+    if wanted.since is not None:
+        conditions.append(orders.c.timestamp >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(orders.c.timestamp < wanted.until)
+    return conditions
+
+
+def _slices(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), IDS_PER_STATEMENT):
+        yield ids[start : start + IDS_PER_STATEMENT]
+
+
+def _ratio(part: Decimal, whole: Decimal) -> str | None:
+    return plain(EXACT.divide(part, whole).quantize(Decimal("0.000001"))) if whole else None
+
+
+def _unavailable(error: sql_errors.SQLAlchemyError) -> StoreUnavailable:
+    cause = getattr(error, "orig", None) or error
+    return StoreUnavailable(f"the database does not answer as it should: {str(cause).strip()}")

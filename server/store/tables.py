@@ -1,0 +1,600 @@
+"""The tables, and how each record becomes a row and back.
+
+Columns carry the words of DESIGN.md 3, because people query them by hand; a record's `user` is the column
+`user_id` (USER is a reserved word of SQL), and an order's `created_at` is `timestamp`.
+A change here is a new migration.
+
+Rules:
+1. `queries`, `parents` and `orders` are the latest state and are overwritten by id. `order_history`, `fills`
+   and `nonces` are facts and only added. `orders` is a cache of the fold of `order_history`.
+2. The database itself keeps single what must never be double: the idempotency key of a query, the client
+   order id at an account, a fill.
+3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
+4. A query can be purged while its orders stay, so nothing refers to `queries` by a foreign key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Row,
+    Table,
+    UniqueConstraint,
+    text,
+)
+
+from ems.core.messages import Liquidity, NonceUse, OrderType, Problem, Side, TimeInForce
+from ems.core.records import (
+    Asked,
+    Fill,
+    HistoryEntry,
+    Hop,
+    Notice,
+    Order,
+    Parent,
+    ParentState,
+    Phase,
+    Query,
+    QueryStatus,
+    Status,
+)
+from server.store.columns import JsonDoc, Key, Money, UtcTime, Words
+
+MANY = 36  # decimals of a product of two amounts
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# The unfinished rows, which every start reads. Written out, not bound: a partial index is only used when the
+# database can see that the question implies its condition.
+WORKING_QUERY = text("status = 'working'")
+WORKING_PARENT = text("state NOT IN ('done', 'dust_done', 'aborted')")
+UNSETTLED_ORDER = text("phase <> 'settled'")
+UNSENT_NOTICE = text("sent_at IS NULL AND next_attempt_at IS NOT NULL")
+
+queries = Table(
+    "queries",
+    metadata,
+    Column("query_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("bot", Key, nullable=False),
+    Column("verb", Words, nullable=False),
+    Column("exchange", Words),
+    Column("parameters", JsonDoc, nullable=False),
+    Column("mode", Words, nullable=False),
+    Column("status", Words, nullable=False),
+    Column("accepted_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    Column("result", JsonDoc),
+    Column("error_code", Words),
+    Column("error_message", Words),
+    Column("error_hint", Words),
+    Column("error_retry_safe", Boolean),
+    Column("error_details", JsonDoc),
+    Column("error_venue_code", Words),
+    Column("error_venue_message", Words),
+    Column("idempotency_key", Key, nullable=False),
+    Column("body_digest", Words, nullable=False),
+    Column("record_in_db", Boolean, nullable=False),
+    Column("send_fail_email", Boolean, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    PrimaryKeyConstraint("query_id"),
+    # A request refused before it had a key is recorded too; those do not collide.
+    Index(
+        "uq_queries_user_id_idempotency_key",
+        "user_id",
+        "idempotency_key",
+        unique=True,
+        sqlite_where=text("idempotency_key <> ''"),
+        postgresql_where=text("idempotency_key <> ''"),
+    ),
+    Index(None, "user_id", "accepted_at"),
+    Index("ix_queries_working", "query_id", sqlite_where=WORKING_QUERY, postgresql_where=WORKING_QUERY),
+)
+
+parents = Table(
+    "parents",
+    metadata,
+    Column("parent_id", Key, nullable=False),
+    Column("query_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("bot", Key, nullable=False),
+    Column("exchange", Words, nullable=False),
+    Column("account", Words, nullable=False),
+    Column("algo", Words, nullable=False),
+    Column("hops", JsonDoc, nullable=False),
+    Column("start_amount", Money, nullable=False),
+    Column("time_limit", Money, nullable=False),
+    Column("state", Words, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("hop", Integer, nullable=False),
+    Column("hop_started_at", UtcTime),
+    Column("reason", Words, nullable=False),
+    Column("arrival", JsonDoc, nullable=False),
+    Column("closed_at", UtcTime),
+    PrimaryKeyConstraint("parent_id"),
+    Index(None, "query_id"),
+    Index(None, "closed_at"),
+    Index("ix_parents_working", "parent_id", sqlite_where=WORKING_PARENT, postgresql_where=WORKING_PARENT),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("order_id", Key, nullable=False),
+    Column("query_id", Key, nullable=False),
+    Column("parent_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("bot", Key, nullable=False),
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("symbol", Key, nullable=False),
+    Column("side", Words, nullable=False),
+    Column("order_type", Words, nullable=False),
+    Column("time_in_force", Words, nullable=False),
+    Column("post_only", Boolean, nullable=False),
+    Column("status", Words, nullable=False),
+    Column("price", Money),
+    Column("quantity", Money, nullable=False),
+    Column("filled_quantity", Money, nullable=False),
+    Column("quote_filled", Money(MANY), nullable=False),
+    Column("fees", JsonDoc, nullable=False),  # currency -> amount as a string
+    Column("timestamp", UtcTime, nullable=False),
+    Column("sent_at", UtcTime),
+    Column("updated_at", UtcTime),
+    Column("closed_at", UtcTime),
+    Column("client_order_id", Key, nullable=False),
+    Column("exchange_order_id", Key),
+    Column("purpose", Words, nullable=False),
+    Column("hop", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("asked", Words, nullable=False),
+    Column("phase", Words, nullable=False),
+    Column("final_quantity", Money),
+    Column("ending", Words),
+    Column("reserved", Money(MANY), nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("order_id"),
+    Index(None, "query_id"),
+    Index(None, "parent_id"),
+    Index(None, "user_id", "timestamp", "order_id"),
+    # An order refused before it was named at a venue has no client order id.
+    Index(
+        "uq_orders_exchange_account_client_order_id",
+        "exchange",
+        "account",
+        "client_order_id",
+        unique=True,
+        sqlite_where=text("client_order_id <> ''"),
+        postgresql_where=text("client_order_id <> ''"),
+    ),
+    Index("ix_orders_unsettled", "order_id", sqlite_where=UNSETTLED_ORDER, postgresql_where=UNSETTLED_ORDER),
+)
+
+order_history = Table(
+    "order_history",
+    metadata,
+    Column("history_id", BigInteger().with_variant(Integer, "sqlite"), autoincrement=True, nullable=False),
+    Column("order_id", Key, ForeignKey("orders.order_id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("status", Words, nullable=False),
+    Column("timestamp", UtcTime, nullable=False),
+    Column("message", Words, nullable=False),
+    Column("report", JsonDoc, nullable=False),
+    PrimaryKeyConstraint("history_id"),
+    UniqueConstraint("order_id", "version"),
+)
+
+fills = Table(
+    "fills",
+    metadata,
+    Column("fill_id", Key, nullable=False),
+    Column("order_id", Key, ForeignKey("orders.order_id"), nullable=False),
+    Column("query_id", Key, nullable=False),
+    Column("parent_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("bot", Key, nullable=False),
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("symbol", Key, nullable=False),
+    Column("side", Words, nullable=False),
+    Column("price", Money, nullable=False),
+    Column("quantity", Money, nullable=False),
+    Column("fee", Money(MANY), nullable=False),
+    Column("fee_currency", Words, nullable=False),
+    Column("liquidity", Words, nullable=False),
+    Column("timestamp", UtcTime, nullable=False),
+    PrimaryKeyConstraint("exchange", "account", "symbol", "fill_id"),
+    Index(None, "order_id"),
+)
+
+nonces = Table(
+    "nonces",
+    metadata,
+    Column("key_id", Key, nullable=False),
+    Column("nonce", Key, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("key_id", "nonce"),
+    Index(None, "expires_at"),
+)
+
+# The mail outbox. A letter waits while sent_at is null and next_attempt_at is not.
+notices = Table(
+    "notices",
+    metadata,
+    Column("notice_id", Key, nullable=False),
+    Column("query_id", Key),
+    Column("severity", Words, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("failed", Words, nullable=False),
+    Column("why", Words, nullable=False),
+    Column("done", Words, nullable=False),
+    Column("todo", Words, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("letter_group", Words, nullable=False),
+    Column("sent_at", UtcTime),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", UtcTime),
+    Column("last_error", Words),
+    PrimaryKeyConstraint("notice_id"),
+    Index("ix_notices_unsent", "next_attempt_at", sqlite_where=UNSENT_NOTICE, postgresql_where=UNSENT_NOTICE),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("mode", Words, nullable=False),
+    Column("client_id_tag", Words, nullable=False),  # how our order ids at this account begin
+    Column("first_seen_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("exchange", "account", "mode"),
+)
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """A named set of keys at an exchange, as first seen; the keys themselves are never stored."""
+
+    exchange: str
+    account: str
+    mode: str  # "live" | "paper"
+    client_id_tag: str
+    first_seen_at: datetime
+
+
+# --- Records to rows -----------------------------------------------------------------------------
+
+
+def query_to_row(query: Query) -> Values:
+    error = query.error
+    return {
+        "query_id": query.query_id,
+        "user_id": query.user,
+        "bot": query.bot,
+        "verb": query.verb,
+        "exchange": query.exchange,
+        "parameters": query.parameters,
+        "mode": query.mode,
+        "status": query.status.value,
+        "accepted_at": query.accepted_at,
+        "finished_at": query.finished_at,
+        "result": query.result,
+        "error_code": error and error.code,
+        "error_message": error and error.message,
+        "error_hint": error and error.hint,
+        "error_retry_safe": error and error.retry_safe,
+        "error_details": error and error.details,
+        "error_venue_code": error and error.venue_code,
+        "error_venue_message": error and error.venue_message,
+        "idempotency_key": query.idempotency_key,
+        "body_digest": query.body_digest,
+        "record_in_db": query.record_in_db,
+        "send_fail_email": query.send_fail_email,
+        "seq": query.seq,
+    }
+
+
+def query_from_row(row: Row[Any]) -> Query:
+    return Query(
+        query_id=row.query_id,
+        user=row.user_id,
+        bot=row.bot,
+        verb=row.verb,
+        exchange=row.exchange,
+        parameters=row.parameters,
+        mode=row.mode,
+        status=QueryStatus(row.status),
+        accepted_at=row.accepted_at,
+        finished_at=row.finished_at,
+        result=row.result,
+        error=None if row.error_code is None else _problem_from_row(row),
+        idempotency_key=row.idempotency_key,
+        body_digest=row.body_digest,
+        record_in_db=row.record_in_db,
+        send_fail_email=row.send_fail_email,
+        seq=row.seq,
+    )
+
+
+def _problem_from_row(row: Row[Any]) -> Problem:
+    return Problem(
+        code=row.error_code,
+        message=row.error_message,
+        hint=row.error_hint,
+        retry_safe=row.error_retry_safe,
+        details=row.error_details,
+        venue_code=row.error_venue_code,
+        venue_message=row.error_venue_message,
+    )
+
+
+def parent_to_row(parent: Parent) -> Values:
+    return {
+        "parent_id": parent.parent_id,
+        "query_id": parent.query_id,
+        "user_id": parent.user,
+        "bot": parent.bot,
+        "exchange": parent.exchange,
+        "account": parent.account,
+        "algo": parent.algo,
+        "hops": [
+            {"symbol": hop.symbol, "side": hop.side.value, "source": hop.source, "target": hop.target}
+            for hop in parent.hops
+        ],
+        "start_amount": parent.start_amount,
+        "time_limit": parent.time_limit,
+        "state": parent.state.value,
+        "created_at": parent.created_at,
+        "hop": parent.hop,
+        "hop_started_at": parent.hop_started_at,
+        "reason": parent.reason,
+        "arrival": parent.arrival,
+        "closed_at": parent.closed_at,
+    }
+
+
+def parent_from_row(row: Row[Any]) -> Parent:
+    return Parent(
+        parent_id=row.parent_id,
+        query_id=row.query_id,
+        user=row.user_id,
+        bot=row.bot,
+        exchange=row.exchange,
+        account=row.account,
+        algo=row.algo,
+        hops=tuple(
+            Hop(symbol=hop["symbol"], side=Side(hop["side"]), source=hop["source"], target=hop["target"])
+            for hop in row.hops
+        ),
+        start_amount=row.start_amount,
+        time_limit=row.time_limit,
+        state=ParentState(row.state),
+        created_at=row.created_at,
+        hop=row.hop,
+        hop_started_at=row.hop_started_at,
+        reason=row.reason,
+        arrival=row.arrival,
+        closed_at=row.closed_at,
+    )
+
+
+def order_to_row(order: Order) -> Values:
+    return {
+        "order_id": order.order_id,
+        "query_id": order.query_id,
+        "parent_id": order.parent_id,
+        "user_id": order.user,
+        "bot": order.bot,
+        "exchange": order.exchange,
+        "account": order.account,
+        "symbol": order.symbol,
+        "side": order.side.value,
+        "order_type": order.order_type.value,
+        "time_in_force": order.time_in_force.value,
+        "post_only": order.post_only,
+        "status": order.status.value,
+        "price": order.price,
+        "quantity": order.quantity,
+        "filled_quantity": order.filled_quantity,
+        "quote_filled": order.quote_filled,
+        "fees": {currency: format(amount, "f") for currency, amount in order.fees.items()},
+        "timestamp": order.created_at,
+        "sent_at": order.sent_at,
+        "updated_at": order.updated_at,
+        "closed_at": order.closed_at,
+        "client_order_id": order.client_order_id,
+        "exchange_order_id": order.exchange_order_id,
+        "purpose": order.purpose,
+        "hop": order.hop,
+        "attempt": order.attempt,
+        "asked": order.asked.value,
+        "phase": order.phase.value,
+        "final_quantity": order.final_quantity,
+        "ending": order.ending and order.ending.value,
+        "reserved": order.reserved,
+        "reason": order.reason,
+        "version": order.version,
+    }
+
+
+def order_from_row(row: Row[Any], fill_ids: Iterable[str]) -> Order:
+    return Order(
+        order_id=row.order_id,
+        query_id=row.query_id,
+        parent_id=row.parent_id,
+        user=row.user_id,
+        bot=row.bot,
+        exchange=row.exchange,
+        account=row.account,
+        symbol=row.symbol,
+        side=Side(row.side),
+        order_type=OrderType(row.order_type),
+        time_in_force=TimeInForce(row.time_in_force),
+        post_only=row.post_only,
+        status=Status(row.status),
+        price=row.price,
+        quantity=row.quantity,
+        filled_quantity=row.filled_quantity,
+        quote_filled=row.quote_filled,
+        fees={currency: Decimal(amount) for currency, amount in row.fees.items()},
+        fill_ids=frozenset(fill_ids),
+        created_at=row.timestamp,
+        sent_at=row.sent_at,
+        updated_at=row.updated_at,
+        closed_at=row.closed_at,
+        client_order_id=row.client_order_id,
+        exchange_order_id=row.exchange_order_id,
+        purpose=row.purpose,
+        hop=row.hop,
+        attempt=row.attempt,
+        asked=Asked(row.asked),
+        phase=Phase(row.phase),
+        final_quantity=row.final_quantity,
+        ending=None if row.ending is None else Status(row.ending),
+        reserved=row.reserved,
+        reason=row.reason,
+        version=row.version,
+    )
+
+
+def history_to_row(entry: HistoryEntry) -> Values:
+    return {
+        "order_id": entry.order_id,
+        "version": entry.version,
+        "status": entry.status.value,
+        "timestamp": entry.timestamp,
+        "message": entry.message,
+        "report": entry.report,
+    }
+
+
+def history_from_row(row: Row[Any]) -> HistoryEntry:
+    return HistoryEntry(
+        order_id=row.order_id,
+        version=row.version,
+        status=Status(row.status),
+        timestamp=row.timestamp,
+        message=row.message,
+        report=row.report,
+    )
+
+
+def fill_to_row(fill: Fill) -> Values:
+    return {
+        "fill_id": fill.fill_id,
+        "order_id": fill.order_id,
+        "query_id": fill.query_id,
+        "parent_id": fill.parent_id,
+        "user_id": fill.user,
+        "bot": fill.bot,
+        "exchange": fill.exchange,
+        "account": fill.account,
+        "symbol": fill.symbol,
+        "side": fill.side.value,
+        "price": fill.price,
+        "quantity": fill.quantity,
+        "fee": fill.fee,
+        "fee_currency": fill.fee_currency,
+        "liquidity": fill.liquidity.value,
+        "timestamp": fill.timestamp,
+    }
+
+
+def fill_from_row(row: Row[Any]) -> Fill:
+    return Fill(
+        fill_id=row.fill_id,
+        order_id=row.order_id,
+        query_id=row.query_id,
+        parent_id=row.parent_id,
+        user=row.user_id,
+        bot=row.bot,
+        exchange=row.exchange,
+        account=row.account,
+        symbol=row.symbol,
+        side=Side(row.side),
+        price=row.price,
+        quantity=row.quantity,
+        fee=row.fee,
+        fee_currency=row.fee_currency,
+        liquidity=Liquidity(row.liquidity),
+        timestamp=row.timestamp,
+    )
+
+
+def nonce_to_row(use: NonceUse) -> Values:
+    return {"key_id": use.key_id, "nonce": use.nonce, "expires_at": use.expires_at}
+
+
+def notice_to_row(notice: Notice) -> Values:
+    return {
+        "notice_id": notice.notice_id,
+        "query_id": notice.query_id,
+        "severity": notice.severity,
+        "subject": notice.subject,
+        "failed": notice.failed,
+        "why": notice.why,
+        "done": notice.done,
+        "todo": notice.todo,
+        "created_at": notice.created_at,
+        "letter_group": notice.group,
+        "attempts": 0,
+        "next_attempt_at": notice.created_at,
+    }
+
+
+def notice_from_row(row: Row[Any]) -> Notice:
+    return Notice(
+        notice_id=row.notice_id,
+        query_id=row.query_id,
+        severity=row.severity,
+        subject=row.subject,
+        failed=row.failed,
+        why=row.why,
+        done=row.done,
+        todo=row.todo,
+        created_at=row.created_at,
+        group=row.letter_group,
+    )
+
+
+def account_to_row(account: Account) -> Values:
+    return {
+        "exchange": account.exchange,
+        "account": account.account,
+        "mode": account.mode,
+        "client_id_tag": account.client_id_tag,
+        "first_seen_at": account.first_seen_at,
+    }
+
+
+def account_from_row(row: Row[Any]) -> Account:
+    return Account(
+        exchange=row.exchange,
+        account=row.account,
+        mode=row.mode,
+        client_id_tag=row.client_id_tag,
+        first_seen_at=row.first_seen_at,
+    )
