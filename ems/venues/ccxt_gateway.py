@@ -262,7 +262,7 @@ class CcxtGateway:
     # --- Orders ---
 
     async def _create(self, order: NewOrder, asked_at: float) -> None:
-        call = Call(Priority.CREATE)
+        call = Call(Priority.CREATE, symbol=order.symbol)
         try:
             self._deliver(await self._try_create(order, asked_at, call))
         except Exception as error:  # a fault of ours must not lose an order that may exist
@@ -334,10 +334,7 @@ class CcxtGateway:
         body = attempt.body()
         said = self.dialect.said(attempt.status, body)
         refusal_said = refusal_of(said, self.dialect.create_refusals) if said else None
-        # A 429 or 418 is not believed, in whatever words: a proxy that repeats a request gets one for the
-        # repetition while the first went through. Our own limiter is there so that this stays rare enough to
-        # look up.
-        if refusal_said is not None and attempt.status not in PAUSE_S:
+        if refusal_said is not None:
             return Rejected(
                 order_id=order.order_id,
                 refusal=refusal_said,
@@ -367,7 +364,7 @@ class CcxtGateway:
         def refused(refusal: Refusal, message: str, code: str | None = None) -> CancelRefused:
             return CancelRefused(order_id=cancel.order_id, refusal=refusal, message=message, venue_code=code)
 
-        call = Call(Priority.CANCEL)
+        call = Call(Priority.CANCEL, symbol=cancel.symbol)
         try:
             self._deliver(await self._try_cancel(cancel, call, refused))
         except (TooBusy, VenueUnavailable) as error:
@@ -558,7 +555,7 @@ class CcxtGateway:
         except TooBusy as error:
             refusal, message = Refusal.RATE_LIMIT, str(error)
         except VenueRefused as error:
-            refusal = refusal_of((Said(error.code or "", str(error)),), self.dialect.create_refusals)
+            refusal = refusal_of((Said(error.code or "", str(error)),), self.dialect.refusals)
             message = f"{error.code}: {error}"
         except (VenueUnavailable, Unreadable) as error:
             message = str(error)
@@ -743,17 +740,20 @@ class CcxtGateway:
                 used = attempt.headers.get(header)
                 if used is not None:
                     buckets.used(bucket, float(used), now, window=window)
-        if attempt.status in PAUSE_S:
-            buckets.pause(_retry_after_s(attempt), now)
-        elif attempt.status >= 400 or (attempt.text or "")[:12].startswith('{"error":["'):
+        counted = False
+        if attempt.status >= 400 or (attempt.text or "")[:12].startswith('{"error":["'):
             for one in self.dialect.said(attempt.status, attempt.body()):
                 what = self.dialect.limit_words.get(one.code)
                 if isinstance(what, float):
                     buckets.pause(what, now)
                 elif isinstance(what, str):
-                    buckets.drain(what, now)
-                if refusal_of((one,), self.dialect.create_refusals) is Refusal.CLOCK:
+                    call = current_call.get()
+                    buckets.drain(what.format(symbol=call.symbol if call else ""), now)
+                counted = counted or what is not None
+                if refusal_of((one,), self.dialect.refusals) is Refusal.CLOCK:
                     self._start(self._recheck_clock())
+        if attempt.status in PAUSE_S and not counted:
+            buckets.pause(_retry_after_s(attempt), now)
 
     async def _recheck_clock(self) -> None:
         with suppress(VenueRefused, VenueUnavailable, TooBusy):
@@ -810,7 +810,7 @@ def _build(dialect: Dialect, keys: VenueKeys, base_url: str | None, ws_url: str 
     if not dialect.fetches_currencies:
         exchange.has["fetchCurrencies"] = False
     if base_url is not None:
-        repoint(exchange, base_url, ws_url, apart=dialect.hosts_apart)
+        repoint(exchange, base_url, ws_url, dialect.ws_paths)
     assert not exchange.enableRateLimit
     # ccxt would repeat a create after a lost answer (RELIABILITY R16).
     assert exchange.options.get("maxRetriesOnFailure", 0) == 0, "ccxt must not retry writes"

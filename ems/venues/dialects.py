@@ -23,9 +23,11 @@ from ems.core.messages import (
 )
 from ems.venues.errors import (
     BINANCE_ABSENT,
+    BINANCE_ANY,
     BINANCE_CANCEL,
     BINANCE_CREATE,
     KRAKEN_ABSENT,
+    KRAKEN_ANY,
     KRAKEN_CANCEL,
     KRAKEN_CREATE,
     Refusals,
@@ -64,6 +66,7 @@ class Dialect:
         [datetime, float], Mapping[str, object]
     ]  # (now by the venue's clock, seconds left) -> params
     said: Callable[[int, object], tuple[Said, ...]]
+    refusals: Refusals  # of anything asked
     create_refusals: Refusals
     cancel_refusals: Refusals
     absent: frozenset[tuple[str, str]]  # the words for "no such order"
@@ -84,9 +87,9 @@ class Dialect:
     )  # code -> bucket to drain, or s to pause
     fetches_currencies: bool = True
     nonce_lane: bool = False
-    hosts_apart: bool = False
+    ws_paths: Mapping[str, str] = field(default_factory=dict)  # ccxt's name of a URL -> path when repointed
     tick_key: str | None = None  # where the venue tells a price step coarser than its decimals
-    time_resolution_s: float = 0.0  # how coarse the venue tells its time
+    time_resolution_s: float = 0.001  # how coarse the venue tells its time
 
     def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
         return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}
@@ -211,6 +214,7 @@ BINANCE = Dialect(
     recv_window_s=5.0,
     expiry=_binance_expiry,
     said=binance_said,
+    refusals=BINANCE_ANY,
     create_refusals=BINANCE_CREATE,
     cancel_refusals=BINANCE_CANCEL,
     absent=BINANCE_ABSENT,
@@ -377,6 +381,7 @@ KRAKEN = Dialect(
     recv_window_s=5.0,
     expiry=_kraken_expiry,
     said=kraken_said,
+    refusals=KRAKEN_ANY,
     create_refusals=KRAKEN_CREATE,
     cancel_refusals=KRAKEN_CANCEL,
     absent=KRAKEN_ABSENT,
@@ -422,7 +427,8 @@ KRAKEN = Dialect(
         "EGeneral:Temporary lockout": 900.0,
     },
     nonce_lane=True,
-    hosts_apart=True,
+    # Two hosts with the same path would become one connection on one host.
+    ws_paths={"publicV2": "/pub/v2", "privateV2": "/auth/v2"},
     tick_key="tick_size",
     time_resolution_s=1.0,  # `unixtime` is in whole seconds
 )

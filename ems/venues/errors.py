@@ -71,7 +71,7 @@ def kraken_said(status: int, body: object) -> tuple[Said, ...]:
 
 # https://developers.binance.com/docs/binance-spot-api-docs/errors
 # Not here, so unknown: -1000 -1001 -1006 -1007 -1008 -1016 (not finished), "Duplicate order sent.".
-_BINANCE_ANY: Refusals = {
+BINANCE_ANY: Refusals = {
     ("-1002", None): Refusal.AUTH,
     ("-1022", None): Refusal.AUTH,
     ("-2014", None): Refusal.AUTH,
@@ -107,8 +107,22 @@ _BINANCE_ANY: Refusals = {
     ("-1111", None): Refusal.LOT_TICK,
 }
 
+# An order too many has a code of its own (-1015). A -1003 comes from the front, and a proxy that repeats a
+# request may get one for the repetition while the first went through: too little to call an order refused.
+_NOT_OF_ORDERS = {
+    "-1003",
+    "EAPI:Rate limit exceeded",
+    "EGeneral:Too many requests",
+    "EGeneral:Temporary lockout",
+}
+
+
+def _of_orders(refusals: Refusals) -> dict[tuple[str, str | None], Refusal]:
+    return {said: refusal for said, refusal in refusals.items() if said[0] not in _NOT_OF_ORDERS}
+
+
 BINANCE_CREATE: Refusals = {
-    **_BINANCE_ANY,
+    **_of_orders(BINANCE_ANY),
     ("-1112", "No orders on book for symbol."): Refusal.MARKET_CLOSED,
     ("-1013", "Filter failure: LOT_SIZE"): Refusal.LOT_TICK,
     ("-1013", "Filter failure: MARKET_LOT_SIZE"): Refusal.LOT_TICK,
@@ -138,7 +152,7 @@ BINANCE_CREATE: Refusals = {
 }
 
 BINANCE_CANCEL: Refusals = {
-    **_BINANCE_ANY,
+    **BINANCE_ANY,
     ("-2011", "Unknown order sent."): Refusal.UNKNOWN_ORDER,
     ("-2011", "This action is disabled on this account."): Refusal.AUTH,
     ("-2011", "This account may not place or cancel orders."): Refusal.AUTH,
@@ -152,7 +166,7 @@ BINANCE_ABSENT = frozenset({("-2013", "Order does not exist.")})
 # https://docs.kraken.com/api/docs/guides/spot-errors and the trading rate limits page.
 # Not here, so unknown: EService:Unavailable, EService:Busy, EGeneral:Internal error, EService:Throttled, and
 # whatever is said about a cl_ord_id in use.
-_KRAKEN_ANY: Refusals = {
+KRAKEN_ANY: Refusals = {
     ("EAPI:Invalid key", None): Refusal.AUTH,
     ("EAPI:Invalid signature", None): Refusal.AUTH,
     ("EGeneral:Permission denied", None): Refusal.AUTH,
@@ -167,8 +181,10 @@ _KRAKEN_ANY: Refusals = {
     ("EQuery:Invalid asset pair", None): Refusal.PERMANENT,
 }
 
+# Adding an order does not count against the REST counter, so only the matching engine's own limit refuses
+# one.
 KRAKEN_CREATE: Refusals = {
-    **_KRAKEN_ANY,
+    **_of_orders(KRAKEN_ANY),
     ("EOrder:Insufficient funds", None): Refusal.INSUFFICIENT_FUNDS,
     ("EOrder:Order minimum not met", None): Refusal.MIN_SIZE,
     ("EOrder:Cost minimum not met", None): Refusal.MIN_SIZE,
@@ -195,9 +211,11 @@ KRAKEN_CREATE: Refusals = {
 }
 
 KRAKEN_CANCEL: Refusals = {
-    **_KRAKEN_ANY,
+    **KRAKEN_ANY,
     ("EOrder:Unknown order", None): Refusal.UNKNOWN_ORDER,
+    ("EOrder:Invalid order", None): Refusal.UNKNOWN_ORDER,
     ("EOrder:Rate limit exceeded", None): Refusal.RATE_LIMIT,
 }
 
-KRAKEN_ABSENT = frozenset({("EOrder:Unknown order", "EOrder:Unknown order")})
+# "Invalid order" is said of an id that Kraken never gave out.
+KRAKEN_ABSENT = frozenset((words, words) for words in ("EOrder:Unknown order", "EOrder:Invalid order"))

@@ -59,6 +59,7 @@ class Call:
 
     priority: Priority = Priority.QUERY
     lane_wait_s: float = 10.0
+    symbol: str = ""
     attempts: list[Attempt] = field(default_factory=list)
     sent_at: datetime | None = None  # set by whoever asks
 
@@ -222,15 +223,15 @@ def exchange_class(ccxt_id: str) -> Any:
     return type(f"Exact{ccxt_id}", (Wire, getattr(ccxt.pro, ccxt_id)), {})
 
 
-def repoint(exchange: Any, base_url: str, ws_url: str | None = None, *, apart: bool = False) -> None:
+def repoint(
+    exchange: Any, base_url: str, ws_url: str | None = None, ws_paths: Mapping[str, str] | None = None
+) -> None:
     """Send everything this ccxt instance says to another host, path for path.
 
-    `apart`: WebSocket hosts that differed stay different connections though their paths are the same
-    (Kraken's public and private v2), by a query: ccxt knows connections by their URL.
+    `ws_paths`: where a WebSocket URL, by ccxt's name for it, is to have another path than its own.
     """
     ws_base = (ws_url or base_url.replace("http", "ws", 1)).rstrip("/")
     base = base_url.rstrip("/")
-    hosts: dict[str, str] = {}  # WebSocket path -> the host that had it first
 
     def walk(value: Any) -> Any:
         if isinstance(value, dict):
@@ -239,10 +240,8 @@ def repoint(exchange: Any, base_url: str, ws_url: str | None = None, *, apart: b
             return value
         parts = urlsplit(value.replace("{hostname}", "hostname"))
         query = f"?{parts.query}" if parts.query else ""
-        if parts.scheme not in ("ws", "wss"):
-            return base + parts.path + query
-        if apart and hosts.setdefault(parts.path, parts.netloc) != parts.netloc:
-            query = f"?host={parts.netloc}"
-        return ws_base + parts.path + query
+        return (ws_base if parts.scheme in ("ws", "wss") else base) + parts.path + query
 
     exchange.urls["api"] = walk(exchange.urls["api"])
+    for name, path in (ws_paths or {}).items():
+        exchange.urls["api"]["ws"][name] = ws_base + path
