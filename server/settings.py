@@ -1,6 +1,6 @@
 """Read the environment once, completely, and stop at the first wrong value with one line that names it.
 
-`VARIABLES` is the table of the manual; the reader below it is the same list in code, and a test compares them.
+`VARIABLES` is the table of the manual; the reader below is the same list in code, and a test compares them.
 Secrets are taken out of the environment as they are read, so that child processes and crash reports get none.
 """
 
@@ -13,13 +13,12 @@ import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
-from sqlalchemy.engine import URL
 
 from server.auth import ApiKey, KeysError, parse_hosts, parse_keys
 from server.keystore import KeystoreError, Vault, load_vault
-from server.store.connect import DEFAULT_URL, BadDatabaseUrl, database_url
 
 
 class SettingsError(ValueError):
@@ -59,7 +58,7 @@ VARIABLES = (
     Variable(
         name="DB_URL",
         form="postgres://user:password@host:port/name or sqlite:///file",
-        default=DEFAULT_URL,
+        default="sqlite:///var/oms.sqlite",
         meaning="Where records are kept.",
     ),
     Variable(
@@ -155,7 +154,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    db_url: URL = field(default_factory=lambda: database_url(None))
+    db_url: str = field(default="", repr=False)  # as written, read by the store; may hold a password
     vault: Vault = field(default_factory=Vault)
     mail: MailSettings | None = None
     warnings: tuple[str, ...] = ()  # for the operator; the start goes on
@@ -165,8 +164,12 @@ class Settings:
         yield from self.vault.secrets()
         if self.mail is not None:
             yield self.mail.password
-        if self.db_url.password:
-            yield str(self.db_url.password)
+        try:
+            password = urlsplit(self.db_url).password
+        except ValueError:
+            password = self.db_url  # not a URL; the store will say so, without repeating it
+        if password:
+            yield unquote(password)
 
 
 def load_settings(
@@ -190,10 +193,10 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         vault = load_vault(environ)
         keys = parse_keys(environ.get("OMS_KEYS", ""))
         hosts = parse_hosts(environ.get("OMS_HOSTS", ""))
-        db_url = database_url(environ.pop("DB_URL", None))
-    except (KeystoreError, KeysError, BadDatabaseUrl) as error:
+    except (KeystoreError, KeysError) as error:
         _forget_secrets(environ)
         raise SettingsError(str(error)) from None
+    db_url = environ.pop("DB_URL", "").strip()
     mail = _mail(environ)
     host = _listen_address(environ, hosts)
     noticed = [*warnings, *vault.warnings, *_misspelt(environ)]

@@ -1,9 +1,9 @@
 """Bytes to commands and commands to text, strictly: what is not understood is refused, never guessed.
 
-1. JSON is read without Python's leniency: no duplicate keys, no NaN or Infinity, at most 16 levels, 64 KiB, UTF-8.
-2. Amounts are decimal strings (or JSON integers). A JSON number with a point has already been a float somewhere.
-3. Every problem of a body is found and named with its field, value and fix; one round trip is enough to correct it.
-4. What a call takes is a table of `Field`s. The same table reads the body, describes it in OpenAPI and in the docs.
+1. JSON is read without Python's leniency: no duplicate keys, no NaN, at most 16 levels, 64 KiB, UTF-8.
+2. Amounts are decimal strings (or JSON integers). A JSON number with a point has been a float somewhere.
+3. Every problem of a body is found and named with its field, value and fix, so that one answer mends it.
+4. What a call takes is a table of `Field`s. The same table reads the body and describes it in the docs.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _COLON = re.compile(r"[ \t\r\n]*:")
 
 
 def decode_json(body: bytes) -> object:
-    """Read one JSON document strictly. Raises BadMessage; numbers that are no integers come as `JsonNumber`."""
+    """Read one JSON document strictly; what is no plain integer becomes `JsonNumber`. Raises BadMessage."""
     if len(body) > MAX_BODY_BYTES:
         raise BadMessage(
             [
@@ -148,7 +148,7 @@ def _malformed(message: str, hint: str | None = None) -> BadMessage:
 
 
 def plain(number: Decimal) -> str:
-    """Write a decimal without exponent and without trailing zeros, exactly, whatever the context's precision."""
+    """Write a decimal exactly, without exponent or trailing zeros, whatever the context's precision."""
     assert number.is_finite(), "only finite amounts are written"
     text = format(number, "f")
     if "." in text:
@@ -163,7 +163,7 @@ def time_text(at: datetime) -> str:
 
 
 def printable(text: str, length: int = 200) -> str:
-    """Return text that is safe in a log, a letter and a database: no control characters, no lone surrogates."""
+    """Return text that is safe in a log, letter and database: no control characters, no lone surrogates."""
     kept = text if len(text) <= length else text[:length] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
 
@@ -182,7 +182,7 @@ def shown(value: object) -> str:
 
 
 def jsonable(value: object) -> object:
-    """Turn records into JSON values: decimals and times to strings, keys to text. A float is a mistake of ours."""
+    """Turn records into JSON values: decimals and times to strings, keys to text. A float is our mistake."""
     assert not isinstance(value, float), "floats never reach JSON"
     if isinstance(value, Decimal):
         return plain(value)
@@ -611,14 +611,14 @@ VERBS: dict[str, Verb] = {  # name -> verb
         Verb(
             name="market_order",
             summary="Buy or sell at once, at the market's price",
-            doc="Send one market order. Accepted is not executed: the answer names the query, get_query follows it.",
+            doc="Send one market order. Accepted is not executed: follow the query with get_query.",
             command=MarketOrder,
             fields=(EXCHANGE_FIELD, SIDE_FIELD, SYMBOL_FIELD, QUANTITY_FIELD, ACCOUNT_FIELD),
         ),
         Verb(
             name="limit_order",
             summary="Buy or sell at a price or better",
-            doc="Send one limit order. The query is done when the order has ended: filled, canceled or expired.",
+            doc="Send one limit order. Its query is done when the order is filled, canceled or expired.",
             command=LimitOrder,
             fields=(
                 EXCHANGE_FIELD,
@@ -635,7 +635,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 Field(
                     name="time_in_force",
                     kind=TIME_IN_FORCE,
-                    doc="How long the order lives: GTC until canceled, IOC fill now what can be filled, FOK all or nothing.",
+                    doc="GTC lives until canceled; IOC fills what it can now; FOK fills all now or nothing.",
                     required=False,
                     default=TimeInForce.GTC,
                     example="GTC",
@@ -875,7 +875,8 @@ def read_given(verb: Verb, given: Mapping[str, object]) -> Reading:
             parameters=_as_asked(known, given),
             problems=tuple(problems[:MAX_PROBLEMS]),
         )
-    command: Command = verb.command(**own)  # type: ignore[arg-type]  # the kinds of the table return these types
+    # The kinds of the table return the types the command wants.
+    command: Command = verb.command(**own)  # type: ignore[arg-type]
     return Reading(
         command=command,
         options=options,
@@ -910,7 +911,7 @@ def verb_of(command: Command) -> str:
 
 
 def encode_command(command: Command) -> dict[str, object]:
-    """Write a command as a flat dictionary of JSON values; absent values are left out. `read_given` reads it back."""
+    """Write a command as a flat dictionary of JSON values, absent ones left out; `read_given` reads it."""
     return {
         f.name: jsonable(value) for f in fields(command) if (value := getattr(command, f.name)) is not None
     }

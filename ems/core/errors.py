@@ -1,11 +1,12 @@
 """Every error code a caller can see, with what it means and what to do about it.
 
-Codes are CATEGORY_CONDITION. The category says whose fault it is: REQUEST and IDEMPOTENCY the caller's words, AUTH
-the signature, EXCHANGE to PRICE what was asked of which market, ORDER and QUERY what does not exist, VENUE the
-exchange's own answer, STORE to INTERNAL this server. The table feeds the HTTP mapping, OpenAPI and the manual.
+Codes are CATEGORY_CONDITION. The category says where the cause lies: REQUEST and IDEMPOTENCY in the caller's
+words, AUTH in the signature, EXCHANGE to PRICE in what was asked of which market, ORDER and QUERY in what is
+not there, VENUE in the exchange's own answer, STORE to INTERNAL in this server. The table feeds the HTTP
+mapping, OpenAPI and the manual.
 
-`retry_safe` is about the same request sent again unchanged: true only where nothing can have happened, or where the
-idempotency key makes a second one harmless, and where waiting can help.
+`retry_safe` is about the same request sent again unchanged: true only where waiting can help, and either
+nothing can have happened or the idempotency key makes a second one harmless.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
     "The request": (
         ErrorCode(
             code=REQUEST_MALFORMED,
-            meaning="The request is not what this API speaks: broken JSON, a duplicate key, wrong content type.",
+            meaning="Not what this API speaks: broken JSON, a duplicate key, a wrong content type.",
             hint="Send one JSON object in UTF-8 with Content-Type: application/json.",
         ),
         ErrorCode(
@@ -101,7 +102,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
         ErrorCode(
             code=REQUEST_KEY_MISSING,
             meaning="A write came without a usable Idempotency-Key header.",
-            hint="Send Idempotency-Key with 1 to 255 printable ASCII characters, a new one for every new intention.",
+            hint="Send Idempotency-Key with 1 to 255 printable ASCII characters, new for every intention.",
         ),
         ErrorCode(
             code=REQUEST_NOT_FOUND,
@@ -158,7 +159,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
         ErrorCode(
             code=AUTH_BAD_SIGNATURE,
             meaning="The signature does not fit the request.",
-            hint="Compare the signature base in details with the one that was signed; often the host differs: OMS_HOSTS.",
+            hint="Compare details.base with the base that was signed; often the host differs: see OMS_HOSTS.",
         ),
         ErrorCode(
             code=AUTH_BAD_DIGEST,
@@ -241,7 +242,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
         ),
         ErrorCode(
             code=QUERY_NOT_FOUND,
-            meaning="There is no such query, or it is not yours, or it was asked with record_in_db=false and is over.",
+            meaning="There is no such query, or it is not yours, or it is over and was not to be recorded.",
             hint="Check the id, or send the request again with its idempotency key.",
         ),
     ),
@@ -280,7 +281,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
         ErrorCode(
             code=INTERNAL_ERROR,
             meaning="A mistake in this server.",
-            hint="Tell the operator the request_id; ask get_query or send again with the same idempotency key.",
+            hint="Tell the operator the request_id; send again with the same idempotency key.",
             retry_safe=True,
         ),
     ),
@@ -321,7 +322,7 @@ def problem(
 
 
 def combined(problems: Sequence[Problem]) -> Problem:
-    """Fold all problems of one message into the one Problem of the envelope: the first speaks, all are listed."""
+    """Fold the problems of one message into one Problem: the first speaks, all are listed in details."""
     first = problems[0]
     if len(problems) == 1:
         message = first.message

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 from collections.abc import Callable
 from datetime import datetime
+from typing import cast
 
-from flask import Response, g, request
+from flask import Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from ems.core import errors
 from ems.core.codec import MAX_BODY_BYTES, printable, shown
 from ems.core.errors import problem
 from ems.core.messages import Problem
+from ems.desk import DeskRefused
 from server.api.accounts import accounts
 from server.api.answers import Refused, refused
-from server.api.desk_port import Desk, DeskRefused
+from server.api.desk_port import Desk
 from server.api.docs import docs
 from server.api.health import health
 from server.api.orders import orders
 from server.api.queries import queries
-from server.api.routes import PUBLIC, Api, Call, House, house
+from server.api.routes import PUBLIC, Api, House, house
 from server.api.smart_orders import smart_orders
 from server.auth import Authenticator, AuthError, raw_target
 from server.settings import Settings
@@ -40,21 +41,16 @@ SECURITY_HEADERS = {  # name -> value, unless the view set its own
 }
 
 
-def random_id() -> str:
-    """Make a request id: 64 bits of the system's randomness."""
-    return os.urandom(8).hex()
-
-
 def create_app(
     desk: Desk,
     authenticator: Authenticator,
     settings: Settings,
     *,
     clock: Callable[[], datetime],
-    ids: Callable[[], str] = random_id,
+    ids: Callable[[], str],
     loop_lag_ms: Callable[[], int] = lambda: 0,
 ) -> Api:
-    """Build the application. `clock` gives aware UTC times, `ids` the ids of requests."""
+    """Build the application. `clock` gives aware UTC times, `ids` an unguessable id for each request."""
     app = Api("oms")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["oms"] = House(
@@ -78,7 +74,7 @@ def _admit() -> None:
     g.request_id = house().ids()
     if request.routing_exception is not None:
         return  # answered by _explain; says nothing that the public documents do not
-    call: Call = getattr(_app().view_functions[str(request.endpoint)], "call")  # noqa: B009
+    call = _app().declared[str(request.endpoint)]
     if call.role == PUBLIC:
         return
     g.identity = house().authenticator.authenticate(
@@ -158,8 +154,4 @@ def _no_such_path(path: str) -> Problem:
 
 
 def _app() -> Api:
-    from flask import current_app
-
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    assert isinstance(app, Api)
-    return app
+    return cast(Api, current_app)

@@ -7,7 +7,6 @@ seen is decided by `user`, which the API takes from the signature and never from
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -16,23 +15,23 @@ from ems.core.records import Fill, Order, Query
 from ems.store import OrderFilter
 
 
-class DeskRefused(Exception):
-    """The desk says no; the problem is for the caller."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueryState:
+class QueryState(Protocol):
     """A query with everything that came of it."""
 
-    query: Query
-    orders: Sequence[Order] = ()
-    fills: Mapping[str, Sequence[Fill]] = field(default_factory=dict)  # order id -> fills
-    progress: Mapping[str, object] | None = None
-    duplicate: bool = False
+    @property
+    def query(self) -> Query: ...
+
+    @property
+    def orders(self) -> Sequence[Order]: ...
+
+    @property
+    def fills(self) -> Mapping[str, Sequence[Fill]]: ...  # order id -> fills
+
+    @property
+    def progress(self) -> Mapping[str, object] | None: ...
+
+    @property
+    def duplicate(self) -> bool: ...
 
 
 class Desk(Protocol):
@@ -43,7 +42,7 @@ class Desk(Protocol):
     def refuse(
         self, ticket: Ticket, verb: str, exchange: str | None, parameters: dict[str, object], problem: Problem
     ) -> QueryState | None:
-        """Record a request that could not be read, and send its e-mail."""
+        """Record a request that could not be read, and send its e-mail. Never raises; None: not recorded."""
 
     def wait(self, user: str, query_id: str, after_seq: int, timeout_s: float) -> QueryState | None:
         """Return the query as soon as its seq exceeds `after_seq`, or as it is after `timeout_s`."""
@@ -75,6 +74,9 @@ class Desk(Protocol):
     ) -> Mapping[str, object]: ...
 
     def health(self) -> Mapping[str, object]: ...
+
+    def not_ready(self) -> Sequence[str]:
+        """Say what is missing before the server takes orders, as `what: why`; nothing when it is ready."""
 
     def mode(self, exchange: str | None = None) -> str:
         """Say "live" or "paper"; without an exchange "live" as soon as any account is live."""

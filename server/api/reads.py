@@ -19,8 +19,8 @@ from ems.core.codec import (
 )
 from ems.core.errors import combined, problem
 from ems.core.messages import Problem
+from ems.desk import DeskRefused
 from server.api.answers import Refused
-from server.api.desk_port import DeskRefused
 from server.api.routes import Call
 from server.auth import Identity
 

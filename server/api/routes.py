@@ -1,7 +1,7 @@
 """How a call is declared: its role, its fields and its answer, in one record beside the view.
 
-A view without a declared role cannot be registered: forgetting it would be an open door. The same records make
-the OpenAPI document, so what is served and what is described cannot differ.
+A view without a declared role cannot be registered: forgetting it would be an open door. The same records
+make the OpenAPI document, so what is served and what is described cannot differ.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Api(Flask):
     """A Flask application in which every route says who may call it, and none redirects."""
 
     def __init__(self, name: str) -> None:
+        self.declared: dict[str, Call] = {}  # endpoint -> call
         super().__init__(name, static_folder=None)
         # A redirect would make clients send again without signing again.
         self.url_map.merge_slashes = False
@@ -104,8 +105,10 @@ class Api(Flask):
         declared = getattr(view_func, "call", None)
         if not isinstance(declared, Call) or declared.role not in (PUBLIC, *ROLES):
             raise RoleMissing(f"{rule}: declare the role of this route with @noun.call(Call(role=...))")
+        assert endpoint is not None, "a declared call has a name"
         super().add_url_rule(rule, endpoint, view_func, False, **options)
+        self.declared[endpoint] = declared
 
     def calls(self) -> list[Call]:
         """List every call this application answers."""
-        return [getattr(self.view_functions[rule.endpoint], "call") for rule in self.url_map.iter_rules()]  # noqa: B009
+        return list(self.declared.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 
 from flask import Response, g, request
 
@@ -12,13 +11,12 @@ from ems.core.codec import VERBS, Options, Reading, digest, read_command, read_k
 from ems.core.errors import BadMessage, combined, problem
 from ems.core.messages import NonceUse, Problem, Ticket
 from ems.core.records import QueryStatus
+from ems.desk import DeskRefused
 from server.api.answers import Refused, ok, refused, with_details
-from server.api.desk_port import DeskRefused, QueryState
+from server.api.desk_port import QueryState
 from server.api.routes import Call, Noun, View, house
 from server.api.views import query_view
 from server.auth import Identity
-
-log = logging.getLogger("server.api")
 
 # What any write that trades may be told, beside what every call may be told.
 TRADE_ERRORS = (
@@ -97,14 +95,7 @@ def answer(state: QueryState) -> Response:
 
 def _refuse(ticket: Ticket, verb_name: str, reading: Reading, said: Problem) -> Response:
     status = 415 if not _is_json() else None
-    try:
-        state = house().desk.refuse(ticket, verb_name, reading.exchange, reading.parameters, said)
-    except DeskRefused as no:
-        if no.problem.code.startswith("AUTH_"):
-            raise Refused(no.problem) from no
-        # The caller's mistake stays the caller's mistake, even where it could not be written down.
-        log.warning("a refused request was not recorded: %s", no.problem.message)
-        raise Refused(said, status=status) from no
+    state = house().desk.refuse(ticket, verb_name, reading.exchange, reading.parameters, said)
     if state is not None:
         said = with_details(said, query_id=state.query.query_id)
     return refused(said, status=status, mode=state.query.mode if state is not None else None)
