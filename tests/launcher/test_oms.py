@@ -75,8 +75,8 @@ VERBS = {
     "kills": ("kills --n 50", 2, True, "-m tests.e2e.kills --n 50"),
     "mutants": ("mutants", 2, True, "-m tests.simulation.mutants"),
     "bench": ("bench order-path --n 9", 2, True, "-m tests.bench.order_path --n 9"),
-    "client help": ("client --help", 1, False, "-P -m oms_client --help"),
-    "a verb of the client": ("balances kraken", 1, False, "-P -m oms_client balances kraken"),
+    "client help": ("client --help", 1, False, "-I -m oms_client --help"),
+    "a verb of the client": ("balances kraken", 1, False, "-I -m oms_client balances kraken"),
 }
 
 
@@ -131,10 +131,14 @@ def test_the_first_run_sets_up_and_the_second_only_runs(project: Path, tmp_path:
     assert (second.returncode, second.stdout, second.stderr) == (7, called, "")
 
     # The client runs where the caller is, and so does its installed command.
-    client = launch(project, "balances", cwd=tmp_path)
-    assert (client.returncode, client.stdout) == (0, f"CALLED ['balances'] {tmp_path} None\n")
+    client = launch(project, "balances", cwd=tmp_path, PYTHONPATH=str(trap))
+    assert (client.returncode, client.stdout) == (0, f"CALLED ['balances'] {tmp_path} {trap}\n")
     script = subprocess.run(
-        [project / ".venv" / "bin" / "oms", "fees"], cwd=tmp_path, capture_output=True, text=True
+        [project / ".venv" / "bin" / "oms", "fees"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(trap)},
     )
     assert script.stdout.startswith("CALLED ['fees']")
 
@@ -206,7 +210,7 @@ def test_trouble_is_one_sentence(oms: types.ModuleType, words: str, sentence: st
 
 
 def test_trouble_ends_with_a_sentence_and_no_traceback(project: Path, tmp_path: Path) -> None:
-    # A package nobody has, no index to ask, and an empty PATH: nothing may install a system package from a test.
+    # A package nobody has, no index, and an empty PATH: a test must not install a system package.
     (project / "requirements.txt").write_text("nothing-of-this-name==1 --hash=sha256:" + "0" * 64 + "\n")
     done = launch(project, "run", PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull, PATH=str(tmp_path))
     assert done.returncode == 1
