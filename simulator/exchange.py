@@ -336,7 +336,7 @@ class _Displayed:
         if not taken:
             return size
         left = size - taken
-        return left - left % self.lot if left > 0 else ZERO
+        return left // self.lot * self.lot if left > 0 else ZERO
 
     def take(self, price: Decimal, quantity: Decimal, now: float) -> None:
         """Use up displayed size."""
@@ -369,10 +369,24 @@ class _MarketState:
         self.front: dict[int, Decimal] = {}  # order id -> displayed size ahead of it
         self.shown: dict[Side, dict[Decimal, Decimal]] = {"buy": {}, "sell": {}}  # as last published
         self.touched: dict[Side, set[Decimal]] = {"buy": set(), "sell": set()}  # prices to publish again
+        self.hidden: dict[Side, set[Decimal]] = {"buy": set(), "sell": set()}  # see visible()
         self.sequence = 1
         self.mode = TRADING
         self.last_price: Decimal | None = None
         self.trades: list[PublicTrade] = []
+
+    def visible(self, side: Side, price: Decimal, now: float) -> Decimal:
+        """The displayed size people see at a price.
+
+        What an order waiting here has already met is not shown behind it: nobody publishes a crossed book.
+        """
+        size = self.displayed[side].available(price, now)
+        if size:
+            waiting = self.book.best("sell" if side == "buy" else "buy")
+            if waiting is not None and crosses(side, price, waiting):
+                self.hidden[side].add(price)
+                return ZERO
+        return size
 
 
 # One piece of liquidity a taker would meet: price, quantity, and whose order it is (None: displayed).
@@ -740,9 +754,6 @@ class Exchange:
                 elif size > old:
                     grown[side].append((price, size - old))
                 state.touched[side].add(price)
-            # A trade whose level the source has not mentioned since explains no later decrease.
-            if displayed.traded:
-                displayed.traded.clear()
         for side, levels in (("sell", grown["sell"]), ("buy", grown["buy"])):
             for price, size in sorted(levels, reverse=side == "buy"):
                 self._cross(state, side, price, size, now)
@@ -798,7 +809,7 @@ class Exchange:
         price = self._best_price(state, side, now)
         if price is None:
             return None
-        return price, state.displayed[side].available(price, now) + state.book.size_at(side, price)
+        return price, state.visible(side, price, now) + state.book.size_at(side, price)
 
     def recent_trades(self, symbol: str, limit: int = 500) -> list[PublicTrade]:
         """Public trades, oldest first."""
@@ -906,7 +917,7 @@ class Exchange:
         for price in displayed.best_first():
             if own is not None and crosses(side, own, price):
                 return own
-            if displayed.available(price, now):
+            if state.visible(side, price, now):
                 return price
         return own
 
@@ -978,8 +989,7 @@ class Exchange:
                     plan.append((price, ZERO, maker_id))
                     continue
             if quote_left is not None:
-                affordable = quote_left / price
-                take = min(size, affordable - affordable % market.lot)
+                take = min(size, quote_left / price // market.lot * market.lot)
                 quote_left -= take * price
             else:
                 assert left is not None
@@ -1297,8 +1307,11 @@ class Exchange:
             changes: dict[Side, Levels] = {"buy": [], "sell": []}
             for side, prices in state.touched.items():
                 shown = state.shown[side]
+                if state.hidden[side]:
+                    prices |= state.hidden[side]
+                    state.hidden[side] = set()
                 for price in prices:
-                    size = state.displayed[side].available(price, now) + state.book.size_at(side, price)
+                    size = state.visible(side, price, now) + state.book.size_at(side, price)
                     if size != shown.get(price, ZERO):
                         changes[side].append((price, size))
                         if size:
