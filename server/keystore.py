@@ -116,8 +116,8 @@ class Vault:
 def load_vault(environ: MutableMapping[str, str]) -> Vault:
     """Read every exchange key from `environ` and delete it there; raise KeystoreError on a wrong value.
 
-    Sources are `<EXCHANGE>_TRADE_KEYS`, `..._FILE` and the exchange's own names (BINANCE_API_KEY, ...); two of
-    them for one account must agree. Nothing stays behind in `environ` even where a value is wrong.
+    Sources are `<EXCHANGE>_TRADE_KEYS`, `..._FILE` and the exchange's own names (BINANCE_API_KEY, ...); two
+    of them for one account must agree. Nothing stays behind in `environ` even where a value is wrong.
     """
     taken = {name: environ.pop(name) for name in list(environ) if _is_key_variable(name)}
     found: dict[tuple[str, str], ExchangeKeys] = {}
