@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
-from importlib.resources import files
+from pathlib import Path
 from typing import cast
 
 from flask import Response, current_app, render_template
@@ -18,10 +19,13 @@ from server.api.routes import PUBLIC, Api, Call, Noun
 
 docs = Noun("docs", __name__, template_folder="templates")
 
-STYLE = files("server.api").joinpath("templates", "docs.css").read_text(encoding="utf-8")
-# The page may use this one style sheet and nothing else: no script, no image, nothing from elsewhere.
-STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode("ascii")
-PAGE_POLICY = f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; frame-ancestors 'none'"
+@functools.cache
+def _style() -> tuple[str, str]:
+    """Return the style sheet, and the policy that allows it and nothing else: no script, no other host."""
+    style = Path(__file__).with_name("templates").joinpath("docs.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'"
+    return style, policy
 
 
 def _calls() -> list[Call]:
@@ -57,9 +61,10 @@ def openapi_document() -> Response:
 def docs_page() -> Response:
     """Answer with the page."""
     calls = sorted(_calls(), key=lambda call: (call.role == PUBLIC, call.noun, call.path))
+    style, policy = _style()
     page = render_template(
         "docs.html",
-        style=STYLE,
+        style=style,
         calls=calls,
         common=COMMON,
         groups=errors.GROUPS,
@@ -70,5 +75,5 @@ def docs_page() -> Response:
         public=PUBLIC,
     )
     response = Response(page, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    response.headers["Content-Security-Policy"] = policy
     return response
