@@ -64,6 +64,7 @@ ASSETS = {
 FIAT = frozenset(("USD", "EUR", "GBP", "CAD", "JPY"))
 DOLLARS = frozenset(("USD", "USDT", "USDC"))
 COST_DECIMALS = 5
+DIGITS_MAX = 18
 
 # Calls per key: counter, limit, decay per second, https://docs.kraken.com/exchange/guides/rest/ratelimits
 # Orders per account and pair: limit, decay per second, https://docs.kraken.com/exchange/guides/general/ratelimits
@@ -266,7 +267,8 @@ def number(values: Mapping[str, Any], name: str) -> Decimal:
         value = Decimal(str(values[name]))
     except (KeyError, InvalidOperation) as error:
         raise invalid(name) from error
-    if not value.is_finite() or value <= 0:
+    # Beyond so many digits either way it is no amount of anything.
+    if not value.is_finite() or value <= 0 or abs(value.adjusted()) > DIGITS_MAX:
         raise invalid(name)
     return value
 
