@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.machinery
 import importlib.util
@@ -161,7 +162,20 @@ def test_the_first_run_sets_up_and_the_second_only_runs(project: Path, tmp_path:
     assert launch(moved, "run").stderr == ""
 
 
-def test_two_runs_at_once_build_once(project: Path) -> None:
+def test_a_run_waits_while_another_builds(project: Path) -> None:
+    builder = os.open(project, os.O_RDONLY)
+    fcntl.flock(builder, fcntl.LOCK_SH)  # shared, so that only a demand for the lock alone has to wait
+    run = subprocess.Popen([sys.executable, project / "oms", "run"], stdout=-1, stderr=-1, text=True)
+    assert run.stderr is not None
+    assert run.stderr.readline() == "oms: another ./oms is setting up; waiting for it\n"
+    assert run.poll() is None
+    assert not (project / ".venv").exists()
+    os.close(builder)
+    output, _ = run.communicate(timeout=60)
+    assert (run.returncode, output.split()[0]) == (7, "CALLED")
+
+
+def test_runs_at_once_build_once(project: Path) -> None:
     runs = [
         subprocess.Popen([sys.executable, project / "oms", "run"], stdout=-1, stderr=-1, text=True)
         for _ in range(3)
