@@ -52,7 +52,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ems/feeds": ("ems.core", "ems.feeds"),
     "ems/bus": ("ems.core", "ems.bus"),
     # The face: the rules, the desk, protocols, and the one definition of the signature.
-    "server": ("ems.core", "ems.desk", "ems.store", "ems.bus", "oms_client.signing", "server.settings"),
+    "server": (
+        "ems.core",
+        "ems.desk",
+        "ems.store",
+        "ems.bus",
+        "oms_client.signing",
+        "server.auth",
+        "server.keystore",
+        "server.settings",
+    ),
     "server/api": (
         "ems.core",
         "ems.desk",
@@ -110,6 +119,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "requests": ("client",),
     "websocket": ("client",),
     "dotenv": ("server/settings.py",),
+    "uvicorn": ("server/asgi.py",),
+    "a2wsgi": ("server/asgi.py",),
     "setuptools": ("setup.py",),
 }
 
@@ -157,6 +168,7 @@ SEAMS: dict[str, dict[str, str]] = {
         "app.py": "opens the port",
         "ems/venues": "ccxt's HTTP and WebSocket",
         "simulator/wire.py": "HTTP and WebSocket of the simulated exchanges",
+        "server/asgi.py": "the production HTTP server",
         "server/store/connect.py": "the host's name, so that a database says who holds a connection",
         "simulator/mail.py": "the SMTP sink",
     },
