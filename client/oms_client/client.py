@@ -1,7 +1,7 @@
 """The calls of the OMS as methods: sign, send, wait, and return what happened.
 
-A call that works on something returns when it is finished. The work itself happens at the server: when this process
-dies it goes on, and `wait(query_id)` or the same call with the same idempotency key takes it up again.
+A call that works on something returns when it is finished. The work itself happens at the server: when this
+process dies it goes on; `wait(query_id)` or the same call with the same idempotency key takes it up again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, TypeVar, Union
+from typing import Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -60,9 +60,9 @@ class OMSClient:
     """A bot's connection to its OMS; safe to use from many threads.
 
     The first five arguments are the manual's. `key` is the private key (text), by default OMS_KEY from the
-    environment; `timeout` is (seconds to connect, seconds to wait for an answer); `on_event` is called with the Query
-    whenever it changes, by default a line is printed when somebody watches; `idempotency_store` names a small file
-    that lets a bot which died find its unfinished calls again.
+    environment; `timeout` is (seconds to connect, seconds to wait for an answer); `on_event` is called with
+    the Query whenever it changes, by default a line is printed if somebody watches; `idempotency_store` names
+    a small file that lets a bot which died find its unfinished calls again.
     """
 
     patience_s = 120.0  # how long waiting goes on while the server cannot be reached
@@ -208,7 +208,7 @@ class OMSClient:
     def cancel_order(
         self, order_id: str | None = None, *, client_order_id: str | None = None, dry_run: bool = False
     ) -> CancelResult:
-        """Cancel one order, by our id or by the idempotency key it was asked with; returns when it has ended."""
+        """Cancel one order, by our id or by the idempotency key it was asked with; returns at its end."""
         body = {
             "order_id": order_id,
             "client_order_id": client_order_id,
@@ -251,8 +251,8 @@ class OMSClient:
     ) -> SmartOrderResult | Query:
         """Convert one currency into another, worked in steps to keep the cost low.
 
-        Returns the result when all is done; with `wait=False` the Query at once. `time_limit` is in seconds for each
-        market of the path. Raises QueryFailed where it could not be finished: its query shows what was traded.
+        Returns the result when all is done; with `wait=False` the Query at once. `time_limit` is in seconds
+        for each market of the path. Raises QueryFailed where it failed: its query shows what was traded.
         """
         body = {
             "exchange": exchange,
@@ -363,7 +363,7 @@ class OMSClient:
         return self._ask(Order, "get_order", order_id=order_id)
 
     def wait(self, query_id: str, timeout: float | None = None) -> Query:
-        """Wait until a query is over and return it; raises QueryFailed, or OutcomeUnknown after `timeout` seconds."""
+        """Wait until a query is over; raises QueryFailed, or OutcomeUnknown after `timeout` seconds."""
         deadline = _deadline(timeout)
         return self._finished(self._follow(self.get_query(query_id), _is_over, deadline, None))
 
@@ -474,7 +474,7 @@ class OMSClient:
             pause_s = min(pause_s * 2, 5.0)
 
     def _stored_failure(self, error: OMSError) -> Query | None:
-        """Give the failed query behind the answer to a repeated request, so a repeat raises what the first did."""
+        """Give the failed query behind the answer to a repeat, so that it raises what the first one did."""
         if not error.details.get("duplicate") or error.query_id is None:
             return None
         try:
@@ -491,7 +491,8 @@ class OMSClient:
         pause_s = POLL_PAUSE_S
         while not until(query):
             if _left(deadline) <= 0:
-                raise self._still_working(query, key)
+                text = f"query {query['query_id']} is still being worked on"
+                raise self._unknown(query, key, text, "Nothing is wrong")
             asked_at = time.monotonic()
             wait_s = max(0, min(self._poll_s, int(_left(deadline))))
             try:
@@ -499,16 +500,13 @@ class OMSClient:
                 newer = self._read(Query, self._transport.get("/api/get_query", parameters, retries=0))
             except (ConnectionFailed, RateLimited, Unavailable) as error:
                 if time.monotonic() - heard_at > self.patience_s:
-                    raise OutcomeUnknown(
-                        f"the server has not answered for {self.patience_s:.0f} s: {error.message}",
-                        hint="The work goes on there; call resolve() or wait(query_id).",
-                        idempotency_key=key,
-                        query=query,
-                        resume=lambda timeout: self.wait(str(query["query_id"]), timeout),
-                    ) from error
+                    text = f"the server has not answered for {self.patience_s:.0f} s: {error.message}"
+                    raise self._unknown(query, key, text, "The work goes on there") from error
                 time.sleep(min(pause_s, max(_left(deadline), 0)))
                 pause_s = min(pause_s * 2, 5.0)
                 continue
+            except OMSError as error:  # asking failed, which says nothing about the work
+                raise self._unknown(query, key, error.message, error.hint or "The work goes on") from error
             heard_at, pause_s = time.monotonic(), POLL_PAUSE_S
             if newer != query:
                 query = newer
@@ -517,10 +515,10 @@ class OMSClient:
                 time.sleep(POLL_PAUSE_S)  # a server with many waiting callers answers at once
         return query
 
-    def _still_working(self, query: Query, key: str | None) -> OutcomeUnknown:
+    def _unknown(self, query: Query, key: str | None, message: str, hint: str) -> OutcomeUnknown:
         return OutcomeUnknown(
-            f"query {query['query_id']} is still being worked on",
-            hint="Nothing is wrong; call resolve() or wait(query_id) to wait longer.",
+            message,
+            hint=f"{hint.rstrip('.')}; call resolve() or wait(query_id).",
             idempotency_key=key,
             query=query,
             resume=lambda timeout: self.wait(str(query["query_id"]), timeout),
@@ -648,7 +646,7 @@ def _checked_url(url: str) -> str:
     return url.strip().rstrip("/")
 
 
-def _timeouts(timeout: Union[float, tuple[float, float]]) -> tuple[float, float]:
+def _timeouts(timeout: float | tuple[float, float]) -> tuple[float, float]:
     pair = timeout if isinstance(timeout, (tuple, list)) else (timeout, timeout)
     if len(pair) != 2 or any(isinstance(s, bool) or not isinstance(s, (int, float)) or s <= 0 for s in pair):
         raise ConfigError(

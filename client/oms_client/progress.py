@@ -93,7 +93,7 @@ class ProgressPrinter:
 
 
 def wanted() -> bool:
-    """Say whether progress is printed by default: OMS_PROGRESS decides, otherwise whether somebody watches."""
+    """Say whether progress is printed by default: as OMS_PROGRESS says, otherwise if somebody watches."""
     choice = os.environ.get("OMS_PROGRESS", "")
     if choice:
         return choice != "0"

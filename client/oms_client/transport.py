@@ -2,9 +2,9 @@
 
 The rules:
 
-1. Every attempt is signed anew (fresh time and nonce); the idempotency key stays the same through all of them.
-2. An attempt is repeated only where that can help: the server was not reached or went away, 429, 502
-   to 504, once after a restart of the server, once after learning that our clock is off by at most a minute.
+1. Every attempt is signed anew (fresh time and nonce); the idempotency key stays the same through all.
+2. An attempt is repeated only where that can help: the server was not reached or went away; 429, 502 to 504;
+   once after a restart of the server; once after learning that our clock is off, by at most a minute.
 3. What may have reached the server and was not answered ends as OutcomeUnknown for a write, never as a no.
 """
 
