@@ -40,7 +40,7 @@ GET_QUERY = Call(
         ),
         Field(
             name="after_seq",
-            kind=whole(0, 10**15),
+            kind=whole(0, 2**63 - 1),
             doc="The seq of the answer already seen.",
             required=False,
             default=0,

@@ -128,6 +128,7 @@ class StubDesk:
             status=QueryStatus.FAILED if error is not None else self.status,
             accepted_at=NOW,
             error=error,
+            seq=1,
         )
         state = QueryState(query=query, orders=[], fills={}, progress=None)
         self.states[query.query_id] = state
