@@ -6,14 +6,12 @@ import fcntl
 import hashlib
 import importlib.machinery
 import importlib.util
-import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import types
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -234,12 +232,7 @@ def test_trouble_ends_with_a_sentence_and_no_traceback(project: Path, tmp_path: 
     assert not (project / ".venv" / "requirements.txt.stamp").exists()
 
 
-def wheel() -> bytes:
-    """Make a file that looks like a wheel."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("pip/__init__.py", "")
-    return file.getvalue()
+WHEEL = b"the bytes of a wheel"
 
 
 def index(folder: Path, oms: types.ModuleType, content: bytes) -> str:
@@ -253,16 +246,16 @@ def index(folder: Path, oms: types.ModuleType, content: bytes) -> str:
 
 
 def test_pip_is_taken_from_the_configured_index(oms: types.ModuleType, tmp_path: Path) -> None:
-    oms.PIP_SHA256 = hashlib.sha256(wheel()).hexdigest()
-    here = index(tmp_path / "there", oms, wheel())
+    oms.PIP_SHA256 = hashlib.sha256(WHEEL).hexdigest()
+    here = index(tmp_path / "there", oms, WHEEL)
     nowhere = (tmp_path / "nowhere").as_uri()
-    assert oms.pip_from_index({"index-url": nowhere, "extra-index-url": here + "/"}) == wheel()
-    assert oms.pip_from_index({"find-links": str(tmp_path / "there" / "files")}) == wheel()
+    assert oms.pip_from_index({"index-url": nowhere, "extra-index-url": here + "/"}) == WHEEL
+    assert oms.pip_from_index({"find-links": str(tmp_path / "there" / "files")}) == WHEEL
 
 
 def test_another_file_of_the_same_name_is_not_used(oms: types.ModuleType, tmp_path: Path) -> None:
     with pytest.raises(oms.CannotSetUp, match="differs from the one we know"):
-        oms.pip_from_index({"index-url": index(tmp_path / "there", oms, wheel())})
+        oms.pip_from_index({"index-url": index(tmp_path / "there", oms, WHEEL)})
 
 
 @pytest.mark.parametrize(
