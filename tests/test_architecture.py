@@ -165,7 +165,6 @@ SEAMS: dict[str, dict[str, str]] = {
         "simulator/wire.py": "the token of the admin calls",
     },
     WIRE: {
-        "app.py": "opens the port",
         "ems/venues": "ccxt's HTTP and WebSocket",
         "simulator/wire.py": "HTTP and WebSocket of the simulated exchanges",
         "server/asgi.py": "the production HTTP server",
@@ -173,7 +172,6 @@ SEAMS: dict[str, dict[str, str]] = {
         "simulator/mail.py": "the SMTP sink",
     },
     DATABASE: {
-        "app.py": "chooses the store",
         "server/store": "all SQL there is",
         "migrations": "the tables, step by step",
     },
