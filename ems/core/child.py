@@ -315,6 +315,8 @@ def _acked(work: _Work, event: Acked) -> None:
     work.seen()
     if order.status in (Status.PENDING, Status.UNKNOWN):
         work.change(Kind.ACK, _alive(work.order, Saw.ACK), exchange_order_id=event.exchange_order_id)
+    elif order.final_quantity is None:
+        work.go(_alive(order, Saw.ACK))
     for fill in event.fills:
         _book(work, fill)
     if event.ending is not None:

@@ -1,0 +1,162 @@
+"""The order's two tables: every legal transition is a row, every illegal one raises and changes nothing."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from ems.core.order import (
+    ASKED,
+    BESIDE,
+    LIFE,
+    SENT,
+    Change,
+    IllegalTransition,
+    Kind,
+    apply,
+    change_from_json,
+    change_to_json,
+    created,
+    fold,
+    remaining_quantity,
+)
+from ems.core.records import ENDED, Asked, Phase, Status
+from tests.builders import at, fill, order
+
+FILLS = {Kind.FILL, Kind.LAST_FILL, Kind.LATE_FILL}
+
+
+def change(kind, **fields):
+    if kind in FILLS:
+        fields.setdefault("fill", fill())
+    return Change(kind=kind, phase=Phase.LIVE, **fields)
+
+
+# The table of RELIABILITY.md C.2 in the words of DESIGN.md 3, written down a second time on purpose.
+LEGAL = {
+    ("created", "invalidate"): "invalidated",
+    ("created", "intend"): "pending",
+    ("pending", "ack"): "submitted",
+    ("pending", "reject"): "rejected",
+    ("pending", "doubt"): "unknown",
+    ("pending", "fill"): "partially_filled",
+    ("pending", "last_fill"): "filled",
+    ("unknown", "ack"): "submitted",
+    ("unknown", "reject"): "rejected",
+    ("unknown", "fill"): "partially_filled",
+    ("unknown", "last_fill"): "filled",
+    ("unknown", "cancel"): "canceled",
+    ("unknown", "expire"): "expired",
+    ("submitted", "fill"): "partially_filled",
+    ("submitted", "last_fill"): "filled",
+    ("submitted", "cancel"): "canceled",
+    ("submitted", "expire"): "expired",
+    ("partially_filled", "fill"): "partially_filled",
+    ("partially_filled", "last_fill"): "filled",
+    ("partially_filled", "cancel"): "canceled",
+    ("partially_filled", "expire"): "expired",
+    ("filled", "late_fill"): "filled",
+    ("canceled", "late_fill"): "canceled",
+    ("expired", "late_fill"): "expired",
+    ("rejected", "late_fill"): "rejected",
+}
+ALL = [(status, kind) for status in Status for kind in Kind]
+
+
+@pytest.mark.parametrize(("status", "kind"), ALL, ids=lambda word: str(word))
+def test_every_pair_of_status_and_change(status, kind):
+    before = order(status=status, phase=Phase.LIVE)
+    expected = LEGAL.get((str(status), str(kind)))
+    if kind in BESIDE and status in SENT:
+        expected = str(status)
+    if expected is None:
+        with pytest.raises(IllegalTransition):
+            apply(before, change(kind), at(1))
+        assert before == order(status=status, phase=Phase.LIVE)
+        return
+    after, entry = apply(before, change(kind), at(1))
+    assert str(after.status) == expected
+    assert entry.status is after.status
+    assert (entry.order_id, entry.version, entry.timestamp) == (before.order_id, 1, at(1))
+
+
+def test_the_tables_hold_nothing_but_these_rows():
+    assert {(str(s), str(k)): str(v) for (s, k), v in LIFE.items()} == LEGAL
+    assert {key: value for key, value in ASKED.items()} == {
+        (Asked.NOTHING, Kind.ASK_CANCEL): Asked.CANCEL,
+        (Asked.CANCEL, Kind.ASK_CANCEL): Asked.CANCEL,
+    }
+
+
+def test_terminal_statuses_are_left_by_nothing():
+    for (status, _), after in LIFE.items():
+        if status in ENDED:
+            assert after is status
+
+
+def test_a_fill_moves_quantity_cost_and_fees():
+    before = order(status=Status.SUBMITTED)
+    after, _ = apply(before, change(Kind.FILL, fill=fill("f1", "0.5", price="1999")), at(1))
+    after, _ = apply(after, change(Kind.FILL, fill=fill("f2", "0.25", price="2001")), at(2))
+    assert after.filled_quantity == Decimal("0.75")
+    assert after.quote_filled == Decimal("0.5") * 1999 + Decimal("0.25") * 2001
+    assert after.fees == {"ETH": Decimal("0.002")}
+    assert after.fill_ids == {"f1", "f2"}
+    assert remaining_quantity(after) == Decimal("1.25")
+    assert after.closed_at is None
+
+
+def test_an_end_releases_the_reservation_and_forgets_what_was_asked():
+    before = order(status=Status.SUBMITTED, asked=Asked.CANCEL, phase=Phase.PENDING_CANCEL)
+    after, _ = apply(before, change(Kind.CANCEL), at(3))
+    assert (after.reserved, after.asked, after.phase, after.closed_at) == (0, Asked.NOTHING, Phase.SETTLED, at(3))
+    assert remaining_quantity(after) == 0
+
+
+def test_a_late_fill_is_booked_and_the_end_stays_where_it_was():
+    before, _ = apply(order(status=Status.SUBMITTED), change(Kind.CANCEL), at(3))
+    after, _ = apply(before, change(Kind.LATE_FILL, fill=fill("late", "1")), at(9))
+    assert (after.status, after.filled_quantity, after.closed_at) == (Status.CANCELED, 1, at(3))
+
+
+def test_the_same_fill_twice_is_a_broken_promise():
+    after, _ = apply(order(status=Status.SUBMITTED), change(Kind.FILL), at(1))
+    with pytest.raises(AssertionError):
+        apply(after, change(Kind.FILL), at(2))
+
+
+def test_an_order_is_the_fold_of_its_history():
+    start = order()
+    history = [created(start)]
+    now = start
+    story = [
+        change(Kind.INTEND),
+        change(Kind.DOUBT, message="timeout"),
+        change(Kind.ACK, exchange_order_id="X1"),
+        change(Kind.FILL, fill=fill("f1", "0.5")),
+        change(Kind.ASK_CANCEL),
+        change(Kind.FINAL, ending=Status.CANCELED, final_quantity=Decimal("0.75")),
+        change(Kind.FILL, fill=fill("f2", "0.25")),
+        change(Kind.CANCEL),
+    ]
+    for number, step in enumerate(story):
+        now, entry = apply(now, step, at(number))
+        history.append(entry)
+    assert fold(history) == now
+    assert now.status is Status.CANCELED and now.version == len(story)
+
+
+def test_a_change_survives_json():
+    full = Change(
+        kind=Kind.FILL,
+        phase=Phase.UNKNOWN,
+        message="m",
+        exchange_order_id="X1",
+        fill=fill(price="2000.123456789012345678", order_id=None),
+        ending=Status.EXPIRED,
+        final_quantity=Decimal("1.10"),
+    )
+    assert change_from_json(change_to_json(full)) == full
+    assert change_from_json(change_to_json(replace(full, fill=None, ending=None, final_quantity=None))) == replace(
+        full, fill=None, ending=None, final_quantity=None
+    )
