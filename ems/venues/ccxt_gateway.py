@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -67,6 +68,9 @@ CLOCK_EVERY_S = 300.0
 CLOCK_WARN_S = 1.0
 PAUSE_S = {429: 10.0, 418: 120.0}  # when the venue gives no Retry-After
 HISTORY_OVERLAP = timedelta(seconds=5)
+_MAY_SAY_NO = re.compile(
+    r'\s*\{"error":\s*\["'
+)  # a 200 that carries errors; spares parsing every answer twice
 REMEMBERED_ORDERS = 20_000
 STRANGERS_ASKED = 20  # orders of others looked up to prove that a trade is not ours
 
@@ -397,7 +401,7 @@ class CcxtGateway:
         refusal = refusal_of(said, self.dialect.cancel_refusals) if said else None
         if refusal is not None:
             return refused(refusal, "; ".join(one.message for one in said), said[0].code)
-        understood = isinstance(body, dict) and status is not None and 200 <= status < 300 and not said
+        understood = status is not None and 200 <= status < 300 and not said and self.dialect.cancelled(body)
         if failure is not None or not understood or not isinstance(answer, dict):
             message = _words(attempt, said, failure) if attempt else f"{type(failure).__name__}: {failure}"
             return OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=message)
@@ -432,8 +436,6 @@ class CcxtGateway:
                 params = {lookup.parameter: client_order_id}
                 if lookup.gives_list:
                     answer = await self._ask(lookup.cost, partial(method, symbol, None, None, params))
-                    if not self.dialect.is_list(answer.body):
-                        raise VenueUnavailable(f"no list in the answer: {answer.body!r:.200}")
                     found = answer.value
                 else:
                     answer = await self._ask_or_absent(lookup.cost, partial(method, None, symbol, params))
@@ -442,6 +444,10 @@ class CcxtGateway:
                 first_sent_at = first_sent_at or answer.sent_at
                 # A filter the venue ignored must not hand us somebody else's order.
                 orders = [one for one in found if one.get("clientOrderId") == client_order_id]
+                if found and not orders and not lookup.gives_list:
+                    raise Unreadable(
+                        f"asked for {client_order_id}, told of {found[0].get('clientOrderId')!r:.60}"
+                    )
                 if orders:
                     break
         if not orders:
@@ -504,8 +510,6 @@ class CcxtGateway:
         """Read the account's trades since the order was sent and find those of its client id."""
         since_ms = _to_ms(query.since - HISTORY_OVERLAP)
         answer = await self._ask("history", lambda: self._ccxt.fetch_my_trades(query.symbol, since_ms))
-        if not self.dialect.is_list(answer.body):
-            raise VenueUnavailable(f"no list in the answer: {answer.body!r:.200}")
         strangers = {trade["order"] for trade in answer.value if trade["order"] not in self._orders}
         if len(strangers) > STRANGERS_ASKED:
             raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
@@ -536,8 +540,6 @@ class CcxtGateway:
         async def open_orders() -> OpenOrders:
             await self._wait_ready(ASK_PATIENCE_S)
             answer = await self._ask("open_orders", self._ccxt.fetch_open_orders)
-            if not self.dialect.is_list(answer.body):
-                raise VenueUnavailable(f"no list in the answer: {answer.body!r:.200}")
             orders = tuple(
                 self._named(status_of(one, order_id=None, query_sent_at=answer.sent_at))
                 for one in answer.value
@@ -611,6 +613,8 @@ class CcxtGateway:
             return _Answer(None, body, sent_at)
         if failure is not None or attempt.status is None or not 200 <= attempt.status < 300 or body is None:
             raise VenueUnavailable(_words(attempt, said, failure)) from failure
+        if not self.dialect.whole[what](body):
+            raise VenueUnavailable(f"no answer to this question: {_words(attempt, said, failure)}")
         return _Answer(value, body, sent_at)
 
     def _clean(self, body: object) -> bool:
@@ -741,7 +745,7 @@ class CcxtGateway:
                 if used is not None:
                     buckets.used(bucket, float(used), now, window=window)
         counted = False
-        if attempt.status >= 400 or (attempt.text or "")[:12].startswith('{"error":["'):
+        if attempt.status >= 400 or _MAY_SAY_NO.match(attempt.text or ""):
             for one in self.dialect.said(attempt.status, attempt.body()):
                 what = self.dialect.limit_words.get(one.code)
                 if isinstance(what, float):

@@ -71,7 +71,10 @@ class Dialect:
     cancel_refusals: Refusals
     absent: frozenset[tuple[str, str]]  # the words for "no such order"
     by_client_id: tuple[Lookup, ...]
-    is_list: Callable[[object], bool]  # was this body really a list of orders or trades, perhaps empty?
+    # What is asked -> is this body an answer to it? A list that was not really read must not pass for an
+    # empty one.
+    whole: Mapping[str, Callable[[object], bool]]
+    cancelled: Callable[[object], bool]  # does this body say that a cancel was done?
     fills_of: Callable[[Any, str, str], Awaitable[FillsRead]]  # (ccxt, symbol, exchange order id)
     fees: Callable[[Any], Awaitable[Fees]]
     read_stream: Callable[[Any, Any], Iterator[FillReport | OrderStatus]]  # (ccxt, frame)
@@ -101,6 +104,11 @@ class FillsRead:
 
     trades: list[Any]
     expected: Decimal | None = None
+
+
+def _has(body: object, **parts: type) -> bool:
+    """Say whether a body is an object with these parts, of these kinds."""
+    return isinstance(body, dict) and all(isinstance(body.get(name), kind) for name, kind in parts.items())
 
 
 # --- Binance spot ---------------------------------------------------------------------------------
@@ -181,6 +189,8 @@ def _binance_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Ord
         symbol=symbol,
         filled_quantity=Decimal(event["z"]),
         ending=ending,
+        side=Side(event["S"].lower()),
+        quantity=Decimal(event["q"]),
         reason=None if event.get("r") in (None, "NONE") else str(event["r"]),
     )
 
@@ -196,6 +206,10 @@ def _binance_subscribed(frame: Any) -> bool:
 
 def _binance_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
     return {"recvWindow": max(1, min(5000, int(seconds * 1000)))}
+
+
+def _binance_cancelled(body: object) -> bool:
+    return isinstance(body, dict) and _has(body, orderId=int) and body.get("status") == "CANCELED"
 
 
 BINANCE = Dialect(
@@ -219,7 +233,17 @@ BINANCE = Dialect(
     cancel_refusals=BINANCE_CANCEL,
     absent=BINANCE_ABSENT,
     by_client_id=(Lookup(method="fetch_order"),),
-    is_list=lambda body: isinstance(body, list),
+    whole={
+        **dict.fromkeys(
+            ("open_orders", "fills", "history", "transfers", "fees"), lambda body: isinstance(body, list)
+        ),
+        "order": lambda body: _has(body, orderId=int, status=str),
+        "balances": lambda body: _has(body, balances=list),
+        "markets": lambda body: _has(body, symbols=list),
+        "book": lambda body: _has(body, bids=list, asks=list),
+        "time": lambda body: _has(body, serverTime=int),
+    },
+    cancelled=_binance_cancelled,
     fills_of=_binance_fills,
     fees=_unified_fees,
     read_stream=_binance_stream,
@@ -255,13 +279,11 @@ BINANCE = Dialect(
 # --- Kraken spot ----------------------------------------------------------------------------------
 
 
-def _kraken_list(body: object) -> bool:
-    if not isinstance(body, dict) or body.get("error"):
+def _kraken_result(body: object, kind: Any, part: str | None = None) -> bool:
+    """Say whether a body has no errors and a result of this kind, or a part of it that is a dict."""
+    if not isinstance(body, dict) or body.get("error") != [] or not isinstance(body.get("result"), kind):
         return False
-    result = body.get("result")
-    return isinstance(result, dict) and any(
-        isinstance(result.get(key), dict) for key in ("open", "closed", "trades")
-    )
+    return part is None or isinstance(body["result"].get(part), dict)
 
 
 async def _kraken_fills(ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead:
@@ -340,7 +362,7 @@ def _kraken_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Orde
         ending = _KRAKEN_ENDINGS.get(status)
         if ending is None and status not in _KRAKEN_OPEN:
             continue
-        filled = row.get("cum_qty")
+        side, quantity, filled = row.get("side"), row.get("order_qty"), row.get("cum_qty")
         yield OrderStatus(
             order_id=None,
             found=Found.OPEN if ending is None else Found.CLOSED,
@@ -349,6 +371,8 @@ def _kraken_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Orde
             symbol=symbol,
             filled_quantity=None if filled is None else Decimal(str(filled)),
             ending=ending,
+            side=None if side is None else Side(side),
+            quantity=None if quantity is None else Decimal(str(quantity)),
             reason=row.get("reason") or None,
         )
 
@@ -372,6 +396,11 @@ def _kraken_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
     return {"deadline": deadline.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
 
 
+def _kraken_cancelled(body: object) -> bool:
+    """Read `{"count": 1}`; nought is no cancel."""
+    return isinstance(body, dict) and _kraken_result(body, dict) and (body["result"].get("count") or 0) > 0
+
+
 KRAKEN = Dialect(
     exchange="kraken",
     ccxt_id="kraken",
@@ -390,7 +419,17 @@ KRAKEN = Dialect(
         Lookup(method="fetch_open_orders", gives_list=True, cost="open_orders"),
         Lookup(method="fetch_closed_orders", gives_list=True, cost="closed_orders"),
     ),
-    is_list=_kraken_list,
+    whole={
+        **dict.fromkeys(
+            ("order", "fills", "balances", "markets", "fees", "book", "time"),
+            lambda body: _kraken_result(body, dict),
+        ),
+        "open_orders": lambda body: _kraken_result(body, dict, "open"),
+        "closed_orders": lambda body: _kraken_result(body, dict, "closed"),
+        "history": lambda body: _kraken_result(body, dict, "trades"),
+        "transfers": lambda body: _kraken_result(body, list | dict),
+    },
+    cancelled=_kraken_cancelled,
     fills_of=_kraken_fills,
     fees=_kraken_fees,
     read_stream=_kraken_stream,
@@ -398,11 +437,12 @@ KRAKEN = Dialect(
     stream_over=lambda frame: False,
     private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["privateV2"],
     book_depth=100,
-    # The counter of an account at the lowest level; adding and cancelling have their own, per pair.
+    # An account of the intermediate level; the lowest has 15 at 0.33/s and 60 at 1/s, and says so.
+    # Adding and cancelling have a counter of their own, per pair.
     # https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits and .../spot-ratelimits
     shapes=(
-        Shape(name="counter", capacity=15, per_s=0.33, reserve=2),
-        Shape(name="engine", capacity=60, per_s=1, cancels_wait=False),
+        Shape(name="counter", capacity=20, per_s=0.5, reserve=2),
+        Shape(name="engine", capacity=125, per_s=2.34, cancels_wait=False),
         Shape(name="public", capacity=5, per_s=1),
     ),
     costs={
@@ -461,6 +501,7 @@ def status_of(order: Any, *, order_id: str | None, query_sent_at: datetime | Non
         ending = None
     else:
         raise Unreadable(f"unknown order status {status!r}")
+    side = order.get("side")
     return OrderStatus(
         order_id=order_id,
         found=Found.OPEN if ending is None else Found.CLOSED,
@@ -469,6 +510,8 @@ def status_of(order: Any, *, order_id: str | None, query_sent_at: datetime | Non
         symbol=order.get("symbol"),
         filled_quantity=filled,
         ending=ending,
+        side=None if side is None else Side(side),
+        quantity=amount,
         query_sent_at=query_sent_at,
     )
 

@@ -66,7 +66,7 @@ def kraken_said(status: int, body: object) -> tuple[Said, ...]:
         return ()
     if body.get("result"):
         return ()  # an error beside a result: something was done, so this is no clean no
-    return tuple(Said(one, one) for one in errors)
+    return tuple(Said(_kraken_code(one), one) for one in errors)
 
 
 # https://developers.binance.com/docs/binance-spot-api-docs/errors
@@ -166,55 +166,59 @@ BINANCE_ABSENT = frozenset({("-2013", "Order does not exist.")})
 # https://docs.kraken.com/api/docs/guides/spot-errors and the trading rate limits page.
 # Not here, so unknown: EService:Unavailable, EService:Busy, EGeneral:Internal error, EService:Throttled, and
 # whatever is said about a cl_ord_id in use.
+def _exactly(words: str) -> tuple[str, str]:
+    return _kraken_code(words), words
+
+
+def _kraken_code(words: str) -> str:
+    return ":".join(words.split(":")[:2])
+
+
 KRAKEN_ANY: Refusals = {
-    ("EAPI:Invalid key", None): Refusal.AUTH,
-    ("EAPI:Invalid signature", None): Refusal.AUTH,
-    ("EGeneral:Permission denied", None): Refusal.AUTH,
-    ("ESession:Invalid session", None): Refusal.AUTH,
-    ("ETrade:User Locked", None): Refusal.AUTH,
-    ("EAPI:Invalid nonce", None): Refusal.CLOCK,
-    ("EAPI:Rate limit exceeded", None): Refusal.RATE_LIMIT,
-    ("EGeneral:Too many requests", None): Refusal.RATE_LIMIT,
-    ("EGeneral:Temporary lockout", None): Refusal.RATE_LIMIT,
-    ("EGeneral:Invalid arguments", None): Refusal.PERMANENT,
-    ("EQuery:Unknown asset pair", None): Refusal.PERMANENT,
-    ("EQuery:Invalid asset pair", None): Refusal.PERMANENT,
+    _exactly("EAPI:Invalid key"): Refusal.AUTH,
+    _exactly("EAPI:Invalid signature"): Refusal.AUTH,
+    _exactly("EGeneral:Permission denied"): Refusal.AUTH,
+    _exactly("ESession:Invalid session"): Refusal.AUTH,
+    _exactly("ETrade:User Locked"): Refusal.AUTH,
+    _exactly("EAPI:Invalid nonce"): Refusal.CLOCK,
+    _exactly("EAPI:Rate limit exceeded"): Refusal.RATE_LIMIT,
+    _exactly("EGeneral:Too many requests"): Refusal.RATE_LIMIT,
+    _exactly("EGeneral:Temporary lockout"): Refusal.RATE_LIMIT,
+    _exactly("EGeneral:Invalid arguments"): Refusal.PERMANENT,
+    _exactly("EQuery:Unknown asset pair"): Refusal.PERMANENT,
+    _exactly("EQuery:Invalid asset pair"): Refusal.PERMANENT,
 }
 
-# Adding an order does not count against the REST counter, so only the matching engine's own limit refuses
-# one.
+# Adding an order does not count against the REST counter: only the matching engine's own limit refuses one.
 KRAKEN_CREATE: Refusals = {
     **_of_orders(KRAKEN_ANY),
-    ("EOrder:Insufficient funds", None): Refusal.INSUFFICIENT_FUNDS,
-    ("EOrder:Order minimum not met", None): Refusal.MIN_SIZE,
-    ("EOrder:Cost minimum not met", None): Refusal.MIN_SIZE,
-    ("EGeneral:Invalid arguments:volume minimum not met", None): Refusal.MIN_SIZE,
-    ("EGeneral:Invalid arguments:volume", None): Refusal.LOT_TICK,
-    ("EGeneral:Invalid arguments:price", None): Refusal.LOT_TICK,
-    ("EOrder:Invalid price", None): Refusal.LOT_TICK,
-    ("EOrder:Invalid price:Invalid price argument", None): Refusal.LOT_TICK,
-    ("EOrder:Tick size check failed", None): Refusal.LOT_TICK,
-    ("EOrder:Post only order", None): Refusal.POST_ONLY_WOULD_CROSS,
-    ("EOrder:Rate limit exceeded", None): Refusal.RATE_LIMIT,
-    ("EOrder:Orders limit exceeded", None): Refusal.PERMANENT,
-    ("EOrder:Trading agreement required", None): Refusal.PERMANENT,
-    ("EGeneral:Invalid arguments:ordertype", None): Refusal.PERMANENT,
-    ("EGeneral:Invalid arguments:cl_ord_id", None): Refusal.PERMANENT,
-    ("EGeneral:Invalid arguments:deadline", None): Refusal.CLOCK,
-    (
-        "EService:Deadline elapsed",
-        None,
-    ): Refusal.CLOCK,  # what `deadline` is for: it came too late and was dropped
-    ("EService:Market in cancel_only mode", None): Refusal.MARKET_CLOSED,
-    ("EService:Market in post_only mode", None): Refusal.MARKET_CLOSED,
-    ("EService:Market in limit_only mode", None): Refusal.MARKET_CLOSED,
+    _exactly("EOrder:Insufficient funds"): Refusal.INSUFFICIENT_FUNDS,
+    _exactly("EOrder:Order minimum not met"): Refusal.MIN_SIZE,
+    _exactly("EOrder:Cost minimum not met"): Refusal.MIN_SIZE,
+    _exactly("EGeneral:Invalid arguments:volume minimum not met"): Refusal.MIN_SIZE,
+    _exactly("EGeneral:Invalid arguments:volume"): Refusal.LOT_TICK,
+    _exactly("EGeneral:Invalid arguments:price"): Refusal.LOT_TICK,
+    ("EOrder:Invalid price", None): Refusal.LOT_TICK,  # goes on with the pair and its decimals
+    _exactly("EOrder:Tick size check failed"): Refusal.LOT_TICK,
+    _exactly("EOrder:Post only order"): Refusal.POST_ONLY_WOULD_CROSS,
+    _exactly("EOrder:Rate limit exceeded"): Refusal.RATE_LIMIT,
+    _exactly("EOrder:Orders limit exceeded"): Refusal.PERMANENT,
+    _exactly("EOrder:Trading agreement required"): Refusal.PERMANENT,
+    _exactly("EGeneral:Invalid arguments:ordertype"): Refusal.PERMANENT,
+    _exactly("EGeneral:Invalid arguments:cl_ord_id"): Refusal.PERMANENT,
+    _exactly("EGeneral:Invalid arguments:deadline"): Refusal.CLOCK,
+    # What `deadline` is for: the order came too late and was dropped.
+    ("EService:Deadline elapsed", None): Refusal.CLOCK,
+    _exactly("EService:Market in cancel_only mode"): Refusal.MARKET_CLOSED,
+    _exactly("EService:Market in post_only mode"): Refusal.MARKET_CLOSED,
+    _exactly("EService:Market in limit_only mode"): Refusal.MARKET_CLOSED,
 }
 
 KRAKEN_CANCEL: Refusals = {
     **KRAKEN_ANY,
-    ("EOrder:Unknown order", None): Refusal.UNKNOWN_ORDER,
-    ("EOrder:Invalid order", None): Refusal.UNKNOWN_ORDER,
-    ("EOrder:Rate limit exceeded", None): Refusal.RATE_LIMIT,
+    _exactly("EOrder:Unknown order"): Refusal.UNKNOWN_ORDER,
+    _exactly("EOrder:Invalid order"): Refusal.UNKNOWN_ORDER,
+    _exactly("EOrder:Rate limit exceeded"): Refusal.RATE_LIMIT,
 }
 
 # "Invalid order" is said of an id that Kraken never gave out.

@@ -1,0 +1,70 @@
+"""A simulated exchange on loopback with one account that has money and a book to trade against."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+
+from ems.venues.ccxt_gateway import VenueKeys
+from simulator.dialects.binance import Binance
+from simulator.dialects.kraken import Kraken
+from simulator.exchange import Account, Exchange, Market
+from simulator.faults import Faults, Rule
+from simulator.wire import SimulatorServer
+from tests.venues.gateways import SYMBOLS
+
+KEYS = VenueKeys(public="trader-key", private=base64.b64encode(b"trader secret").decode())
+
+
+class Simulated:
+    """What a test needs of it."""
+
+    def __init__(self, name: str):
+        self.symbol = SYMBOLS[name]
+        base, quote = self.symbol.split("/")
+        market = Market(
+            symbol=self.symbol,
+            base=base,
+            quote=quote,
+            tick=Decimal("0.1"),
+            lot=Decimal("0.0001"),
+            min_qty=Decimal("0.0001"),
+            min_notional=Decimal(5),
+            maker_fee=Decimal("0.0010"),
+            taker_fee=Decimal("0.0020"),
+            fee_mode="received" if name == "binance" else "quote",
+        )
+        self.exchange = Exchange(name, [market])
+        self.account: Account = self.exchange.open_account(KEYS.public, KEYS.private, name="trader")
+        now = time.time()
+        self.exchange.deposit(self.account, quote, Decimal(10_000), now)
+        self.exchange.deposit(self.account, base, Decimal(2), now)
+        self.set_book()
+        dialect = Binance(self.exchange) if name == "binance" else Kraken(self.exchange)
+        self.server = SimulatorServer(self.exchange, dialect, faults=Faults())
+        self.url = ""
+
+    def set_book(self, bid: str = "20000", ask: str = "20010", size: str = "0.5") -> None:
+        bids = [(Decimal(bid) - level, Decimal(size)) for level in range(5)]
+        asks = [(Decimal(ask) + level, Decimal(size)) for level in range(5)]
+        self.exchange.set_book(self.symbol, bids, asks, time.time())
+
+    def strike(self, *rules: Rule) -> None:
+        self.server.faults.set(rules)
+
+    def orders(self) -> list[object]:
+        return list(self.exchange.orders.values())
+
+
+@asynccontextmanager
+async def simulated(name: str) -> AsyncIterator[Simulated]:
+    venue = Simulated(name)
+    await venue.server.open()
+    venue.url = venue.server.url
+    try:
+        yield venue
+    finally:
+        await venue.server.close()

@@ -1,0 +1,724 @@
+"""The gateway against exchanges that speak the real wire: orders, questions, streams, books, faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ems.core.messages import (
+    Acked,
+    Balances,
+    BookUpdate,
+    CancelAcked,
+    CancelRefused,
+    Ending,
+    FillReport,
+    Found,
+    Liquidity,
+    LookupFailed,
+    MarketsLoaded,
+    OpenOrders,
+    OrderStatus,
+    OutcomeUnknown,
+    QueryBalances,
+    QueryOpenOrders,
+    Refusal,
+    Rejected,
+    Side,
+    StreamDown,
+    StreamUp,
+    TimeInForce,
+    TradesAnswer,
+    UnwatchBook,
+    WatchBook,
+)
+from ems.venues import streams
+from ems.venues.gateway import VenueRefused, VenueUnavailable
+from simulator.faults import Rule
+from tests.venues.gateways import SYMBOLS, cancel_of, client_id, look_up, new_order, opened, trades_of
+from tests.venues.simulated import KEYS, simulated
+
+EXCHANGES = ["binance", "kraken"]
+each_exchange = pytest.mark.parametrize("exchange", EXCHANGES)
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
+
+
+def D(text: str) -> Decimal:
+    return Decimal(text)
+
+
+# --- Markets, money, health ---
+
+
+@each_exchange
+def test_markets_come_with_rules_and_the_accounts_own_fees(exchange: str) -> None:
+    async def story() -> None:
+        async with simulated(exchange) as venue:
+            async with opened(exchange, venue.url, KEYS, wait=False, shapes=()) as (_, reports):
+                loaded = await reports.next(MarketsLoaded)
+                await reports.next(StreamUp)
+                (market,) = loaded.markets
+                assert market.symbol == SYMBOLS[exchange]  # type: ignore[attr-defined]
+                facts = {
+                    name: getattr(market, name)
+                    for name in (
+                        "tick",
+                        "lot",
+                        "min_quantity",
+                        "min_notional",
+                        "maker_fee",
+                        "taker_fee",
+                        "fee_mode",
+                    )
+                }
+                assert facts == {
+                    "tick": D("0.1"),
+                    "lot": D("0.0001"),
+                    "min_quantity": D("0.0001"),
+                    "min_notional": D("5"),
+                    "maker_fee": D("0.001"),
+                    "taker_fee": D("0.002"),
+                    "fee_mode": "received" if exchange == "binance" else "quote",
+                }
+                assert all(isinstance(fact, Decimal) for name, fact in facts.items() if name != "fee_mode")
+
+    run(story())
+
+
+@each_exchange
+def test_what_people_read(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            base, quote = venue.symbol.split("/")
+            order = new_order(exchange, 1, quantity="0.1", price="19000")
+            gateway.send(order)
+            assert isinstance(await reports.answer_to(order.order_id), Acked)
+            reserved = D("1900") if exchange == "binance" else D("1903.8")
+            assert await gateway.fetch_balances() == {
+                base: {"free": D("2"), "used": D("0"), "total": D("2")},
+                quote: {"free": 10_000 - reserved, "used": reserved, "total": D("10000")},
+            }
+            gateway.send(QueryBalances())
+            balances = await reports.next(Balances)
+            assert balances.free == {base: D("2"), quote: 10_000 - reserved}
+            assert balances.used == {base: D("0"), quote: reserved}
+            fees = [{"symbol": venue.symbol, "maker": D("0.001"), "taker": D("0.002")}]
+            assert await gateway.fetch_fees(None) == fees
+            assert await gateway.fetch_fees(venue.symbol) == fees
+            with pytest.raises(VenueRefused, match="NO/SUCH"):
+                await gateway.fetch_fees("NO/SUCH")
+            transfers = await gateway.fetch_transfers(None, None, 10)
+            assert [(row["kind"], row["currency"], row["amount"]) for row in transfers] == [
+                ("deposit", base, D("2")),
+                ("deposit", quote, D("10000")),
+            ]
+            assert all(isinstance(row["at"], datetime) and row["at"].tzinfo is UTC for row in transfers)
+            assert len(await gateway.fetch_transfers(None, None, 1)) == 1
+            health = await gateway.fetch_health()
+            assert (health["reachable"], health["stream_up"], health["markets"], health["problems"]) == (
+                True,
+                True,
+                1,
+                [],
+            )
+
+    run(story())
+
+
+@each_exchange
+def test_readings_tell_a_refusal_from_a_silence(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            venue.strike(Rule(action="status", status=502, kinds=("balance",)))
+            with pytest.raises(VenueUnavailable, match="502"):
+                await gateway.fetch_balances()
+            gateway.send(QueryBalances())
+            failed = await reports.next(LookupFailed)
+            assert (failed.request, failed.refusal) == ("balances", None)
+            venue.strike()
+            venue.exchange.revoke_key(KEYS.public)
+            with pytest.raises(VenueRefused) as refused:
+                await gateway.fetch_balances()
+            assert refused.value.code
+            gateway.send(QueryBalances())
+            failed = await reports.next(LookupFailed)
+            assert (failed.request, failed.refusal) == ("balances", Refusal.AUTH)
+            order = new_order(exchange)
+            gateway.send(order)
+            rejected = await reports.answer_to(order.order_id)
+            assert isinstance(rejected, Rejected) and rejected.refusal is Refusal.AUTH and rejected.sent
+            assert not venue.orders()
+
+    run(story())
+
+
+# --- An order's life ---
+
+
+@each_exchange
+def test_an_order_rests_is_found_three_ways_and_is_cancelled(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            began = datetime.now(UTC)
+            order = new_order(exchange, 1, quantity="0.1", price="19000", post_only=True)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            assert acked.ending is None and acked.fills == ()
+            event = await reports.next(OrderStatus)
+            assert (event.found, event.exchange_order_id, event.client_order_id, event.query_sent_at) == (
+                Found.OPEN,
+                acked.exchange_order_id,
+                client_id(1),
+                None,
+            )
+            for exchange_order_id in (None, acked.exchange_order_id):
+                gateway.send(look_up(order, exchange_order_id))
+                found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                assert found.query_sent_at is not None and began < found.query_sent_at < datetime.now(UTC)
+                assert (found.order_id, found.found, found.exchange_order_id, found.filled_quantity) == (
+                    order.order_id,
+                    Found.OPEN,
+                    acked.exchange_order_id,
+                    D("0"),
+                )
+                assert (found.side, found.quantity, found.symbol) == (Side.BUY, D("0.1"), venue.symbol)
+            gateway.send(QueryOpenOrders())
+            (listed,) = (await reports.next(OpenOrders)).orders
+            assert (listed.order_id, listed.client_order_id, listed.exchange_order_id) == (
+                order.order_id,
+                client_id(1),
+                acked.exchange_order_id,
+            )
+            gateway.send(cancel_of(order, acked.exchange_order_id if exchange == "binance" else None))
+            cancelled = await reports.next(CancelAcked)
+            assert cancelled.filled_quantity == (D("0") if exchange == "binance" else None)
+            closed = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (closed.ending, closed.filled_quantity, closed.order_id) == (
+                Ending.CANCELED,
+                D("0"),
+                order.order_id,
+            )
+            gateway.send(cancel_of(order))
+            refused = await reports.next(CancelRefused)
+            assert (refused.refusal, refused.order_id) == (Refusal.UNKNOWN_ORDER, order.order_id)
+            gateway.send(look_up(order))
+            gone = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+            assert (gone.found, gone.ending, gone.filled_quantity) == (Found.CLOSED, Ending.CANCELED, D("0"))
+            gateway.send(QueryOpenOrders())
+            assert (await reports.next(OpenOrders)).orders == ()
+
+    run(story())
+
+
+@each_exchange
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_an_immediate_order_tells_its_fills_the_same_every_way(exchange: str, side: Side) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            venue.set_book(size="0.1")
+            began = datetime.now(UTC)
+            price = "20011" if side is Side.BUY else "19999"  # two levels: 0.2 of the 0.3 wanted
+            order = new_order(
+                exchange, 1, side=side, quantity="0.3", price=price, time_in_force=TimeInForce.IOC
+            )
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            ended = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (ended.ending, ended.filled_quantity) in (
+                (Ending.EXPIRED, D("0.2")),
+                (Ending.CANCELED, D("0.2")),
+            )
+            if exchange == "binance":
+                assert (acked.ending, acked.filled_quantity) == (Ending.EXPIRED, D("0.2"))
+            streamed = reports.of(FillReport)
+            gateway.send(trades_of(order, began))
+            by_client_id = (await reports.next(TradesAnswer)).fills
+            gateway.send(trades_of(order, began, acked.exchange_order_id))
+            by_exchange_id = (await reports.next(TradesAnswer)).fills
+            for_people = tuple(await gateway.fetch_order_fills(venue.symbol, acked.exchange_order_id))
+
+            def facts(fills: Any) -> list[tuple[object, ...]]:
+                return sorted(
+                    (
+                        *(
+                            fill.fill_id,
+                            fill.exchange_order_id,
+                            fill.symbol,
+                            fill.side,
+                            fill.price,
+                            fill.quantity,
+                        ),
+                        *(fill.fee, fill.fee_currency, fill.liquidity, fill.order_id, fill.client_order_id),
+                    )
+                    for fill in fills
+                )
+
+            base, quote = venue.symbol.split("/")
+            received = base if side is Side.BUY else quote
+            expected = []
+            for fill in by_exchange_id:
+                cost = fill.price * fill.quantity
+                in_base = exchange == "binance" and side is Side.BUY
+                fee = (fill.quantity if in_base else cost) * D("0.002")
+                currency = received if exchange == "binance" else quote
+                assert (fill.fee, fill.fee_currency, fill.liquidity) == (fee, currency, Liquidity.TAKER)
+                assert began.timestamp() - 1 < fill.at.timestamp() < datetime.now(UTC).timestamp() + 1
+                expected.append((fill.price, fill.quantity))
+            levels = ["20010", "20011"] if side is Side.BUY else ["20000", "19999"]
+            assert sorted(expected) == sorted((D(level), D("0.1")) for level in levels)
+            assert len({fill.fill_id for fill in by_exchange_id}) == 2
+            assert facts(by_client_id) == facts(by_exchange_id) == facts(for_people) == facts(streamed)
+            if exchange == "binance":
+                assert facts(acked.fills) == facts(streamed)
+
+    run(story())
+
+
+@each_exchange
+def test_a_resting_order_fills_as_maker(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            order = new_order(exchange, 1, quantity="0.1", price="20005", post_only=True)
+            gateway.send(order)
+            await reports.next(Acked)
+            venue.set_book("19990", "20005")  # an offer at our price takes us
+            fill = await reports.next(FillReport)
+            assert (fill.price, fill.quantity, fill.liquidity, fill.order_id) == (
+                D("20005"),
+                D("0.1"),
+                Liquidity.MAKER,
+                order.order_id,
+            )
+            ended = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (ended.ending, ended.filled_quantity) == (Ending.FILLED, D("0.1"))
+
+    run(story())
+
+
+@each_exchange
+@pytest.mark.parametrize(
+    ("case", "options", "refusal"),
+    [
+        ("more than there is", {"quantity": "5", "price": "19000"}, Refusal.INSUFFICIENT_FUNDS),
+        ("worth too little", {"quantity": "0.0002", "price": "19000"}, Refusal.MIN_SIZE),
+        ("post only that would take", {"price": "20010", "post_only": True}, Refusal.POST_ONLY_WOULD_CROSS),
+        ("off the tick", {"quantity": "0.1", "price": "19000.05"}, Refusal.LOT_TICK),
+    ],
+)
+def test_a_venues_own_no(exchange: str, case: str, options: dict[str, Any], refusal: Refusal) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            order = new_order(exchange, 1, **options)
+            gateway.send(order)
+            rejected = await reports.answer_to(order.order_id)
+            assert isinstance(rejected, Rejected), rejected
+            assert (rejected.refusal, rejected.sent) == (refusal, True)
+            assert rejected.message and rejected.venue_code
+            gateway.send(look_up(order))
+            assert (await reports.answer_to(order.order_id)).found is Found.NOT_FOUND
+
+    run(story())
+
+
+@each_exchange
+def test_a_halted_market_says_so(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            venue.exchange.set_mode("halted", venue.server.now(), venue.symbol)
+            gateway.send(new_order(exchange))
+            rejected = await reports.answer_to("order-1")
+            assert isinstance(rejected, Rejected) and rejected.refusal is Refusal.MARKET_CLOSED
+
+    run(story())
+
+
+@each_exchange
+def test_a_client_id_in_use_is_a_reason_to_look_not_a_no(exchange: str) -> None:
+    async def story() -> None:
+        async with simulated(exchange) as venue:
+            order = new_order(exchange, 1, quantity="0.1", price="19000")
+            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+                gateway.send(order)
+                acked = await reports.next(Acked)
+            # A restart that knows nothing of the first sending.
+            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+                gateway.send(order)
+                assert isinstance(await reports.answer_to(order.order_id), OutcomeUnknown)
+                gateway.send(look_up(order))
+                found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                assert (found.found, found.exchange_order_id) == (Found.OPEN, acked.exchange_order_id)
+            assert len(venue.orders()) == 1
+
+    run(story())
+
+
+# --- Faults ---
+
+CREATE_FAULTS = [
+    *("refuse", "reset", "hang", "truncate", "empty", "html", "null", "object", "garbage", "half"),
+    *("status 500", "status 502", "status 503", "status 504", "status 429", "status 403"),
+    *("failure 500", "failure 503", "failure 504", "rate_limit", "ban"),
+]
+
+
+@each_exchange
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("fault", CREATE_FAULTS)
+def test_a_create_that_goes_wrong(exchange: str, when: Any, fault: str) -> None:
+    """Never a wrong no, never sent twice, and a look-up finds the order where there is one."""
+
+    async def story() -> None:
+        action, _, status = fault.partition(" ")
+        async with simulated(exchange) as venue:
+            order = new_order(exchange, 1, quantity="0.1", price="19000")
+            async with opened(exchange, venue.url, KEYS, shapes=(), request_timeout_s=0.3) as (
+                gateway,
+                reports,
+            ):
+                await reports.next(StreamUp)
+                venue.strike(Rule(action=action, when=when, kinds=("create",), status=int(status or 500)))
+                gateway.send(order)
+                answer = await reports.next(
+                    object, lambda report: isinstance(report, Acked | Rejected | OutcomeUnknown)
+                )
+                assert isinstance(answer, OutcomeUnknown), answer
+                assert answer.request == "create"
+                assert [strike.target for strike in venue.server.faults.log] == ["create"]  # asked once
+                assert len(venue.orders()) == (1 if when == "after" else 0)
+                venue.strike()
+            # Whoever looks, even after a restart, sees the truth.
+            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+                gateway.send(look_up(order))
+                seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                gateway.send(trades_of(order, datetime.now(UTC)))
+                assert (await reports.next(TradesAnswer)).fills == ()
+            assert seen.found is (Found.OPEN if when == "after" else Found.NOT_FOUND)
+            assert len(venue.orders()) == (1 if when == "after" else 0)
+
+    run(story())
+
+
+@each_exchange
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("fault", ["refuse", "hang", "empty", "html", "object", "status 503", "failure 500"])
+def test_a_cancel_that_goes_wrong_proves_nothing(exchange: str, when: Any, fault: str) -> None:
+    async def story() -> None:
+        action, _, status = fault.partition(" ")
+        async with simulated(exchange) as venue:
+            async with opened(exchange, venue.url, KEYS, shapes=(), request_timeout_s=0.3) as (
+                gateway,
+                reports,
+            ):
+                order = new_order(exchange, 1, quantity="0.1", price="19000")
+                gateway.send(order)
+                acked = await reports.next(Acked)
+                venue.strike(Rule(action=action, when=when, kinds=("cancel",), status=int(status or 500)))
+                gateway.send(cancel_of(order, acked.exchange_order_id))
+                answer = await reports.next(
+                    object, lambda report: isinstance(report, CancelAcked | CancelRefused | OutcomeUnknown)
+                )
+                # A cancel may go out twice when a connection was closed; then the second finds it cancelled.
+                if isinstance(answer, CancelRefused):
+                    assert (exchange, fault, when, answer.refusal) == (
+                        "binance",
+                        "refuse",
+                        "after",
+                        Refusal.UNKNOWN_ORDER,
+                    )
+                else:
+                    assert answer == OutcomeUnknown(
+                        order_id=order.order_id, request="cancel", message=getattr(answer, "message", "")
+                    )
+                venue.strike()
+                gateway.send(look_up(order, acked.exchange_order_id))
+                seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                assert seen.found is (Found.CLOSED if when == "after" else Found.OPEN)
+
+    run(story())
+
+
+@each_exchange
+@pytest.mark.parametrize("kind", ["orders", "trades", "open_orders"])
+@pytest.mark.parametrize(
+    "fault", ["refuse", "hang", "empty", "html", "null", "object", "half", "status 503", "rate_limit"]
+)
+def test_a_question_that_goes_wrong_is_never_an_answer(exchange: str, kind: str, fault: str) -> None:
+    async def story() -> None:
+        action, _, status = fault.partition(" ")
+        async with simulated(exchange) as venue:
+            order = new_order(exchange, 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
+            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+                gateway.send(order)
+                await reports.next(Acked)
+            async with opened(exchange, venue.url, KEYS, shapes=(), request_timeout_s=0.3) as (
+                gateway,
+                reports,
+            ):
+                await reports.next(StreamUp)
+                venue.strike(
+                    Rule(
+                        action=action,
+                        kinds=("fetch", "open_orders", "closed_orders", "my_trades"),
+                        status=int(status or 500),
+                    )
+                )
+                if kind == "orders":
+                    gateway.send(look_up(order))
+                elif kind == "trades":
+                    gateway.send(trades_of(order, datetime.now(UTC)))
+                else:
+                    gateway.send(QueryOpenOrders())
+                failed = await reports.next(LookupFailed, within_s=8)
+                assert failed.message
+                assert failed.refusal in (None, Refusal.RATE_LIMIT)
+                await asyncio.sleep(0.05)
+                answers = (OrderStatus, TradesAnswer, OpenOrders)
+                assert not [one for one in reports.all if isinstance(one, answers)]
+
+    run(story())
+
+
+@each_exchange
+def test_hidden_history_is_not_found_and_fills_still_tell(exchange: str) -> None:
+    """Where the venue's lists are behind, the trades are still there to ask for."""
+
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            began = datetime.now(UTC)
+            order = new_order(exchange, 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            venue.strike(Rule(action="hide_closed"))
+            gateway.send(look_up(order))
+            seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+            assert seen.found is Found.NOT_FOUND
+            gateway.send(trades_of(order, began))  # asked by client id: the history is read instead
+            answer = await reports.next(TradesAnswer)
+            assert [(fill.exchange_order_id, fill.quantity) for fill in answer.fills] == [
+                (acked.exchange_order_id, D("0.1"))
+            ]
+
+    run(story())
+
+
+# --- Streams ---
+
+
+@each_exchange
+def test_a_cut_stream_comes_back_and_says_so(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            for _ in range(2):
+                await venue.server.cut()
+                await reports.next(StreamDown)
+                await reports.next(StreamUp)
+            order = new_order(exchange, 1, quantity="0.1", price="19000")
+            gateway.send(order)
+            await reports.next(OrderStatus, lambda status: status.client_order_id == client_id(1))
+
+    run(story())
+
+
+@each_exchange
+def test_a_venue_that_falls_over_and_gets_up(exchange: str) -> None:
+    async def story() -> None:
+        async with simulated(exchange) as venue:
+            # No kept-alive connection: the next request needs a new one, and that cannot come about.
+            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+                await reports.next(StreamUp)
+                await venue.server.go_down()
+                await reports.next(StreamDown)
+                await gateway._ccxt.session.close()  # what the keep-alive limit does a little later
+                gateway._ccxt.session = None
+                gateway.send(new_order(exchange))
+                rejected = await reports.answer_to("order-1")
+                assert isinstance(rejected, Rejected)
+                assert (rejected.refusal, rejected.sent) == (Refusal.RATE_LIMIT, False)
+                health = await gateway.fetch_health()
+                assert (health["reachable"], health["stream_up"]) == (False, False)
+                assert len(health["problems"]) == 2  # type: ignore[arg-type]
+                await venue.server.go_up()
+                await reports.next(StreamUp)
+                assert not venue.orders()
+                gateway.send(new_order(exchange, 2))
+                assert isinstance(await reports.answer_to("order-2"), Acked)
+
+    run(story())
+
+
+@each_exchange
+def test_lost_and_doubled_events_change_no_facts(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            venue.strike(Rule(action="lost", kinds=("orders", "fills")))
+            lost = new_order(exchange, 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
+            began = datetime.now(UTC)
+            gateway.send(lost)
+            await reports.next(Acked)
+            gateway.send(trades_of(lost, began))
+            assert [fill.quantity for fill in (await reports.next(TradesAnswer)).fills] == [D("0.1")]
+            assert not reports.of(FillReport) and not reports.of(OrderStatus)
+            venue.strike(Rule(action="duplicate", kinds=("orders", "fills")))
+            doubled = new_order(exchange, 2, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
+            gateway.send(doubled)
+            first = await reports.next(FillReport)
+            second = await reports.next(FillReport)
+            assert first == second
+            gateway.send(trades_of(doubled, began))
+            assert [fill.fill_id for fill in (await reports.next(TradesAnswer)).fills] == [first.fill_id]
+
+    run(story())
+
+
+def test_a_frame_nobody_can_read_breaks_the_stream_in_the_open() -> None:
+    async def story() -> None:
+        async with (
+            simulated("kraken") as venue,
+            opened("kraken", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            url = gateway.dialect.private_ws(gateway._ccxt)
+            client = gateway._ccxt.clients[url]
+            client.handle_text_or_binary_message(
+                '{"channel": "executions", "data": [{"exec_type": "trade"}]}'
+            )
+            down = await reports.next(StreamDown)
+            assert "unreadable" in down.message
+            await reports.next(StreamUp)
+
+    run(story())
+
+
+# --- Books ---
+
+
+@each_exchange
+def test_a_book_follows_the_venue(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            gateway.send(WatchBook(symbol=venue.symbol))
+            gateway.send(WatchBook(symbol=venue.symbol))  # twice is once
+            book = await reports.next(BookUpdate)
+            assert book.symbol == venue.symbol
+            assert book.bids[:2] == ((D("20000"), D("0.5")), (D("19999"), D("0.5")))
+            assert book.asks[:2] == ((D("20010"), D("0.5")), (D("20011"), D("0.5")))
+            venue.set_book("20003", "20004", "0.25")
+            moved = await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("20003"))
+            assert (moved.bids[0], moved.asks[0]) == ((D("20003"), D("0.25")), (D("20004"), D("0.25")))
+            assert all(isinstance(part, Decimal) for level in moved.bids + moved.asks for part in level)
+            gateway.send(UnwatchBook(symbol=venue.symbol))
+            await asyncio.sleep(0.2)
+            reports.all.clear()
+            venue.set_book("20005", "20006")
+            await asyncio.sleep(0.3)
+            assert not reports.of(BookUpdate)
+
+    run(story())
+
+
+@each_exchange
+def test_a_book_comes_back_after_a_cut(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            gateway.send(WatchBook(symbol=venue.symbol))
+            await reports.next(BookUpdate)
+            await venue.server.cut()
+            venue.set_book("20003", "20004")
+            await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("20003"), within_s=3)
+            await asyncio.sleep(0.2)  # the stream is back, not only one picture by REST
+            venue.set_book("20005", "20006")
+            await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("20005"), within_s=2)
+
+    run(story())
+
+
+@each_exchange
+def test_many_changes_become_few_books_and_the_last_one_wins(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            gateway.send(WatchBook(symbol=venue.symbol))
+            await reports.next(BookUpdate)
+            reports.all.clear()
+            for step in range(100):
+                venue.set_book(str(19_000 + step), "20010")
+                await asyncio.sleep(0.005)
+            await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("19099"))
+            assert len(reports.of(BookUpdate)) <= 15
+
+    run(story())
+
+
+@each_exchange
+def test_a_silent_book_is_asked_for(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "BOOK_SILENCE_S", 0.4)
+    monkeypatch.setattr(streams, "BOOK_POLL_S", 0.1)
+
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            gateway.send(WatchBook(symbol=venue.symbol))
+            await reports.next(BookUpdate)
+            venue.strike(Rule(action="lost", kinds=("book",)))
+            venue.set_book("20003", "20004")
+            await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("20003"))
+
+    run(story())
