@@ -407,6 +407,7 @@ class Exchange:
         queue_model: QueueModel = "probable",
         refill_s: float = 5.0,
         trades_kept: int = 1000,
+        first_id: int = 1,
     ) -> None:
         self.name = name
         self.rng = rng or Random(0)
@@ -428,8 +429,8 @@ class Exchange:
         self._delivering = False
         self._changed: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}
         # account -> currency -> (free, locked)
-        self._next_order_id = 1
-        self._next_trade_id = 1
+        self._next_order_id = first_id
+        self._next_trade_id = first_id
         self._next_transfer_id = 1
         for market in markets:
             self.add_market(market)
