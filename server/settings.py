@@ -331,10 +331,14 @@ def _ca_file(environ: Mapping[str, str]) -> Path | None:
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
     """Notice variables that look like ours and are not: a misspelt name is otherwise silently ignored."""
-    known = [variable.name for variable in VARIABLES] + list(_OTHERS)
+    known = [variable.name for variable in VARIABLES]
     found = []
     for name in sorted(environ):
-        if name in known or not name.startswith(("OMS_", "SMTP_", "SENDER_", "RECEIVE_", "DB_")):
+        if (
+            name in known
+            or name in _OTHERS
+            or not name.startswith(("OMS_", "SMTP_", "SENDER_", "RECEIVE_", "DB_"))
+        ):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         if near:

@@ -102,7 +102,7 @@ def test_refused_amount(text: str) -> None:
     assert problem.message.startswith("quantity: ")
     assert REFUSED[text] in problem.message
     assert problem.details["field"] == "quantity"
-    assert str(problem.details["value"]).strip('"')[:3] in problem.message or "value" in problem.details
+    assert str(problem.details["value"]) in problem.message
     assert problem.hint.endswith(".")
     assert len(problem.message) < 200
 
