@@ -584,6 +584,7 @@ def test_trades_come_newest_first_in_pages(desk):
     assert [t["time"] for t in desk.ask("TradesHistory", ofs="50")["trades"].values()] == [NOW + 10, NOW]
     newer = desk.ask("TradesHistory", start=list(history["trades"])[1])
     assert [t["time"] for t in newer["trades"].values()] == [NOW + 510]
+    assert [t["time"] for t in desk.ask("TradesHistory", end=NOW + 10)["trades"].values()] == [NOW + 10, NOW]
     assert desk.refused("QueryTrades", txid="TZZZZZ-ZZZZZ-ZZZZZZ") == "EQuery:Unknown trade"
     assert desk.refused("QueryTrades") == "EGeneral:Invalid arguments:txid"
 

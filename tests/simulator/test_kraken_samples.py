@@ -1,4 +1,4 @@
-"""Every key path of Kraken's recorded answers is in ours with the same JSON type, or has a reason not to be."""
+"""Every key path of a recorded answer of Kraken is in ours with the same JSON type, or there is a reason."""
 
 import base64
 import gzip

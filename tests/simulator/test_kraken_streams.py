@@ -230,6 +230,22 @@ def test_a_book_update_names_what_changed(world):
     assert connection.news() == []  # not subscribed
 
 
+def test_a_level_pushed_out_of_the_depth_is_not_mentioned_and_one_that_comes_back_is(world):
+    bids = [(D(1000 - n), D(1)) for n in range(12)]
+    world.exchange.set_book("ETH/USDT", bids, [(D(1100), D(1))], world.now)
+    connection = world.connect()
+    connection.say("subscribe", channel="book", symbol=["ETH/USDT"], depth=10)
+    connection.news()
+
+    def heard(changes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        world.exchange.update_book("ETH/USDT", [(D(p), D(q)) for p, q in changes], [], world.now)
+        return [(level["price"], level["qty"]) for m in connection.news() for level in m["data"][0]["bids"]]
+
+    assert heard([(1001, 2)]) == [(1001, 2)]  # 991 is out now, and nobody says so
+    assert heard([(991, 5)]) == []  # beyond the depth
+    assert heard([(1001, 0)]) == [(991, 5), (1001, 0)]
+
+
 @pytest.mark.parametrize("depth", [10, 25])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_reader_who_cuts_the_book_always_has_the_right_checksum(world, depth, seed):

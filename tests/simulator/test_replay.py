@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import gzip
+import json
 from decimal import Decimal
 from itertools import islice, pairwise
 from pathlib import Path
@@ -172,6 +173,37 @@ def test_a_raw_capture_rebuilds_the_book_that_was_tabulated():
         if isinstance(event, BookState):
             latest = event
     assert agreed > 20
+
+
+def test_a_raw_capture_is_rebuilt_from_its_snapshot_and_what_is_newer(tmp_path):
+    def depth(last: int, bids: list, asks: list = ()) -> dict:
+        return {
+            "data": {"e": "depthUpdate", "E": 1000 + last, "U": last, "u": last, "b": bids, "a": list(asks)}
+        }
+
+    def trade(number: int, maker_bought: bool) -> dict:
+        data = {"e": "trade", "E": 1100, "T": 1099, "t": number, "p": "9", "q": "1", "m": maker_bought}
+        return {"data": data}
+
+    messages = [
+        depth(4, [["8", "1"]]),  # in the snapshot already
+        depth(6, [["7", "3"]]),  # newer than it, though it came before
+        trade(1, True),  # before there is a book
+        {"lastUpdateId": 5, "bids": [["9", "1"]], "asks": [["10", "1"], ["11", "2"]]},
+        depth(5, [["9", "99"]]),  # late, and no news
+        depth(7, [["9", "4"]], [["10", "0"]]),
+        {"data": {"e": None, "u": 9, "b": "9", "B": "4", "a": "11", "A": "2"}},  # bookTicker
+        trade(2, True),
+        trade(3, False),
+    ]
+    lines = "\n".join(json.dumps({"recv_us": 0, "raw": message}) for message in messages)
+    (tmp_path / "acme-spot_ETHUSDT_20240808T2354Z_raw.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    d = Decimal
+    assert list(find("ETHUSDT", folder=tmp_path, raw=True).events()) == [
+        BookState(at_us=1_007_000, bids=((d(9), d(4)), (d(7), d(3))), asks=((d(11), d(2)),)),
+        TradePrint(at_us=1_099_000, trade_id=2, price=d(9), quantity=d(1), taker_side="sell"),
+        TradePrint(at_us=1_099_000, trade_id=3, price=d(9), quantity=d(1), taker_side="buy"),
+    ]
 
 
 @pytest.mark.parametrize(
