@@ -144,7 +144,7 @@ NOWHERE = {  # (method, path) -> (status, code)
     ("GET", "/"): (404, "REQUEST_NOT_FOUND"),
     ("GET", "/api"): (404, "REQUEST_NOT_FOUND"),
     ("GET", "/api/docs/"): (404, "REQUEST_NOT_FOUND"),
-    ("GET", "//api/docs"): (404, "REQUEST_NOT_FOUND"),
+    ("GET", "/api//docs"): (404, "REQUEST_NOT_FOUND"),
     ("GET", "/API/docs"): (404, "REQUEST_NOT_FOUND"),
     ("GET", "/static/x"): (404, "REQUEST_NOT_FOUND"),
     ("POST", "/api/market_orders"): (404, "REQUEST_NOT_FOUND"),

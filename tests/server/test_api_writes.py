@@ -329,13 +329,9 @@ def test_a_refused_body_still_says_how_its_failure_is_told(desk: StubDesk, alice
         "market_order", {"bot": "bot-7", "send_fail_email": False, "exchange": "kraken"}, idempotency_key="k"
     )
     _, ticket, _, exchange, _, _ = desk.calls[0]
-    assert exchange == "kraken"
-    assert (ticket.user, ticket.bot, ticket.send_fail_email, ticket.idempotency_key) == (  # type: ignore[attr-defined]
-        "alice",
-        "bot-7",
-        False,
-        "k",
-    )
+    assert isinstance(ticket, Ticket)
+    assert (exchange, ticket.user, ticket.bot) == ("kraken", "alice", "bot-7")
+    assert (ticket.send_fail_email, ticket.record_in_db, ticket.idempotency_key) == (False, True, "k")
 
 
 def test_a_mistake_is_told_even_when_it_cannot_be_recorded(desk: StubDesk, alice: Caller) -> None:

@@ -314,6 +314,12 @@ def test_a_head_that_never_ends_is_given_up(server: Server, monkeypatch: pytest.
         with server.connect() as connection:
             connection.sendall(first)
             assert connection.recv(100) == b""
+    with server.connect() as connection:  # a line break stops uvicorn's own clock for idle connections
+        connection.sendall(head("GET /livez HTTP/1.1", f"Host: {HOST}"))
+        assert read_answer(connection)[0] == 200
+        connection.sendall(b"\r\n")
+        connection.settimeout(3)
+        assert connection.recv(100) == b""
 
 
 def test_a_body_that_never_comes_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
