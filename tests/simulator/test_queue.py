@@ -115,6 +115,15 @@ def test_an_opposite_quote_through_our_price_fills_once_for_each_newly_shown_siz
     assert made.imbalance() == {}
 
 
+def test_what_we_have_met_is_used_up_for_everybody():
+    made, bot, ours = waiting(price="99", quantity="9")
+    show(made, (("97", "5"),), (("98", "3"), ("101", "10")))
+    made.cancel_order(bot, ours.order_id, now=START)
+    assert made.depth(SYMBOL, now=START).asks[0] == (D(101), D(10))
+    other = account(made, "other", USDT="1000")
+    assert order(made, other, "buy", "1").average_price == D(101)
+
+
 def test_what_we_have_met_is_not_published_behind_us():
     made, _, ours = waiting(price="99", quantity="9")
     show(made, (("97", "5"),), (("98", "3"), ("101", "10")))
