@@ -335,7 +335,7 @@ class CcxtGateway:
         attempt = attempts[-1]
         if attempt.status is None or not attempt.sent:
             return unknown(attempt.error or "no answer")
-        body = attempt.body()
+        body = attempt.body
         said = self.dialect.said(attempt.status, body)
         refusal_said = refusal_of(said, self.dialect.create_refusals) if said else None
         if refusal_said is not None:
@@ -395,7 +395,7 @@ class CcxtGateway:
         except Exception as error:
             failure = error
         attempt = call.attempts[-1] if call.attempts else None
-        body = attempt.body() if attempt else None
+        body = attempt.body if attempt else None
         status = attempt.status if attempt else None
         said = self.dialect.said(status, body) if status is not None else ()
         refusal = refusal_of(said, self.dialect.cancel_refusals) if said else None
@@ -605,7 +605,7 @@ class CcxtGateway:
             if failure is None:
                 return _Answer(value, None, sent_at)
             raise VenueUnavailable(f"{type(failure).__name__}: {failure}") from failure
-        body = attempt.body()
+        body = attempt.body
         said = self.dialect.said(attempt.status, body) if attempt.status is not None else ()
         if said:
             raise VenueRefused("; ".join(one.message for one in said), said[0].code) from failure
@@ -664,7 +664,9 @@ class CcxtGateway:
         while True:
             try:
                 await self._load_markets()
-            except (VenueRefused, VenueUnavailable, TooBusy, Unreadable) as error:
+            except Exception as error:  # whatever it is, the next try may go better
+                if not isinstance(error, VenueRefused | VenueUnavailable | TooBusy | Unreadable):
+                    log.exception("markets of %s", self.exchange)
                 self._trouble["markets"] = str(error)
                 if not self._ready.is_set():
                     self._deliver(StreamDown(message=f"could not load markets: {error}"))
@@ -746,7 +748,7 @@ class CcxtGateway:
                     buckets.used(bucket, float(used), now, window=window)
         counted = False
         if attempt.status >= 400 or _MAY_SAY_NO.match(attempt.text or ""):
-            for one in self.dialect.said(attempt.status, attempt.body()):
+            for one in self.dialect.said(attempt.status, attempt.body):
                 what = self.dialect.limit_words.get(one.code)
                 if isinstance(what, float):
                     buckets.pause(what, now)

@@ -78,6 +78,7 @@ class Dialect:
     fills_of: Callable[[Any, str, str], Awaitable[FillsRead]]  # (ccxt, symbol, exchange order id)
     fees: Callable[[Any], Awaitable[Fees]]
     read_stream: Callable[[Any, Any], Iterator[FillReport | OrderStatus]]  # (ccxt, frame)
+    is_private: Callable[[Any], bool]  # this frame tells of the account; ccxt need not see it
     stream_subscribed: Callable[[Any], bool]  # this frame says: the private stream is on
     stream_over: Callable[[Any], bool]  # this frame says: the venue ends the private stream
     private_ws: Callable[[Any], str]  # where ccxt keeps it
@@ -247,6 +248,7 @@ BINANCE = Dialect(
     fills_of=_binance_fills,
     fees=_unified_fees,
     read_stream=_binance_stream,
+    is_private=lambda frame: bool(_binance_event(frame)),
     stream_subscribed=_binance_subscribed,
     stream_over=lambda frame: _binance_event(frame).get("e") in ("eventStreamTerminated", "serverShutdown"),
     private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["ws-api"]["spot"],
@@ -433,6 +435,7 @@ KRAKEN = Dialect(
     fills_of=_kraken_fills,
     fees=_kraken_fees,
     read_stream=_kraken_stream,
+    is_private=lambda frame: isinstance(frame, dict) and frame.get("channel") == "executions",
     stream_subscribed=_kraken_subscribed,
     stream_over=lambda frame: False,
     private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["privateV2"],

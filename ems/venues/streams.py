@@ -68,51 +68,65 @@ class Streams:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._books.clear()
 
-    def on_frame(self, client: Any, frame: Any) -> None:
-        """Look at every frame before ccxt does; ccxt's own reading of private frames loses rows."""
+    def on_frame(self, client: Any, frame: Any) -> bool:
+        """Look at every frame before ccxt does, and keep the private ones: ccxt loses rows of them."""
         if self._dialect.stream_over(frame):
             client.on_error(ccxt.NetworkError("the venue ended the stream"))
-            return
+            return True
+        if self._dialect.is_private(frame):
+            for report in self._dialect.read_stream(self._ccxt, frame):
+                self._deliver(report)
+            return True
         if not self.up and self._dialect.stream_subscribed(frame):
             self._subscribed.set()
             self._deliver(StreamUp())
-        for report in self._dialect.read_stream(self._ccxt, frame):
-            self._deliver(report)
+        return False
 
     # --- The private stream ---
 
     async def _keep_private(self) -> None:
         failures = 0
         while True:
-            following = asyncio.ensure_future(self._follow())
-            try:
-                async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
-                    up = asyncio.ensure_future(self._subscribed.wait())
-                    await asyncio.wait({following, up}, return_when=asyncio.FIRST_COMPLETED)
-                    up.cancel()
-                if self.up:
-                    failures = 0
-                await following
-                message = "the stream ended"
-            except TimeoutError:
-                message = f"not subscribed within {SUBSCRIBE_TIMEOUT_S:g} s"
-            except Exception as error:
-                message = f"{type(error).__name__}: {error}"
-            finally:
-                following.cancel()
+            message = await self._private_session()
             was_up = self.up
             self._subscribed.clear()
             self._drop_private()
+            if was_up:
+                failures = 0
             if was_up or failures == 0:
                 self._deliver(StreamDown(message=message))
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             failures += 1
 
-    async def _follow(self) -> None:
-        # ccxt subscribes with the first call; what arrives is read in `on_frame`, the calls only carry the
-        # errors.
+    async def _private_session(self) -> str:
+        """Subscribe and stay until the stream breaks; return why it did."""
+        following = asyncio.ensure_future(self._follow())
+        subscribed = asyncio.ensure_future(self._subscribed.wait())
+        try:
+            await asyncio.wait(
+                {following, subscribed},
+                timeout=SUBSCRIBE_TIMEOUT_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not subscribed.done() and not following.done():
+                return f"not subscribed within {SUBSCRIBE_TIMEOUT_S:g} s"
+            await asyncio.wait({following})
+            return following.result()
+        finally:
+            following.cancel()
+            subscribed.cancel()
+
+    async def _follow(self) -> str:
+        # ccxt subscribes with this call; what arrives is read in `on_frame`, and the call carries the error.
         while True:
-            await self._ccxt.watch_orders()
+            try:
+                await self._ccxt.watch_orders()
+            except asyncio.CancelledError:
+                if _cancelled_by_us():
+                    raise
+                return "the connection was closed"
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
 
     def _drop_private(self) -> None:
         """Make sure that the next try opens a new connection."""
@@ -152,9 +166,11 @@ class Streams:
                 while self._publish(book, raw):
                     book.streamed_at = loop.time()
                     await asyncio.sleep(BOOK_EVERY_S)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _cancelled_by_us():
+                    raise
                 book.streamed_at = None
-                log.info("book %s %s: %s", self._dialect.exchange, book.symbol, error)
+                log.info("book %s %s: %r", self._dialect.exchange, book.symbol, error)
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1
 
@@ -174,8 +190,15 @@ class Streams:
                 continue
             try:
                 self._publish(book, await self._fetch_book(book.symbol), again=True)
-            except (VenueRefused, VenueUnavailable, TooBusy) as error:
-                log.info("book %s %s by REST: %s", self._dialect.exchange, book.symbol, error)
+            except (
+                VenueRefused,
+                VenueUnavailable,
+                TooBusy,
+                ArithmeticError,
+                LookupError,
+                TypeError,
+            ) as error:
+                log.info("book %s %s by REST: %r", self._dialect.exchange, book.symbol, error)
             await asyncio.sleep(BOOK_POLL_S)
 
     def _publish(self, book: _Book, raw: Any, *, again: bool = False) -> bool:
@@ -189,6 +212,12 @@ class Streams:
         book.last = (bids, asks)
         self._deliver(BookUpdate(symbol=book.symbol, bids=bids, asks=asks, at=self._now()))
         return True
+
+
+def _cancelled_by_us() -> bool:
+    """Say whether this task is being cancelled; ccxt cancels its own futures when a connection closes."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Book:

@@ -41,16 +41,8 @@ class Attempt:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
+    body: Any = None  # the answer as JSON; None when it is not whole JSON
     error: str | None = None
-
-    def body(self) -> object:
-        """Return the answer as JSON, or None when it is not whole JSON."""
-        if not self.text:
-            return None
-        try:
-            return exact_json(self.text)
-        except ValueError:
-            return None
 
 
 @dataclass(slots=True)
@@ -72,6 +64,13 @@ def exact_json(text: str | bytes) -> Any:
     return json.loads(text, parse_float=str, parse_constant=_refuse_constant)
 
 
+def _json_or_none(text: str) -> Any:
+    try:
+        return exact_json(text)
+    except ValueError:
+        return None
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
@@ -84,7 +83,7 @@ class Wire:
     request_timeout_s: float = 10.0
     lane: Lane | None = None  # for exchanges whose nonces must arrive in order
     on_attempt: Callable[[Attempt], None] | None = None
-    on_frame: Callable[[Any, Any], None] | None = None
+    on_frame: Callable[[Any, Any], bool] | None = None  # True: dealt with, ccxt need not see it
 
     async def fetch2(self, path: str, api: Any = "public", *args: Any) -> Any:
         """Sign and send inside the lane, because the nonce is drawn while signing."""
@@ -119,7 +118,8 @@ class Wire:
             ) as response:
                 attempt.headers = response.headers
                 attempt.status = response.status
-                attempt.text = await _read_text(response)
+                attempt.text = (await _read_text(response)).strip()
+                attempt.body = _json_or_none(attempt.text)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             # aiohttp raises these from its connector alone, before a byte of a request is written. Only a
             # POST can be sure of it: a GET or DELETE may have gone out before on a connection that turned out
@@ -136,9 +136,8 @@ class Wire:
         finally:
             if self.on_attempt is not None:
                 self.on_attempt(attempt)
-        text = attempt.text.strip()
+        text, parsed = attempt.text, attempt.body
         ex.last_http_response = text
-        parsed = attempt.body()
         reason = response.reason or ""
         plain_headers = dict(attempt.headers)
         ex.handle_errors(
@@ -163,9 +162,8 @@ class Wire:
         try:
             text = data.decode() if isinstance(data, bytes) else data
             message = exact_json(text) if text[:1] in "{[" else text
-            if self.on_frame is not None:
-                self.on_frame(client, message)
-            client.on_message_callback(client, message)
+            if self.on_frame is None or not self.on_frame(client, message):
+                client.on_message_callback(client, message)
         except Exception as error:
             client.on_error(ccxt.NetworkError(f"unreadable frame: {type(error).__name__}: {error}"))
 
