@@ -30,7 +30,8 @@ class Desk:
     """A Kraken with a book, an account with money, and a caller who signs."""
 
     def __init__(self, **settings) -> None:
-        self.exchange = Exchange("kraken", MARKETS)
+        # An exchange that has lived before goes on with its ids: they are large and do not begin at 1.
+        self.exchange = Exchange("kraken", MARKETS, first_id=1_700_000_000_000)
         self.kraken = Kraken(self.exchange, **settings)
         self.now = NOW
         self.nonce = 1000
