@@ -12,7 +12,6 @@ the answer (after).
 import asyncio
 import contextlib
 import json
-import logging
 import secrets
 import socket
 import struct
@@ -28,8 +27,6 @@ from simulator.admin import Admin
 from simulator.dialects.dialect import REPLY, Dialect, Request, Response, Session
 from simulator.exchange import Event, Exchange
 from simulator.faults import BODIES, Channel, Cut, Faults, Strike
-
-log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 T = TypeVar("T")
@@ -415,6 +412,3 @@ def serve_forever(server: SimulatorServer) -> None:
 
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run())
-
-
-__all__ = ["Exchange", "SimulatorServer", "serve_forever"]
