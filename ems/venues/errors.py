@@ -163,9 +163,6 @@ BINANCE_CANCEL: Refusals = {
 BINANCE_ABSENT = frozenset({("-2013", "Order does not exist.")})
 
 
-# https://docs.kraken.com/api/docs/guides/spot-errors and the trading rate limits page.
-# Not here, so unknown: EService:Unavailable, EService:Busy, EGeneral:Internal error, EService:Throttled, and
-# whatever is said about a cl_ord_id in use.
 def _exactly(words: str) -> tuple[str, str]:
     return _kraken_code(words), words
 
@@ -174,6 +171,10 @@ def _kraken_code(words: str) -> str:
     return ":".join(words.split(":")[:2])
 
 
+# https://docs.kraken.com/api/docs/guides/spot-errors
+# Not here, so unknown: EService:Unavailable, EService:Busy, EGeneral:Internal error, EService:Throttled,
+# whatever is said about a cl_ord_id in use, and EService:Deadline elapsed ("the request timed out": that says
+# that the answer was late, not whether the order was).
 KRAKEN_ANY: Refusals = {
     _exactly("EAPI:Invalid key"): Refusal.AUTH,
     _exactly("EAPI:Invalid signature"): Refusal.AUTH,
@@ -207,8 +208,6 @@ KRAKEN_CREATE: Refusals = {
     _exactly("EGeneral:Invalid arguments:ordertype"): Refusal.PERMANENT,
     _exactly("EGeneral:Invalid arguments:cl_ord_id"): Refusal.PERMANENT,
     _exactly("EGeneral:Invalid arguments:deadline"): Refusal.CLOCK,
-    # What `deadline` is for: the order came too late and was dropped.
-    ("EService:Deadline elapsed", None): Refusal.CLOCK,
     _exactly("EService:Market in cancel_only mode"): Refusal.MARKET_CLOSED,
     _exactly("EService:Market in post_only mode"): Refusal.MARKET_CLOSED,
     _exactly("EService:Market in limit_only mode"): Refusal.MARKET_CLOSED,

@@ -80,7 +80,7 @@ CREATES = [
     ("kraken", 200, kraken("EOrder:Rate limit exceeded"), "RATE_LIMIT"),
     ("kraken", 200, kraken("EAPI:Invalid key"), "AUTH"),
     ("kraken", 200, kraken("EAPI:Invalid nonce"), "CLOCK"),
-    ("kraken", 200, kraken("EService:Deadline elapsed"), "CLOCK"),
+    ("kraken", 200, kraken("EService:Deadline elapsed"), None),
     ("kraken", 200, kraken("EService:Market in cancel_only mode"), "MARKET_CLOSED"),
     ("kraken", 200, kraken("EOrder:Insufficient funds", "EOrder:Insufficient funds"), "INSUFFICIENT_FUNDS"),
     ("kraken", 200, kraken("EAPI:Rate limit exceeded"), None),
