@@ -618,7 +618,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
         Verb(
             name="limit_order",
             summary="Buy or sell at a price or better",
-            doc="Send one limit order. Its query is done when the order is filled, canceled or expired.",
+            doc="Send one limit order. Its query is done when the exchange has the order; get_order follows it on.",
             command=LimitOrder,
             fields=(
                 EXCHANGE_FIELD,
