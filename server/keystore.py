@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
-DEFAULT_ACCOUNT = (
-    "main"  # the account of <EXCHANGE>_TRADE_KEYS; others are named by <EXCHANGE>__<ACCOUNT>_TRADE_KEYS
-)
+# The account of <EXCHANGE>_TRADE_KEYS; others are named by <EXCHANGE>__<ACCOUNT>_TRADE_KEYS.
+DEFAULT_ACCOUNT = "default"
 REDACTED = "[redacted]"
 SECRET_CHARACTERS_MIN = 4  # replacing anything shorter would destroy the text and hide nothing
 PEM_LINE_CHARACTERS_MIN = 12

@@ -501,8 +501,8 @@ def _explain(error: OMSError, options: argparse.Namespace) -> int:
 def _interrupted(watcher: _Watcher) -> int:
     query = watcher.query
     if query is not None and not query.is_over:
+        query_id = query["query_id"]
         print(
-            f"\noms: the server goes on with {query['query_id']}; follow it with: oms wait {query['query_id']}",
-            file=sys.stderr,
+            f"\noms: the server goes on with {query_id}; follow it with: oms wait {query_id}", file=sys.stderr
         )
     return INTERRUPTED

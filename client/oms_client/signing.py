@@ -121,7 +121,7 @@ def authority_of(url: str) -> str:
 def request_base(method: str, host: str, target: str, digest: str, signed: SignatureInput) -> bytes:
     """Build the base of one request in the profile; `host` is an @authority, `target` the raw target."""
     path, query = split_target(target)
-    values = (method.upper(), host, path, query, digest)
+    values = (method, host, path, query, digest)
     return signature_base(list(zip(COMPONENTS, values)), signed.params)
 
 
