@@ -181,8 +181,13 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+_JSON_ALREADY = frozenset({str, bool, int})  # and not their subclasses
+
+
 def jsonable(value: object) -> object:
     """Turn records into JSON values: decimals and times to strings, keys to text. A float is our mistake."""
+    if value is None or type(value) in _JSON_ALREADY:
+        return value
     assert not isinstance(value, float), "floats never reach JSON"
     if isinstance(value, Decimal):
         return plain(value)
@@ -618,7 +623,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
         Verb(
             name="limit_order",
             summary="Buy or sell at a price or better",
-            doc="Send one limit order. Its query is done when the exchange has the order; get_order follows it on.",
+            doc="Send one limit order. Its query is done once the exchange has it; get_order goes on.",
             command=LimitOrder,
             fields=(
                 EXCHANGE_FIELD,

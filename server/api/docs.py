@@ -19,6 +19,7 @@ from server.api.routes import PUBLIC, Api, Call, Noun
 
 docs = Noun("docs", __name__, template_folder="templates")
 
+
 @functools.cache
 def _style() -> tuple[str, str]:
     """Return the style sheet, and the policy that allows it and nothing else: no script, no other host."""

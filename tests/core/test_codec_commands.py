@@ -176,7 +176,7 @@ def test_thousands_of_unknown_fields_get_a_short_answer() -> None:
     assert len(reading.parameters) <= 2 * codec.MAX_PROBLEMS
 
 
-BAD_FIELDS = {  # name -> (verb, field, values refused)
+BAD_FIELDS: dict[str, tuple[str, str, list[object]]] = {  # name -> (verb, field, values refused)
     "exchange": (
         "market_order",
         "exchange",

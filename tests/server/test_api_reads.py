@@ -182,7 +182,7 @@ def test_without_filters_the_whole_user_is_meant(desk: StubDesk, alice: Caller) 
     assert desk.calls == [("past_orders", "alice", "default", OrderFilter(user="alice", limit=100))]
 
 
-PASSED_ON = {  # target -> what the desk is asked
+PASSED_ON: dict[str, tuple[str, dict[str, object]]] = {  # target -> what the desk is asked
     "/api/get_balances?exchange=Kraken": ("balances", {"exchange": "kraken", "account": "default"}),
     "/api/get_fees?exchange=kraken&account=two&symbol=eth/usdt": (
         "fees",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from flask import Blueprint, Response
 from openapi_spec_validator import validate
