@@ -1,7 +1,7 @@
 """May this command start, and as what? Checked before anything is written or sent.
 
-`admit` answers one of three things: a `Plan` (go ahead), a `Problem` (no, with the number that would pass), or a
-`Need` (look first: a refusal must never rest on an old balance, nor a size check on a missing book).
+`admit` answers one of three things: a `Plan` (go ahead), a `Problem` (no, with the number that would pass),
+or a `Need` (look first: a refusal must never rest on an old balance, nor a size check on a missing book).
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def admit(
     """
     if account.readiness is not Readiness.READY:
         why = account.trouble or account.readiness
-        return errors.problem(
-            errors.EXCHANGE_UNAVAILABLE, f"{account.exchange} is not ready to trade: {why}"
-        )
+        return errors.problem(errors.EXCHANGE_UNAVAILABLE, f"{account.exchange} is not ready to trade: {why}")
     if isinstance(command, SmartOrder):
         return _admit_smart(command, account, claims, now, patient)
     return _admit_direct(command, account, claims, now, patient)
@@ -111,7 +109,11 @@ def _admit_smart(
 
 
 def _admit_direct(
-    command: MarketOrder | LimitOrder, account: Account, claims: dict[str, Decimal], now: datetime, patient: bool
+    command: MarketOrder | LimitOrder,
+    account: Account,
+    claims: dict[str, Decimal],
+    now: datetime,
+    patient: bool,
 ) -> Plan | Need | Problem:
     market = account.markets.get(command.symbol)
     if market is None or not market.active:
@@ -133,7 +135,8 @@ def _admit_direct(
             if patient:
                 return Need(books=frozenset({command.symbol}))
             return errors.problem(
-                errors.EXCHANGE_UNAVAILABLE, f"{account.exchange} sends no usable order book of {command.symbol}"
+                errors.EXCHANGE_UNAVAILABLE,
+                f"{account.exchange} sends no usable order book of {command.symbol}",
             )
         assert book is not None
         limit = classic.take_price(market, side, book)
@@ -168,7 +171,7 @@ def _size_refused(market: Market, asked: Decimal, quantity: Decimal, price: Deci
         return errors.problem(
             errors.AMOUNT_TOO_LARGE,
             f"quantity: {plain(asked)} {market.base} is above the largest order of {market.symbol}",
-            hint=f"At most {plain(market.max_quantity)} {market.base} in one order; smart_order splits by itself.",
+            hint=f"At most {plain(market.max_quantity)} {market.base} at once; smart_order splits by itself.",
             details={"field": "quantity", "value": plain(asked), "limit": plain(market.max_quantity)},
         )
     if not market.order_ok(quantity, price):
@@ -211,23 +214,20 @@ def _chain_too_small(command: SmartOrder, account: Account, hops: tuple[Hop, ...
                     "symbol": hop.symbol,
                 },
             )
-        out, _ = tca.sweep(
-            hop.side, carried, book.asks if hop.side is Side.BUY else book.bids, market
-        )
+        out, _ = tca.sweep(hop.side, carried, book.asks if hop.side is Side.BUY else book.bids, market)
         carried = out
     return None
 
 
-def _short_of(
-    account: Account, claims: dict[str, Decimal], currency: str, wanted: Decimal
-) -> Problem | None:
+def _short_of(account: Account, claims: dict[str, Decimal], currency: str, wanted: Decimal) -> Problem | None:
     usable = account.holdings.usable(currency)
     claimed = claims.get(currency, ZERO)
     available = max(usable - claimed, ZERO)
     if wanted <= available:
         return None
     message = (
-        f"{plain(wanted)} {currency} is needed and {plain(available)} {currency} is available at {account.exchange}"
+        f"{plain(wanted)} {currency} is needed and {plain(available)} {currency} is available "
+        f"at {account.exchange}"
     )
     if claimed > ZERO:
         message += f" ({plain(claimed)} {currency} is claimed by work in progress)"

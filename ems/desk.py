@@ -1,7 +1,7 @@
 """The desk: the one door for callers, and the one place where threads meet the loop.
 
-Every method blocks, may be called from any thread, and raises `DeskRefused` when the answer is no. A submission is
-answered only after its records are on disk.
+Every method blocks, may be called from any thread, and raises `DeskRefused` when the answer is no. A
+submission is answered only after its records are on disk.
 """
 
 from __future__ import annotations
@@ -129,14 +129,20 @@ class Desk:
             )
         except DeskRefused:
             return None  # the caller hears of the first problem, not of ours
-        return QueryState(query=answer, orders=[], fills={}, progress=None) if isinstance(answer, Query) else None
+        return (
+            QueryState(query=answer, orders=[], fills={}, progress=None)
+            if isinstance(answer, Query)
+            else None
+        )
 
     def _ask_engine(self, event: Callable[[int], Submit | Archive]) -> object:
         if self.stopping:
             raise DeskRefused(errors.problem(errors.ENGINE_STOPPED, "the server is stopping"))
         if self._runner.trouble:
             raise DeskRefused(
-                errors.problem(errors.STORE_UNAVAILABLE, "the database cannot be written; nothing new is started")
+                errors.problem(
+                    errors.STORE_UNAVAILABLE, "the database cannot be written; nothing new is started"
+                )
             )
         token = next(self._tokens)
         future: Future[object] = Future()
@@ -164,7 +170,8 @@ class Desk:
     # --- Looking at queries and orders ---------------------------------------------------------------
 
     def wait(self, user: str, query_id: str, after_seq: int, timeout_s: float) -> QueryState | None:
-        """Return a query as soon as its seq exceeds `after_seq` or it is over, or as it is after `timeout_s`."""
+        """Return a query as soon as its seq exceeds `after_seq` or it is over, or as it is after
+        `timeout_s`."""
 
         def worth_telling() -> bool:
             state = self._states.get(query_id)
@@ -238,7 +245,13 @@ class Desk:
     ) -> Mapping[str, object]:
         verb = "get_withdrawal_deposit_history"
         gateway = self._gateway(user, bot, verb, exchange, account)
-        asked = {"exchange": exchange, "account": account, "currency": currency, "since": since, "limit": limit}
+        asked = {
+            "exchange": exchange,
+            "account": account,
+            "currency": currency,
+            "since": since,
+            "limit": limit,
+        }
         found = self._from_venue(
             user, bot, verb, exchange, asked, gateway.fetch_transfers(currency, since, limit)
         )
@@ -362,7 +375,9 @@ class Desk:
         problem: Problem | None = None,
     ) -> None:
         """Write a reading down as a query; nobody waits for that."""
-        ticket = Ticket(user=user, bot=bot, idempotency_key="", body_digest="", send_fail_email=problem is not None)
+        ticket = Ticket(
+            user=user, bot=bot, idempotency_key="", body_digest="", send_fail_email=problem is not None
+        )
         event = Archive(
             query_id=self._new_id(),
             ticket=ticket,

@@ -1,11 +1,13 @@
 """The engine: events in, effects out. It decides; it never does.
 
 Rules:
-1. `handle(event, now)` returns a `Turn`: what to write down, and what to do once that is on disk. Nothing else leaves.
+1. `handle(event, now)` returns a `Turn`: what to write down, and what to do once that is on disk. Nothing
+   else leaves.
 2. An order reaches a venue only as a `Send` in the same turn as the record of its intent (R1).
-3. Everything here can be rebuilt from the store: what is kept only in memory (look-ups, haircuts, books) is learned
-   again after a restart. Progress is derived from orders, never counted.
-4. A refusal is a value (`Problem`), not an exception. Exceptions mean that a promise inside our code is broken.
+3. Everything here can be rebuilt from the store: what is kept only in memory (look-ups, haircuts, books) is
+   learned again after a restart. Progress is derived from orders, never counted.
+4. A refusal is a value (`Problem`), not an exception. Exceptions mean that a promise inside our code is
+   broken.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ from ems.core.messages import (
     Wake,
     WatchBook,
 )
-from ems.core.order import created, fill_record
+from ems.core.order import created, fill_record, remaining_quantity
 from ems.core.records import (
     ENDED_PARENT,
     Asked,
@@ -90,7 +92,9 @@ from ems.core.records import (
 from ems.store import Unfinished
 
 ZERO = Decimal(0)
-LOOK_FIRST_S = 5.0  # a submission waits this long for a balance or a book before it is judged on what is known
+LOOK_FIRST_S = (
+    5.0  # a submission waits this long for a balance or a book before it is judged on what is known
+)
 HOUSEKEEPING_S = 60.0  # balances and open orders are compared with the venue this often (R11, drop copy)
 RETRY_S = 2.0  # a reconciliation question that failed is asked again
 KEEP_ENDED_S = 600.0  # ended work stays in memory this long, so that late news finds it
@@ -142,7 +146,9 @@ class Engine:
         """`mark`: eight hex digits that start every client order id of this installation."""
         assert len(mark) == 8 and int(mark, 16) >= 0
         self.mark = mark
-        self.accounts: dict[tuple[str, str], Account] = {a.key: a for a in accounts}  # (exchange, account) -> account
+        self.accounts: dict[tuple[str, str], Account] = {
+            a.key: a for a in accounts
+        }  # (exchange, account) -> account
         self.queries: dict[str, Query] = {}
         self.parents: dict[str, Parent] = {}
         self.children: dict[str, Child] = {}  # order id -> child
@@ -151,10 +157,14 @@ class Engine:
         self.orders_of: dict[str, list[str]] = {}  # parent id -> order ids, oldest first
         self.parents_of: dict[str, list[str]] = {}  # query id -> parent ids
         self.by_client_id: dict[str, str] = {}  # client order id -> order id
-        self.by_exchange_id: dict[tuple[str, str, str], str] = {}  # (exchange, account, exchange id) -> order id
+        self.by_exchange_id: dict[
+            tuple[str, str, str], str
+        ] = {}  # (exchange, account, exchange id) -> order id
         self.keys: OrderedDict[tuple[str, str], str] = OrderedDict()  # (user, idempotency key) -> query id
         self.digests: dict[str, str] = {}  # query id -> digest of what was asked
-        self.cancels: dict[str, dict[str, object]] = {}  # query id of a cancel -> {"orders", "parents"} it waits for
+        self.cancels: dict[
+            str, dict[str, object]
+        ] = {}  # query id of a cancel -> {"orders", "parents"} it waits for
         self.held: dict[int, Held] = {}  # token -> submission
         self._turn = Turn()
 
@@ -239,7 +249,9 @@ class Engine:
                 ticket.user,
                 ticket.idempotency_key,
             ):
-                problem = errors.problem(errors.ENGINE_BUSY, "the first request with this key is being judged")
+                problem = errors.problem(
+                    errors.ENGINE_BUSY, "the first request with this key is being judged"
+                )
                 self._reply(event.token, problem)
                 return
         command = event.command
@@ -331,7 +343,9 @@ class Engine:
 
     def _start(self, event: Submit, account: Account, plan: Plan, now: datetime) -> Query:
         ticket, command = event.ticket, event.command
-        query = self._new_query(event.query_id, ticket, verb_of(command), account, encode_command(command), now)
+        query = self._new_query(
+            event.query_id, ticket, verb_of(command), account, encode_command(command), now
+        )
         if ticket.nonce is not None:
             self._record(ticket.nonce)
         if not plan.hops:
@@ -422,7 +436,9 @@ class Engine:
 
     # --- Cancels ---------------------------------------------------------------------------------
 
-    def _submit_cancel(self, event: Submit, command: CancelOrder | CancelAllOrders, now: datetime) -> Query | Problem:
+    def _submit_cancel(
+        self, event: Submit, command: CancelOrder | CancelAllOrders, now: datetime
+    ) -> Query | Problem:
         ticket = event.ticket
         if isinstance(command, CancelOrder):
             found = self._orders_named(ticket.user, command)
@@ -431,7 +447,9 @@ class Engine:
             orders, left = found, []
             exchange = orders[0].exchange if orders else None
         else:
-            if command.exchange is not None and not any(name == command.exchange for name, _ in self.accounts):
+            if command.exchange is not None and not any(
+                name == command.exchange for name, _ in self.accounts
+            ):
                 return self._no_account(command.exchange, "default")
             exchange = command.exchange
             orders, left = self._orders_in_scope(ticket, command)
@@ -440,7 +458,11 @@ class Engine:
             event.query_id, ticket, verb_of(command), account, encode_command(command), now
         )
         if ticket.dry_run:
-            result: dict[str, object] = {"dry_run": True, "would_cancel": [o.order_id for o in orders], "left": left}
+            result: dict[str, object] = {
+                "dry_run": True,
+                "would_cancel": [o.order_id for o in orders],
+                "left": left,
+            }
             return replace(query, status=QueryStatus.DONE, result=result, finished_at=now)
         if ticket.nonce is not None:
             self._record(ticket.nonce)
@@ -492,7 +514,8 @@ class Engine:
         return open_orders or [orders[-1]]
 
     def _orders_in_scope(self, ticket: Ticket, command: CancelAllOrders) -> tuple[list[Order], list[str]]:
-        """Return the caller's open orders, and the ids of open orders of the same user that are left alone."""
+        """Return the caller's open orders, and the ids of open orders of the same user that are left
+        alone."""
         wanted, left = [], []
         for child in self.children.values():
             order = child.order
@@ -546,11 +569,15 @@ class Engine:
             case BookUpdate():
                 self._book(account, report, now)
             case FillReport():
-                order_id = self._find(account, report.order_id, report.client_order_id, report.exchange_order_id)
+                order_id = self._find(
+                    account, report.order_id, report.client_order_id, report.exchange_order_id
+                )
                 if order_id is not None:
                     self._child_event(order_id, report, now)
             case OrderStatus():
-                order_id = self._find(account, report.order_id, report.client_order_id, report.exchange_order_id)
+                order_id = self._find(
+                    account, report.order_id, report.client_order_id, report.exchange_order_id
+                )
                 if order_id is not None:
                     self._child_event(order_id, report, now)
             case Rejected():
@@ -573,7 +600,9 @@ class Engine:
             case _:
                 raise AssertionError(f"unknown report {report!r}")
 
-    def _find(self, account: Account, order_id: str | None, client_id: str | None, exchange_id: str | None) -> str | None:
+    def _find(
+        self, account: Account, order_id: str | None, client_id: str | None, exchange_id: str | None
+    ) -> str | None:
         if order_id is not None:
             return order_id if order_id in self.children else None
         if client_id and client_id in self.by_client_id:
@@ -661,7 +690,9 @@ class Engine:
             self._learn_refusal(account, before, report, run, now)
         self._after_step(account, after_step, now)
 
-    def _learn_refusal(self, account: Account, order: Order, report: Rejected, run: Run, now: datetime) -> None:
+    def _learn_refusal(
+        self, account: Account, order: Order, report: Rejected, run: Run, now: datetime
+    ) -> None:
         """Decide what a parent does about a venue's no; `_work` then goes on from there."""
         parent = self.parents[order.parent_id]
         hop = parent.hops[order.hop]
@@ -754,7 +785,11 @@ class Engine:
         parent = self.parents.get(order.parent_id)
         if parent is None:
             return
-        if order.phase is Phase.SETTLED and before.phase is not Phase.SETTLED and order.filled_quantity > ZERO:
+        if (
+            order.phase is Phase.SETTLED
+            and before.phase is not Phase.SETTLED
+            and order.filled_quantity > ZERO
+        ):
             hop = parent.hops[order.hop]
             account.order_was_clean(hop.source, hop.side)
             run = self.runs.get(parent.parent_id)
@@ -939,7 +974,10 @@ class Engine:
             if problem is None and order.status is Status.REJECTED:
                 problem = errors.problem(errors.VENUE_REJECTED, f"{order.exchange}: {order.reason}")
             self._close_direct(query, order, problem, now)
-        elif order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED) and order.time_in_force is TimeInForce.GTC:
+        elif (
+            order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED)
+            and order.time_in_force is TimeInForce.GTC
+        ):
             if query.status is QueryStatus.WORKING and order.order_type is OrderType.LIMIT:
                 self._close_direct(query, order, None, now)
 
@@ -960,7 +998,7 @@ class Engine:
         self._finish_query(query, status, result, problem, now)
 
     def _wait(self, parent: Parent, run: Run, why: str, until: datetime, now: datetime) -> None:
-        waiting = why.startswith("waiting for") or why.startswith("the venue")
+        waiting = why.startswith(("waiting for", "the venue"))
         state = ParentState.WAITING if waiting else ParentState.WORKING
         if parent.state is not state:
             self._set_parent(replace(parent, state=state))
@@ -1030,6 +1068,7 @@ class Engine:
         own = [o for o in orders if o.hop == parent.hop]
         out = next((o for o in own if o.phase is not Phase.SETTLED), None)
         last = out or (own[-1] if own else None)
+        filled = sum((o.filled_quantity for o in own), ZERO)
         left = ledger.budget(parent, orders) if parent.algo != "direct" else ZERO
         gone = ledger.spent(own, hop.source)
         if parent.algo == "direct":
@@ -1046,8 +1085,8 @@ class Engine:
             "symbol": hop.symbol,
             "side": str(hop.side),
             "price": None if last is None or last.price is None else plain(last.price),
-            "filled_quantity": plain(sum((o.filled_quantity for o in own), ZERO)),
-            "quantity": None if last is None else plain(last.quantity),
+            "filled_quantity": plain(filled),
+            "quantity": plain(filled + (ZERO if out is None else remaining_quantity(out))),
             "percent": plain((share * 100).quantize(Decimal("0.1"))),
             "note": self.runs[parent.parent_id].note if parent.parent_id in self.runs else "",
         }
@@ -1118,7 +1157,9 @@ class Engine:
                     self.fills.pop(order_id, None)
                     self.by_client_id.pop(order.client_order_id, None)
                     if order.exchange_order_id is not None:
-                        self.by_exchange_id.pop((order.exchange, order.account, order.exchange_order_id), None)
+                        self.by_exchange_id.pop(
+                            (order.exchange, order.account, order.exchange_order_id), None
+                        )
             del self.queries[query_id]
             self.keys.pop((query.user, query.idempotency_key), None)
             self.digests.pop(query_id, None)
@@ -1129,7 +1170,8 @@ class Engine:
         return client_id is not None and client_id.replace("-", "").startswith(self.mark)
 
     def _adopt_order(self, account: Account, status: OrderStatus, now: datetime) -> None:
-        """Take in an open order of ours that the ledger lacks (an old backup): cancel it, import its fills."""
+        """Take in an open order of ours that the ledger lacks (an old backup): cancel it, import its
+        fills."""
         market = account.markets.get(status.symbol or "")
         if market is None or status.client_order_id is None:
             return
@@ -1203,7 +1245,9 @@ class Engine:
         self._child_event(order.order_id, Sent(), now)
         self._child_event(order.order_id, status, now)
         self._child_event(order.order_id, AskCancel(), now)
-        self._tell_incident(order, "an open order with our mark was missing from the ledger; it is being cancelled", now)
+        self._tell_incident(
+            order, "an open order with our mark was missing from the ledger; it is being cancelled", now
+        )
 
     # --- Letters to people -------------------------------------------------------------------------
 
@@ -1300,7 +1344,12 @@ class Engine:
         self._turn.touched.add(query.query_id)
 
     def _finish_query(
-        self, query: Query, status: QueryStatus, result: dict[str, object], problem: Problem | None, now: datetime
+        self,
+        query: Query,
+        status: QueryStatus,
+        result: dict[str, object],
+        problem: Problem | None,
+        now: datetime,
     ) -> Query:
         query = replace(query, status=status, result=result, error=problem, finished_at=now, seq=_micros(now))
         self._save_query(query)
@@ -1383,7 +1432,8 @@ class Engine:
 
 
 def client_order_id(mark: str, order_id: str, style: str) -> str:
-    """Return the id a venue knows our order by: uuid4-shaped, from the order id alone, starting with our mark (R2).
+    """Return the id a venue knows our order by: uuid4-shaped, from the order id alone, starting with our
+    mark (R2).
 
     A dashed uuid satisfies every venue of VENUES.md 1.3 but OKX, which wants the 32 hex digits.
     """

@@ -1,8 +1,8 @@
 """The runner performs what the engine asks for: record, send, wake, answer, publish: in that order.
 
 Rules:
-1. All records of a turn are committed in one transaction before anything of it happens (R1). Events that arrive
-   together share a transaction; their order is kept.
+1. All records of a turn are committed in one transaction before anything of it happens (R1). Events that
+   arrive together share a transaction; their order is kept.
 2. If the commit fails, nothing of the turn happens; it is tried again, and new work is refused meanwhile.
 3. Everything runs on one thread. Other threads come in by `desk`.
 
@@ -30,7 +30,7 @@ from ems.core.messages import (
     Wake,
 )
 from ems.core.records import Fill, Order, Parent, Query, QueryStatus, Record
-from ems.engine import Engine, Turn
+from ems.engine import KEEP_ENDED_S, Engine, Turn
 from ems.store import NonceUsed, Store, StoreUnavailable
 from ems.venues.gateway import Gateway
 
@@ -94,7 +94,9 @@ class Runner:
 
     def start(self) -> None:
         """Replay what is unfinished, then open the gateways; their reports lead to reconciliation."""
-        self._finish([self.engine.restore(self.store.load(), self.scheduler.now())])
+        now = self.scheduler.now()
+        unfinished = self.store.load(ended_since=now - timedelta(seconds=KEEP_ENDED_S))
+        self._finish([self.engine.restore(unfinished, now)])
         for (exchange, account), gateway in self.gateways.items():
             gateway.open(self._deliver(exchange, account))
 
@@ -150,7 +152,8 @@ class Runner:
             self.scheduler.call_soon(self._turn)
 
     def _without_replay(self, turns: list[Turn], nonce: str) -> list[Turn]:
-        """Take a replayed submission out of the turns: its nonce is already on disk (never executed twice)."""
+        """Take a replayed submission out of the turns: its nonce is already on disk (never executed
+        twice)."""
         kept = []
         for turn in turns:
             nonces = {getattr(record, "nonce", None) for record in turn.records}
@@ -162,7 +165,9 @@ class Runner:
                     self.engine.forget_submission(record.query_id)
             problem = errors.problem(errors.AUTH_REPLAYED, "this signed request was received before")
             answers = [
-                Reply(token=effect.token, answer=problem) for effect in turn.effects if isinstance(effect, Reply)
+                Reply(token=effect.token, answer=problem)
+                for effect in turn.effects
+                if isinstance(effect, Reply)
             ]
             kept.append(Turn(effects=list(answers)))
         return kept
@@ -234,4 +239,3 @@ def latest(records: list[Record]) -> list[Record]:
     rank = {Query: 0, Parent: 1, Order: 2}
     ordered = sorted(states.items(), key=lambda item: rank[item[0][0]])
     return [record for _, record in ordered] + facts
-

@@ -36,10 +36,10 @@ class NonceUsed(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unfinished:
-    """Everything a restart must pick up again."""
+    """Everything a restart must pick up again, and what ended so recently that late news may still come."""
 
-    queries: tuple[Query, ...]  # status working, and the query of every parent below
-    parents: tuple[Parent, ...]  # not ended
+    queries: tuple[Query, ...]  # working, and the query of every parent below
+    parents: tuple[Parent, ...]  # not ended, or ended since, or with an order below
     orders: tuple[Order, ...]  # not settled, and every order of the parents above; fill_ids included
     fills: tuple[Fill, ...]  # of those orders
 
@@ -64,7 +64,7 @@ class Store(Protocol):
     def commit(self, records: Sequence[Record]) -> None:
         """Write all records in one transaction. Raises StoreUnavailable; NonceUsed when a nonce is taken."""
 
-    def load(self) -> Unfinished: ...
+    def load(self, ended_since: datetime) -> Unfinished: ...
 
     def query(self, user: str, query_id: str) -> Query | None: ...
 
@@ -91,7 +91,9 @@ class MemoryStore:
         self.queries: dict[str, Query] = {}
         self.parents: dict[str, Parent] = {}
         self.orders: dict[str, Order] = {}
-        self.fill_rows: dict[tuple[str, str, str, str], Fill] = {}  # (exchange, account, symbol, fill id) -> fill
+        self.fill_rows: dict[
+            tuple[str, str, str, str], Fill
+        ] = {}  # (exchange, account, symbol, fill id) -> fill
         self.history_rows: dict[str, dict[int, HistoryEntry]] = {}  # order id -> version -> entry
         self.nonces: set[tuple[str, str]] = set()  # (key id, nonce)
         self.notices: list[Notice] = []
@@ -109,7 +111,9 @@ class MemoryStore:
             self.orders[record.order_id] = record
         elif isinstance(record, HistoryEntry):
             entries = self.history_rows.setdefault(record.order_id, {})
-            assert record.version not in entries, f"history is append-only: {record.order_id} {record.version}"
+            assert record.version not in entries, (
+                f"history is append-only: {record.order_id} {record.version}"
+            )
             entries[record.version] = record
         elif isinstance(record, Fill):
             key = (record.exchange, record.account, record.symbol, record.fill_id)
@@ -125,13 +129,18 @@ class MemoryStore:
         elif isinstance(record, Notice):
             self.notices.append(record)
 
-    def load(self) -> Unfinished:
-        parents = tuple(p for p in self.parents.values() if p.state not in ENDED_PARENT)
+    def load(self, ended_since: datetime) -> Unfinished:
+        unsettled = {o.parent_id for o in self.orders.values() if o.phase is not Phase.SETTLED}
+        parents = tuple(
+            p
+            for p in self.parents.values()
+            if p.state not in ENDED_PARENT
+            or p.parent_id in unsettled
+            or (p.closed_at is not None and p.closed_at >= ended_since)
+        )
         wanted = {p.parent_id for p in parents}
         asked = {p.query_id for p in parents}
-        orders = tuple(
-            o for o in self.orders.values() if o.phase is not Phase.SETTLED or o.parent_id in wanted
-        )
+        orders = tuple(o for o in self.orders.values() if o.parent_id in wanted)
         ids = {o.order_id for o in orders}
         return Unfinished(
             queries=tuple(

@@ -1,7 +1,7 @@
 """What an execution cost, and what taking at once would have cost.
 
-The benchmark is written down at arrival, from the books on which the parent was accepted, so that it can never be
-chosen afterwards. All figures are Decimal; bp is 1e-4.
+The benchmark is written down at arrival, from the books on which the parent was accepted, so that it can
+never be chosen afterwards. All figures are Decimal; bp is 1e-4.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def arrival(
     }
 
 
-def result(parent: Parent, orders: Sequence[Order], *, outcome: str, reason: str, now: datetime) -> dict[str, object]:
+def result(
+    parent: Parent, orders: Sequence[Order], *, outcome: str, reason: str, now: datetime
+) -> dict[str, object]:
     """Return what a parent achieved and cost: the body of a smart order's answer."""
     first, last = parent.hops[0], parent.hops[-1]
     spent_total = spent((o for o in orders if o.hop == 0), first.source)

@@ -50,7 +50,9 @@ def market(symbol: str = "ETH/USDT", **fields: object) -> Market:
     return Market(**values)  # type: ignore[arg-type]
 
 
-def book(bid: str = "2000", ask: str = "2000.5", *, symbol: str = "ETH/USDT", size: str = "10", when: float = 0) -> BookUpdate:
+def book(
+    bid: str = "2000", ask: str = "2000.5", *, symbol: str = "ETH/USDT", size: str = "10", when: float = 0
+) -> BookUpdate:
     """Return a book of five levels a side, a tick of 0.5 apart."""
     step = Decimal("0.5")
     return BookUpdate(
@@ -82,11 +84,14 @@ def order(**fields: object) -> Order:
         "attempt": 1,
         "reserved": Decimal(4000),
     }
-    values.update({k: Decimal(v) if k in ("quantity", "price") else v for k, v in fields.items()})  # type: ignore[arg-type]
+    for name, value in fields.items():
+        values[name] = Decimal(str(value)) if name in ("quantity", "price") else value
     return Order(**values)  # type: ignore[arg-type]
 
 
-def fill(fill_id: str = "f1", quantity: str = "1", *, price: str = "2000", when: float = 1, **fields: object) -> FillReport:
+def fill(
+    fill_id: str = "f1", quantity: str = "1", *, price: str = "2000", when: float = 1, **fields: object
+) -> FillReport:
     report = FillReport(
         fill_id=fill_id,
         exchange_order_id="X1",

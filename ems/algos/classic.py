@@ -1,11 +1,12 @@
 """The classic walker: rest ever closer to the touch, then take (EXECUTION.md 4.1).
 
-K = 6 post-only tries at offsets d_k = d_0 (1 - k/(K-1)), d_0 = 5 bp, each for 0.15 T; then IOC orders 5 bp through
-the touch, one a second, until what remains is below the smallest legal order. It buys as much as the money can
-buy, and sells .99999 of an amount that is everything the account has (the second step of the haircut ladder).
+K = 6 post-only tries at offsets d_k = d_0 (1 - k/(K-1)), d_0 = 5 bp, each for 0.15 T; then IOC orders 5 bp
+through the touch, one a second, until what remains is below the smallest legal order. It buys as much as
+the money can buy, and sells .99999 of an amount that is everything the account has (the second step of the
+haircut ladder).
 
-`decide` is pure and keeps nothing: which try it is follows from the clock and the orders, so that a restart in the
-middle goes on where the old process stopped.
+`decide` is pure and keeps nothing: which try it is follows from the clock and the orders, so that a restart
+in the middle goes on where the old process stopped.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def _mind(parent: Parent, order: Order, current: int, now: datetime) -> Decision
     if order.purpose == "make" and try_of(parent, order.created_at) < current:
         if order.asked is Asked.NOTHING:
             return CancelChild(order_id=order.order_id)
-        return Wait(until=now + timedelta(seconds=1), why="waiting for the cancel to settle")
+        return Wait(until=now + timedelta(seconds=1), why="its cancel is settling")
     if order.purpose == "make":
         return Wait(until=_try_ends(parent, current), why="resting")
     return Wait(until=now + timedelta(seconds=1), why="taking")
@@ -185,7 +186,9 @@ def _take(
 ) -> Decision:
     takes = [o for o in own if o.purpose == "take"]
     if len(takes) >= MAX_TAKES:
-        return GiveUp(code="VENUE_UNAVAILABLE", why=f"{MAX_TAKES} takes did not fill it: the book is too thin")
+        return GiveUp(
+            code="VENUE_UNAVAILABLE", why=f"{MAX_TAKES} takes did not fill it: the book is too thin"
+        )
     if takes:
         due = takes[-1].created_at + timedelta(seconds=TAKE_GAP_S)
         if now < due:

@@ -1,17 +1,19 @@
 """One child order against one venue that may lie, stall or forget: EXECUTION.md 3, sans-io.
 
-`step(child, event, now)` returns the child afterwards, the changes to write down, and what to do next. There are no
-clocks, sockets or random numbers in here.
+`step(child, event, now)` returns the child afterwards, the changes to write down, and what to do next.
+There are no clocks, sockets or random numbers in here.
 
 Rules:
 1. `settled` means the order has ended AND its final filled quantity is known AND every fill of it is booked.
 2. A failed cancel proves nothing; a timeout proves nothing; both are resolved by looking, never by resending.
-3. Rule N: *not found* counts only when the query was SENT after the venue could no longer accept or hide the order,
-   three times at least two seconds apart, and the trade history since the send shows nothing either.
-   (A verdict on the time of the answer instead of the time of the query gave the only over-fill in fuzzing.)
+3. Rule N: *not found* counts only when the query was SENT after the venue could no longer accept or hide
+   the order, three times at least two seconds apart, and the trade history since the send shows nothing
+   either. (A verdict on the time of the answer instead of the time of the query gave the only over-fill in
+   fuzzing.)
 4. Every unsettled child has a pending wake-up.
 
-`PHASES` is the table of EXECUTION.md 3: (phase, event) -> next phase. `SEE` is resolved by what the answer says.
+`PHASES` is the table of EXECUTION.md 3: (phase, event) -> next phase. `SEE` is resolved by what the answer
+says.
 """
 
 from __future__ import annotations
@@ -421,9 +423,7 @@ def _status(work: _Work, event: OrderStatus) -> None:
         return
     work.seen()
     if order.status in (Status.PENDING, Status.UNKNOWN):
-        work.change(
-            Kind.ACK, _alive(work.order, Saw.OPEN), exchange_order_id=event.exchange_order_id
-        )
+        work.change(Kind.ACK, _alive(work.order, Saw.OPEN), exchange_order_id=event.exchange_order_id)
     if event.found is Found.CLOSED:
         _closed(work, event.ending or Ending.CANCELED, event.filled_quantity)
         return

@@ -1,7 +1,8 @@
 """A market's rules, and rounding to the safe side (EXECUTION.md 1).
 
-Quantities are always floored to the lot. A passive price moves away from the touch (buy down, sell up), a taker
-price moves through it (buy up, sell down): rounding never crosses by accident and never falls short by accident.
+Quantities are always floored to the lot. A passive price moves away from the touch (buy down, sell up), a
+taker price moves through it (buy up, sell down): rounding never crosses by accident and never falls short
+by accident.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ ONE = Decimal(1)
 # Haircut ladder: one step up per INSUFFICIENT_FUNDS after a balance refresh, one down after 50 clean orders.
 HAIRCUTS = tuple(Decimal(step) for step in ("0", "1e-5", "5e-5", "1e-4", "5e-4", "1e-3", "2e-3"))
 
-# order_ok keeps 2 % above the minimum notional, so that a small price move does not make a legal order illegal.
+# order_ok keeps 2 % above the minimum notional, so that a small price move does not make a legal order
+# illegal.
 NOTIONAL_MARGIN = Decimal("1.02")
 
 

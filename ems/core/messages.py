@@ -401,7 +401,8 @@ class Submit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Archive:
-    """A query that is over without any trading: a reading, or a request refused before it became a command."""
+    """A query that is over without any trading: a reading, or a request refused before it became a
+    command."""
 
     query_id: str
     ticket: Ticket

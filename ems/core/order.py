@@ -1,13 +1,15 @@
 """An order's life: the two literal tables, and the one place where an order changes.
 
 Rules:
-1. An order changes only by a `Change`, through `apply`; each change becomes one history entry, and the order is
-   the fold of its history.
+1. An order changes only by a `Change`, through `apply`; each change becomes one history entry, and the
+   order is the fold of its history.
 2. A (status, kind) that is not a row of `LIFE` is an `IllegalTransition`: it raises and changes nothing.
-3. A fill is money that moved: it is booked whatever the status, even late, even too large, and people are told.
+3. A fill is money that moved: it is booked whatever the status, even late, even too large, and people are
+   told.
 4. Terminal statuses never leave. Filled quantity is the sum of unique fills and never decreases.
 
-Sources: DESIGN.md 3 for the words, RELIABILITY.md C.2 for the transitions, FIX 4.4 order state change matrices.
+Sources: DESIGN.md 3 for the words, RELIABILITY.md C.2 for the transitions, FIX 4.4 order state change
+matrices.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an account holds, as far as we know between two looks at the venue (RELIABILITY.md R14).
 
-The venue's snapshot is the base; fills booked since move it; what others' orders hold is theirs. The venue stays the
-judge: this only decides what is worth asking it.
+The venue's snapshot is the base; fills booked since move it; what others' orders hold is theirs. The venue
+stays the judge: this only decides what is worth asking it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class Holdings:
         self.free = dict(snapshot.free)
         currencies = snapshot.free.keys() | snapshot.used.keys()
         self.total = {c: snapshot.free.get(c, ZERO) + snapshot.used.get(c, ZERO) for c in currencies}
-        self.foreign = {
-            c: max(snapshot.used.get(c, ZERO) - ours.get(c, ZERO), ZERO) for c in currencies
-        }
+        self.foreign = {c: max(snapshot.used.get(c, ZERO) - ours.get(c, ZERO), ZERO) for c in currencies}
 
     def book(self, fill: FillReport, base: str, quote: str) -> None:
         """Move the totals by a fill that the last snapshot did not contain yet."""

@@ -106,9 +106,7 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-ENDED = frozenset(
-    {Status.INVALIDATED, Status.REJECTED, Status.FILLED, Status.CANCELED, Status.EXPIRED}
-)
+ENDED = frozenset({Status.INVALIDATED, Status.REJECTED, Status.FILLED, Status.CANCELED, Status.EXPIRED})
 
 
 class Asked(StrEnum):

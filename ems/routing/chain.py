@@ -1,7 +1,7 @@
 """The shortest chain of markets from one currency to another.
 
-Breadth first over active markets; among chains of equal length the one over the deepest hub currencies wins, so the
-answer is the same every time.
+Breadth first over active markets; among chains of equal length the one over the deepest hub currencies
+wins, so the answer is the same every time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the runner needs of a venue: a handful of methods, the same for every exchange.
 
-Trading goes by `send`, which returns at once; whatever comes of it is delivered as a report. A gateway answers
-every request with a report in bounded time, tells *no* from *don't know* by an exact allow-list, never sends an
-order twice, and never retries a write. Reading for people goes by the `fetch_` coroutines.
+Trading goes by `send`, which returns at once; whatever comes of it is delivered as a report. A gateway
+answers every request with a report in bounded time, tells *no* from *don't know* by an exact allow-list,
+never sends an order twice, and never retries a write. Reading for people goes by the `fetch_` coroutines.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Gateway(Protocol):
     async def fetch_transfers(
         self, currency: str | None, since: datetime | None, limit: int
     ) -> list[dict[str, object]]:
-        """Return deposits and withdrawals, newest first: id, kind, currency, amount, fee, status, txid, at."""
+        """Return deposits and withdrawals, newest first: id, kind, currency, amount, fee, status, txid,
+        at."""
 
     async def fetch_health(self) -> dict[str, object]:
         """Return {"reachable", "latency_ms", "clock_skew_ms", "stream_up", "markets"} and what is wrong."""

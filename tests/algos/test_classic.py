@@ -46,7 +46,9 @@ def test_offsets_walk_from_five_basis_points_to_the_touch():
     assert [offset(k) for k in range(6)] == [D(n) / 10000 for n in (5, 4, 3, 2, 1, 0)]
 
 
-@pytest.mark.parametrize(("seconds", "number"), [(0, 0), (8.999, 0), (9, 1), (27, 3), (53.9, 5), (54, 6), (500, 6)])
+@pytest.mark.parametrize(
+    ("seconds", "number"), [(0, 0), (8.999, 0), (9, 1), (27, 3), (53.9, 5), (54, 6), (500, 6)]
+)
 def test_six_tries_of_nine_seconds_then_taking(seconds, number):
     assert try_of(parent(), at(seconds)) == number
 

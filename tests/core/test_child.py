@@ -95,7 +95,9 @@ def test_every_row_of_the_table(phase, saw):
         child = child_in(phase)
     done = do(child, EVENTS[saw])
     assert done.child.order.phase is expected
-    assert (done.wake_at is None) == (expected is Phase.SETTLED), "every unsettled child has a pending wake-up"
+    assert (done.wake_at is None) == (expected is Phase.SETTLED), (
+        "every unsettled child has a pending wake-up"
+    )
 
 
 def test_the_table_is_complete():
@@ -179,7 +181,11 @@ def test_settled_means_every_fill_is_in():
     assert exposure(done.child.order) == Decimal("1.5"), "only what is known to have filled may still come"
     done = do(done.child, TradesAnswer(order_id=ID, fills=(fill("f1", "1"),), query_sent_at=at(2)), 2)
     assert done.child.order.phase is Phase.UNKNOWN
-    done = do(done.child, TradesAnswer(order_id=ID, fills=(fill("f1", "1"), fill("f2", "0.5")), query_sent_at=at(3)), 3)
+    done = do(
+        done.child,
+        TradesAnswer(order_id=ID, fills=(fill("f1", "1"), fill("f2", "0.5")), query_sent_at=at(3)),
+        3,
+    )
     assert (done.child.order.status, done.child.order.filled_quantity) == (Status.CANCELED, Decimal("1.5"))
 
 
@@ -259,7 +265,10 @@ def test_three_late_not_founds_and_an_empty_history_end_it():
     done = play(unknown(), *events)
     assert done.child.order.status is Status.UNKNOWN and Do.TRADES in done.actions
     done = do(done.child, no_trades(PROOF + 8), PROOF + 9)
-    assert (done.child.order.status, done.child.order.reason) == (Status.REJECTED, "never arrived at the venue")
+    assert (done.child.order.status, done.child.order.reason) == (
+        Status.REJECTED,
+        "never arrived at the venue",
+    )
     assert exposure(done.child.order) == 0 and done.child.order.reserved == 0
 
 
@@ -272,12 +281,20 @@ def test_not_founds_closer_than_two_seconds_count_once():
 def test_seeing_the_order_voids_every_not_found():
     events = [(PROOF + n, not_found(PROOF + n)) for n in (1, 4)]
     seen = replace(EVENTS[Saw.OPEN], query_sent_at=at(PROOF + 5))
-    done = play(unknown(), *events, (PROOF + 5, seen), (PROOF + 7, not_found(PROOF + 7)), (PROOF + 8, no_trades(PROOF + 8)))
+    done = play(
+        unknown(),
+        *events,
+        (PROOF + 5, seen),
+        (PROOF + 7, not_found(PROOF + 7)),
+        (PROOF + 8, no_trades(PROOF + 8)),
+    )
     assert done.child.order.status is Status.SUBMITTED and done.child.lookup.not_founds == 0
 
 
 def test_an_acknowledged_order_gone_from_the_venue_ends_with_its_fills():
-    child = child_in(Phase.UNKNOWN, status=Status.PARTIALLY_FILLED, filled_quantity=Decimal(1), fill_ids=frozenset({"f1"}))
+    child = child_in(
+        Phase.UNKNOWN, status=Status.PARTIALLY_FILLED, filled_quantity=Decimal(1), fill_ids=frozenset({"f1"})
+    )
     child = replace(child, lookup=Lookup(seen_at=at(0)))
     events = [(PROOF + n, not_found(PROOF + n)) for n in (1, 4, 7)]
     known = TradesAnswer(order_id=ID, fills=(fill("f1", "1"),), query_sent_at=at(PROOF + 8))

@@ -43,7 +43,11 @@ ADA = {"symbol": "ADA/USDT", "lot": "1", "tick": "0.00000001", "min_quantity": "
         # The example of EXECUTION.md 1: 100,000 USDT at 0.22563316, lot 1 ADA, 10 bp.
         ("received", D("0.22563316"), 443197),
         ("quote", D("0.22563316"), 442754),
-        ("received", D("0.22563316") * D("1.0005"), 442975),  # reserved 5 bp through: topped up with the refund
+        (
+            "received",
+            D("0.22563316") * D("1.0005"),
+            442975,
+        ),  # reserved 5 bp through: topped up with the refund
     ],
 )
 def test_buying_as_much_as_possible(fee_mode, price, bought):

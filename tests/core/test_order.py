@@ -82,7 +82,7 @@ def test_every_pair_of_status_and_change(status, kind):
 
 def test_the_tables_hold_nothing_but_these_rows():
     assert {(str(s), str(k)): str(v) for (s, k), v in LIFE.items()} == LEGAL
-    assert {key: value for key, value in ASKED.items()} == {
+    assert ASKED == {
         (Asked.NOTHING, Kind.ASK_CANCEL): Asked.CANCEL,
         (Asked.CANCEL, Kind.ASK_CANCEL): Asked.CANCEL,
     }
@@ -109,7 +109,12 @@ def test_a_fill_moves_quantity_cost_and_fees():
 def test_an_end_releases_the_reservation_and_forgets_what_was_asked():
     before = order(status=Status.SUBMITTED, asked=Asked.CANCEL, phase=Phase.PENDING_CANCEL)
     after, _ = apply(before, change(Kind.CANCEL), at(3))
-    assert (after.reserved, after.asked, after.phase, after.closed_at) == (0, Asked.NOTHING, Phase.SETTLED, at(3))
+    assert (after.reserved, after.asked, after.phase, after.closed_at) == (
+        0,
+        Asked.NOTHING,
+        Phase.SETTLED,
+        at(3),
+    )
     assert remaining_quantity(after) == 0
 
 
@@ -157,6 +162,6 @@ def test_a_change_survives_json():
         final_quantity=Decimal("1.10"),
     )
     assert change_from_json(change_to_json(full)) == full
-    assert change_from_json(change_to_json(replace(full, fill=None, ending=None, final_quantity=None))) == replace(
-        full, fill=None, ending=None, final_quantity=None
-    )
+    assert change_from_json(
+        change_to_json(replace(full, fill=None, ending=None, final_quantity=None))
+    ) == replace(full, fill=None, ending=None, final_quantity=None)

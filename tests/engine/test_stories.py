@@ -235,7 +235,8 @@ def test_a_submission_waits_for_a_book_but_not_for_ever():
     assert world.problem().code == errors.EXCHANGE_UNAVAILABLE
 
 
-# --- Direct orders -------------------------------------------------------------------------------------------
+# --- Direct orders
+# -------------------------------------------------------------------------------------------
 
 
 def test_a_limit_order_is_answered_when_the_venue_has_it():
@@ -286,7 +287,8 @@ def test_no_usable_answer_is_neither_yes_nor_no():
     assert [type(r) for r in world.sent()] == [QueryOrder], "looked up, not sent again"
 
 
-# --- Smart orders --------------------------------------------------------------------------------------------
+# --- Smart orders
+# --------------------------------------------------------------------------------------------
 
 
 def started(amount="1000", **fields):
@@ -306,7 +308,10 @@ def test_a_smart_order_rests_then_moves_closer_once_the_cancel_has_settled():
     world.timer("parent", "q1.1")
     assert world.sent() == [
         CancelRequest(
-            order_id="q1.1.1", client_order_id=first.client_order_id, exchange_order_id="X1", symbol="ETH/USDT"
+            order_id="q1.1.1",
+            client_order_id=first.client_order_id,
+            exchange_order_id="X1",
+            symbol="ETH/USDT",
         )
     ]
     world.venue(CancelAcked(order_id="q1.1.1", filled_quantity=D(0)))
@@ -362,9 +367,13 @@ def test_a_refusal_for_funds_takes_a_fresh_balance_and_a_smaller_order_and_gives
         (request,) = world.placed()
         quantities.append(request.quantity)
         world.now += 0.1
-        world.venue(Rejected(order_id=request.order_id, refusal=Refusal.INSUFFICIENT_FUNDS, message="no funds"))
+        world.venue(
+            Rejected(order_id=request.order_id, refusal=Refusal.INSUFFICIENT_FUNDS, message="no funds")
+        )
         if n < 3:
-            assert world.placed() == [] and world.sent(QueryBalances), "nothing goes out before a fresh balance"
+            assert world.placed() == [] and world.sent(QueryBalances), (
+                "nothing goes out before a fresh balance"
+            )
             world.balances({"USDT": D(1000)})
     assert quantities == sorted(quantities, reverse=True) and len(set(quantities)) == 3
     assert (world.query().status, world.query().error.code) == (QueryStatus.FAILED, errors.FUNDS_INSUFFICIENT)
@@ -377,7 +386,11 @@ def test_the_guard_stops_an_order_beyond_what_was_asked(monkeypatch):
 
     def greedy(view, now):
         decision = decide(view, now)
-        return replace(decision, quantity=decision.quantity * 2) if isinstance(decision, classic.Place) else decision
+        return (
+            replace(decision, quantity=decision.quantity * 2)
+            if isinstance(decision, classic.Place)
+            else decision
+        )
 
     monkeypatch.setattr(classic, "decide", greedy)
     world = started()
@@ -385,7 +398,8 @@ def test_the_guard_stops_an_order_beyond_what_was_asked(monkeypatch):
     assert world.query().error.code == errors.INTERNAL_ERROR
 
 
-# --- Cancels ----------------------------------------------------------------------------------------------------
+# --- Cancels
+# ----------------------------------------------------------------------------------------------------
 
 
 def resting(world, key="key-1", **fields):
@@ -447,7 +461,8 @@ def test_cancel_all_with_nothing_open_is_done_at_once():
     assert (answer.status, answer.result["canceled"]) == (QueryStatus.DONE, [])
 
 
-# --- Restart and reconciliation -----------------------------------------------------------------------------------
+# --- Restart and reconciliation
+# -----------------------------------------------------------------------------------
 
 
 def test_a_restart_looks_before_it_trades():
@@ -470,7 +485,11 @@ def test_after_a_restart_progress_is_what_the_orders_say():
     world.venue(my_fill(world, "q1.1.1", "f1", "0.2", "1999"))
     reborn = EngineWorld(store=world.store)
     open_order = OrderStatus(
-        order_id="q1.1.1", found=Found.OPEN, exchange_order_id="X1", filled_quantity=D("0.2"), query_sent_at=at(0)
+        order_id="q1.1.1",
+        found=Found.OPEN,
+        exchange_order_id="X1",
+        filled_quantity=D("0.2"),
+        query_sent_at=at(0),
     )
     reborn.venue(open_order)
     reborn.now = 9.5
@@ -523,7 +542,8 @@ def test_what_others_hold_is_not_ours_to_spend():
     assert world.problem().details["available"] == "100"
 
 
-# --- The records ----------------------------------------------------------------------------------------------------
+# --- The records
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_each_change_of_an_order_is_one_history_entry():
@@ -536,4 +556,3 @@ def test_each_change_of_an_order_is_one_history_entry():
     assert [e.version for e in history] == [0, 1, 2, 3]
     assert all(isinstance(e, HistoryEntry) for e in history)
     assert isinstance(world.store.orders["q1.1.1"], Order)
-

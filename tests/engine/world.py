@@ -1,4 +1,5 @@
-"""An engine with one ready account, spoken to event by event; requests and records are kept for the test to see."""
+"""An engine with one ready account, spoken to event by event; requests and records are kept for the test to
+see."""
 
 from __future__ import annotations
 
@@ -72,7 +73,10 @@ class EngineWorld:
     def submit(self, command, key="key-1", query_id=None, **fields):
         self.tokens += 1
         event = Submit(
-            token=self.tokens, query_id=query_id or f"q{self.tokens}", ticket=ticket(key, **fields), command=command
+            token=self.tokens,
+            query_id=query_id or f"q{self.tokens}",
+            ticket=ticket(key, **fields),
+            command=command,
         )
         self.do(lambda now: self.engine.handle(event, now))
         return self.answer()
@@ -87,7 +91,11 @@ class EngineWorld:
         return answer
 
     def sent(self, kind=None):
-        return [e.request for e in self.turn.effects if isinstance(e, Send) and (kind is None or isinstance(e.request, kind))]
+        return [
+            e.request
+            for e in self.turn.effects
+            if isinstance(e, Send) and (kind is None or isinstance(e.request, kind))
+        ]
 
     def placed(self):
         return self.sent(NewOrder)

@@ -48,7 +48,9 @@ def test_sweeping_the_first_level(amount, received, spent):
 
 @pytest.mark.parametrize("fee_mode", ["received", "quote", "base"])
 def test_what_the_levels_cannot_take_stays_unspent(fee_mode):
-    received, spent = sweep(Side.SELL, D(1000), ((D(10), D(3)), (D(9), D(2))), market("ZEN/USDT", fee_mode=fee_mode))
+    received, spent = sweep(
+        Side.SELL, D(1000), ((D(10), D(3)), (D(9), D(2))), market("ZEN/USDT", fee_mode=fee_mode)
+    )
     fee = D("0.001")
     assert spent == (5 * (1 + fee) if fee_mode == "base" else 5)
     assert received == (48 if fee_mode == "base" else 48 * (1 - fee))

@@ -91,7 +91,10 @@ def replay(seed: int) -> int:
         failed = 1
         print(f"VIOLATION at {world.clock.seconds:.3f} s: {error}")
     for query in world.disk.queries.values():
-        print(f"{query.query_id} {query.verb} {query.exchange} {query.status} {query.error and query.error.message}")
+        print(
+            f"{query.query_id} {query.verb} {query.exchange} {query.status} "
+            f"{query.error.message if query.error else ''}"
+        )
         for order in world.disk.orders_of_query(query.query_id):
             for entry in world.disk.history(order.order_id):
                 at = entry.timestamp.strftime("%M:%S.%f")[:-3]

@@ -1,7 +1,8 @@
 """How badly one seed is treated. Each seed draws its own rates (swarm testing), so that rare pairings meet.
 
-Ranges exceed the margins they guard: a visibility lag up to 12 s against a margin of 15 s, requests that arrive up to
-40 s late against a receive window of 5 s. Narrow ranges let broken rules survive (RELIABILITY.md D).
+Ranges exceed the margins they guard: a visibility lag up to 12 s against a margin of 15 s, requests that
+arrive up to 40 s late against a receive window of 5 s. Narrow ranges let broken rules survive
+(RELIABILITY.md D).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What must hold at the end of every seed: I1-I9 of RELIABILITY.md D, each judged against the venue's own truth."""
+"""What must hold at the end of every seed: I1-I9 of RELIABILITY.md D, each judged against the venue's own
+truth."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ def check(world: World) -> None:
         _fills_agree(world, venue)
         _nothing_untracked(world, venue)
         _balances_agree(world, venue)
-        _require("I2", not venue.exchange.imbalance(), f"the simulator itself lost money: {venue.exchange.name}")
+        _require(
+            "I2", not venue.exchange.imbalance(), f"the simulator itself lost money: {venue.exchange.name}"
+        )
     _require("I2", not world.overlooked, f"fills not noticed in time: {world.overlooked}")
     _lifecycles(world)
     _within_what_was_asked(world)
@@ -35,9 +38,7 @@ def _require(name: str, holds: bool, what: str) -> None:
 
 
 def _ours(world: World, venue: Venue) -> dict[str, Order]:
-    return {
-        o.client_order_id: o for o in world.disk.orders.values() if o.exchange == venue.exchange.name
-    }
+    return {o.client_order_id: o for o in world.disk.orders.values() if o.exchange == venue.exchange.name}
 
 
 def _one_order_per_intent(world: World, venue: Venue) -> None:
@@ -47,7 +48,9 @@ def _one_order_per_intent(world: World, venue: Venue) -> None:
     ours = _ours(world, venue)
     for order in venue.account.orders.values():
         if order.client_order_id.replace("-", "").startswith(MARK):
-            _require("I1", order.client_order_id in ours, f"venue order {order.client_order_id} without intent")
+            _require(
+                "I1", order.client_order_id in ours, f"venue order {order.client_order_id} without intent"
+            )
 
 
 def _fills_agree(world: World, venue: Venue) -> None:
@@ -55,14 +58,14 @@ def _fills_agree(world: World, venue: Venue) -> None:
     ours = _ours(world, venue)
     for order in venue.account.orders.values():
         mine = ours[order.client_order_id]
-        theirs = sorted(
-            (str(f.trade_id), f.price, f.quantity, f.fee, f.fee_currency) for f in order.fills
-        )
+        theirs = sorted((str(f.trade_id), f.price, f.quantity, f.fee, f.fee_currency) for f in order.fills)
         booked = sorted(
             (f.fill_id, f.price, f.quantity, f.fee, f.fee_currency) for f in world.disk.fills([mine.order_id])
         )
         _require("I2", theirs == booked, f"{mine.order_id}: venue fills {theirs}, ours {booked}")
-        _require("I2", mine.filled_quantity == order.filled_quantity, f"{mine.order_id}: filled quantities differ")
+        _require(
+            "I2", mine.filled_quantity == order.filled_quantity, f"{mine.order_id}: filled quantities differ"
+        )
 
 
 def _nothing_untracked(world: World, venue: Venue) -> None:
@@ -111,7 +114,9 @@ def _lifecycles(world: World) -> None:
         _require("I8", times == sorted(times), f"{order.order_id}: history out of order")
         _require("I4", fold(history) == order, f"{order.order_id} is not the fold of its history")
         if order.status in ENDED:
-            _require("I6", order.reserved == ZERO, f"{order.order_id}: ended and still reserves {order.reserved}")
+            _require(
+                "I6", order.reserved == ZERO, f"{order.order_id}: ended and still reserves {order.reserved}"
+            )
             _require("I4", order.closed_at is not None, f"{order.order_id}: ended without closed_at")
 
 
@@ -131,12 +136,18 @@ def _within_what_was_asked(world: World) -> None:
         command = commands.get(query.query_id)
         if isinstance(command, MarketOrder | LimitOrder):
             filled = sum((o.filled_quantity for o in orders), ZERO)
-            _require("I5", filled <= command.quantity, f"{query.query_id}: filled {filled} of {command.quantity}")
+            _require(
+                "I5", filled <= command.quantity, f"{query.query_id}: filled {filled} of {command.quantity}"
+            )
         elif isinstance(command, SmartOrder):
             first = [o for o in orders if o.hop == 0]
             spent = sum((o.quote_filled if o.side == "buy" else o.filled_quantity for o in first), ZERO)
             spent += sum((o.fees.get(command.start_currency, ZERO) for o in first), ZERO)
-            _require("I5", spent <= command.start_amount, f"{query.query_id}: spent {spent} of {command.start_amount}")
+            _require(
+                "I5",
+                spent <= command.start_amount,
+                f"{query.query_id}: spent {spent} of {command.start_amount}",
+            )
 
 
 def _answers_repeat(world: World) -> None:

@@ -1,5 +1,5 @@
-"""Remove one rule at a time and see whether the simulation notices: a simulator that lets a broken rule live proves
-nothing. Each mutant must be killed within 200 seeds; the last line is `mutants=N killed=N`.
+"""Remove one rule at a time and see whether the simulation notices: a simulator that lets a broken rule
+live proves nothing. Each mutant must be killed within 200 seeds; the last line is `mutants=N killed=N`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from decimal import Decimal
 from ems import engine as engine_module
 from ems.algos import classic
 from ems.core import child, order
-from ems.core.messages import CancelRefused, Ending, FillReport, NewOrder, OutcomeUnknown, Refusal, Rejected, Send
+from ems.core.messages import (
+    CancelRefused,
+    Ending,
+    FillReport,
+    NewOrder,
+    OutcomeUnknown,
+    Refusal,
+    Rejected,
+    Send,
+)
 from ems.core.order import Kind
 from ems.core.records import Asked, Phase, Status
 from ems.engine import Engine
@@ -57,7 +66,10 @@ def one_not_found_is_enough() -> None:
     """R5: the first 'not found' is believed, whenever it was asked."""
     child._proof_from = lambda order, lookup, patience: order.created_at
     patient = child.step
-    hasty = lambda c, event, now, patience: patient(c, event, now, replace(patience, not_founds=1))  # noqa: E731
+
+    def hasty(c, event, now, patience):
+        return patient(c, event, now, replace(patience, not_founds=1))
+
     child.step = engine_module.step = hasty
 
 
@@ -170,7 +182,9 @@ def float_money() -> None:
 def cancel_once() -> None:
     """A lost cancel is not asked again."""
     step = child.step
-    engine_module.step = lambda c, event, now, patience: step(c, event, now, replace(patience, recancel_s=1e6))
+    engine_module.step = lambda c, event, now, patience: step(
+        c, event, now, replace(patience, recancel_s=1e6)
+    )
 
 
 def early_settlement() -> None:

@@ -1,8 +1,8 @@
 """A simulated exchange in the same process, reached through the same Gateway protocol as a real one.
 
-The exchange is `simulator.exchange.Exchange`. What lies between it and the engine is weather: requests are lost, late
-or refused, answers vanish, queries show the past, streams lose and repeat. Requests that have left survive a crash of
-the process that sent them; answers to a dead process are lost.
+The exchange is `simulator.exchange.Exchange`. What lies between it and the engine is weather: requests are
+lost, late or refused, answers vanish, queries show the past, streams lose and repeat. Requests that have
+left survive a crash of the process that sent them; answers to a dead process are lost.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ ENDINGS = {"filled": Ending.FILLED, "canceled": Ending.CANCELED, "expired": Endi
 class Venue:
     """The exchange's side: survives every crash of ours."""
 
-    def __init__(self, exchange: Exchange, clock: VirtualClock, rng: Random, weather: Weather, recv_window_s: float):
+    def __init__(
+        self, exchange: Exchange, clock: VirtualClock, rng: Random, weather: Weather, recv_window_s: float
+    ):
         self.exchange = exchange
         self.account = exchange.accounts[ACCOUNT]
         self.clock = clock
@@ -240,7 +242,9 @@ class VenueGateway:
         venue = self.venue
         now = venue.clock.seconds
         if now - sent_at > venue.recv_window_s:
-            return Rejected(order_id=request.order_id, refusal=Refusal.CLOCK, message="outside the receive window")
+            return Rejected(
+                order_id=request.order_id, refusal=Refusal.CLOCK, message="outside the receive window"
+            )
         try:
             order = venue.exchange.create_order(
                 venue.account,
@@ -256,9 +260,13 @@ class VenueGateway:
             )
         except Reject as no:
             if no.reason == DUPLICATE_CLIENT_ID:
-                return OutcomeUnknown(order_id=request.order_id, request="create", message="duplicate client id")
+                return OutcomeUnknown(
+                    order_id=request.order_id, request="create", message="duplicate client id"
+                )
             refusal = REFUSALS.get(no.reason, Refusal.PERMANENT)
-            return Rejected(order_id=request.order_id, refusal=refusal, message=no.message, venue_code=no.reason)
+            return Rejected(
+                order_id=request.order_id, refusal=refusal, message=no.message, venue_code=no.reason
+            )
         venue.creates[request.client_order_id] = venue.creates.get(request.client_order_id, 0) + 1
         return Acked(
             order_id=request.order_id,
@@ -285,9 +293,13 @@ class VenueGateway:
         except Reject as no:
             assert no.reason in (UNKNOWN_ORDER, ORDER_CLOSED)
             # Many venues say "unknown order" for one that has just filled: it proves nothing.
-            return CancelRefused(order_id=request.order_id, refusal=Refusal.UNKNOWN_ORDER, message="unknown order")
+            return CancelRefused(
+                order_id=request.order_id, refusal=Refusal.UNKNOWN_ORDER, message="unknown order"
+            )
         silent = venue.rng.random() < venue.weather.cancel_says_nothing
-        return CancelAcked(order_id=request.order_id, filled_quantity=None if silent else order.filled_quantity)
+        return CancelAcked(
+            order_id=request.order_id, filled_quantity=None if silent else order.filled_quantity
+        )
 
     def _order_status(self, request: QueryOrder) -> VenueReport:
         venue = self.venue
@@ -331,7 +343,7 @@ class VenueGateway:
 
     def stream(self, event: OrderUpdate) -> None:
         """Pass an order event on, as far as the weather lets it."""
-        venue, weather, rng = self.venue, self.venue.weather, self.venue.rng
+        weather, rng = self.venue.weather, self.venue.rng
         if not (self.alive and self.streaming):
             return
         if rng.random() < weather.cut_stream:

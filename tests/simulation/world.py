@@ -1,8 +1,8 @@
 """One seed: exchanges, bots, weather and crashes around the production engine and runner.
 
-The code under test is the product's own: Engine, Runner, MemoryStore. Crashes come at effect boundaries: before and
-after each commit, before and after each send. What is on disk stays; what is in memory is gone; requests that have
-left arrive at the venue all the same.
+The code under test is the product's own: Engine, Runner, MemoryStore. Crashes come at effect boundaries:
+before and after each commit, before and after each send. What is on disk stays; what is in memory is gone;
+requests that have left arrive at the venue all the same.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ class World:
         self.asks: list[Ask] = []
         self.problems: list[str] = []  # exceptions of our own code: each is a violation
         self.ids = itertools.count(1)
-        self.foreign: dict[tuple[str, str], Decimal] = {}  # (exchange, currency) -> net moved by somebody else
+        self.foreign: dict[
+            tuple[str, str], Decimal
+        ] = {}  # (exchange, currency) -> net moved by somebody else
         self.fee_modes = {"alpha": "received", "beta": "quote"}
         self.venues = [self._venue(name) for name in self.fee_modes]
         self.prices: dict[tuple[str, str], Decimal] = {}
@@ -302,12 +304,16 @@ class World:
             ask.answer = stored
             return
         if self.process is not None:
-            for _ in range(1 + (self.rng.random() < 0.1)):  # now and then a proxy or an impatient bot sends it twice
+            for _ in range(
+                1 + (self.rng.random() < 0.1)
+            ):  # now and then a proxy or an impatient bot sends it twice
                 ask.sends += 1
                 token = next(self.ids)
                 self.process.tokens[token] = ask
                 event = Submit(token=token, query_id=f"q{token}", ticket=ask.ticket, command=ask.command)
-                self.clock.after(self.rng.choice((0.0, 1.0)) * (ask.sends > 1), self._feeder(self.process, event))
+                self.clock.after(
+                    self.rng.choice((0.0, 1.0)) * (ask.sends > 1), self._feeder(self.process, event)
+                )
         self.clock.after(ANSWER_S, lambda: self._send_ask(ask))
 
     @staticmethod
@@ -332,7 +338,11 @@ class World:
                 amount = DEPOSITS[start]
             limit = Decimal(rng.choice((5, 10, 20)))
             return SmartOrder(
-                exchange=exchange, start_currency=start, end_currency=end, start_amount=amount, time_limit=limit
+                exchange=exchange,
+                start_currency=start,
+                end_currency=end,
+                start_amount=amount,
+                time_limit=limit,
             )
         symbol, price = rng.choice((("ETH/USDT", Decimal(2000)), ("BTC/USDT", Decimal(50000))))
         side = rng.choice(list(Side))
@@ -354,7 +364,8 @@ class World:
             return CancelOrder(client_order_id=f"key-{rng.randint(1, len(self.asks) + 1)}")
         return CancelAllOrders(exchange=exchange, scope=rng.choice(("bot", "user")))
 
-    # --- For the judge ---------------------------------------------------------------------------------------
+    # --- For the judge
+    # ---------------------------------------------------------------------------------------
 
     def _overlooked(self) -> list[str]:
         """Return the fills that happened in calm weather, over 15 s ago, and are still not booked (R11)."""

@@ -1,0 +1,434 @@
+"""The composition root: the one place where things are built and put together.
+
+python app.py [serve]          the server; without exchange keys it trades on paper, on simulated exchanges
+python app.py simulator ...    one simulated exchange as a process of its own
+python app.py demo | run       a whole small world: shown once and taken down, or left up to play with
+python app.py keygen USER      a key pair: one line for the server's environment, one for the bot's
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import logging
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from random import Random
+
+import uvloop
+
+from ems.account import Account
+from ems.core.child import Patience
+from ems.desk import Desk
+from ems.engine import Engine
+from ems.loop import AsyncScheduler, LoopThread
+from ems.runner import Runner
+from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
+from ems.venues.dialects import DIALECTS
+from oms_client import signing
+from server import asgi
+from server.api.app import create_app
+from server.auth import Authenticator
+from server.keystore import DEFAULT_ACCOUNT, RedactingFilter, Redactor
+from server.notify.mailer import Mailer
+from server.settings import Settings, SettingsError, load_settings
+from server.store import migrate, tables
+from server.store.connect import BadDatabaseUrl
+from server.store.owner import AlreadyOwned
+from server.store.sql import SqlStore
+from simulator.dialects.binance import MARKETS as BINANCE_MARKETS
+from simulator.dialects.binance import Binance
+from simulator.dialects.kraken import MARKETS as KRAKEN_MARKETS
+from simulator.dialects.kraken import Kraken
+from simulator.exchange import Exchange, Market
+from simulator.faults import PROFILES, Faults, profile
+from simulator.replay import Replay, tracks
+from simulator.wire import SimulatorServer
+
+log = logging.getLogger("oms")
+
+PAPER_DEPOSITS = {"USDT": Decimal(10000), "ETH": Decimal(2), "BTC": Decimal("0.2")}
+HOUSEKEEPING_S = 600.0
+
+
+# --- Simulated exchanges ---------------------------------------------------------------------------------
+
+
+SIMULATED: dict[str, tuple[type, list[Market]]] = {  # exchange -> (dialect, markets)
+    "binance": (Binance, BINANCE_MARKETS),
+    "kraken": (Kraken, KRAKEN_MARKETS),
+}
+
+
+UNLIMITED: dict[str, dict[str, object]] = {  # exchange -> options of its dialect that lift the rate limits
+    "binance": {"weight_per_minute": 10**9, "orders_per_10s": 10**9, "orders_per_day": 10**9},
+    "kraken": {"tier": "unlimited"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperVenue:
+    """Where a paper account of an exchange is, and the keys it is known by there."""
+
+    exchange: str
+    url: str
+    ws_url: str
+    keys: VenueKeys = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedExchange:
+    """A running simulator with one funded account, replaying recorded books."""
+
+    venue: PaperVenue
+    server: SimulatorServer
+    replay: str  # what is replayed, in words
+    playing: asyncio.Task[None]
+
+    def stop(self) -> None:
+        self.server.call(self.playing.cancel)
+        self.server.stop()
+
+
+def start_simulator(
+    exchange_name: str,
+    *,
+    port: int = 0,
+    keys: VenueKeys | None = None,
+    deposits: Mapping[str, Decimal] | None = None,
+    faults: Faults | None = None,
+    speed: float = 1.0,
+    limits: bool = True,
+) -> SimulatedExchange:
+    """Start a simulated exchange in threads of this process. `limits` False lifts its rate limits."""
+    dialect_class, markets = SIMULATED[exchange_name]
+    # Ids go on where any earlier run stopped: an exchange never uses an order or trade id twice.
+    exchange = Exchange(exchange_name, markets, first_id=int(time.time() * 1000))
+    keys = keys or VenueKeys(
+        public=secrets.token_urlsafe(24),
+        private=base64.b64encode(secrets.token_bytes(64)).decode(),  # Kraken's secrets are base64
+    )
+    account = exchange.open_account(keys.public, keys.private, name="paper")
+    for currency, amount in (PAPER_DEPOSITS if deposits is None else deposits).items():
+        exchange.deposit(account, currency, amount, time.time())
+    options: dict[str, object] = {}
+    if not limits:
+        options = UNLIMITED[exchange_name]
+    server = SimulatorServer(exchange, dialect_class(exchange, **options), port=port, faults=faults)
+    server.start()
+    replay = Replay(exchange, tracks(exchange), start=server.now(), speed=speed)
+    server.call(lambda: replay.advance(server.now()))
+
+    async def play() -> asyncio.Task[None]:
+        return asyncio.create_task(replay.run(clock=server.now))
+
+    venue = PaperVenue(exchange=exchange_name, url=server.url, ws_url=server.ws_url, keys=keys)
+    return SimulatedExchange(
+        venue=venue, server=server, replay=replay.describe(), playing=server.await_(play())
+    )
+
+
+# --- The server --------------------------------------------------------------------------------------------
+
+
+class Server:
+    """Everything between the port and the exchanges, built from settings."""
+
+    def __init__(self, settings: Settings, venues: list[PaperVenue], *, unlimited: bool = False):
+        self.settings = settings
+        self.store = SqlStore(settings.db_url)
+        migrate.upgrade(settings.db_url)
+        self.store.acquire_owner()
+        boot_time = time.time()
+        self.gateways = _gateways(settings, venues, unlimited=unlimited)
+        self.mark = _mark(self.store, self.gateways)
+        accounts = [
+            Account(
+                gateway.exchange,
+                gateway.account,
+                mode=gateway.mode,
+                patience=Patience(recv_window_s=gateway.recv_window_s),
+                id_style=gateway.client_id_style,
+            )
+            for gateway in self.gateways.values()
+        ]
+        self.loop = LoopThread(uvloop.new_event_loop)
+        self.runner = Runner(
+            Engine(accounts, mark=self.mark),
+            self.store,
+            self.gateways,
+            AsyncScheduler(self.loop.loop),
+            changed=lambda state: self.desk.changed(state),
+            answered=lambda token, answer: self.desk.answered(token, answer),
+        )
+        self.desk = Desk(self.loop, self.runner, self.store, self.gateways, new_id)
+        self.mailer = Mailer(self.store, settings.mail, clock=utc_now)
+        authenticator = Authenticator(settings.keys, settings.hosts, time.time, boot_time)
+        lag = asgi.LoopLag()
+        flask = create_app(
+            self.desk, authenticator, settings, clock=utc_now, ids=request_id, loop_lag_ms=lag.ms
+        )
+        guard = asgi.build(flask, mode=self.desk.mode, ids=request_id)
+        self.port = asgi.Port(
+            guard, asgi.listen(settings.host, settings.port), lag=lag, on_stop=self._stopping
+        )
+        self._housekeeping = threading.Event()
+
+    def start(self) -> None:
+        """Start the engine and the mailer; the port answers once `run` is called."""
+        self.loop.start()
+        self.loop.call(self.runner.start, timeout_s=60)
+        self.mailer.start()
+        threading.Thread(target=self._housekeep, name="housekeeping", daemon=True).start()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop cleanly."""
+        try:
+            self.port.run()
+        finally:
+            self.stop()
+
+    def _stopping(self) -> None:
+        self.desk.stop()
+
+    def stop(self) -> None:
+        """Let go of everything. Orders that rest at an exchange stay; the next start reconciles them."""
+        self.desk.stop()
+        self._housekeeping.set()
+        self.mailer.stop()
+        for gateway in self.gateways.values():
+            try:
+                self.loop.wait(gateway.close(), 5.0)
+            except TimeoutError:
+                log.warning("%s did not close in time", gateway.exchange)
+        self.loop.stop()
+        self.store.close()
+
+    def _housekeep(self) -> None:
+        while not self._housekeeping.wait(HOUSEKEEPING_S):
+            try:
+                self.store.purge(utc_now())
+            except Exception:
+                log.exception("housekeeping failed; it is tried again in ten minutes")
+
+
+def _gateways(
+    settings: Settings, venues: list[PaperVenue], *, unlimited: bool
+) -> dict[tuple[str, str], CcxtGateway]:
+    gateways: dict[tuple[str, str], CcxtGateway] = {}
+    paper = {venue.exchange for venue in venues}
+    for exchange, account in settings.vault.accounts():
+        if exchange in paper:
+            continue
+        if exchange not in DIALECTS:
+            supported = ", ".join(sorted(DIALECTS))
+            raise SettingsError(
+                f"{exchange.upper()}_TRADE_KEYS: {exchange} is not supported; supported: {supported}"
+            )
+        held = settings.vault.get(exchange, account)
+        assert held is not None
+        keys = VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
+        gateways[exchange, account] = CcxtGateway(exchange, account, keys, mode="live")
+    for venue in venues:
+        gateways[venue.exchange, DEFAULT_ACCOUNT] = CcxtGateway(
+            venue.exchange,
+            DEFAULT_ACCOUNT,
+            venue.keys,
+            mode="paper",
+            base_url=venue.url,
+            ws_url=venue.ws_url,
+            shapes=() if unlimited else None,
+        )
+    return gateways
+
+
+def _mark(store: SqlStore, gateways: Mapping[tuple[str, str], CcxtGateway]) -> str:
+    """Return the mark of this installation's client order ids: made once, kept in the database for ever."""
+    proposed = secrets.token_hex(4)
+    marks = []
+    for gateway in gateways.values():
+        kept = store.remember_account(
+            tables.Account(
+                exchange=gateway.exchange,
+                account=gateway.account,
+                mode=gateway.mode,
+                client_id_tag=marks[0] if marks else proposed,
+                first_seen_at=utc_now(),
+            )
+        )
+        marks.append(kept.client_id_tag)
+    return marks[0] if marks else proposed
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """Return a query id: 24 hex digits that sort by time."""
+    return f"{int(time.time() * 1000):012x}{secrets.token_hex(6)}"
+
+
+def request_id() -> str:
+    return secrets.token_hex(8)
+
+
+def set_up_logging(redactor: Redactor, level: str = "INFO") -> None:
+    """Log to standard error, one line each, with every secret taken out."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handler.addFilter(RedactingFilter(redactor))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mail.log").setLevel(logging.ERROR)  # the mail sink of the demo
+
+
+# --- Commands
+# ------------------------------------------------------------------------------------------------
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Run the server until it is told to stop."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return refuse(str(error))
+    redactor = Redactor(settings.secrets())
+    set_up_logging(redactor)
+    sys.setswitchinterval(0.0005)  # with the default of 5 ms one busy thread makes every hop wait 10 ms
+    for warning in settings.warnings:
+        log.warning("%s", warning)
+    try:
+        venues, simulators = _paper_venues(settings, arguments.paper)
+    except SettingsError as error:
+        return refuse(str(error))
+    try:
+        server = Server(settings, venues, unlimited=arguments.unlimited)
+    except (SettingsError, BadDatabaseUrl, AlreadyOwned, migrate.SchemaTooNew) as error:
+        return refuse(redactor(str(error)))
+    except OSError as error:
+        return refuse(f"OMS_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+    for simulator in simulators:
+        log.info("paper: %s", simulator.replay.replace("\n", "; "))
+    server.start()
+    log.info("serving on http://%s:%d, mode %s", *server.port.address, server.desk.mode())
+    try:
+        server.run()
+    finally:
+        for simulator in simulators:
+            simulator.stop()
+    return 0
+
+
+def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue], list[SimulatedExchange]]:
+    """Find the paper exchanges: those named by --paper, else simulators of our own for every unkeyed
+    exchange."""
+    venues: list[PaperVenue] = []
+    for text in given:
+        exchange, _, url = text.partition("=")
+        held = settings.vault.get(exchange)
+        if exchange not in DIALECTS or not url.startswith("http"):
+            raise SettingsError(f"--paper {text}: write EXCHANGE=URL, such as kraken=http://127.0.0.1:9001")
+        if held is None:
+            raise SettingsError(f"{exchange.upper()}_TRADE_KEYS: not set; --paper needs the keys it printed")
+        keys = VenueKeys(public=held.public, private=held.private)
+        ws_url = url.replace("http", "ws", 1)
+        venues.append(PaperVenue(exchange=exchange, url=url, ws_url=ws_url, keys=keys))
+    if given:
+        return venues, []
+    keyed = {exchange for exchange, _ in settings.vault.accounts()}
+    simulators = [start_simulator(name) for name in SIMULATED if name not in keyed]
+    return [simulator.venue for simulator in simulators], simulators
+
+
+def simulate(arguments: argparse.Namespace) -> int:
+    """Run one simulated exchange until told to stop; print how to reach it."""
+    set_up_logging(Redactor([]), "WARNING")
+    keys = None
+    if arguments.keys:
+        public, _, private = arguments.keys.partition(",")
+        keys = VenueKeys(public=public, private=private)
+    faults = None
+    if arguments.faults:
+        faults = profile(arguments.faults, Random(arguments.seed))
+    running = start_simulator(
+        arguments.exchange,
+        port=arguments.port,
+        keys=keys,
+        faults=faults,
+        speed=arguments.speed,
+        limits=not arguments.unlimited,
+    )
+    name = arguments.exchange.upper()
+    print(f"url={running.venue.url}")
+    print(f"{name}_TRADE_KEYS={running.venue.keys.public},{running.venue.keys.private}")
+    print(f"admin_token={running.server.admin_token}")
+    print(running.replay, flush=True)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    running.stop()
+    return 0
+
+
+def keygen(arguments: argparse.Namespace) -> int:
+    """Print a new key pair as the two lines of environment it is used in."""
+    private, public = signing.generate_keys()
+    print(f"OMS_KEYS={arguments.user},{public}")
+    print(f"OMS_KEY={private}")
+    return 0
+
+
+def refuse(message: str) -> int:
+    print(f"oms: {message}", file=sys.stderr)
+    return 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="app.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb")
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {}
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        commands[name] = run
+        return verbs.add_parser(name, help=text)
+
+    served = verb("serve", serve, "run the server (the default)")
+    served.add_argument("--paper", action="append", default=[], metavar="EXCHANGE=URL")
+    served.add_argument("--unlimited", action="store_true", help="no rate limits of our own (paper only)")
+    simulated = verb("simulator", simulate, "run one simulated exchange")
+    simulated.add_argument("--exchange", required=True, choices=sorted(SIMULATED))
+    simulated.add_argument("--port", type=int, default=0)
+    simulated.add_argument("--keys", help="PUBLIC,PRIVATE of its one account; made up when absent")
+    simulated.add_argument("--faults", choices=sorted(PROFILES))
+    simulated.add_argument("--seed", type=int, default=0)
+    simulated.add_argument("--speed", type=float, default=1.0)
+    simulated.add_argument("--unlimited", action="store_true", help="without the exchange's rate limits")
+    maker = verb("keygen", keygen, "make a key pair")
+    maker.add_argument("user")
+    import demo
+
+    verb("demo", demo.show, "show the main job and take everything down again")
+    played = verb("run", demo.play, "leave the same world up to play with")
+    played.add_argument("--port", type=int, default=8888)
+
+    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    if arguments.verb is None:
+        arguments = parser.parse_args(["serve"])
+    return commands[arguments.verb](arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
