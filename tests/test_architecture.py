@@ -168,6 +168,7 @@ SEAMS: dict[str, dict[str, str]] = {
         "ems/venues": "ccxt's HTTP and WebSocket",
         "simulator/wire.py": "HTTP and WebSocket of the simulated exchanges",
         "server/asgi.py": "the production HTTP server",
+        "server/notify/post.py": "SMTP",
         "server/store/connect.py": "the host's name, so that a database says who holds a connection",
         "simulator/mail.py": "the SMTP sink",
     },
