@@ -35,7 +35,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-WORKERS = 32  # threads; the API lets half of them wait in long-polls
+WORKERS = 96  # threads at most, started as needed; server/api/lanes.py says who may hold them
 BODY_TIMEOUT_S = 10.0
 HEAD_TIMEOUT_S = 10.0
 HEAD_BYTES_MAX = 16 * 1024  # nginx takes 8 KiB a line, gunicorn 8 KiB a field; ours need under 2 KiB in all

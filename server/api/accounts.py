@@ -10,7 +10,7 @@ from flask import Response
 from ems.core import errors
 from ems.core.codec import ACCOUNT_FIELD, BOT_FIELD, CURRENCY, EXCHANGE, SYMBOL, Field
 from server.api.answers import ok
-from server.api.reads import EXCHANGE_ERRORS, LIMIT, READ_ERRORS, SINCE, asking, from_desk, parameters
+from server.api.reads import EXCHANGE_ERRORS, LIMIT, READ_ERRORS, SINCE, asking, from_venue, parameters
 from server.api.routes import Call, Noun, house
 
 accounts = Noun("accounts", __name__)
@@ -38,7 +38,7 @@ def get_balances() -> Response:
     values = parameters(GET_BALANCES)
     exchange, account = str(values["exchange"]), str(values["account"])
     desk = house().desk
-    found = from_desk(lambda: desk.balances(**asking(values), exchange=exchange, account=account), exchange)
+    found = from_venue(lambda: desk.balances(**asking(values), exchange=exchange, account=account), exchange)
     return ok(found, mode=desk.mode(exchange))
 
 
@@ -68,7 +68,7 @@ def get_withdrawal_deposit_history() -> Response:
     """Answer with what moved in and out of one account."""
     values = parameters(GET_TRANSFERS)
     exchange, desk = str(values["exchange"]), house().desk
-    found = from_desk(
+    found = from_venue(
         lambda: desk.transfers(
             **asking(values),
             exchange=exchange,
@@ -105,7 +105,7 @@ def get_fees() -> Response:
     """Answer with maker and taker fees as fractions."""
     values = parameters(GET_FEES)
     exchange, desk = str(values["exchange"]), house().desk
-    found = from_desk(
+    found = from_venue(
         lambda: desk.fees(
             **asking(values),
             exchange=exchange,

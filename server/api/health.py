@@ -8,7 +8,7 @@ from flask import Response
 
 from server.api import examples
 from server.api.answers import ok
-from server.api.reads import READ_ERRORS, from_desk, parameters
+from server.api.reads import READ_ERRORS, from_venue, parameters
 from server.api.routes import PUBLIC, Call, Noun, house
 
 health = Noun("health", __name__)
@@ -75,7 +75,7 @@ CHECK_HEALTH = Call(
 def check_health() -> Response:
     """Answer with the desk's health and the clock of this server."""
     parameters(CHECK_HEALTH)
-    state = dict(from_desk(house().desk.health))
+    state = dict(from_venue(house().desk.health))
     return ok({**state, "server_time": house().clock(), "loop_lag_ms": house().loop_lag_ms()})
 
 

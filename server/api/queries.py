@@ -11,6 +11,7 @@ from ems.core.codec import KEY, Field, shown, whole
 from ems.core.errors import problem
 from server.api import examples
 from server.api.answers import Refused, ok
+from server.api.lanes import place_if_free
 from server.api.reads import READ_ERRORS, from_desk, parameters
 from server.api.routes import Call, Noun, house
 from server.api.views import query_view
@@ -60,14 +61,9 @@ def get_query() -> Response:
     query_id = str(values["query_id"])
     wait_s, after_seq = cast(int, values["wait_s"]), cast(int, values["after_seq"])
     desk, user = house().desk, g.identity.user
-    # Each waiting caller holds a thread: without a bound a few dozen of them would stop all trading.
-    may_wait = wait_s > 0 and house().long_polls.acquire(blocking=False)
-    try:
+    with place_if_free(house().lanes.long_polls) as may_wait:
         timeout_s = float(wait_s) if may_wait else 0.0
         state = from_desk(lambda: desk.wait(user, query_id, after_seq, timeout_s))
-    finally:
-        if may_wait:
-            house().long_polls.release()
     if state is None:
         raise Refused(
             problem(

@@ -21,7 +21,8 @@ from ems.core.errors import combined, problem
 from ems.core.messages import Problem
 from ems.desk import DeskRefused
 from server.api.answers import Refused
-from server.api.routes import Call
+from server.api.lanes import place_in
+from server.api.routes import Call, house
 from server.auth import Identity
 
 T = TypeVar("T")
@@ -91,9 +92,18 @@ def asking(values: dict[str, object]) -> dict[str, str]:
     return {"user": identity.user, "bot": str(values[BOT_FIELD.name])}
 
 
-def from_desk(ask: Callable[[], T], exchange: str | None = None) -> T:
+def from_desk(ask: Callable[[], T]) -> T:
     """Ask the desk and pass its refusal on."""
     try:
         return ask()
+    except DeskRefused as no:
+        raise Refused(no.problem) from no
+
+
+def from_venue(ask: Callable[[], T], exchange: str | None = None) -> T:
+    """Ask the desk for what it asks an exchange for, which may take long."""
+    try:
+        with place_in(house().lanes.venue_reads):
+            return ask()
     except DeskRefused as no:
         raise Refused(no.problem, exchange=exchange) from no

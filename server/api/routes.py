@@ -6,7 +6,6 @@ make the OpenAPI document, so what is served and what is described cannot differ
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,11 +15,11 @@ from flask import Blueprint, Flask, Response, current_app
 
 from ems.core.codec import Field, Verb
 from server.api.desk_port import Desk
+from server.api.lanes import Lanes
 from server.auth import ROLES, Authenticator
 from server.settings import Settings
 
 PUBLIC = "public"  # needs no signature
-LONG_POLLS_MAX = 16  # half of the server's threads: waiting must never starve orders
 
 View = Callable[[], Response]
 
@@ -59,9 +58,7 @@ class House:
     clock: Callable[[], datetime]
     ids: Callable[[], str]
     loop_lag_ms: Callable[[], int]
-    long_polls: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(LONG_POLLS_MAX)
-    )
+    lanes: Lanes = field(default_factory=Lanes)
 
 
 def house() -> House:

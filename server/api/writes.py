@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 
 from flask import Response, g, request
 
 from ems.core import errors
 from ems.core.codec import VERBS, Options, Reading, digest, read_command, read_key
 from ems.core.errors import BadMessage, combined, problem
-from ems.core.messages import NonceUse, Problem, Ticket
+from ems.core.messages import CancelAllOrders, CancelOrder, Command, NonceUse, Problem, Ticket
 from ems.core.records import QueryStatus
 from ems.desk import DeskRefused
 from server.api.answers import Refused, ok, refused, with_details
 from server.api.desk_port import QueryState
+from server.api.lanes import place_in
 from server.api.routes import Call, Noun, View, house
 from server.api.views import query_view
 from server.auth import Identity
@@ -77,10 +79,18 @@ def _submit(reading: Reading, verb_name: str) -> Response:
         return _refuse(ticket, verb_name, reading, combined(problems))
     ticket = _ticket(identity, reading.options, key, digest(command, reading.options))
     try:
-        state = house().desk.submit(ticket, command)
+        with _place(command):
+            state = house().desk.submit(ticket, command)
     except DeskRefused as no:
         raise Refused(no.problem, exchange=reading.exchange) from no
     return answer(state)
+
+
+def _place(command: Command) -> AbstractContextManager[None]:
+    """Give new orders their share of the threads; cancels need none."""
+    if isinstance(command, CancelOrder | CancelAllOrders):
+        return nullcontext()
+    return place_in(house().lanes.new_orders)
 
 
 def answer(state: QueryState) -> Response:

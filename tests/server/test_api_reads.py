@@ -15,8 +15,8 @@ from ems.core.codec import jsonable
 from ems.core.records import Query, QueryStatus, Status
 from ems.runner import QueryState
 from ems.store import OrderFilter
+from server.api.lanes import LONG_POLLS_MAX, NEW_ORDERS_MAX, VENUE_READS_MAX, Lane
 from server.api.queries import MAX_WAIT_S
-from server.api.routes import LONG_POLLS_MAX
 from server.api.views import order_view
 from tests.server.api_world import FILL, NOW, SMART_ORDER, Caller, StubDesk, make_app, make_order
 
@@ -305,3 +305,38 @@ def test_health_is_told_to_those_who_sign(desk: StubDesk, alice: Caller) -> None
         "server_time": "2026-11-21T06:30:00.000000Z",
         "loop_lag_ms": 0,
     }
+
+
+def test_a_silent_exchange_does_not_hold_every_thread(desk: StubDesk, alice: Caller) -> None:
+    lane = make_lane_full(alice, "venue_reads", VENUE_READS_MAX)
+    for target in PASSED_ON:
+        response = alice.get(target)
+        assert (response.status_code, response.get_json()["error"]["code"]) == (503, errors.ENGINE_BUSY)
+        assert response.headers["Retry-After"] == "1"
+    assert desk.calls == []
+    assert alice.get("/api/get_order?order_id=o-1").status_code == 200
+    lane.release()
+    for _ in range(3):  # a place is given back every time
+        assert alice.get("/api/get_balances?exchange=kraken").status_code == 200
+
+
+def test_cancels_find_a_thread_when_new_orders_do_not(desk: StubDesk, alice: Caller) -> None:
+    lane = make_lane_full(alice, "new_orders", NEW_ORDERS_MAX)
+    busy = alice.post("smart_order", SMART_ORDER)
+    assert (busy.status_code, busy.get_json()["error"]["retry_safe"]) == (503, True)
+    assert desk.calls == []
+    assert alice.post("cancel_order", {"order_id": "o-1"}).status_code == 202
+    assert alice.post("cancel_all_orders", {}).status_code == 202
+    lane.release()
+    desk.failure = RuntimeError("broken")
+    assert alice.post("smart_order", SMART_ORDER).status_code == 500
+    desk.failure = None
+    assert alice.post("smart_order", SMART_ORDER).status_code == 202
+
+
+def make_lane_full(caller: Caller, name: str, places: int) -> Lane:
+    """Take every place of a lane, as callers that wait would."""
+    lane: Lane = getattr(caller.client.application.extensions["oms"].lanes, name)
+    for _ in range(places):
+        assert lane.acquire(blocking=False)
+    return lane
