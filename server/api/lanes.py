@@ -1,6 +1,6 @@
 """Shares of the server's threads: who waits for an exchange or for news holds one, and cancels must find one.
 
-Of the port's 96 threads the lanes below may hold 72; the rest is for what is never slow: cancels and looking at
+Of the port's 96 threads the lanes below may hold 72; the rest is for what is never slow: cancels and reading
 orders. A caller who finds its lane full is told so at once; the idempotency key makes its repeat harmless.
 """
 
