@@ -347,7 +347,7 @@ def _show_result(answer: Answer) -> str:
     shown["path"] = [f"{step['side']} {step['symbol']}" for step in shown.get("path") or []]
     at_once = shown.pop("taking_at_once", None) or {}
     shown["taking_at_once"] = at_once.get("average_price") and (
-        f"{at_once['average_price']} for {at_once.get('received')} {shown.get('end_currency', '')}".strip()
+        f"{at_once.get('received')} {shown.get('end_currency', '')} at {at_once['average_price']}"
     )
     for name in ("start_currency", "end_currency"):
         shown.pop(name, None)

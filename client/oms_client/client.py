@@ -489,12 +489,13 @@ class OMSClient:
         self._tell(query)
         heard_at = time.monotonic()
         pause_s = POLL_PAUSE_S
+        missed = False  # changes may have passed while the server could not be reached
         while not until(query):
             if _left(deadline) <= 0:
                 text = f"query {query['query_id']} is still being worked on"
                 raise self._unknown(query, key, text, "Nothing is wrong")
             asked_at = time.monotonic()
-            wait_s = max(0, min(self._poll_s, int(_left(deadline))))
+            wait_s = 0 if missed else max(0, min(self._poll_s, int(_left(deadline))))
             try:
                 parameters = {"query_id": query["query_id"], "wait_s": wait_s, "after_seq": query["seq"]}
                 newer = self._read(Query, self._transport.get("/api/get_query", parameters, retries=0))
@@ -503,11 +504,11 @@ class OMSClient:
                     text = f"the server has not answered for {self.patience_s:.0f} s: {error.message}"
                     raise self._unknown(query, key, text, "The work goes on there") from error
                 time.sleep(min(pause_s, max(_left(deadline), 0)))
-                pause_s = min(pause_s * 2, 5.0)
+                pause_s, missed = min(pause_s * 2, 5.0), True
                 continue
             except OMSError as error:  # asking failed, which says nothing about the work
                 raise self._unknown(query, key, error.message, error.hint or "The work goes on") from error
-            heard_at, pause_s = time.monotonic(), POLL_PAUSE_S
+            heard_at, pause_s, missed = time.monotonic(), POLL_PAUSE_S, False
             if newer != query:
                 query = newer
                 self._tell(query)

@@ -24,7 +24,10 @@ def progress_line(query: Query) -> str:
     progress = query.get("progress")
     if not progress:
         return f"{head}: accepted as {query['query_id']}"
-    parts = [str(progress.get("phase", "working"))]
+    phase, note = str(progress.get("phase", "working")), str(progress.get("note") or "")
+    if note.startswith(phase):  # "waiting for the cancel to settle" says it better than "waiting"
+        phase, note = note, ""
+    parts = [phase]
     if progress.get("tries"):
         parts.append(f"try {progress['try']}/{progress['tries']}")
     if (progress.get("hops") or 1) > 1:
@@ -38,8 +41,8 @@ def progress_line(query: Query) -> str:
         parts.append(f"filled {progress['filled_quantity']} of {progress['quantity']}")
     if progress.get("percent"):
         parts.append(f"{progress['percent']} %")
-    if progress.get("note"):
-        parts.append(str(progress["note"]))
+    if note:
+        parts.append(note)
     return f"{head}: {', '.join(parts)}"
 
 

@@ -1,4 +1,4 @@
-"""A small real server for the client's tests: HTTP on a free port, signatures checked by the server's own code."""
+"""A small real server for the client's tests: HTTP on a free port, signatures checked by the real code."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Received:
 class StubOMS:
     """The wire of the real server with a scripted desk behind it.
 
-    `faults` are taken one per request: "lose" (carry it out, then cut the connection), "cut" (cut it before anything
-    is done), or (status, body, headers) to answer by itself. `stages` are the changes a new query goes through, one
-    for each long-poll.
+    `faults` are taken one per request: "lose" (carry it out, then cut the connection), "cut" (cut it before
+    anything is done), (status, body, headers) to answer by itself, None for nothing. `stages` are the changes
+    a new query goes through, one for each long-poll.
     """
 
     def __init__(self, clock=time.time) -> None:

@@ -1,4 +1,4 @@
-"""The client against a real HTTP server that checks its signatures: what it sends, retries, waits for and raises."""
+"""The client against a real HTTP server that checks signatures: what it sends, retries, waits for, raises."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def test_what_a_question_sends(oms, client, call, target):
 
 def test_a_time_without_a_zone_is_refused(oms, client):
     with pytest.raises(InvalidRequest, match="since: .* is not a time with a zone"):
-        client.get_past_orders(since=datetime(2026, 11, 21))
+        client.get_past_orders(since=datetime(2026, 11, 21))  # noqa: DTZ001
     assert oms.requests == []
 
 
@@ -671,7 +671,8 @@ def test_a_name_the_server_does_not_know_itself_by_is_explained(oms, client):
     oms.authenticator.hosts = ("oms.example.com",)
     with pytest.raises(AuthError) as caught:
         client.check_health()
-    expected = f"You signed for 127.0.0.1:{oms.port}, the server is oms.example.com: add 127.0.0.1:{oms.port} to OMS_HOSTS"
+    here = f"127.0.0.1:{oms.port}"
+    expected = f"You signed for {here}, the server is oms.example.com: add {here} to OMS_HOSTS"
     assert expected in caught.value.hint
 
 
@@ -787,7 +788,7 @@ def test_the_same_idempotency_key_is_the_same_query(oms):
 
 
 def test_a_bot_that_died_finds_its_call_again_in_its_store(oms, tmp_path):
-    """The machine dies while the order runs; the bot starts again, calls again, and gets the first query's result."""
+    """The machine dies while the order runs; started again, the bot calls again and gets the first result."""
     store = tmp_path / "calls.json"
     oms.hold.clear()
     oms.stages = [{"status": "done", "result": RESULT}]

@@ -74,7 +74,8 @@ def test_our_own_vector():
         "Signature-Input": 'oms=("@method" "@authority" "@path" "@query" "content-digest")'
         ';created=1795222286;expires=1795222316;keyid="56475aa75463474c";alg="ed25519"'
         ';nonce="BwcHBwcHBwcHBwcHBwcHBw";tag="oms-v1"',
-        "Signature": "oms=:+ujfYPMWzTIluOJcbYR1Xno/7z2NYuxWhbL2m2M93srKqmmg7n+aVDbrDoEijgW63LHuDF2zG4w3b4vJzv3EDA==:",
+        "Signature": "oms=:"
+        "+ujfYPMWzTIluOJcbYR1Xno/7z2NYuxWhbL2m2M93srKqmmg7n+aVDbrDoEijgW63LHuDF2zG4w3b4vJzv3EDA==:",
     }
 
 

@@ -1,4 +1,4 @@
-"""Who may call: every refusal by its code, in its order, with its way out; nothing twice, not even after a restart."""
+"""Who may call: every refusal by its code, in order, with its way out; nothing twice, restart or not."""
 
 from __future__ import annotations
 
