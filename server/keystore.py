@@ -236,8 +236,8 @@ def _from_aliases(
 
 # Where secrets travel when their value is not known here: query strings, headers, JSON, printed dictionaries.
 _NAMES = (
-    r"signature|api[_-]?key|api[_-]?sign|api[_-]?secret|access[_-]?key[_-]?id|secret[_-]?key|secret|passphrase|"
-    r"password|private[_-]?key|authorization|cookie|listen[_-]?key|"
+    r"signature|api[_-]?key|api[_-]?sign|api[_-]?secret|access[_-]?key[_-]?id|secret[_-]?key|secret|"
+    r"passphrase|password|private[_-]?key|authorization|cookie|listen[_-]?key|"
     r"x-[a-z0-9-]{1,40}-(?:api)?(?:key|sign|signature|passphrase)|"
     r"ok-access-(?:key|sign|passphrase)|cb-access-(?:key|sign|passphrase)|x-mbx-apikey"
 )

@@ -692,6 +692,9 @@ def test_waiting_survives_a_server_that_goes_away_for_a_while(oms, client):
     query = client.smart_order("kraken", "USDT", "ETH", 1, wait=False)
     oms.faults.extend([None, "cut", (503, "", {}), "cut", None, None])
     assert client.wait(query.query_id).result == RESULT
+    polls = [request.query["wait_s"] for request in oms.requests[2:]]
+    # After an outage the state is asked for at once: the server may have counted anew.
+    assert polls == ["2", "0", "0", "0", "2", "2"]
 
 
 def test_waiting_gives_up_after_its_patience_and_can_go_on_later(oms, client):

@@ -357,6 +357,14 @@ def test_a_logged_exception_shows_no_secret():
     assert "Traceback" in text and "RuntimeError" in text and "refused [redacted]" in text
 
 
+def test_no_later_handler_finds_the_exception_again():
+    """A formatter of another kind would print exc_info itself, secrets and all."""
+    record = logging.LogRecord("x", logging.ERROR, "f", 1, "m", None, (ValueError, ValueError(PRIVATE), None))
+    assert RedactingFilter(redact).filter(record)
+    assert record.exc_info is None and "[redacted]" in str(record.exc_text)
+    assert PRIVATE not in str(vars(record))
+
+
 def logged(log):
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
