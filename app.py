@@ -112,6 +112,9 @@ def start_simulator(
     dialect_class, markets = SIMULATED[exchange_name]
     # Ids go on where any earlier run stopped: an exchange never uses an order or trade id twice.
     exchange = Exchange(exchange_name, markets, first_id=int(time.time() * 1000))
+    played = tracks(exchange)
+    for symbol in exchange.markets.keys() - {track.symbol for track in played}:
+        exchange.remove_market(symbol, time.time())  # without a recording it would have no book
     keys = keys or VenueKeys(
         public=secrets.token_urlsafe(24),
         private=base64.b64encode(secrets.token_bytes(64)).decode(),  # Kraken's secrets are base64
@@ -124,7 +127,7 @@ def start_simulator(
         options = UNLIMITED[exchange_name]
     server = SimulatorServer(exchange, dialect_class(exchange, **options), port=port, faults=faults)
     server.start()
-    replay = Replay(exchange, tracks(exchange), start=server.now(), speed=speed)
+    replay = Replay(exchange, played, start=server.now(), speed=speed)
     server.call(lambda: replay.advance(server.now()))
 
     async def play() -> asyncio.Task[None]:

@@ -170,14 +170,14 @@ def _smart_orders(world: DemoWorld) -> None:
         results = dict(zip(names, pool.map(convert, names), strict=True))
     rows = []
     for name, result in results.items():
-        at_once = result["taking_at_once"]
+        at_once = result.taking_at_once
         rows.append(
             (
                 name,
                 result["spent"],
                 result["received"],
-                f"{result['average_price']:.2f}",
-                f"{at_once['average_price']:.2f}",
+                f"{result.average_price:.2f}",
+                f"{at_once.average_price:.2f}",
                 result["saved_bps"],
                 ", ".join(f"{amount} {currency}" for currency, amount in result["fees"].items()),
             )

@@ -61,7 +61,7 @@ class Bot(threading.Thread):
             "alice", server.url, f"bot{number}", key=server.keys.private, on_event=self.saw
         )
         self.accepted: set[str] = set()  # query ids we were told of
-        self._stop = stop
+        self._over = stop
         self._rng = random.Random(number)
         self._number = number
 
@@ -70,7 +70,7 @@ class Bot(threading.Thread):
 
     def run(self) -> None:
         turn = 0
-        while not self._stop.is_set():
+        while not self._over.is_set():
             turn += 1
             exchange = self._rng.choice(("binance", "kraken"))
             start, end, amount = self._rng.choice(
@@ -86,7 +86,7 @@ class Bot(threading.Thread):
                 except (OutcomeUnknown, QueryFailed):
                     break
                 except OMSError:
-                    if self._stop.is_set():
+                    if self._over.is_set():
                         return
                     time.sleep(0.1)
 
