@@ -113,6 +113,13 @@ def test_a_good_answer_cut_in_the_middle_is_unknown(exchange: str) -> None:
     assert asked == 1
 
 
+@pytest.mark.parametrize("status", [302, 404, 500, 502])
+def test_a_good_body_under_a_bad_status_is_unknown(status: int) -> None:
+    report, asked = asyncio.run(outcome("binance", Reply(status=status, body=ACCEPTED["binance"])))
+    assert isinstance(report, OutcomeUnknown), report
+    assert asked == 1
+
+
 @pytest.mark.parametrize(
     ("case", "change"),
     [
@@ -538,6 +545,23 @@ def test_markets_that_load_late_are_loaded_all_the_same() -> None:
                 report = await reports.answer_to("order-1")
                 assert isinstance(report, Acked), report
                 assert time.monotonic() - started < 2
+
+    asyncio.run(story())
+
+
+def test_a_price_step_coarser_than_its_decimals_is_the_one_that_counts() -> None:
+    async def story() -> None:
+        async with ScriptedVenue("kraken") as venue, opened("kraken", venue.base_url) as (gateway, _):
+            (market,) = gateway._markets
+            assert (market.tick, market.lot, market.min_quantity) == (
+                Decimal("0.1"),
+                Decimal("1E-8"),
+                Decimal("0.0001"),
+            )
+            assert (market.maker_fee, market.taker_fee) == (
+                Decimal("0.0020"),
+                Decimal("0.0035"),
+            )  # the account's tier
 
     asyncio.run(story())
 
