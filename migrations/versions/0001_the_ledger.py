@@ -249,8 +249,8 @@ def upgrade() -> None:
         sa.Column("fee_currency", sa.Text(), nullable=False),
         sa.Column("liquidity", sa.Text(), nullable=False),
         sa.Column("timestamp", utc_time(), nullable=False),
-        sa.ForeignKeyConstraint(["order_id"], ["orders.order_id"], name=op.f("fk_fills_order_id_orders")),
         sa.PrimaryKeyConstraint("exchange", "account", "symbol", "fill_id", name=op.f("pk_fills")),
+        sa.ForeignKeyConstraint(["order_id"], ["orders.order_id"], name=op.f("fk_fills_order_id_orders")),
     )
     with op.batch_alter_table("fills", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_fills_order_id"), ["order_id"], unique=False)
@@ -269,11 +269,11 @@ def upgrade() -> None:
         sa.Column("timestamp", utc_time(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("report", json_doc(), nullable=False),
+        sa.PrimaryKeyConstraint("history_id", name=op.f("pk_order_history")),
+        sa.UniqueConstraint("order_id", "version", name=op.f("uq_order_history_order_id_version")),
         sa.ForeignKeyConstraint(
             ["order_id"], ["orders.order_id"], name=op.f("fk_order_history_order_id_orders")
         ),
-        sa.PrimaryKeyConstraint("history_id", name=op.f("pk_order_history")),
-        sa.UniqueConstraint("order_id", "version", name=op.f("uq_order_history_order_id_version")),
     )
     op.execute(QUERY_LOG)
 
