@@ -27,10 +27,12 @@ import uvloop
 
 from ems.account import Account
 from ems.core.child import Patience
+from ems.core.records import Notice
 from ems.desk import Desk
 from ems.engine import Engine
 from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import Runner
+from ems.store import StoreUnavailable
 from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
 from ems.venues.dialects import DIALECTS
 from oms_client import signing
@@ -57,6 +59,7 @@ log = logging.getLogger("oms")
 
 PAPER_DEPOSITS = {"USDT": Decimal(10000), "ETH": Decimal(2), "BTC": Decimal("0.2")}
 HOUSEKEEPING_S = 600.0
+BROKEN = 70  # exit status: a mistake of our own (EX_SOFTWARE of sysexits.h)
 
 
 # --- Simulated exchanges ---------------------------------------------------------------------------------
@@ -171,6 +174,7 @@ class Server:
             AsyncScheduler(self.loop.loop),
             changed=lambda state: self.desk.changed(state),
             answered=lambda token, answer: self.desk.answered(token, answer),
+            broken=self._broken,
         )
         self.desk = Desk(self.loop, self.runner, self.store, self.gateways, new_id)
         self.mailer = Mailer(self.store, settings.mail, clock=utc_now)
@@ -184,6 +188,7 @@ class Server:
             guard, asgi.listen(settings.host, settings.port), lag=lag, on_stop=self._stopping
         )
         self._housekeeping = threading.Event()
+        self.exit_status = 0
 
     def start(self) -> None:
         """Start the engine and the mailer; the port answers once `run` is called."""
@@ -201,6 +206,29 @@ class Server:
 
     def _stopping(self) -> None:
         self.desk.stop()
+
+    def _broken(self, error: Exception) -> None:
+        """Tell people and end the process: a fresh one rebuilds everything from the store."""
+        log.critical("an internal error stops the engine: %s", error, exc_info=error)
+        self.exit_status = BROKEN
+        at = utc_now()
+        letter = Notice(
+            notice_id=f"broken-{at.timestamp():.6f}",
+            query_id=None,
+            severity="critical",
+            subject="the server stopped itself",
+            failed="The engine broke one of its own promises.",
+            why=f"{type(error).__name__}: {error}",
+            done="It stopped before anything of the last step was sent. Open orders stay at the exchanges.",
+            todo="Start it again (a supervisor does); it reconciles first. Keep the log for the developers.",
+            created_at=at,
+            group="broken",
+        )
+        try:
+            self.store.commit([letter])
+        except StoreUnavailable:
+            log.critical("and the letter about it could not be written")
+        self.port.stop()
 
     def stop(self) -> None:
         """Let go of everything. Orders that rest at an exchange stay; the next start reconciles them."""
@@ -329,7 +357,7 @@ def serve(arguments: argparse.Namespace) -> int:
     finally:
         for simulator in simulators:
             simulator.stop()
-    return 0
+    return server.exit_status
 
 
 def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue], list[SimulatedExchange]]:

@@ -892,7 +892,14 @@ class Engine:
             if now < due:
                 self._wait(parent, run, "the venue limits our rate", due, now)
                 return
-        market = account.markets[parent.hops[parent.hop].symbol]
+        symbol = parent.hops[parent.hop].symbol
+        market = account.markets.get(symbol)
+        if market is None:
+            run.problem = errors.problem(
+                errors.VENUE_UNAVAILABLE, f"{account.exchange} no longer lists {symbol}"
+            )
+            self._wind_down(parent, orders, run, now)
+            return
         self._watch(account, market.symbol, now)
         view = classic.View(
             parent=parent,

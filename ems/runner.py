@@ -5,6 +5,8 @@ Rules:
    arrive together share a transaction; their order is kept.
 2. If the commit fails, nothing of the turn happens; it is tried again, and new work is refused meanwhile.
 3. Everything runs on one thread. Other threads come in by `desk`.
+4. An exception out of the engine is a broken promise of our own code: nothing of the turn happens, and
+   nothing more is done. A corrupt state must not trade; a restart rebuilds a good one from the store.
 
 The loop is a seam: production gives asyncio's, the simulation a virtual one. Same runner, same engine.
 """
@@ -22,6 +24,7 @@ from ems.core import errors
 from ems.core.messages import (
     Event,
     FromVenue,
+    NewOrder,
     Publish,
     Reply,
     Send,
@@ -78,6 +81,7 @@ class Runner:
         publish: Callable[[Publish], None] = lambda _: None,
         changed: Callable[[QueryState], None] = lambda _: None,
         answered: Callable[[int, object], None] = lambda _token, _answer: None,
+        broken: Callable[[Exception], None] | None = None,
     ):
         self.engine = engine
         self.store = store
@@ -86,9 +90,11 @@ class Runner:
         self._publish = publish
         self._changed = changed
         self._answered = answered
+        self._broken = broken  # None: the exception goes to whoever runs the loop
+        self.halted = False
         self._inbox: deque[Event] = deque()
         self._due = False  # a turn is scheduled
-        self._stuck: tuple[list[Record], list[Turn]] | None = None  # a turn whose commit failed
+        self._stuck: list[Turn] | None = None  # turns whose commit failed
         self._timers: dict[tuple[str, ...], Handle] = {}  # key -> pending wake-up
         self.trouble = ""  # why new work is refused; empty when all is well
 
@@ -102,6 +108,8 @@ class Runner:
 
     def feed(self, event: Event) -> None:
         """Take an event in; it is handled soon, in order."""
+        if self.halted:
+            return
         self._inbox.append(event)
         if not self._due and self._stuck is None:
             self._due = True
@@ -111,6 +119,22 @@ class Runner:
         return lambda report: self.feed(FromVenue(exchange=exchange, account=account, report=report))
 
     def _turn(self) -> None:
+        try:
+            self._take_turn()
+        except Exception as error:
+            self._halt(error)
+
+    def _halt(self, error: Exception) -> None:
+        self.halted = True
+        self.trouble = "stopped by an internal error; restart it"
+        self._inbox.clear()
+        for pending in self._timers.values():
+            pending.cancel()
+        if self._broken is None:
+            raise error
+        self._broken(error)
+
+    def _take_turn(self) -> None:
         self._due = False
         now = self.scheduler.now()
         turns: list[Turn] = []
@@ -133,7 +157,7 @@ class Runner:
             if not self.trouble:
                 log.error("the store cannot be written, new work is refused: %s", error)
             self.trouble = str(error)
-            self._stuck = (records, turns)
+            self._stuck = turns
             when = self.scheduler.now() + timedelta(seconds=COMMIT_RETRY_S)
             self.scheduler.call_at(when, self._retry)
             return
@@ -144,9 +168,12 @@ class Runner:
 
     def _retry(self) -> None:
         assert self._stuck is not None
-        _, turns = self._stuck
-        self._stuck = None
-        self._commit(turns)
+        turns, self._stuck = self._stuck, None
+        try:
+            self._commit(turns)
+        except Exception as error:
+            self._halt(error)
+            return
         if self._stuck is None and self._inbox and not self._due:
             self._due = True
             self.scheduler.call_soon(self._turn)
@@ -164,12 +191,19 @@ class Runner:
                 if isinstance(record, Query):
                     self.engine.forget_submission(record.query_id)
             problem = errors.problem(errors.AUTH_REPLAYED, "this signed request was received before")
+            # Its order is not sent; a book it wanted or a timer may stay, others may count on them.
+            harmless = [
+                effect
+                for effect in turn.effects
+                if not isinstance(effect, Reply)
+                and not (isinstance(effect, Send) and isinstance(effect.request, NewOrder))
+            ]
             answers = [
                 Reply(token=effect.token, answer=problem)
                 for effect in turn.effects
                 if isinstance(effect, Reply)
             ]
-            kept.append(Turn(effects=list(answers)))
+            kept.append(Turn(effects=[*harmless, *answers]))
         return kept
 
     def _finish(self, turns: list[Turn]) -> None:

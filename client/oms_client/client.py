@@ -157,11 +157,15 @@ class OMSClient:
         *,
         account: str | None = None,
         idempotency_key: str | None = None,
+        wait: bool = True,
         dry_run: bool = False,
         record_in_db: bool | None = None,
         send_fail_email: bool | None = None,
-    ) -> Order:
-        """Buy or sell `quantity` of the base currency at once; returns the order when it has ended."""
+    ) -> Order | Query:
+        """Buy or sell `quantity` of the base currency at once; returns the order when it has ended.
+
+        With `wait=False` the Query is returned as soon as the server has written the intent down.
+        """
         body = {
             "exchange": exchange,
             "side": side,
@@ -170,6 +174,8 @@ class OMSClient:
             "account": account,
             **self._options(record_in_db, send_fail_email, dry_run),
         }
+        if not wait:
+            return self._write("market_order", body, idempotency_key, lambda query: query, until=None)
         return self._write("market_order", body, idempotency_key, _placed_order, until=_is_over)
 
     def limit_order(
@@ -184,11 +190,15 @@ class OMSClient:
         time_in_force: str = "GTC",
         account: str | None = None,
         idempotency_key: str | None = None,
+        wait: bool = True,
         dry_run: bool = False,
         record_in_db: bool | None = None,
         send_fail_email: bool | None = None,
-    ) -> Order:
-        """Buy or sell at `price` or better; returns the order when it stands in the book or has ended."""
+    ) -> Order | Query:
+        """Buy or sell at `price` or better; returns the order when it stands in the book or has ended.
+
+        With `wait=False` the Query is returned as soon as the server has written the intent down.
+        """
         body = {
             "exchange": exchange,
             "side": side,
@@ -200,6 +210,8 @@ class OMSClient:
             "account": account,
             **self._options(record_in_db, send_fail_email, dry_run),
         }
+        if not wait:
+            return self._write("limit_order", body, idempotency_key, lambda query: query, until=None)
         rests = str(time_in_force).upper() == "GTC"
         return self._write(
             "limit_order", body, idempotency_key, _placed_order, until=_is_placed if rests else _is_over

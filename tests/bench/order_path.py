@@ -71,15 +71,7 @@ def bare_ccxt(simulator: SimulatorProcess, n: int) -> list[float]:
 
 def ask(client: OMSClient) -> None:
     """Ask for one order; returns when its intent is durable."""
-    client.submit(
-        "limit_order",
-        exchange="binance",
-        side="buy",
-        symbol="ETH/USDT",
-        quantity=QUANTITY,
-        price=PRICE,
-        time_in_force="IOC",
-    )
+    client.limit_order("binance", "buy", "ETH/USDT", QUANTITY, PRICE, time_in_force="IOC", wait=False)
 
 
 def ours(server: ServerProcess, n: int) -> list[float]:

@@ -1,0 +1,174 @@
+"""The runner: what it does when the store or the engine fails, and in which order things happen."""
+
+from __future__ import annotations
+
+import pytest
+
+from ems.account import Account
+from ems.core.child import Patience
+from ems.core.messages import (
+    Balances,
+    MarketsLoaded,
+    NewOrder,
+    NonceUse,
+    OpenOrders,
+    Problem,
+    StreamUp,
+    Submit,
+    WatchBook,
+)
+from ems.core.records import Query
+from ems.engine import Engine
+from ems.runner import Runner
+from ems.store import MemoryStore, StoreUnavailable
+from tests.builders import at, book, smart_order, ticket
+from tests.engine.world import MARKETS
+from tests.simulation.clock import VirtualClock
+from tests.simulation.faults import CALM
+from tests.simulation.world import World
+
+
+class SickStore(MemoryStore):
+    """A store that can be out of order."""
+
+    def __init__(self):
+        super().__init__()
+        self.sick = False
+        self.commits = 0
+
+    def commit(self, records):
+        if self.sick:
+            raise StoreUnavailable("disk full")
+        self.commits += 1
+        super().commit(records)
+
+
+class QuietGateway:
+    """Takes requests and answers nothing."""
+
+    def __init__(self):
+        self.sent = []
+
+    def open(self, deliver):
+        self.deliver = deliver
+
+    def send(self, request):
+        self.sent.append(request)
+
+    def orders(self):
+        return [request.order_id for request in self.sent if isinstance(request, NewOrder)]
+
+
+class Bench:
+    """A runner on a virtual clock with one ready account."""
+
+    def __init__(self, **options):
+        self.clock = VirtualClock()
+        self.store = SickStore()
+        self.gateway = QuietGateway()
+        self.answers = {}
+        account = Account("binance", "default", mode="paper", patience=Patience(), id_style="uuid")
+        self.engine = Engine([account], mark="0e5a51b2")
+        self.runner = Runner(
+            self.engine,
+            self.store,
+            {("binance", "default"): self.gateway},
+            self.clock,
+            answered=lambda token, answer: self.answers.__setitem__(token, answer),
+            **options,
+        )
+        self.runner.start()
+        for report in (
+            MarketsLoaded(markets=MARKETS),
+            StreamUp(),
+            OpenOrders(orders=(), query_sent_at=at(0)),
+            Balances(free={"USDT": 10000}, used={}, query_sent_at=at(0)),
+            book(),
+        ):
+            self.gateway.deliver(report)
+        self.clock.run_until(0)
+        self.gateway.sent.clear()
+
+    def submit(self, token=1, **fields):
+        event = Submit(
+            token=token, query_id=f"q{token}", ticket=ticket(f"key-{token}", **fields), command=smart_order()
+        )
+        self.runner.feed(event)
+        return event
+
+
+def test_nothing_is_sent_or_answered_before_it_is_on_disk():
+    bench = Bench()
+    bench.store.sick = True
+    bench.submit()
+    bench.clock.run_until(0.1)
+    assert (bench.gateway.sent, bench.answers, bench.store.orders) == ([], {}, {})
+    assert bench.runner.trouble == "disk full"
+    bench.store.sick = False
+    bench.clock.run_until(1.0)
+    assert isinstance(bench.answers[1], Query) and bench.gateway.orders() == ["q1.1.1"]
+    assert len(bench.store.orders) == 1 and bench.runner.trouble == ""
+
+
+def test_what_arrives_while_the_store_is_sick_is_handled_afterwards_in_order():
+    bench = Bench()
+    bench.store.sick = True
+    bench.submit(1)
+    bench.clock.run_until(0.1)
+    bench.submit(2)
+    bench.clock.run_until(0.3)
+    assert bench.answers == {}
+    bench.store.sick = False
+    bench.clock.run_until(2.0)
+    assert [type(bench.answers[n]) for n in (1, 2)] == [Query, Query]
+
+
+def test_events_that_arrive_together_share_a_transaction():
+    bench = Bench()
+    before = bench.store.commits
+    for token in range(1, 6):
+        bench.submit(token)
+    bench.clock.run_until(0)
+    assert len(bench.answers) == 5 and bench.store.commits == before + 1
+
+
+def test_a_used_nonce_takes_out_its_own_request_and_no_other():
+    bench = Bench()
+    nonce = NonceUse(key_id="k", nonce="n", expires_at=at(60))
+    bench.store.commit([nonce])
+    bench.submit(1, nonce=nonce)
+    bench.submit(2)
+    bench.clock.run_until(0)
+    assert isinstance(bench.answers[1], Problem) and bench.answers[1].code == "AUTH_REPLAYED"
+    assert isinstance(bench.answers[2], Query)
+    assert WatchBook(symbol="ETH/USDT") in bench.gateway.sent, (
+        "others may count on what the first had asked for"
+    )
+    assert set(bench.store.queries) == {"q2"} == set(bench.engine.queries)
+    assert bench.gateway.orders() == ["q2.1.1"]
+
+
+def test_a_broken_promise_of_ours_stops_everything_before_anything_of_it_happens(monkeypatch):
+    seen = []
+    bench = Bench(broken=seen.append)
+    monkeypatch.setattr(bench.engine, "_start", lambda *_: 1 / 0)
+    bench.submit()
+    bench.clock.run_until(0)
+    assert [type(error) for error in seen] == [ZeroDivisionError]
+    monkeypatch.undo()
+    bench.submit(2)
+    bench.clock.run_until(600)
+    assert (bench.gateway.sent, bench.answers) == ([], {}), "a corrupt state does not trade"
+    assert bench.runner.halted and bench.runner.trouble
+
+
+def test_without_a_handler_the_exception_reaches_whoever_runs_the_loop(monkeypatch):
+    bench = Bench()
+    monkeypatch.setattr(bench.engine, "_start", lambda *_: 1 / 0)
+    bench.submit()
+    with pytest.raises(ZeroDivisionError):
+        bench.clock.run_until(0)
+
+
+def test_the_simulation_really_is_calm_when_asked():
+    assert World(1, calm=True).weather == CALM
