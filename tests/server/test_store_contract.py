@@ -25,6 +25,7 @@ from ems.core.records import (
     Phase,
     Query,
     QueryStatus,
+    Record,
     Status,
 )
 from ems.store import MemoryStore, NonceUsed, OrderFilter, Store
@@ -66,6 +67,15 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sto
 @pytest.fixture
 def store(opened: tuple[Store, Reopen]) -> Store:
     return opened[0]
+
+
+@pytest.fixture
+def sql_store(any_db_url: str) -> Iterator[SqlStore]:
+    """Give a store for threads; the one in memory serves a single thread."""
+    upgrade(any_db_url)
+    opened_store = SqlStore(any_db_url)
+    yield opened_store
+    opened_store.close()
 
 
 # --- Builders: only what matters to a test is said there -----------------------------------------
@@ -302,7 +312,7 @@ def test_history_and_fills_come_back_in_order(store: Store) -> None:
 
 def test_an_order_is_the_fold_of_its_stored_history(store: Store) -> None:
     made = order()
-    records: list[Order | HistoryEntry] = [created(made)]
+    records: list[Record] = [created(made)]
     for step, kind in enumerate((Kind.INTEND, Kind.ACK, Kind.ASK_CANCEL, Kind.CANCEL), start=1):
         ended = kind is Kind.CANCEL
         change = Change(
@@ -460,7 +470,11 @@ def test_a_restart_finds_what_is_unfinished_and_nothing_else(opened: tuple[Store
 
 def test_after_a_restart_everything_is_as_it_was(opened: tuple[Store, Reopen]) -> None:
     store, reopen = opened
-    kept = [query(), parent(), order(fill_ids=frozenset({"f1"}), filled_quantity=Decimal("0.5"))]
+    kept: list[Record] = [
+        query(),
+        parent(),
+        order(fill_ids=frozenset({"f1"}), filled_quantity=Decimal("0.5")),
+    ]
     store.commit([*kept, fill(), entry(), nonce(), notice()])
     before = store.load(LONG_AGO)
     again = reopen()
@@ -476,10 +490,9 @@ def test_after_a_restart_everything_is_as_it_was(opened: tuple[Store, Reopen]) -
 # --- Threads -------------------------------------------------------------------------------------
 
 
-def test_readers_see_whole_commits_while_they_are_written(store: Store) -> None:
+def test_readers_see_whole_commits_while_they_are_written(sql_store: SqlStore) -> None:
     """An order's fill ids, its filled quantity and its version are of one moment, at every look."""
-    if isinstance(store, MemoryStore):
-        pytest.skip("the memory store serves one thread")
+    store = sql_store
     rounds, stop = 40, threading.Event()
     wrong: list[str] = []
     looks = 0
@@ -517,9 +530,8 @@ def test_readers_see_whole_commits_while_they_are_written(store: Store) -> None:
     assert kept is not None and (kept.version, len(kept.fill_ids)) == (rounds, rounds)
 
 
-def test_many_writers_lose_nothing(store: Store) -> None:
-    if isinstance(store, MemoryStore):
-        pytest.skip("the memory store serves one thread")
+def test_many_writers_lose_nothing(sql_store: SqlStore) -> None:
+    store = sql_store
 
     def write(writer: int) -> None:
         for i in range(10):
