@@ -718,7 +718,8 @@ def test_a_silent_book_is_asked_for(exchange: str, monkeypatch: pytest.MonkeyPat
             gateway.send(WatchBook(symbol=venue.symbol))
             await reports.next(BookUpdate)
             venue.strike(Rule(action="lost", kinds=("book",)))
-            venue.set_book("20003", "20004")
-            await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("20003"))
+            for bid in ("20003", "20005"):  # again and again, not once
+                venue.set_book(bid, "20010")
+                await reports.next(BookUpdate, lambda book, bid=bid: book.bids[0][0] == D(bid))
 
     run(story())
