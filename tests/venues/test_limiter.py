@@ -115,6 +115,27 @@ def test_a_cancel_overtakes_and_creates_keep_their_order() -> None:
     ]
 
 
+def test_a_dear_question_is_not_starved_by_cheap_ones() -> None:
+    async def story() -> list[str]:
+        loop = asyncio.get_running_loop()
+        limiter = Limiter([Shape(name="weight", capacity=4, per_s=40)], loop.time)
+        await limiter.acquire(Priority.QUERY, {"weight": 4}, 1)
+        went: list[str] = []
+
+        async def go(name: str, cost: int) -> None:
+            await limiter.acquire(Priority.QUERY, {"weight": cost}, 5)
+            went.append(name)
+
+        tasks = []
+        for name, cost in [("dear", 4), ("cheap", 1), ("cheap too", 1)]:
+            tasks.append(asyncio.create_task(go(name, cost)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        return went
+
+    assert asyncio.run(story()) == ["dear", "cheap", "cheap too"]
+
+
 def test_who_gives_up_leaves_the_place_to_others() -> None:
     async def story() -> list[str]:
         loop = asyncio.get_running_loop()
