@@ -68,7 +68,6 @@ VERBS = {
     "serve": ("serve --port 1", 1, True, "app.py serve --port 1"),
     "simulator": ("simulator", 1, True, "app.py simulator"),
     "keygen": ("keygen alice", 1, True, "app.py keygen alice"),
-    "halt": ("halt", 1, True, "app.py halt"),
     "test": ("test -k auth", 2, True, "-m pytest -k auth"),
     "campaign": ("campaign --seeds 5", 2, True, "-m tests.simulation.campaign --seeds 5"),
     "kills": ("kills --n 50", 2, True, "-m tests.e2e.kills --n 50"),
