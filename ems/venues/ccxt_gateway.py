@@ -50,11 +50,22 @@ from ems.core.messages import (
     VenueReport,
     WatchBook,
 )
-from ems.venues.dialects import DIALECTS, Dialect, Unreadable, fill_of, order_params, status_of
+from ems.venues.dialects import DIALECTS, Dialect, Fees
 from ems.venues.errors import Said, refusal_of
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.limiter import Lane, Limiter, Priority, Shape, TooBusy
 from ems.venues.streams import Streams
+from ems.venues.translation import (
+    Unreadable,
+    fill_of,
+    holdings_of,
+    market_of,
+    order_params,
+    plain,
+    status_of,
+    transfer_of,
+    with_details,
+)
 from ems.venues.transport import Attempt, Call, current_call, exchange_class, repoint
 
 log = logging.getLogger(__name__)
@@ -205,7 +216,7 @@ class CcxtGateway:
         nothing = Decimal(0)
         return {
             currency: {part: amounts.get(part) or nothing for part in ("free", "used", "total")}
-            for currency, amounts in _holdings(answer.value)
+            for currency, amounts in holdings_of(answer.value)
         }
 
     async def fetch_fees(self, symbol: str | None) -> list[dict[str, object]]:
@@ -230,7 +241,7 @@ class CcxtGateway:
             ("withdrawal", self._ccxt.fetch_withdrawals),
         ):
             answer = await self._ask("transfers", partial(method, currency, since_ms, limit))
-            rows.extend(_transfer(kind, one) for one in answer.value)
+            rows.extend(transfer_of(kind, one) for one in answer.value)
         rows.sort(key=lambda row: str(row["at"] or ""), reverse=True)
         return rows[:limit]
 
@@ -356,7 +367,7 @@ class CcxtGateway:
         self._know(exchange_order_id, order.order_id, order.client_order_id)
         acked = Acked(order_id=order.order_id, exchange_order_id=exchange_order_id)
         try:
-            return _with_details(acked, order, answer)
+            return with_details(acked, order, answer)
         except (Unreadable, ValueError, TypeError, KeyError, ArithmeticError) as error:
             log.warning("%s: an accepted order's details are unreadable: %s", self.exchange, error)
             return acked
@@ -527,7 +538,7 @@ class CcxtGateway:
         async def balances() -> Balances:
             answer = await self._ask("balances", self._ccxt.fetch_balance)
             nothing = Decimal(0)
-            holdings = list(_holdings(answer.value))
+            holdings = list(holdings_of(answer.value))
             return Balances(
                 free={currency: amounts.get("free") or nothing for currency, amounts in holdings},
                 used={currency: amounts.get("used") or nothing for currency, amounts in holdings},
@@ -683,7 +694,7 @@ class CcxtGateway:
 
     async def _load_markets(self) -> None:
         await self._ask("markets", lambda: self._ccxt.load_markets(True))
-        fees: dict[str, tuple[Decimal, Decimal]] = {}
+        fees: Fees = {}
         try:
             fees = (await self._ask("fees", lambda: self.dialect.fees(self._ccxt))).value
         except (VenueRefused, VenueUnavailable, TooBusy) as error:
@@ -695,11 +706,20 @@ class CcxtGateway:
             market
             for raw in self._ccxt.markets.values()
             if raw["spot"] and raw["active"] is not False
-            if (market := _market(self.dialect, raw, fees.get(raw["symbol"]), self._ccxt.precisionMode))
-            is not None
+            if (market := self._market(raw, fees)) is not None
         )
         if not self._markets:
             raise Unreadable("no market in the venue's list")
+
+    def _market(self, raw: Any, fees: Fees) -> Market | None:
+        return market_of(
+            self.exchange,
+            raw,
+            fees=fees.get(raw["symbol"]),
+            fee_mode=self.dialect.fee_mode,
+            tick_key=self.dialect.tick_key,
+            precision_mode=self._ccxt.precisionMode,
+        )
 
     async def _keep_clock(self) -> None:
         while True:
@@ -787,15 +807,6 @@ class CcxtGateway:
         task.add_done_callback(self._tasks.discard)
 
 
-# --- Pure pieces ----------------------------------------------------------------------------------
-
-
-def plain(amount: Decimal) -> str:
-    """Write an amount as venues want it: no exponent, no zeros that would count as precision."""
-    text = format(amount, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def call_sent_at(call: Call) -> datetime:
     assert call.sent_at is not None
     return call.sent_at
@@ -821,88 +832,6 @@ def _build(dialect: Dialect, keys: VenueKeys, base_url: str | None, ws_url: str 
     # ccxt would repeat a create after a lost answer (RELIABILITY R16).
     assert exchange.options.get("maxRetriesOnFailure", 0) == 0, "ccxt must not retry writes"
     return exchange
-
-
-def _with_details(acked: Acked, order: NewOrder, answer: Any) -> Acked:
-    """Add what a full answer tells: how much is filled, whether it is over, and the fills themselves."""
-    filled, status = answer.get("filled"), answer.get("status")
-    if filled is None or status is None:
-        return acked
-    ending = status_of(answer, order_id=None, query_sent_at=None).ending
-    fills = tuple(
-        fill_of(trade, order_id=order.order_id, client_order_id=order.client_order_id, order=answer)
-        for trade in answer.get("trades") or ()
-    )
-    return replace(acked, filled_quantity=filled, ending=ending, fills=fills)
-
-
-def _market(
-    dialect: Dialect, raw: Any, fees: tuple[Decimal, Decimal] | None, precision_mode: int
-) -> Market | None:
-    """Translate ccxt's market; one without steps cannot be traded safely and is left out."""
-    tick = _step(raw["precision"]["price"], precision_mode)
-    if dialect.tick_key is not None and raw["info"].get(dialect.tick_key) is not None:
-        tick = _decimal(raw["info"][dialect.tick_key])
-    lot = _step(raw["precision"]["amount"], precision_mode)
-    if not tick or not lot:
-        return None
-    limits = raw["limits"]
-    maker, taker = fees or (raw.get("maker"), raw.get("taker"))
-    if maker is None or taker is None:
-        return None
-    return Market(
-        exchange=dialect.exchange,
-        symbol=raw["symbol"],
-        base=raw["base"],
-        quote=raw["quote"],
-        tick=tick,
-        lot=lot,
-        min_quantity=_decimal(limits["amount"]["min"]) or lot,
-        max_quantity=_decimal(limits["amount"]["max"]),
-        min_notional=_decimal(limits["cost"]["min"]) or Decimal(0),
-        maker_fee=_decimal(maker) or Decimal(0),
-        taker_fee=_decimal(taker) or Decimal(0),
-        fee_mode=dialect.fee_mode,
-    )
-
-
-def _step(precision: Any, precision_mode: int) -> Decimal | None:
-    if precision is None:
-        return None
-    if precision_mode == ccxt.DECIMAL_PLACES:
-        return Decimal(1).scaleb(-int(precision))
-    return _decimal(precision)
-
-
-def _decimal(value: Any) -> Decimal | None:
-    """Return a Decimal; ccxt's listed fees are floats whose shortest text is what was meant."""
-    if value is None or isinstance(value, Decimal):
-        return value
-    return Decimal(str(value))
-
-
-def _holdings(balance: Any) -> list[tuple[str, Any]]:
-    """Return (currency, {free, used, total}) for what is not nothing."""
-    return sorted(
-        (currency, balance[currency])
-        for currency, total in balance["total"].items()
-        if total or balance[currency].get("used")
-    )
-
-
-def _transfer(kind: str, one: Any) -> dict[str, object]:
-    fee = one.get("fee") or {}
-    timestamp = one.get("timestamp")
-    return {
-        "id": one.get("id"),
-        "kind": kind,
-        "currency": one.get("currency"),
-        "amount": one.get("amount"),
-        "fee": fee.get("cost"),
-        "status": one.get("status"),
-        "txid": one.get("txid"),
-        "at": None if timestamp is None else datetime.fromtimestamp(timestamp / 1000, UTC),
-    }
 
 
 def _retry_after_s(attempt: Attempt) -> float:

@@ -17,7 +17,6 @@ from ems.core.messages import (
     FillReport,
     Found,
     Liquidity,
-    NewOrder,
     OrderStatus,
     Side,
 )
@@ -36,6 +35,7 @@ from ems.venues.errors import (
     kraken_said,
 )
 from ems.venues.limiter import Shape
+from ems.venues.translation import from_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +176,7 @@ def _binance_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Ord
             fee=Decimal(event["n"]),
             fee_currency=ccxt_exchange.safe_currency_code(event["N"]),
             liquidity=Liquidity.MAKER if event["m"] else Liquidity.TAKER,
-            at=_from_ms(event["T"]),
+            at=from_ms(event["T"]),
         )
     status = event["X"]
     ending = _BINANCE_ENDINGS.get(status)
@@ -478,93 +478,3 @@ KRAKEN = Dialect(
 
 
 DIALECTS: dict[str, Dialect] = {dialect.exchange: dialect for dialect in (BINANCE, KRAKEN)}
-
-
-# --- What ccxt's unified words mean, everywhere the same -------------------------------------------
-
-_ENDINGS = {"canceled": Ending.CANCELED, "expired": Ending.EXPIRED, "rejected": Ending.REJECTED}
-
-
-class Unreadable(Exception):
-    """The venue's answer lacks something this order's truth depends on."""
-
-
-def status_of(order: Any, *, order_id: str | None, query_sent_at: datetime | None) -> OrderStatus:
-    """Translate ccxt's order; raise Unreadable rather than guess."""
-    status, filled, amount = order.get("status"), order.get("filled"), order.get("amount")
-    if not order.get("id") or filled is None:
-        raise Unreadable(f"an order without id or filled quantity: {order.get('info')!r:.300}")
-    ending: Ending | None
-    if status == "closed":
-        # Some venues say `closed` for an immediate order whose rest was dropped.
-        ending = Ending.FILLED if amount is None or filled >= amount else Ending.CANCELED
-    elif status in _ENDINGS:
-        ending = _ENDINGS[status]
-    elif status in ("open", "canceling"):
-        ending = None
-    else:
-        raise Unreadable(f"unknown order status {status!r}")
-    side = order.get("side")
-    return OrderStatus(
-        order_id=order_id,
-        found=Found.OPEN if ending is None else Found.CLOSED,
-        exchange_order_id=order["id"],
-        client_order_id=order.get("clientOrderId"),
-        symbol=order.get("symbol"),
-        filled_quantity=filled,
-        ending=ending,
-        side=None if side is None else Side(side),
-        quantity=amount,
-        query_sent_at=query_sent_at,
-    )
-
-
-def fill_of(
-    trade: Any, *, order_id: str | None, client_order_id: str | None, order: Any = None
-) -> FillReport:
-    """Translate ccxt's trade; what a create's own answer leaves out is taken from its `order`."""
-    order = order or {}
-    fee = trade.get("fee") or {}
-    exchange_order_id = trade.get("order") or order.get("id")
-    side = trade.get("side") or order.get("side")
-    symbol = trade.get("symbol") or order.get("symbol")
-    timestamp = trade.get("timestamp") or order.get("timestamp")
-    needed = (
-        trade.get("id"),
-        exchange_order_id,
-        side,
-        symbol,
-        timestamp,
-        trade.get("price"),
-        trade.get("amount"),
-    )
-    if any(one is None for one in needed) or fee.get("cost") is None or fee.get("currency") is None:
-        raise Unreadable(f"an incomplete trade: {trade.get('info')!r:.300}")
-    return FillReport(
-        fill_id=trade["id"],
-        exchange_order_id=exchange_order_id,
-        symbol=symbol,
-        side=Side(side),
-        price=trade["price"],
-        quantity=trade["amount"],
-        fee=fee["cost"],
-        fee_currency=fee["currency"],
-        liquidity=Liquidity.MAKER if trade.get("takerOrMaker") == "maker" else Liquidity.TAKER,
-        at=_from_ms(timestamp),
-        order_id=order_id,
-        client_order_id=client_order_id,
-    )
-
-
-def order_params(order: NewOrder) -> dict[str, object]:
-    """Return ccxt's words for how an order is to stand; nothing where the venue's default is meant."""
-    params: dict[str, object] = {"clientOrderId": order.client_order_id}
-    if order.post_only:
-        params["postOnly"] = True
-    elif order.order_type == "limit" and order.time_in_force != "GTC":
-        params["timeInForce"] = str(order.time_in_force)
-    return params
-
-
-def _from_ms(milliseconds: int | str) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

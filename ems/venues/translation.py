@@ -1,0 +1,197 @@
+"""What ccxt's unified words mean in ours, the same for every exchange; raise rather than guess.
+
+Pure: ccxt's structures in, records of `ems.core` out. ccxt builds its numbers with Decimal (see `transport`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import ccxt
+
+from ems.core.instrument import Market
+from ems.core.messages import Acked, Ending, FillReport, Found, Liquidity, NewOrder, OrderStatus, Side
+
+_ENDINGS = {"canceled": Ending.CANCELED, "expired": Ending.EXPIRED, "rejected": Ending.REJECTED}
+
+
+class Unreadable(Exception):
+    """The venue's answer lacks something this order's truth depends on."""
+
+
+def status_of(order: Any, *, order_id: str | None, query_sent_at: datetime | None) -> OrderStatus:
+    """Translate ccxt's order; raise Unreadable rather than guess."""
+    status, filled, amount = order.get("status"), order.get("filled"), order.get("amount")
+    if not order.get("id") or filled is None:
+        raise Unreadable(f"an order without id or filled quantity: {order.get('info')!r:.300}")
+    ending: Ending | None
+    if status == "closed":
+        # Some venues say `closed` for an immediate order whose rest was dropped.
+        ending = Ending.FILLED if amount is None or filled >= amount else Ending.CANCELED
+    elif status in _ENDINGS:
+        ending = _ENDINGS[status]
+    elif status in ("open", "canceling"):
+        ending = None
+    else:
+        raise Unreadable(f"unknown order status {status!r}")
+    side = order.get("side")
+    return OrderStatus(
+        order_id=order_id,
+        found=Found.OPEN if ending is None else Found.CLOSED,
+        exchange_order_id=order["id"],
+        client_order_id=order.get("clientOrderId"),
+        symbol=order.get("symbol"),
+        filled_quantity=filled,
+        ending=ending,
+        side=None if side is None else Side(side),
+        quantity=amount,
+        query_sent_at=query_sent_at,
+    )
+
+
+def fill_of(
+    trade: Any, *, order_id: str | None, client_order_id: str | None, order: Any = None
+) -> FillReport:
+    """Translate ccxt's trade; what a create's own answer leaves out is taken from its `order`."""
+    order = order or {}
+    fee = trade.get("fee") or {}
+    exchange_order_id = trade.get("order") or order.get("id")
+    side = trade.get("side") or order.get("side")
+    symbol = trade.get("symbol") or order.get("symbol")
+    timestamp = trade.get("timestamp") or order.get("timestamp")
+    needed = (
+        trade.get("id"),
+        exchange_order_id,
+        side,
+        symbol,
+        timestamp,
+        trade.get("price"),
+        trade.get("amount"),
+    )
+    if any(one is None for one in needed) or fee.get("cost") is None or fee.get("currency") is None:
+        raise Unreadable(f"an incomplete trade: {trade.get('info')!r:.300}")
+    return FillReport(
+        fill_id=trade["id"],
+        exchange_order_id=exchange_order_id,
+        symbol=symbol,
+        side=Side(side),
+        price=trade["price"],
+        quantity=trade["amount"],
+        fee=fee["cost"],
+        fee_currency=fee["currency"],
+        liquidity=Liquidity.MAKER if trade.get("takerOrMaker") == "maker" else Liquidity.TAKER,
+        at=from_ms(timestamp),
+        order_id=order_id,
+        client_order_id=client_order_id,
+    )
+
+
+def order_params(order: NewOrder) -> dict[str, object]:
+    """Return ccxt's words for how an order is to stand; nothing where the venue's default is meant."""
+    params: dict[str, object] = {"clientOrderId": order.client_order_id}
+    if order.post_only:
+        params["postOnly"] = True
+    elif order.order_type == "limit" and order.time_in_force != "GTC":
+        params["timeInForce"] = str(order.time_in_force)
+    return params
+
+
+def plain(amount: Decimal) -> str:
+    """Write an amount as venues want it: no exponent, no zeros that would count as precision."""
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def with_details(acked: Acked, order: NewOrder, answer: Any) -> Acked:
+    """Add what a full answer tells: how much is filled, whether it is over, and the fills themselves."""
+    filled, status = answer.get("filled"), answer.get("status")
+    if filled is None or status is None:
+        return acked
+    ending = status_of(answer, order_id=None, query_sent_at=None).ending
+    fills = tuple(
+        fill_of(trade, order_id=order.order_id, client_order_id=order.client_order_id, order=answer)
+        for trade in answer.get("trades") or ()
+    )
+    return replace(acked, filled_quantity=filled, ending=ending, fills=fills)
+
+
+def market_of(
+    exchange: str,
+    raw: Any,
+    *,
+    fees: tuple[Decimal, Decimal] | None,
+    fee_mode: str,
+    tick_key: str | None,
+    precision_mode: int,
+) -> Market | None:
+    """Translate ccxt's market; one without steps cannot be traded safely and is left out."""
+    tick = _step(raw["precision"]["price"], precision_mode)
+    if tick_key is not None and raw["info"].get(tick_key) is not None:
+        tick = _decimal(raw["info"][tick_key])
+    lot = _step(raw["precision"]["amount"], precision_mode)
+    if not tick or not lot:
+        return None
+    limits = raw["limits"]
+    maker, taker = fees or (raw.get("maker"), raw.get("taker"))
+    if maker is None or taker is None:
+        return None
+    return Market(
+        exchange=exchange,
+        symbol=raw["symbol"],
+        base=raw["base"],
+        quote=raw["quote"],
+        tick=tick,
+        lot=lot,
+        min_quantity=_decimal(limits["amount"]["min"]) or lot,
+        max_quantity=_decimal(limits["amount"]["max"]),
+        min_notional=_decimal(limits["cost"]["min"]) or Decimal(0),
+        maker_fee=_decimal(maker) or Decimal(0),
+        taker_fee=_decimal(taker) or Decimal(0),
+        fee_mode=fee_mode,
+    )
+
+
+def _step(precision: Any, precision_mode: int) -> Decimal | None:
+    if precision is None:
+        return None
+    if precision_mode == ccxt.DECIMAL_PLACES:
+        return Decimal(1).scaleb(-int(precision))
+    return _decimal(precision)
+
+
+def _decimal(value: Any) -> Decimal | None:
+    """Return a Decimal; ccxt's listed fees are floats whose shortest text is what was meant."""
+    if value is None or isinstance(value, Decimal):
+        return value
+    return Decimal(str(value))
+
+
+def holdings_of(balance: Any) -> list[tuple[str, Any]]:
+    """Return (currency, {free, used, total}) for what is not nothing."""
+    return sorted(
+        (currency, balance[currency])
+        for currency, total in balance["total"].items()
+        if total or balance[currency].get("used")
+    )
+
+
+def transfer_of(kind: str, one: Any) -> dict[str, object]:
+    fee = one.get("fee") or {}
+    timestamp = one.get("timestamp")
+    return {
+        "id": one.get("id"),
+        "kind": kind,
+        "currency": one.get("currency"),
+        "amount": one.get("amount"),
+        "fee": fee.get("cost"),
+        "status": one.get("status"),
+        "txid": one.get("txid"),
+        "at": None if timestamp is None else datetime.fromtimestamp(timestamp / 1000, UTC),
+    }
+
+
+def from_ms(milliseconds: int | str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
