@@ -26,7 +26,7 @@ class AlreadyOwned(Exception):
 
 
 class OwnershipLost(StoreUnavailable):
-    """Another process took the database over while this one had lost its connection; nothing was written."""
+    """Another process took the database over while this one had lost its connection."""
 
 
 class FileOwner:

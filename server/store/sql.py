@@ -96,7 +96,7 @@ class SqlStore:
         self._reader: Engine = open_engine(self.url, writes=False)
         self._writing = threading.Lock()
         self._connection: Connection | None = None  # the writer's
-        self._doubtful: _Fact | None = None  # of a batch whose COMMIT nobody could answer for
+        self._doubtful: set[_Fact] = set()  # of batches whose COMMIT nobody could answer for
         self._owner_file: FileOwner | None = None
         self._owns = False
         self._session: int | None = None  # PostgreSQL's id of the session that holds the owner lock
@@ -382,7 +382,7 @@ class SqlStore:
     def _write(self, work: Callable[[Connection], None], fact: _Fact | None = None) -> None:
         """Do the work in a transaction, once more when the connection is lost; `fact` shows it was done."""
         with self._writing:
-            in_doubt = fact is not None and fact == self._doubtful
+            in_doubt = fact in self._doubtful
             for again in (True, False):
                 committing = False
                 try:
@@ -401,6 +401,8 @@ class SqlStore:
                         raise
                     raise AssertionError(f"a record breaks a promise of the store: {error.orig}") from error
                 except AlreadyOwned as error:
+                    if in_doubt and fact is not None:
+                        self._doubtful.add(fact)
                     raise OwnershipLost(str(error)) from error
                 except sql_errors.DBAPIError as error:
                     self._drop_connection()
@@ -415,7 +417,8 @@ class SqlStore:
                 except sql_errors.StatementError as error:
                     # A value that a column refuses: say it in the column's words.
                     raise (error.orig if isinstance(error.orig, TypeError | ValueError) else error) from error
-            self._doubtful = None
+            if fact is not None:
+                self._doubtful.discard(fact)
 
     def _was_done(self, fact: _Fact | None) -> bool:
         """Look up a fact of a batch in doubt; raise CommitInDoubt when the database cannot be asked."""
@@ -423,7 +426,8 @@ class SqlStore:
             return _is_there(self._connect(), fact)
         except (sql_errors.DBAPIError, AlreadyOwned) as error:
             self._drop_connection()
-            self._doubtful = fact
+            if fact is not None:
+                self._doubtful.add(fact)
             raise CommitInDoubt(f"the database was lost during a commit: {error}") from error
 
     def _nonce_used(self, rows: list[Values]) -> str:
