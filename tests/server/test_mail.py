@@ -421,7 +421,8 @@ def test_a_server_that_is_not_ours_gets_no_letter_and_no_password(
 ) -> None:
     store.commit([notice()])
     with MailSink(tls=tls, user=SENDER, password=PASSWORD) as sink:  # type: ignore[arg-type]
-        mailer = Mailer(store, replace(box(sink), **change), clock, implicit_tls=tls == "implicit")  # type: ignore[arg-type]
+        theirs = replace(box(sink), **change)  # type: ignore[arg-type]
+        mailer = Mailer(store, theirs, clock, implicit_tls=tls == "implicit")
         assert mailer.deliver() == 0
         assert sink.received == []
     assert says in mailer.trouble
