@@ -16,7 +16,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from ems import tca
@@ -111,6 +111,7 @@ ADOPTER = "oms"  # user of orders found at a venue that carry our mark but are n
 class Turn:
     """What one event leads to. `records` go to disk in one transaction, then `effects` happen in order."""
 
+    at: datetime
     records: list[Record] = field(default_factory=list)
     effects: list[Send | Wake | Reply | Publish] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)  # ids of queries whose picture changed
@@ -166,13 +167,13 @@ class Engine:
             str, dict[str, object]
         ] = {}  # query id of a cancel -> {"orders", "parents"} it waits for
         self.held: dict[int, Held] = {}  # token -> submission
-        self._turn = Turn()
+        self._turn = Turn(at=datetime.min.replace(tzinfo=UTC))
 
     # --- Entrances -------------------------------------------------------------------------------
 
     def handle(self, event: Event, now: datetime) -> Turn:
         """Let one thing happen; return what to record and what to do."""
-        self._turn = turn = Turn()
+        self._turn = turn = Turn(at=now)
         match event:
             case FromVenue():
                 account = self.accounts[event.exchange, event.account]
@@ -189,7 +190,7 @@ class Engine:
 
     def restore(self, unfinished: Unfinished, now: datetime) -> Turn:
         """Pick up what the store has not finished. Venues are reconciled before anything trades (R12)."""
-        self._turn = turn = Turn()
+        self._turn = turn = Turn(at=now)
         for query in unfinished.queries:
             self._remember(query)
             if query.result is not None and "waits_for" in query.result:

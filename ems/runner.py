@@ -26,6 +26,8 @@ from ems.core.messages import (
     FromVenue,
     NewOrder,
     Publish,
+    Refusal,
+    Rejected,
     Reply,
     Send,
     Timer,
@@ -41,6 +43,9 @@ log = logging.getLogger(__name__)
 
 BATCH_MAX = 128  # events that may share one transaction
 COMMIT_RETRY_S = 0.5
+# An order whose record took longer than this is not sent any more: its price is no longer the one decided
+# on, and what "not found" may prove is counted from the decision (rule N).
+CREATE_PATIENCE_S = 2.0
 
 
 class Handle(Protocol):
@@ -203,14 +208,17 @@ class Runner:
                 for effect in turn.effects
                 if isinstance(effect, Reply)
             ]
-            kept.append(Turn(effects=[*harmless, *answers]))
+            kept.append(Turn(at=turn.at, effects=[*harmless, *answers]))
         return kept
 
     def _finish(self, turns: list[Turn]) -> None:
         """The records are on disk: now things may happen."""
         for turn in turns:
+            late = (self.scheduler.now() - turn.at).total_seconds() > CREATE_PATIENCE_S
             for effect in turn.effects:
                 match effect:
+                    case Send() if isinstance(effect.request, NewOrder) and late:
+                        self.feed(_unsent(effect, effect.request))
                     case Send():
                         self.gateways[effect.exchange, effect.account].send(effect.request)
                     case Wake():
@@ -254,6 +262,19 @@ class Runner:
             fills={o.order_id: list(self.engine.fills.get(o.order_id, ())) for o in orders},
             progress=progress,
         )
+
+
+def _unsent(effect: Send, order: NewOrder) -> FromVenue:
+    return FromVenue(
+        exchange=effect.exchange,
+        account=effect.account,
+        report=Rejected(
+            order_id=order.order_id,
+            refusal=Refusal.RATE_LIMIT,
+            message="not sent: writing it down took too long",
+            sent=False,
+        ),
+    )
 
 
 def latest(records: list[Record]) -> list[Record]:

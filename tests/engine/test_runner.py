@@ -110,6 +110,18 @@ def test_nothing_is_sent_or_answered_before_it_is_on_disk():
     assert len(bench.store.orders) == 1 and bench.runner.trouble == ""
 
 
+def test_an_order_that_took_too_long_to_write_down_is_not_sent():
+    bench = Bench()
+    bench.store.sick = True
+    bench.submit()
+    bench.clock.run_until(3.0)
+    bench.store.sick = False
+    bench.clock.run_until(3.6)
+    assert bench.gateway.orders() == ["q1.1.2"], "the walker goes on with a fresh price"
+    order = bench.store.orders["q1.1.1"]
+    assert (order.status, order.reason) == ("rejected", "not sent: writing it down took too long")
+
+
 def test_what_arrives_while_the_store_is_sick_is_handled_afterwards_in_order():
     bench = Bench()
     bench.store.sick = True

@@ -38,7 +38,7 @@ class EngineWorld:
         self.account = account
         self.store = store or MemoryStore()
         self.now = 0.0
-        self.turn = Turn()
+        self.turn = Turn(at=at(0))
         self.free = {"USDT": Decimal(10000), "ETH": Decimal(2)} if free is None else free
         self.tokens = 0
         self.do(lambda now: self.engine.restore(self.store.load(at(-600)), now))
