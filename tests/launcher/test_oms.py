@@ -67,7 +67,7 @@ VERBS = {
     "run": ("run", 1, True, "app.py run"),
     "serve": ("serve --port 1", 1, True, "app.py serve --port 1"),
     "simulator": ("simulator", 1, True, "app.py simulator"),
-    "keygen": ("keygen alice", 1, True, "app.py keygen alice"),
+    "keygen": ("keygen alice", 1, False, "-I -m oms_client keygen alice"),
     "test": ("test -k auth", 2, True, "-m pytest -k auth"),
     "campaign": ("campaign --seeds 5", 2, True, "-m tests.simulation.campaign --seeds 5"),
     "kills": ("kills --n 50", 2, True, "-m tests.e2e.kills --n 50"),
@@ -101,7 +101,7 @@ def test_an_unknown_bench_is_answered_with_the_known_ones(oms: types.ModuleType,
 
 
 def test_every_verb_is_in_the_help(oms: types.ModuleType) -> None:
-    for verb in [*oms.APP, *oms.MODULES, "test", "check", "bench", "doctor", "help"]:
+    for verb in [*oms.APP, *oms.MODULES, "keygen", "test", "check", "bench", "doctor", "help"]:
         assert re.search(rf"^  {verb}\b", oms.HELP, re.MULTILINE), verb
 
 
