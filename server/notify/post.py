@@ -85,7 +85,7 @@ def opened(mailbox: Mailbox, *, implicit_tls: bool | None = None) -> Iterator[Po
 
 
 def _connect(mailbox: Mailbox, implicit_tls: bool) -> smtplib.SMTP:
-    trusted = ssl.create_default_context(cafile=None); trusted.check_hostname=False; trusted.verify_mode=ssl.CERT_NONE
+    trusted = ssl.create_default_context(cafile=mailbox.ca_file and str(mailbox.ca_file))
     # Named by address: looking our own host name up can take seconds and tells the server our network.
     name = "[127.0.0.1]"
     connection: smtplib.SMTP
