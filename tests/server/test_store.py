@@ -491,13 +491,15 @@ class CutWire:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.cut: str | None = None  # "request" | "answer"; once
+        self.cut: str | None = None  # "request" | "answer" | "unnoticed"; once
         self.stay_down = False  # refuse new connections after the cut
         self.cuts = 0
+        self._half_open: list[socket.socket] = []  # what the server still believes in
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        self._listener.close()
+        for end in (self._listener, *self._half_open):
+            end.close()
 
     def _accept(self) -> None:
         while True:
@@ -520,6 +522,10 @@ class CutWire:
                     self.cuts += 1
                     if kind == "answer":
                         server.sendall(data)  # while the client hears no more
+                    if kind == "unnoticed":
+                        self._half_open.append(server)
+                        client.shutdown(socket.SHUT_RDWR)
+                        return
                     break
                 server.sendall(data)
         except OSError:
@@ -607,6 +613,19 @@ def test_a_commit_in_doubt_is_settled_when_it_is_made_again(
     assert_written_once(store)
     with pytest.raises(NonceUsed):
         store.commit(BATCH)  # it is settled: now it is a repetition like any other
+
+
+@pytest.mark.postgres
+def test_a_session_the_server_still_believes_in_does_not_lock_its_own_owner_out(
+    wired: tuple[SqlStore, CutWire],
+) -> None:
+    """The network dropped us and the server has not noticed: the old session holds the lock and the rows."""
+    store, wire = wired
+    store.acquire_owner()
+    wire.cut = "unnoticed"
+    store.commit(BATCH)
+    assert wire.cuts == 1
+    assert_written_once(store)
 
 
 @pytest.mark.postgres
