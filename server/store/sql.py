@@ -135,11 +135,14 @@ class SqlStore:
             }
             for row in connection.execute(select(queries).where(WORKING_QUERY)):
                 found_queries[row.query_id] = tables.query_from_row(row)
+            fresh = select(nonces).where(nonces.c.expires_at >= ended_since)
+            found_nonces = [tables.nonce_from_row(row) for row in connection.execute(fresh)]
         return Unfinished(
             queries=tuple(sorted(found_queries.values(), key=lambda q: (q.accepted_at, q.query_id))),
             parents=tuple(found_parents),
             orders=tuple(sorted(found_orders, key=lambda o: (o.created_at, o.order_id))),
             fills=tuple(found_fills),
+            nonces=tuple(found_nonces),
         )
 
     def query(self, user: str, query_id: str) -> Query | None:
@@ -201,7 +204,8 @@ class SqlStore:
 
     def recent_queries(self, user: str | None, limit: int = 20) -> list[Query]:
         """Return the newest queries first; of every user when `user` is None."""
-        asked = select(queries).order_by(queries.c.accepted_at.desc(), queries.c.query_id.desc()).limit(limit)
+        newest_first = (queries.c.accepted_at.desc(), queries.c.query_id.desc())
+        asked = select(queries).where(queries.c.erased_at.is_(None)).order_by(*newest_first).limit(limit)
         if user is not None:
             asked = asked.where(queries.c.user_id == user)
         with self._reading() as connection:
@@ -322,12 +326,31 @@ class SqlStore:
             return tables.account_from_row(connection.execute(asked).one())
 
     def purge(self, now: datetime) -> tuple[int, int]:
-        """Remove expired nonces, and finished queries nobody wanted archived; return how many of each."""
+        """Remove expired nonces and erase finished queries nobody wants archived; return how many of each.
+
+        What is erased are the words. The row, its idempotency key and its digest stay: a request repeated
+        after a month must still not be traded twice. A query with an order at a venue is not finished.
+        """
         old_nonces = delete(nonces).where(nonces.c.expires_at < now)
-        old_queries = delete(queries).where(
-            queries.c.record_in_db.is_(False),
-            queries.c.status != QueryStatus.WORKING.value,
-            queries.c.finished_at < now - ARCHIVE_KEEPS_UNRECORDED,
+        old_queries = (
+            update(queries)
+            .where(
+                queries.c.record_in_db.is_(False),
+                queries.c.erased_at.is_(None),
+                queries.c.status != QueryStatus.WORKING.value,
+                queries.c.finished_at < now - ARCHIVE_KEEPS_UNRECORDED,
+                queries.c.query_id.not_in(select(orders.c.query_id).where(UNSETTLED_ORDER)),
+                queries.c.query_id.not_in(select(parents.c.query_id).where(WORKING_PARENT)),
+            )
+            .values(
+                parameters={},
+                result=None,
+                error_message="",
+                error_details={},
+                error_venue_code=None,
+                error_venue_message=None,
+                erased_at=now,
+            )
         )
 
         removed = (0, 0)
@@ -581,7 +604,7 @@ def _fact_of(batch: _Batch) -> _Fact | None:
     """
     for table, rows, key in (
         (order_history, batch.history, ("order_id", "version")),
-        (fills, batch.fills, ("exchange", "account", "symbol", "fill_id")),
+        (fills, batch.fills, ("exchange", "account", "symbol", "fill_id", "side")),
         (notices, batch.notices, ("notice_id",)),
         (nonces, batch.nonces, ("key_id", "nonce")),
     ):

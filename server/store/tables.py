@@ -10,7 +10,8 @@ Rules:
 2. The database itself keeps single what must never be double: the idempotency key of a query, the client
    order id at an account, a fill.
 3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
-4. A query can be purged while its orders stay, so nothing refers to `queries` by a foreign key.
+4. A query nobody wants archived is erased, not deleted: its row keeps the idempotency key bound for ever.
+5. A trade between two of our own orders has one id and two sides: a fill's key holds the side too.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ queries = Table(
     Column("record_in_db", Boolean, nullable=False),
     Column("send_fail_email", Boolean, nullable=False),
     Column("seq", BigInteger, nullable=False),
+    Column("erased_at", UtcTime),  # when the words of a query with record_in_db false were taken out
     PrimaryKeyConstraint("query_id"),
     # A request refused before it had a key is recorded too; those do not collide.
     Index(
@@ -224,7 +226,7 @@ fills = Table(
     Column("fee_currency", Words, nullable=False),
     Column("liquidity", Words, nullable=False),
     Column("timestamp", UtcTime, nullable=False),
-    PrimaryKeyConstraint("exchange", "account", "symbol", "fill_id"),
+    PrimaryKeyConstraint("exchange", "account", "symbol", "fill_id", "side"),
     Index(None, "order_id"),
 )
 
@@ -546,6 +548,10 @@ def fill_from_row(row: Row[Any]) -> Fill:
 
 def nonce_to_row(use: NonceUse) -> Values:
     return {"key_id": use.key_id, "nonce": use.nonce, "expires_at": use.expires_at}
+
+
+def nonce_from_row(row: Row[Any]) -> NonceUse:
+    return NonceUse(key_id=row.key_id, nonce=row.nonce, expires_at=row.expires_at)
 
 
 def notice_to_row(notice: Notice) -> Values:

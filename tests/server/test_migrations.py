@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from ems.core.messages import Liquidity
+from ems.core.records import Fill
 from server.store import migrate
+from server.store.columns import EXACT
 from server.store.connect import database_url, open_engine
 from server.store.migrate import SchemaTooNew, downgrade, upgrade
+from server.store.sql import SqlStore
 from server.store.tables import metadata
+from tests import builders
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {*metadata.tables, "alembic_version"}
@@ -36,7 +43,7 @@ def catalogue(engine: Engine) -> list[tuple[Any, ...]]:
         if engine.dialect.name == "sqlite":
             asked = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
             rows = connection.execute(text(asked)).all()
-            return [tuple(" ".join(str(value).split()) for value in row) for row in rows]
+            return [(kind, name, table, parts(sql or "")) for kind, name, table, sql in rows]
         columns = connection.execute(
             text(
                 "SELECT table_name, column_name, data_type, numeric_precision, numeric_scale, collation_name,"
@@ -53,6 +60,13 @@ def catalogue(engine: Engine) -> list[tuple[Any, ...]]:
             text("SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1, 2")
         ).all()
         return [tuple(row) for rows in (columns, indexes, constraints) for row in rows]
+
+
+def parts(sql: str) -> list[str]:
+    """Split a definition at its commas, in any order: where a later column stands means nothing."""
+    words = " ".join(sql.replace('"', "").split())
+    head, _, inside = words.partition("(")
+    return [head, *sorted(part.strip() for part in re.split(r",(?![^()]*\))", inside.rstrip(") ")))]
 
 
 def tables_only(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -90,7 +104,7 @@ def test_a_newer_schema_is_refused_and_not_touched(any_db_url: str, engine: Engi
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     before = catalogue(engine)
-    with pytest.raises(SchemaTooNew, match="schema 9999, this server knows up to 0001.*newer server"):
+    with pytest.raises(SchemaTooNew, match="schema 9999, this server knows up to 0002.*newer server"):
         upgrade(any_db_url)
     assert catalogue(engine) == before
 
@@ -103,7 +117,7 @@ def test_servers_that_start_together_migrate_once(any_db_url: str, engine: Engin
         subprocess.Popen([sys.executable, "-c", MIGRATE, any_db_url], cwd=ROOT, stdout=subprocess.PIPE)
         for _ in range(3)
     ]
-    assert [process.communicate(timeout=60)[0] for process in starting] == [b"0001\n"] * 3
+    assert [process.communicate(timeout=60)[0] for process in starting] == [b"0002\n"] * 3
     assert [process.returncode for process in starting] == [0, 0, 0]
     assert set(inspect(engine).get_table_names()) == OURS
 
@@ -113,8 +127,8 @@ BROKEN = '''
 from alembic import op
 import sqlalchemy as sa
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = depends_on = None
 
 
@@ -133,10 +147,50 @@ def test_a_migration_that_fails_leaves_no_trace(
     before = catalogue(engine)
     copied = tmp_path / "copy" / "migrations"
     shutil.copytree(ROOT / "migrations", copied, ignore=shutil.ignore_patterns("__pycache__"))
-    (copied / "versions" / "0002_broken.py").write_text(BROKEN)
+    (copied / "versions" / "0003_broken.py").write_text(BROKEN)
     monkeypatch.setattr(migrate, "INI", copied / "alembic.ini")
     with pytest.raises(ZeroDivisionError):
         upgrade(any_db_url)
     assert catalogue(engine) == before
     monkeypatch.undo()
-    assert upgrade(any_db_url) == "0001"
+    assert upgrade(any_db_url) == "0002"
+
+
+def test_each_step_keeps_what_was_written_before_it(any_db_url: str, engine: Engine) -> None:
+    """The fills of an older server are all there, with their digits, their moments and their side."""
+    price = Decimal("12345678901234567890.000000000000000001")
+    made = builders.order(order_id="o1")
+    fills = [
+        Fill(
+            fill_id=f"f{i}",
+            order_id="o1",
+            query_id=made.query_id,
+            parent_id=made.parent_id,
+            user=made.user,
+            bot=made.bot,
+            exchange=made.exchange,
+            account=made.account,
+            symbol=made.symbol,
+            side=made.side,
+            price=EXACT.subtract(price, Decimal(i)),
+            quantity=Decimal("0.000000000000000001"),
+            fee=Decimal("-0.5"),
+            fee_currency="BNB",
+            liquidity=Liquidity.MAKER,
+            timestamp=builders.at(i),
+        )
+        for i in range(3)
+    ]
+    for path in (("0001",), ("0001", "head"), ("head", "0001", "head")):
+        downgrade(any_db_url)
+        upgrade(any_db_url, path[0])
+        store = SqlStore(any_db_url)
+        store.commit([made, *fills])
+        store.close()
+        for revision in path[1:]:
+            (upgrade if revision == "head" else downgrade)(any_db_url, revision)
+        store = SqlStore(any_db_url)
+        assert store.fills(["o1"]) == fills
+        kept = store.order(made.user, "o1")
+        assert kept is not None and kept.fill_ids == {"f0", "f1", "f2"}
+        store.close()

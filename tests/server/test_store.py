@@ -306,6 +306,15 @@ def test_what_must_be_single_is_kept_single_by_the_database(store: SqlStore, dou
     store.commit([query(seq=10)])
 
 
+def test_both_sides_of_a_trade_with_ourselves_are_booked(store: SqlStore) -> None:
+    """A venue gives one trade one id, also where both orders are ours."""
+    bought, sold = fill("t1", "o1"), fill("t1", "o2", side=Side.SELL)
+    store.commit([order("o1"), order("o2", side=Side.SELL), bought, sold])
+    assert store.fills(["o1", "o2"]) == [bought, sold]
+    with pytest.raises(AssertionError, match="promise"):
+        store.commit([fill("t1", "o2")])  # a side once
+
+
 def test_the_same_fill_id_in_another_market_is_another_fill(store: SqlStore) -> None:
     store.commit([order(), fill(), fill(symbol="ETH/USDT"), fill(account="second"), fill(exchange="binance")])
     assert len(store.fills(["o1"])) == 4
@@ -384,23 +393,32 @@ def test_a_cursor_of_another_make_is_refused_in_words(store: SqlStore) -> None:
 # --- Housekeeping --------------------------------------------------------------------------------
 
 
-def test_purge_takes_expired_nonces_and_unrecorded_queries_a_day_after_their_end(store: SqlStore) -> None:
+def test_purge_takes_expired_nonces_and_the_words_of_unrecorded_queries_a_day_after_their_end(
+    store: SqlStore,
+) -> None:
     day = timedelta(hours=24)
+    ended = NOON - day - timedelta(seconds=1)
     over = {"record_in_db": False, "status": QueryStatus.DONE}
+    words = Problem(code="X_Y", message="m", hint="h", details={"d": "e"}, venue_code="v", venue_message="w")
     store.commit(
         [
-            query("old", **over, finished_at=NOON - day - timedelta(seconds=1)),
+            query("old", **over, finished_at=ended, parameters={"a": "b"}, result={"c": "d"}, error=words),
+            query("resting", **over, finished_at=LONG_AGO),  # a limit order that still stands in a book
+            order("o2", query_id="resting", phase=Phase.LIVE),
             query("young", **over, finished_at=NOON - day),
             query("archived", status=QueryStatus.DONE, finished_at=LONG_AGO),
             query("working", record_in_db=False),
-            order("o1", query_id="old"),
+            order("o1", query_id="old", phase=Phase.SETTLED),
             NonceUse(key_id="k", nonce="old", expires_at=NOON - timedelta(seconds=1)),
             NonceUse(key_id="k", nonce="young", expires_at=NOON),
         ]
     )
     assert store.purge(NOON) == (1, 1)
-    assert {q.query_id for q in store.recent_queries("ann")} == {"young", "archived", "working"}
+    assert {q.query_id for q in store.recent_queries("ann")} == {"young", "archived", "working", "resting"}
     assert store.order("ann", "o1") is not None  # orders and fills stay
+    erased = query("old", **{**over, "error": Problem(code="X_Y", message="", hint="h")}, finished_at=ended)
+    assert store.query("ann", "old") == erased
+    assert store.query_by_key("ann", "key of old") == erased  # the key stays bound for ever
     store.commit([NonceUse(key_id="k", nonce="old", expires_at=NOON)])
     assert store.purge(NOON) == (0, 0)
 

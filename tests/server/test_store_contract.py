@@ -482,6 +482,9 @@ def test_after_a_restart_everything_is_as_it_was(opened: tuple[Store, Reopen]) -
     assert after == before
     assert (after.queries, after.parents, after.orders) == ((kept[0],), (kept[1],), (kept[2],))
     assert after.fills == (fill(),)
+    assert after.nonces == (nonce(),)
+    assert again.load(SOON).nonces == (nonce(),)
+    assert again.load(SOON + timedelta(seconds=1)).nonces == ()
     assert again.history("q1-p-0") == [entry()]
     with pytest.raises(NonceUsed):
         again.commit([nonce()])
