@@ -154,7 +154,9 @@ class Server:
         migrate.upgrade(settings.db_url)
         self.store.acquire_owner()
         boot_time = time.time()
-        self.gateways = _gateways(settings, venues, unlimited=unlimited)
+        self.loop = LoopThread(uvloop.new_event_loop)
+        scheduler = AsyncScheduler(self.loop.loop)
+        self.gateways = _gateways(settings, venues, clock=scheduler.now, unlimited=unlimited)
         self.mark = _mark(self.store, self.gateways)
         accounts = [
             Account(
@@ -166,12 +168,11 @@ class Server:
             )
             for gateway in self.gateways.values()
         ]
-        self.loop = LoopThread(uvloop.new_event_loop)
         self.runner = Runner(
             Engine(accounts, mark=self.mark),
             self.store,
             self.gateways,
-            AsyncScheduler(self.loop.loop),
+            scheduler,
             changed=lambda state: self.desk.changed(state),
             answered=lambda token, answer: self.desk.answered(token, answer),
             broken=self._broken,
@@ -252,7 +253,7 @@ class Server:
 
 
 def _gateways(
-    settings: Settings, venues: list[PaperVenue], *, unlimited: bool
+    settings: Settings, venues: list[PaperVenue], *, clock: Callable[[], datetime], unlimited: bool
 ) -> dict[tuple[str, str], CcxtGateway]:
     gateways: dict[tuple[str, str], CcxtGateway] = {}
     paper = {venue.exchange for venue in venues}
@@ -267,7 +268,7 @@ def _gateways(
         held = settings.vault.get(exchange, account)
         assert held is not None
         keys = VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
-        gateways[exchange, account] = CcxtGateway(exchange, account, keys, mode="live")
+        gateways[exchange, account] = CcxtGateway(exchange, account, keys, mode="live", clock=clock)
     for venue in venues:
         gateways[venue.exchange, DEFAULT_ACCOUNT] = CcxtGateway(
             venue.exchange,
@@ -276,6 +277,7 @@ def _gateways(
             mode="paper",
             base_url=venue.url,
             ws_url=venue.ws_url,
+            clock=clock,
             shapes=() if unlimited else None,
         )
     return gateways

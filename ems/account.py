@@ -32,6 +32,7 @@ class Account:
         self.readiness = Readiness.STARTING
         self.awaits: set[str] = set()  # what a reconciliation still lacks: "open_orders", "balances"
         self.since: datetime | None = None  # when contact was made; older answers do not count
+        self.ready_at: datetime | None = None  # when it last became ready
         self.trouble = ""  # why it is not ready, for people
         self.markets: dict[str, Market] = {}  # symbol -> market
         self.books: dict[str, BookUpdate] = {}  # symbol -> latest book

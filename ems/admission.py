@@ -18,7 +18,7 @@ from ems.core.codec import nearest, plain
 from ems.core.instrument import Market, ceil_to
 from ems.core.messages import LimitOrder, MarketOrder, OrderType, Problem, Side, SmartOrder, TimeInForce
 from ems.core.records import Hop
-from ems.routing.chain import shortest_chain
+from ems.routing.chain import shortest_chain, sweep
 
 ZERO = Decimal(0)
 BALANCE_AGE_S = 2.0  # a balance asked for within this is fresh enough to refuse on
@@ -214,7 +214,7 @@ def _chain_too_small(command: SmartOrder, account: Account, hops: tuple[Hop, ...
                     "symbol": hop.symbol,
                 },
             )
-        out, _ = tca.sweep(hop.side, carried, book.asks if hop.side is Side.BUY else book.bids, market)
+        out, _ = sweep(hop.side, carried, book.asks if hop.side is Side.BUY else book.bids, market)
         carried = out
     return None
 

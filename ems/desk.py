@@ -17,7 +17,15 @@ from typing import Any, Protocol
 
 from ems.core import errors
 from ems.core.codec import exchange_problem, jsonable
-from ems.core.messages import Archive, Command, Problem, Submit, Ticket
+from ems.core.messages import (
+    Archive,
+    CancelAllOrders,
+    CancelOrder,
+    Command,
+    Problem,
+    Submit,
+    Ticket,
+)
 from ems.core.records import Fill, Order, Phase, Query, QueryStatus
 from ems.loop import LoopThread
 from ems.runner import QueryState, Runner
@@ -93,13 +101,21 @@ class Desk:
 
     def submit(self, ticket: Ticket, command: Command) -> QueryState:
         """Submit a command. Returns when its intent is on disk; the work goes on after that."""
+        cancels = isinstance(command, CancelOrder | CancelAllOrders)
         if not ticket.dry_run:
-            stored = self._stored_repeat(ticket)
+            try:
+                stored = self._stored_repeat(ticket)
+            except DeskRefused as refused:
+                # Cancels are the last thing to stop: they go out even when the database is gone.
+                if not cancels or refused.problem.code != errors.STORE_UNAVAILABLE:
+                    raise
+                stored = None
             if stored is not None:
                 return stored
         query_id = self._new_id()
         answer = self._ask_engine(
-            lambda token: Submit(token=token, query_id=query_id, ticket=ticket, command=command)
+            lambda token: Submit(token=token, query_id=query_id, ticket=ticket, command=command),
+            without_store=cancels,
         )
         if isinstance(answer, Problem):
             raise DeskRefused(answer)
@@ -135,10 +151,10 @@ class Desk:
             else None
         )
 
-    def _ask_engine(self, event: Callable[[int], Submit | Archive]) -> object:
-        if self.stopping:
+    def _ask_engine(self, event: Callable[[int], Submit | Archive], *, without_store: bool = False) -> object:
+        if self.stopping or self._runner.halted:
             raise DeskRefused(errors.problem(errors.ENGINE_STOPPED, "the server is stopping"))
-        if self._runner.trouble:
+        if self._runner.trouble and not without_store:
             raise DeskRefused(
                 errors.problem(
                     errors.STORE_UNAVAILABLE, "the database cannot be written; nothing new is started"

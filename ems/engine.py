@@ -102,8 +102,10 @@ WATCH_IDLE_S = 300.0
 FUNDS_REFUSALS = 3  # in a row, then the parent gives up
 RATE_REFUSALS = 20
 KEYS_KEPT = 50_000
+NONCE_KEPT = timedelta(seconds=30)  # past its expiry: no server accepts it any more by then
 
 UNBOUND = "unbound:"  # starts the key of a query that does not hold its caller's idempotency key
+ADOPTED = "adopted-"  # stands before the client order id of an adopted order
 ADOPTER = "oms"  # user of orders found at a venue that carry our mark but are not in our ledger
 
 
@@ -158,15 +160,16 @@ class Engine:
         self.orders_of: dict[str, list[str]] = {}  # parent id -> order ids, oldest first
         self.parents_of: dict[str, list[str]] = {}  # query id -> parent ids
         self.by_client_id: dict[str, str] = {}  # client order id -> order id
-        self.by_exchange_id: dict[
-            tuple[str, str, str], str
-        ] = {}  # (exchange, account, exchange id) -> order id
+        # (exchange, account, symbol, exchange id) -> order id: some venues count ids per symbol
+        self.by_exchange_id: dict[tuple[str, str, str, str], str] = {}
         self.keys: OrderedDict[tuple[str, str], str] = OrderedDict()  # (user, idempotency key) -> query id
         self.digests: dict[str, str] = {}  # query id -> digest of what was asked
         self.cancels: dict[
             str, dict[str, object]
         ] = {}  # query id of a cancel -> {"orders", "parents"} it waits for
         self.held: dict[int, Held] = {}  # token -> submission
+        self.nonces: dict[tuple[str, str], datetime] = {}  # (key id, nonce) -> when it expires
+        self.incidents = 0  # told by this process
         self._turn = Turn(at=datetime.min.replace(tzinfo=UTC))
 
     # --- Entrances -------------------------------------------------------------------------------
@@ -178,12 +181,14 @@ class Engine:
             case FromVenue():
                 account = self.accounts[event.exchange, event.account]
                 self._from_venue(account, event.report, now)
+            case Submit() | Archive() if self._replayed(event.ticket):
+                problem = errors.problem(errors.AUTH_REPLAYED, "this signed request was received before")
+                self._reply(event.token, problem)
             case Submit():
                 self._submit(event, now, patient=True)
             case Archive():
                 query = self._archive(event, now)
-                if event.token is not None:
-                    self._reply(event.token, query)
+                self._reply(event.token, query)
             case Timer():
                 self._timer(event.key, now)
         return turn
@@ -191,6 +196,7 @@ class Engine:
     def restore(self, unfinished: Unfinished, now: datetime) -> Turn:
         """Pick up what the store has not finished. Venues are reconciled before anything trades (R12)."""
         self._turn = turn = Turn(at=now)
+        self.nonces = {(n.key_id, n.nonce): n.expires_at for n in unfinished.nonces}
         for query in unfinished.queries:
             self._remember(query)
             if query.result is not None and "waits_for" in query.result:
@@ -205,18 +211,6 @@ class Engine:
         for account in self.accounts.values():
             self._wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
         return turn
-
-    def forget_submission(self, query_id: str) -> None:
-        """Undo a submission whose records could not be committed; nothing of it was sent."""
-        query = self.queries.pop(query_id, None)
-        if query is not None:
-            self.keys.pop((query.user, query.idempotency_key), None)
-        for parent_id in self.parents_of.pop(query_id, []):
-            self.parents.pop(parent_id, None)
-            self.runs.pop(parent_id, None)
-            for order_id in self.orders_of.pop(parent_id, []):
-                child = self.children.pop(order_id)
-                self.by_client_id.pop(child.order.client_order_id, None)
 
     # --- Pictures for readers --------------------------------------------------------------------
 
@@ -236,6 +230,17 @@ class Engine:
                 continue
             return self._parent_progress(parent, now)
         return None
+
+    def _replayed(self, ticket: Ticket) -> bool:
+        """Say whether a signed request was here before, and remember it."""
+        nonce = ticket.nonce
+        if nonce is None:
+            return False
+        key = (nonce.key_id, nonce.nonce)
+        if key in self.nonces:
+            return True
+        self.nonces[key] = nonce.expires_at
+        return False
 
     # --- Submissions -----------------------------------------------------------------------------
 
@@ -350,7 +355,12 @@ class Engine:
         if ticket.nonce is not None:
             self._record(ticket.nonce)
         if not plan.hops:
-            result = {"outcome": "nothing", "reason": plan.reason, "spent": "0", "received": "0"}
+            result: dict[str, object] = {
+                "outcome": "nothing",
+                "reason": plan.reason,
+                "spent": "0",
+                "received": "0",
+            }
             return self._finish_query(query, QueryStatus.DONE, result, None, now)
         parent = Parent(
             parent_id=f"{query.query_id}.1",
@@ -441,11 +451,12 @@ class Engine:
         self, event: Submit, command: CancelOrder | CancelAllOrders, now: datetime
     ) -> Query | Problem:
         ticket = event.ticket
+        left: list[str] = []
         if isinstance(command, CancelOrder):
             found = self._orders_named(ticket.user, command)
             if isinstance(found, Problem):
                 return found
-            orders, left = found, []
+            orders = found
             exchange = orders[0].exchange if orders else None
         else:
             if command.exchange is not None and not any(
@@ -467,6 +478,8 @@ class Engine:
             return replace(query, status=QueryStatus.DONE, result=result, finished_at=now)
         if ticket.nonce is not None:
             self._record(ticket.nonce)
+        if isinstance(command, CancelAllOrders):
+            self._drop_held(ticket, command)
         parents = []
         for parent_id in dict.fromkeys(o.parent_id for o in orders):
             parent = self.parents.get(parent_id)
@@ -531,6 +544,17 @@ class Engine:
                 left.append(order.order_id)
         return wanted, left
 
+    def _drop_held(self, ticket: Ticket, command: CancelAllOrders) -> None:
+        """Refuse what is still being judged: nothing asked for before a cancel-all starts after it."""
+        for token, held in list(self.held.items()):
+            waiting, asked = held.event.ticket, held.event.command
+            mine = waiting.user == ticket.user and (command.scope == "user" or waiting.bot == ticket.bot)
+            here = command.exchange in (None, getattr(asked, "exchange", None))
+            if mine and here and command.symbol in (None, getattr(asked, "symbol", command.symbol)):
+                del self.held[token]
+                text = "cancel_all_orders came before this had started"
+                self._reply(token, errors.problem(errors.QUERY_CANCELED, text))
+
     def _parents_in_scope(self, ticket: Ticket, command: CancelAllOrders) -> list[str]:
         return [
             p.parent_id
@@ -570,15 +594,11 @@ class Engine:
             case BookUpdate():
                 self._book(account, report, now)
             case FillReport():
-                order_id = self._find(
-                    account, report.order_id, report.client_order_id, report.exchange_order_id
-                )
+                order_id = self._find(account, report)
                 if order_id is not None:
                     self._child_event(order_id, report, now)
             case OrderStatus():
-                order_id = self._find(
-                    account, report.order_id, report.client_order_id, report.exchange_order_id
-                )
+                order_id = self._find(account, report)
                 if order_id is not None:
                     self._child_event(order_id, report, now)
             case Rejected():
@@ -601,14 +621,21 @@ class Engine:
             case _:
                 raise AssertionError(f"unknown report {report!r}")
 
-    def _find(
-        self, account: Account, order_id: str | None, client_id: str | None, exchange_id: str | None
-    ) -> str | None:
-        if order_id is not None:
-            return order_id if order_id in self.children else None
+    def _find(self, account: Account, report: FillReport | OrderStatus) -> str | None:
+        """Find our order behind a report of a stream or a list; None for one that is not ours."""
+        if report.order_id is not None:
+            return report.order_id if report.order_id in self.children else None
+        client_id, exchange_id = report.client_order_id, report.exchange_order_id
         if client_id and client_id in self.by_client_id:
             return self.by_client_id[client_id]
-        return self.by_exchange_id.get((*account.key, exchange_id)) if exchange_id else None
+        if not exchange_id or (client_id and not self._is_ours(client_id)):
+            return None
+        if report.symbol is not None:
+            return self.by_exchange_id.get((*account.key, report.symbol, exchange_id))
+        for (exchange, name, _, known_id), order_id in self.by_exchange_id.items():
+            if (exchange, name, known_id) == (*account.key, exchange_id):
+                return order_id
+        return None
 
     def _book(self, account: Account, report: BookUpdate, now: datetime) -> None:
         account.books[report.symbol] = report
@@ -642,6 +669,7 @@ class Engine:
         if account.awaits:
             return
         account.readiness = Readiness.READY
+        account.ready_at = now
         account.trouble = ""
         self._publish("account", f"{account.exchange}/{account.account}", {"readiness": "ready"})
         for parent in list(self.parents.values()):
@@ -665,7 +693,7 @@ class Engine:
 
     def _open_orders(self, account: Account, report: OpenOrders, now: datetime) -> None:
         for status in report.orders:
-            order_id = self._find(account, None, status.client_order_id, status.exchange_order_id)
+            order_id = self._find(account, status)
             if order_id is not None:
                 self._child_event(order_id, replace(status, query_sent_at=report.query_sent_at), now)
             elif self._is_ours(status.client_order_id):
@@ -687,7 +715,8 @@ class Engine:
         before = child.order
         run = self.runs.get(before.parent_id)
         after_step = step(child, report, now, account.patience)
-        if after_step.child.order.status is Status.REJECTED and run is not None:
+        rejected = after_step.child.order.status is Status.REJECTED and before.phase is not Phase.SETTLED
+        if rejected and run is not None:
             self._learn_refusal(account, before, report, run, now)
         self._after_step(account, after_step, now)
 
@@ -742,7 +771,7 @@ class Engine:
         order = done.child.order
         self.children[order.order_id] = done.child
         if order.exchange_order_id is not None:
-            self.by_exchange_id[(*account.key, order.exchange_order_id)] = order.order_id
+            self.by_exchange_id[(*account.key, order.symbol, order.exchange_order_id)] = order.order_id
         for entry in done.entries:
             self._record(entry)
         market = account.markets.get(order.symbol)
@@ -761,15 +790,25 @@ class Engine:
             self._wake(("order", order.order_id), done.wake_at)
         for incident in done.incidents:
             self._tell_incident(order, incident, now)
+            self._freeze(order, done, incident)
         if done.entries and order is not before:
             self._order_changed(account, before, order, now)
 
+    def _freeze(self, order: Order, done: Step, incident: str) -> None:
+        """R5: a parent whose order was denied and lives after all places nothing more; people decide."""
+        parent = self.parents.get(order.parent_id)
+        if done.child.lookup.haunted and parent is not None and parent.state not in ENDED_PARENT:
+            run = self.runs.setdefault(parent.parent_id, Run())
+            run.problem = errors.problem(errors.VENUE_INCONSISTENT, f"{order.exchange}: {incident}")
+            self._work(parent.parent_id, self._turn.at)
+
     @staticmethod
     def _request(order: Order, action: Do) -> Request:
+        client_id = order.client_order_id.removeprefix(ADOPTED)
         if action is Do.TRADES:
             return QueryTrades(
                 order_id=order.order_id,
-                client_order_id=order.client_order_id,
+                client_order_id=client_id,
                 exchange_order_id=order.exchange_order_id,
                 symbol=order.symbol,
                 since=order.sent_at or order.created_at,
@@ -777,7 +816,7 @@ class Engine:
         kind = QueryOrder if action is Do.LOOK else CancelRequest
         return kind(
             order_id=order.order_id,
-            client_order_id=order.client_order_id,
+            client_order_id=client_id,
             exchange_order_id=order.exchange_order_id,
             symbol=order.symbol,
         )
@@ -910,6 +949,7 @@ class Engine:
             haircut=self._haircut(account, parent),
             free=run.free,
             refused_quantity=run.refused_quantity,
+            ready_at=account.ready_at,
         )
         match classic.decide(view, now):
             case classic.Wait() as wait:
@@ -918,6 +958,13 @@ class Engine:
                 self._child_event(cancel.order_id, AskCancel(), now)
             case classic.GiveUp() as stop:
                 run.problem = errors.problem(stop.code, stop.why)
+                self._wind_down(parent, orders, run, now)
+            case classic.HopDone() as done if run.free is not None and run.free < done.left:
+                run.problem = errors.problem(
+                    errors.FUNDS_INSUFFICIENT,
+                    f"{account.exchange} holds {plain(run.free)} {parent.hops[parent.hop].source} free "
+                    f"of the {plain(done.left)} this still needed",
+                )
                 self._wind_down(parent, orders, run, now)
             case classic.HopDone():
                 self._next_hop(parent, orders, now)
@@ -973,21 +1020,21 @@ class Engine:
 
     def _work_direct(self, parent: Parent, order: Order, run: Run, now: datetime) -> None:
         """One order as the caller gave it: its query is answered when the venue has it, or has ended it."""
-        query = self.queries[parent.query_id]
+        query = self.queries.get(parent.query_id)  # None: purged while its order still rested
         if order.phase is Phase.SETTLED:
+            self.runs.pop(parent.parent_id, None)
             reason = str(order.status)
             state = ParentState.ABORTED if order.status is Status.REJECTED else ParentState.DONE
             self._set_parent(replace(parent, state=state, reason=reason, closed_at=now))
             problem = run.problem
             if problem is None and order.status is Status.REJECTED:
                 problem = errors.problem(errors.VENUE_REJECTED, f"{order.exchange}: {order.reason}")
-            self._close_direct(query, order, problem, now)
-        elif (
-            order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED)
-            and order.time_in_force is TimeInForce.GTC
-        ):
-            if query.status is QueryStatus.WORKING and order.order_type is OrderType.LIMIT:
-                self._close_direct(query, order, None, now)
+            if query is not None:
+                self._close_direct(query, order, problem, now)
+            return
+        stands = order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED)
+        if stands and order.time_in_force is TimeInForce.GTC and query is not None:
+            self._close_direct(query, order, None, now)
 
     def _close_direct(self, query: Query, order: Order, problem: Problem | None, now: datetime) -> None:
         if query.status is not QueryStatus.WORKING:
@@ -1113,7 +1160,7 @@ class Engine:
         match key:
             case ("order", order_id):
                 child = self.children.get(order_id)
-                if child is not None and child.order.phase is not Phase.SETTLED:
+                if child is not None and (child.order.phase is not Phase.SETTLED or child.lookup.haunted):
                     self._child_event(order_id, Tick(), now)
             case ("parent", parent_id):
                 if parent_id in self.parents:
@@ -1142,6 +1189,7 @@ class Engine:
                 del account.watched[symbol]
                 account.books.pop(symbol, None)
                 self._send(account, UnwatchBook(symbol=symbol))
+        self.nonces = {key: expires for key, expires in self.nonces.items() if expires >= now - NONCE_KEPT}
         self._evict(now)
 
     def _evict(self, now: datetime) -> None:
@@ -1154,20 +1202,23 @@ class Engine:
             parent_ids = self.parents_of.get(query_id, [])
             if any(self.parents[p].state not in ENDED_PARENT for p in parent_ids):
                 continue  # a resting limit order outlives its query
+            order_ids = [order_id for p in parent_ids for order_id in self.orders_of[p]]
+            if any(self.children[order_id].lookup.haunted for order_id in order_ids):
+                continue
             if any(
                 (now - (self.parents[p].closed_at or now)).total_seconds() < KEEP_ENDED_S for p in parent_ids
             ):
                 continue
             for parent_id in self.parents_of.pop(query_id, []):
                 del self.parents[parent_id]
+                self.runs.pop(parent_id, None)
                 for order_id in self.orders_of.pop(parent_id):
                     order = self.children.pop(order_id).order
                     self.fills.pop(order_id, None)
-                    self.by_client_id.pop(order.client_order_id, None)
+                    self.by_client_id.pop(order.client_order_id.removeprefix(ADOPTED), None)
                     if order.exchange_order_id is not None:
-                        self.by_exchange_id.pop(
-                            (order.exchange, order.account, order.exchange_order_id), None
-                        )
+                        key = (order.exchange, order.account, order.symbol, order.exchange_order_id)
+                        self.by_exchange_id.pop(key, None)
             del self.queries[query_id]
             self.keys.pop((query.user, query.idempotency_key), None)
             self.digests.pop(query_id, None)
@@ -1183,9 +1234,7 @@ class Engine:
         market = account.markets.get(status.symbol or "")
         if market is None or status.client_order_id is None:
             return
-        query_id = f"adopted-{status.client_order_id}"
-        if query_id in self.queries:
-            return
+        query_id = f"adopted-{_micros(now)}-{status.client_order_id}"
         query = Query(
             query_id=query_id,
             user=ADOPTER,
@@ -1240,7 +1289,8 @@ class Engine:
             post_only=False,
             quantity=status.quantity or market.max_quantity or Decimal(10) ** 12,
             price=None,
-            client_order_id=status.client_order_id,
+            # The ledger may have known this id once, and it holds each id once.
+            client_order_id=ADOPTED + status.client_order_id,
             created_at=now,
             purpose="direct",
             attempt=1,
@@ -1282,10 +1332,11 @@ class Engine:
         )
 
     def _tell_incident(self, order: Order, incident: str, now: datetime) -> None:
+        self.incidents += 1
         self._publish("incident", order.order_id, {"incident": incident})
         self._record(
             Notice(
-                notice_id=f"{order.order_id}-{_micros(now)}-{len(self._turn.records)}",
+                notice_id=f"{order.order_id}-{_micros(now)}-{self.incidents}",
                 query_id=order.query_id,
                 severity="critical",
                 subject=f"incident on {order.exchange}: order {order.order_id}",
@@ -1359,6 +1410,9 @@ class Engine:
         problem: Problem | None,
         now: datetime,
     ) -> Query:
+        if problem is not None:
+            # Its key is bound and some of it may have been traded: sending it again is never the answer.
+            problem = replace(problem, retry_safe=False)
         query = replace(query, status=status, result=result, error=problem, finished_at=now, seq=_micros(now))
         self._save_query(query)
         if problem is not None:
@@ -1379,9 +1433,10 @@ class Engine:
         order = child.order
         self.children[order.order_id] = child
         self.orders_of.setdefault(order.parent_id, []).append(order.order_id)
-        self.by_client_id[order.client_order_id] = order.order_id
+        self.by_client_id[order.client_order_id.removeprefix(ADOPTED)] = order.order_id
         if order.exchange_order_id is not None:
-            self.by_exchange_id[order.exchange, order.account, order.exchange_order_id] = order.order_id
+            key = (order.exchange, order.account, order.symbol, order.exchange_order_id)
+            self.by_exchange_id[key] = order.order_id
 
     def _set_parent(self, parent: Parent) -> None:
         self.parents[parent.parent_id] = parent
@@ -1432,7 +1487,9 @@ class Engine:
     def _wake(self, key: tuple[str, ...], at: datetime) -> None:
         self._turn.effects.append(Wake(key=key, at=at))
 
-    def _reply(self, token: int, answer: object) -> None:
+    def _reply(self, token: int | None, answer: object) -> None:
+        if token is None:
+            return  # nobody waits
         self._turn.effects.append(Reply(token=token, answer=answer))
 
     def _publish(self, topic: str, key: str, body: dict[str, object]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import decimal
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from ems.runner import Handle
@@ -20,12 +20,15 @@ class AsyncScheduler:
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
         self._loop = loop
-        self._last = datetime.min.replace(tzinfo=UTC)
+        self._anchor = (datetime.now(UTC), time.monotonic())
 
     def now(self) -> datetime:
-        """Return the time, which never goes back even where the wall clock does (NTP, a resumed machine)."""
-        self._last = max(self._last, datetime.now(UTC))
-        return self._last
+        """Return the time: it follows the wall clock forward, and goes on where the wall clock steps back."""
+        wall, steady = datetime.now(UTC), time.monotonic()
+        anchor, since = self._anchor
+        now = max(wall, anchor + timedelta(seconds=steady - since))
+        self._anchor = (now, steady)
+        return now
 
     def call_at(self, when: datetime, call: Callable[[], None]) -> Handle:
         delay = (when - self.now()).total_seconds()
@@ -46,7 +49,6 @@ class LoopThread:
         self._thread.start()
 
     def _run(self) -> None:
-        decimal.getcontext().prec = 50  # contexts belong to threads; 28 digits would round money
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 

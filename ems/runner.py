@@ -3,10 +3,11 @@
 Rules:
 1. All records of a turn are committed in one transaction before anything of it happens (R1). Events that
    arrive together share a transaction; their order is kept.
-2. If the commit fails, nothing of the turn happens; it is tried again, and new work is refused meanwhile.
+2. While the store cannot be written, nothing that needs a record happens: no order goes out, nobody is
+   answered. Reports are still taken in, and cancels and look-ups still go out (they can be repeated).
 3. Everything runs on one thread. Other threads come in by `desk`.
-4. An exception out of the engine is a broken promise of our own code: nothing of the turn happens, and
-   nothing more is done. A corrupt state must not trade; a restart rebuilds a good one from the store.
+4. An exception out of the engine is a broken promise of our own code: what was decided before it is
+   written down, and nothing more is done. A corrupt state must not trade; a restart rebuilds a good one.
 
 The loop is a seam: production gives asyncio's, the simulation a virtual one. Same runner, same engine.
 """
@@ -18,9 +19,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Context, localcontext
 from typing import Protocol
 
-from ems.core import errors
 from ems.core.messages import (
     Event,
     FromVenue,
@@ -36,10 +37,12 @@ from ems.core.messages import (
 )
 from ems.core.records import Fill, Order, Parent, Query, QueryStatus, Record
 from ems.engine import KEEP_ENDED_S, Engine, Turn
-from ems.store import NonceUsed, Store, StoreUnavailable
+from ems.store import Store, StoreUnavailable
 from ems.venues.gateway import Gateway
 
 log = logging.getLogger(__name__)
+
+MONEY = Context(prec=50)  # 28 digits, the default, would round money
 
 BATCH_MAX = 128  # events that may share one transaction
 COMMIT_RETRY_S = 0.5
@@ -99,7 +102,10 @@ class Runner:
         self.halted = False
         self._inbox: deque[Event] = deque()
         self._due = False  # a turn is scheduled
-        self._stuck: list[Turn] | None = None  # turns whose commit failed
+        self._unwritten: list[Turn] = []  # decided, not on disk yet
+        self._stuck: tuple[list[Record], list[Turn]] | None = (
+            None  # a commit that failed, and what waits for it
+        )
         self._timers: dict[tuple[str, ...], Handle] = {}  # key -> pending wake-up
         self.trouble = ""  # why new work is refused; empty when all is well
 
@@ -108,6 +114,10 @@ class Runner:
         now = self.scheduler.now()
         unfinished = self.store.load(ended_since=now - timedelta(seconds=KEEP_ENDED_S))
         self._finish([self.engine.restore(unfinished, now)])
+        for query in unfinished.queries:
+            picture = self.picture(query.query_id)
+            if picture is not None:
+                self._changed(picture)
         for (exchange, account), gateway in self.gateways.items():
             gateway.open(self._deliver(exchange, account))
 
@@ -116,18 +126,28 @@ class Runner:
         if self.halted:
             return
         self._inbox.append(event)
-        if not self._due and self._stuck is None:
+        self._soon()
+
+    def _soon(self) -> None:
+        if not self._due:
             self._due = True
-            self.scheduler.call_soon(self._turn)
+            self.scheduler.call_soon(self._guarded(self._turn))
 
     def _deliver(self, exchange: str, account: str) -> Callable[[VenueReport], None]:
         return lambda report: self.feed(FromVenue(exchange=exchange, account=account, report=report))
 
-    def _turn(self) -> None:
-        try:
-            self._take_turn()
-        except Exception as error:
-            self._halt(error)
+    def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            if self.halted:
+                return
+            try:
+                # A callback runs in a copy of the context of whoever asked for it, and with its precision.
+                with localcontext(MONEY):
+                    work()
+            except Exception as error:
+                self._halt(error)
+
+        return run
 
     def _halt(self, error: Exception) -> None:
         self.halted = True
@@ -139,32 +159,46 @@ class Runner:
             raise error
         self._broken(error)
 
-    def _take_turn(self) -> None:
+    def _turn(self) -> None:
         self._due = False
         now = self.scheduler.now()
-        turns: list[Turn] = []
-        while self._inbox and len(turns) < BATCH_MAX:
-            turns.append(self.engine.handle(self._inbox.popleft(), now))
-        self._commit(turns)
-        if self._inbox and not self._due and self._stuck is None:
-            self._due = True
-            self.scheduler.call_soon(self._turn)
+        poison: Exception | None = None
+        taken = 0
+        while self._inbox and taken < BATCH_MAX:
+            taken += 1
+            try:
+                turn = self.engine.handle(self._inbox.popleft(), now)
+            except Exception as error:
+                poison = error  # its neighbours before it are whole: they are written down all the same
+                break
+            if turn.records or turn.effects:
+                self._unwritten.append(turn)
+        self._write()
+        if poison is not None:
+            raise poison
+        if self._inbox:
+            self._soon()
 
-    def _commit(self, turns: list[Turn]) -> None:
-        records = latest([record for turn in turns for record in turn.records])
+    def _write(self) -> None:
+        """Write down what has been decided; then let it happen."""
+        if self._stuck is not None:
+            self._do_what_needs_no_record(self._unwritten)  # the retry writes it down when it can
+            return
+        turns, self._unwritten = self._unwritten, []
+        self._commit(latest([record for turn in turns for record in turn.records]), turns)
+
+    def _commit(self, records: list[Record], turns: list[Turn]) -> None:
         try:
             if records:
                 self.store.commit(records)
-        except NonceUsed as used:
-            self._commit(self._without_replay(turns, str(used)))
-            return
         except StoreUnavailable as error:
             if not self.trouble:
                 log.error("the store cannot be written, new work is refused: %s", error)
             self.trouble = str(error)
-            self._stuck = turns
+            self._stuck = (records, turns)
+            self._do_what_needs_no_record(turns)
             when = self.scheduler.now() + timedelta(seconds=COMMIT_RETRY_S)
-            self.scheduler.call_at(when, self._retry)
+            self.scheduler.call_at(when, self._guarded(self._retry))
             return
         if self.trouble:
             log.warning("the store can be written again")
@@ -172,44 +206,26 @@ class Runner:
         self._finish(turns)
 
     def _retry(self) -> None:
+        """Commit the very same records again: a store in doubt settles it by them; what came since follows."""
         assert self._stuck is not None
-        turns, self._stuck = self._stuck, None
-        try:
-            self._commit(turns)
-        except Exception as error:
-            self._halt(error)
-            return
-        if self._stuck is None and self._inbox and not self._due:
-            self._due = True
-            self.scheduler.call_soon(self._turn)
+        (records, turns), self._stuck = self._stuck, None
+        self._commit(records, turns)
+        if self._stuck is None:
+            self._write()
 
-    def _without_replay(self, turns: list[Turn], nonce: str) -> list[Turn]:
-        """Take a replayed submission out of the turns: its nonce is already on disk (never executed
-        twice)."""
-        kept = []
+    def _do_what_needs_no_record(self, turns: list[Turn]) -> None:
+        """Let cancels and look-ups go out while nothing can be written: repeating them does no harm."""
         for turn in turns:
-            nonces = {getattr(record, "nonce", None) for record in turn.records}
-            if nonce not in nonces:
-                kept.append(turn)
-                continue
-            for record in turn.records:
-                if isinstance(record, Query):
-                    self.engine.forget_submission(record.query_id)
-            problem = errors.problem(errors.AUTH_REPLAYED, "this signed request was received before")
-            # Its order is not sent; a book it wanted or a timer may stay, others may count on them.
-            harmless = [
-                effect
-                for effect in turn.effects
-                if not isinstance(effect, Reply)
-                and not (isinstance(effect, Send) and isinstance(effect.request, NewOrder))
-            ]
-            answers = [
-                Reply(token=effect.token, answer=problem)
-                for effect in turn.effects
-                if isinstance(effect, Reply)
-            ]
-            kept.append(Turn(at=turn.at, effects=[*harmless, *answers]))
-        return kept
+            held = []
+            for effect in turn.effects:
+                match effect:
+                    case Send() if not isinstance(effect.request, NewOrder):
+                        self.gateways[effect.exchange, effect.account].send(effect.request)
+                    case Wake():
+                        self._wake(effect)
+                    case _:
+                        held.append(effect)
+            turn.effects = held
 
     def _finish(self, turns: list[Turn]) -> None:
         """The records are on disk: now things may happen."""

@@ -31,7 +31,7 @@ class StoreUnavailable(Exception):
 
 
 class NonceUsed(Exception):
-    """A signed request was replayed: its nonce is already in the store."""
+    """A nonce is already in the store. The engine refuses replays before they get here: a broken promise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +42,7 @@ class Unfinished:
     parents: tuple[Parent, ...]  # not ended, or ended since, or with an order below
     orders: tuple[Order, ...]  # not settled, and every order of the parents above; fill_ids included
     fills: tuple[Fill, ...]  # of those orders
+    nonces: tuple[NonceUse, ...] = ()  # not expired by then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,11 +92,10 @@ class MemoryStore:
         self.queries: dict[str, Query] = {}
         self.parents: dict[str, Parent] = {}
         self.orders: dict[str, Order] = {}
-        self.fill_rows: dict[
-            tuple[str, str, str, str], Fill
-        ] = {}  # (exchange, account, symbol, fill id) -> fill
+        # (exchange, account, symbol, fill id, side) -> fill: both sides of a trade with ourselves have one id
+        self.fill_rows: dict[tuple[str, str, str, str, str], Fill] = {}
         self.history_rows: dict[str, dict[int, HistoryEntry]] = {}  # order id -> version -> entry
-        self.nonces: set[tuple[str, str]] = set()  # (key id, nonce)
+        self.nonces: dict[tuple[str, str], NonceUse] = {}  # (key id, nonce) -> its use
         self.notices: list[Notice] = []
         self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
 
@@ -116,7 +116,7 @@ class MemoryStore:
             )
             entries[record.version] = record
         elif isinstance(record, Fill):
-            key = (record.exchange, record.account, record.symbol, record.fill_id)
+            key = (record.exchange, record.account, record.symbol, record.fill_id, str(record.side))
             assert key not in self.fill_rows, f"a fill is booked once: {key}"
             self.fill_rows[key] = record
         elif isinstance(record, Parent):
@@ -125,7 +125,7 @@ class MemoryStore:
             self.queries[record.query_id] = record
             self.keys[record.user, record.idempotency_key] = record.query_id
         elif isinstance(record, NonceUse):
-            self.nonces.add((record.key_id, record.nonce))
+            self.nonces[record.key_id, record.nonce] = record
         elif isinstance(record, Notice):
             self.notices.append(record)
 
@@ -149,6 +149,7 @@ class MemoryStore:
             parents=parents,
             orders=orders,
             fills=tuple(f for f in self.fill_rows.values() if f.order_id in ids),
+            nonces=tuple(n for n in self.nonces.values() if n.expires_at >= ended_since),
         )
 
     def query(self, user: str, query_id: str) -> Query | None:

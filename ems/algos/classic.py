@@ -85,6 +85,7 @@ class View:
     haircut: Decimal
     free: Decimal | None  # what the venue last said is free, when it has just refused for lack of funds
     refused_quantity: Decimal | None  # never offer this much again in this hop
+    ready_at: datetime | None = None  # since when the exchange may be traded on: a restart, a reconnect
 
 
 def try_of(parent: Parent, now: datetime) -> int:
@@ -118,7 +119,9 @@ def decide(view: View, now: datetime) -> Decision:
         return GiveUp(code="VENUE_UNAVAILABLE", why=f"{market.symbol} is not trading")
     book = view.book
     if not usable(book, now):
-        if (now - started).total_seconds() > float(parent.time_limit) + PATIENCE_S:
+        due = started + timedelta(seconds=float(parent.time_limit))
+        waits_since = due if view.ready_at is None else max(due, view.ready_at)
+        if (now - waits_since).total_seconds() > PATIENCE_S:
             return GiveUp(code="VENUE_UNAVAILABLE", why=f"no usable book of {market.symbol}")
         return Wait(until=now + timedelta(seconds=1), why="waiting for a fresh book")
     assert book is not None

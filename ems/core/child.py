@@ -146,6 +146,7 @@ class Lookup:
     not_found_sent_at: datetime | None = None  # the last counted one
     empty_sent_at: datetime | None = None  # a trade query sent then showed nothing new
     cancel_at: datetime | None = None  # do not send another cancel before
+    haunted: bool = False  # an order we had ended was seen alive: followed until it is gone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,6 +243,8 @@ class _Work:
         wake_at = None
         if order.phase is not Phase.SETTLED:
             wake_at = self.now + timedelta(seconds=self._wait())
+        elif self.lookup.haunted:
+            wake_at = self.now + timedelta(seconds=self.patience.not_found_gap_s)
         return Step(
             child=Child(order=order, lookup=self.lookup),
             entries=tuple(self.entries),
@@ -309,8 +312,7 @@ def _acked(work: _Work, event: Acked) -> None:
     order = work.order
     if order.phase is Phase.SETTLED:
         if order.status is Status.REJECTED and event.ending is None:
-            work.incidents.append("the venue accepted an order that we had given up as never arrived")
-            work.do(Do.CANCEL)
+            _haunt(work, "the venue accepted an order that we had given up as never arrived")
         for fill in event.fills:
             _book(work, fill)
         return
@@ -391,6 +393,8 @@ def _doubt(work: _Work, why: str) -> None:
 def _tick(work: _Work) -> None:
     order = work.order
     if order.phase is Phase.SETTLED:
+        if work.lookup.haunted:
+            work.do(Do.LOOK)
         return
     if order.phase is Phase.PENDING_NEW:
         _in_doubt(work, Saw.TROUBLE, "create: no answer in time")
@@ -417,9 +421,12 @@ def _status(work: _Work, event: OrderStatus) -> None:
             if closed_at is not None and event.query_sent_at > closed_at + timedelta(
                 seconds=work.patience.margin_s
             ):
-                work.incidents.append("the venue shows an order open that we had closed")
-                work.do(Do.CANCEL)
+                _haunt(work, "the venue shows an order open that we had closed")
+        elif event.found is Found.CLOSED:
+            if event.filled_quantity is not None and event.filled_quantity > order.filled_quantity:
                 work.do(Do.TRADES)
+            else:
+                work.lookup = replace(work.lookup, haunted=False)
         return
     work.seen()
     if order.status in (Status.PENDING, Status.UNKNOWN):
@@ -434,6 +441,16 @@ def _status(work: _Work, event: OrderStatus) -> None:
         work.do(Do.TRADES)  # it says more has filled than we have booked
     if work.order.phase is Phase.PENDING_CANCEL:
         _send_cancel(work)
+
+
+def _haunt(work: _Work, incident: str) -> None:
+    """An ended order lives: tell people once, and cancel it until the venue shows it closed (R5)."""
+    if not work.lookup.haunted:
+        work.incidents.append(incident)
+        work.lookup = replace(work.lookup, haunted=True)
+    work.seen()
+    _send_cancel(work)
+    work.do(Do.TRADES)
 
 
 def _alive(order: Order, saw: Saw) -> Phase:
@@ -513,12 +530,12 @@ def _trades(work: _Work, event: TradesAnswer) -> None:
 def _not_found(work: _Work, event: OrderStatus) -> None:
     """Count a 'not found', if the query was sent late enough for it to mean anything (rule N)."""
     order, lookup = work.order, work.lookup
-    if order.phase is Phase.SETTLED or event.query_sent_at is None:
+    if event.query_sent_at is None or (order.phase is Phase.SETTLED and not lookup.haunted):
         return
-    if order.phase is not Phase.UNKNOWN:
+    if order.phase not in (Phase.UNKNOWN, Phase.SETTLED):
         _doubt(work, "not found at the venue")
         work.actions.clear()  # we have just looked; the wake-up looks again
-    if order.final_quantity is not None:
+    if order.final_quantity is not None and order.phase is not Phase.SETTLED:
         return
     if event.query_sent_at < _proof_from(order, lookup, work.patience):
         work.lookup = replace(work.lookup, empty_sent_at=None)
@@ -529,6 +546,10 @@ def _not_found(work: _Work, event: OrderStatus) -> None:
         work.lookup = replace(
             work.lookup, not_founds=work.lookup.not_founds + 1, not_found_sent_at=event.query_sent_at
         )
+    if order.phase is Phase.SETTLED:
+        if work.lookup.not_founds >= work.patience.not_founds:
+            work.lookup = replace(work.lookup, haunted=False)
+        return
     work.do(Do.TRADES)
     _give_up(work)
 
@@ -547,6 +568,8 @@ def _give_up(work: _Work) -> None:
     order, lookup, patience = work.order, work.lookup, work.patience
     if order.phase is not Phase.UNKNOWN or lookup.not_founds < patience.not_founds:
         return
+    if order.final_quantity is not None:
+        return  # the venue has said how it ended: nothing found now can overrule that
     if lookup.empty_sent_at is None or lookup.empty_sent_at < _proof_from(order, lookup, patience):
         return
     if order.exchange_order_id is None and order.filled_quantity == ZERO:

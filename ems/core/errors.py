@@ -52,9 +52,11 @@ PRICE_INVALID = "PRICE_INVALID"
 ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
 ORDER_CLOSED = "ORDER_CLOSED"
 QUERY_NOT_FOUND = "QUERY_NOT_FOUND"
+QUERY_CANCELED = "QUERY_CANCELED"
 
 VENUE_REJECTED = "VENUE_REJECTED"
 VENUE_UNAVAILABLE = "VENUE_UNAVAILABLE"
+VENUE_INCONSISTENT = "VENUE_INCONSISTENT"
 
 STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
 ENGINE_BUSY = "ENGINE_BUSY"
@@ -245,6 +247,11 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             meaning="There is no such query, or it is not yours, or it is over and was not to be recorded.",
             hint="Check the id, or send the request again with its idempotency key.",
         ),
+        ErrorCode(
+            code=QUERY_CANCELED,
+            meaning="cancel_all_orders came while the request was being judged; nothing of it was sent.",
+            hint="Send it again with a new idempotency key if it is still wanted.",
+        ),
     ),
     "The exchange's answer": (
         ErrorCode(
@@ -257,6 +264,11 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             meaning="The exchange gave no usable answer.",
             hint="Wait and ask again; an order that was sent is looked up by the server, never sent twice.",
             retry_safe=True,
+        ),
+        ErrorCode(
+            code=VENUE_INCONSISTENT,
+            meaning="The exchange contradicted itself: an order that it had denied turned out to be alive.",
+            hint="Compare the exchange with get_balances before trading on; the e-mail has the details.",
         ),
     ),
     "This server": (

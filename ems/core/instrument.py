@@ -66,14 +66,14 @@ class Market:
     def largest_buy(self, budget: Decimal, price: Decimal, *, haircut: Decimal, post_only: bool) -> Decimal:
         """Return the largest quantity that `budget` quote can pay for at limit `price`."""
         fee = ZERO
-        if self.fee_mode == "quote":
+        if self.fee_mode in ("quote", "third"):  # the third currency may be the very one that is spent
             fee = self.maker_fee if post_only else self.taker_fee
         quantity = self.floor_quantity(budget * (ONE - haircut) / (price * (ONE + fee)))
         return self._capped(quantity)
 
     def largest_sell(self, holding: Decimal, *, haircut: Decimal, post_only: bool) -> Decimal:
         """Return the largest quantity that `holding` base can deliver."""
-        if self.fee_mode == "base":
+        if self.fee_mode in ("base", "third"):
             haircut = haircut + (self.maker_fee if post_only else self.taker_fee)
         return self._capped(self.floor_quantity(holding * (ONE - haircut)))
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from ems.account import Account
 from ems.core.child import Patience
 from ems.core.messages import (
+    Acked,
     Balances,
+    CancelAcked,
+    CancelAllOrders,
+    CancelRequest,
     MarketsLoaded,
     NewOrder,
     NonceUse,
     OpenOrders,
-    Problem,
     StreamUp,
     Submit,
-    WatchBook,
 )
 from ems.core.records import Query
 from ems.engine import Engine
@@ -62,9 +66,9 @@ class QuietGateway:
 class Bench:
     """A runner on a virtual clock with one ready account."""
 
-    def __init__(self, **options):
+    def __init__(self, *, store=None, **options):
         self.clock = VirtualClock()
-        self.store = SickStore()
+        self.store = store or SickStore()
         self.gateway = QuietGateway()
         self.answers = {}
         account = Account("binance", "default", mode="paper", patience=Patience(), id_style="uuid")
@@ -102,7 +106,7 @@ def test_nothing_is_sent_or_answered_before_it_is_on_disk():
     bench.store.sick = True
     bench.submit()
     bench.clock.run_until(0.1)
-    assert (bench.gateway.sent, bench.answers, bench.store.orders) == ([], {}, {})
+    assert (bench.gateway.orders(), bench.answers, bench.store.orders) == ([], {}, {})
     assert bench.runner.trouble == "disk full"
     bench.store.sick = False
     bench.clock.run_until(1.0)
@@ -144,20 +148,46 @@ def test_events_that_arrive_together_share_a_transaction():
     assert len(bench.answers) == 5 and bench.store.commits == before + 1
 
 
-def test_a_used_nonce_takes_out_its_own_request_and_no_other():
+def test_a_used_nonce_is_refused_and_no_other_request_with_it():
     bench = Bench()
     nonce = NonceUse(key_id="k", nonce="n", expires_at=at(60))
-    bench.store.commit([nonce])
     bench.submit(1, nonce=nonce)
-    bench.submit(2)
+    bench.submit(2, nonce=nonce)
+    bench.submit(3)
     bench.clock.run_until(0)
-    assert isinstance(bench.answers[1], Problem) and bench.answers[1].code == "AUTH_REPLAYED"
-    assert isinstance(bench.answers[2], Query)
-    assert WatchBook(symbol="ETH/USDT") in bench.gateway.sent, (
-        "others may count on what the first had asked for"
-    )
-    assert set(bench.store.queries) == {"q2"} == set(bench.engine.queries)
-    assert bench.gateway.orders() == ["q2.1.1"]
+    assert isinstance(bench.answers[1], Query) and isinstance(bench.answers[3], Query)
+    assert bench.answers[2].code == "AUTH_REPLAYED"
+    assert set(bench.store.queries) == {"q1", "q3"} == set(bench.engine.queries)
+
+
+def test_a_nonce_of_an_earlier_life_is_refused():
+    store = SickStore()
+    nonce = NonceUse(key_id="k", nonce="n", expires_at=at(60))
+    store.commit([nonce])
+    bench = Bench(store=store)
+    bench.submit(1, nonce=nonce)
+    bench.clock.run_until(0)
+    assert bench.answers[1].code == "AUTH_REPLAYED" and store.orders == {}
+
+
+def test_cancels_and_lookups_go_out_while_nothing_can_be_written():
+    bench = Bench()
+    bench.submit()
+    bench.clock.run_until(0)
+    bench.gateway.deliver(Acked(order_id="q1.1.1", exchange_order_id="X1"))
+    bench.clock.run_until(0)
+    bench.gateway.sent.clear()
+    bench.store.sick = True
+    cancel = Submit(token=9, query_id="q9", ticket=ticket("key-9"), command=CancelAllOrders())
+    bench.runner.feed(cancel)
+    bench.clock.run_until(0.2)
+    assert [type(r) for r in bench.gateway.sent] == [CancelRequest] and 9 not in bench.answers
+    bench.gateway.deliver(CancelAcked(order_id="q1.1.1", filled_quantity=Decimal(0)))
+    bench.clock.run_until(0.4)
+    bench.store.sick = False
+    bench.clock.run_until(2)
+    assert bench.store.orders["q1.1.1"].status == "canceled" and isinstance(bench.answers[9], Query)
+    assert [type(r) for r in bench.gateway.sent].count(CancelRequest) == 1, "told once"
 
 
 def test_a_broken_promise_of_ours_stops_everything_before_anything_of_it_happens(monkeypatch):

@@ -83,7 +83,7 @@ class EngineWorld:
 
     def answer(self):
         answers = [e.answer for e in self.turn.effects if isinstance(e, Reply)]
-        return answers[0] if answers else None
+        return answers[-1] if answers else None
 
     def problem(self):
         answer = self.answer()
