@@ -1,0 +1,23 @@
+"""The world the documents speak of: two simulated exchanges and a server on a free port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import demo
+from oms_client import OMSClient
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
+    opened = demo.open_world(tmp_path_factory.mktemp("docs"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a smart order that names no time limit take a second instead of a minute."""
+    monkeypatch.setitem(OMSClient.smart_order.__wrapped__.__kwdefaults__, "time_limit", "1")  # type: ignore[attr-defined]

@@ -1,0 +1,158 @@
+"""Write the tables of MANUAL.md that the code knows better: `python -m tests.docs.generate` refreshes them.
+
+A table stands between `<!-- generated: NAME -->` and `<!-- end -->`; what is written there by hand is lost.
+A test compares the tables with the code, so that they cannot fall behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from ems.core.errors import GROUPS
+from ems.venues.dialects import DIALECTS
+from oms_client import cli
+from server.api.answers import HTTP_STATUS
+from server.settings import VARIABLES
+from server.store import tables
+
+ROOT = Path(__file__).resolve().parents[2]
+MANUAL = ROOT / "MANUAL.md"
+
+BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+# What each table is for; the columns come from the code.
+TABLES = {
+    "queries": "What was asked, by whom, and what came of it; refused requests too.",
+    "parents": "What a query wants to achieve and how far it is.",
+    "orders": "One order at one exchange: its latest state.",
+    "order_history": "Every change of every order, only added to; `orders` is its sum.",
+    "fills": "Every execution, once.",
+    "notices": "The mail outbox, and the letters that have left.",
+    "accounts": "Exchange accounts as first seen; never their keys.",
+    "nonces": "Signatures seen lately, against replay; emptied as they expire.",
+}
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table of Markdown."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def code(text: str) -> str:
+    return f"`{text}`"
+
+
+def variables() -> str:
+    """List what the server reads from the environment."""
+    return table(
+        ("variable", "form", "unset", "meaning"),
+        (
+            (
+                ", ".join(code(name) for name in row.name.split(", ")),
+                _quoted(row.form),
+                _quoted(row.default),
+                # Angle brackets outside of code would be taken for HTML.
+                re.sub(r"((?:<[A-Z]+>\w*)+)", r"`\1`", row.meaning),
+            )
+            for row in VARIABLES
+        ),
+    )
+
+
+def _quoted(text: str) -> str:
+    return code(text) if "<" in text or "://" in text else text
+
+
+def errors() -> str:
+    """List every error code, by whose fault it is."""
+    parts = []
+    for heading, rows in GROUPS.items():
+        listed = (
+            (
+                code(row.code),
+                str(HTTP_STATUS.get(row.code, 500)),
+                "yes" if row.retry_safe else "no",
+                row.meaning,
+                row.hint,
+            )
+            for row in rows
+        )
+        parts.append(
+            f"**{heading}**\n\n" + table(("code", "HTTP", "retry safe", "meaning", "what to do"), listed)
+        )
+    return "\n".join(parts)
+
+
+def commands() -> str:
+    """List the commands of the client's command line."""
+    (commands,) = (action for action in cli._parser()._actions if action.dest == "command")
+    rows = []
+    for choice in commands._choices_actions:  # type: ignore[attr-defined]
+        parser: argparse.ArgumentParser = commands.choices[choice.dest]  # type: ignore[index]
+        given = [
+            f"[{a.metavar or a.dest}]" if a.nargs == "?" else str(a.metavar or a.dest).upper()
+            for a in parser._get_positional_actions()
+        ]
+        shared = {"-h", "--url", "--user", "--bot", "--key-file", "--json"}
+        options = [
+            a.option_strings[-1] for a in parser._get_optional_actions() if not shared & set(a.option_strings)
+        ]
+        rows.append(
+            (
+                code(" ".join(["oms", choice.dest, *given])),
+                str(choice.help),
+                " ".join(code(option) for option in options),
+            )
+        )
+    return table(("command", "what it does", "options"), rows)
+
+
+def records() -> str:
+    """List the tables of the database and their columns."""
+    found = {
+        t.name: ", ".join(code(column.name) for column in t.columns) for t in tables.metadata.sorted_tables
+    }
+    assert found.keys() == TABLES.keys(), "a table has come or gone: describe it in TABLES"
+    return table(("table", "what it holds", "columns"), ((code(n), TABLES[n], found[n]) for n in TABLES))
+
+
+def exchanges() -> str:
+    """List what the gateway knows of each exchange."""
+    rows = []
+    for name in sorted(DIALECTS):
+        dialect = DIALECTS[name]
+        fee = {"received": "the currency received", "quote": "the quote currency"}.get(
+            dialect.fee_mode, dialect.fee_mode
+        )
+        rows.append((code(name), code(dialect.ccxt_id), fee, f"{dialect.recv_window_s:g} s"))
+    return table(("exchange", "through ccxt's", "fee is taken from", "refuses an order older than"), rows)
+
+
+GENERATED: dict[str, Callable[[], str]] = {  # name of the block -> its content
+    "variables": variables,
+    "errors": errors,
+    "commands": commands,
+    "records": records,
+    "exchanges": exchanges,
+}
+
+
+def refreshed(text: str) -> str:
+    """Return a document with every generated block written anew."""
+    return BLOCK.sub(lambda found: found[1] + "\n" + GENERATED[found["name"]]() + "\n" + found[3], text)
+
+
+def main() -> None:
+    """Refresh MANUAL.md in place."""
+    before = MANUAL.read_text(encoding="utf-8")
+    after = refreshed(before)
+    MANUAL.write_text(after, encoding="utf-8")
+    print(f"{MANUAL.name}: {'refreshed' if after != before else 'already true'}")
+
+
+if __name__ == "__main__":
+    main()
