@@ -35,7 +35,6 @@ from ems.runner import Runner
 from ems.store import StoreUnavailable
 from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
 from ems.venues.dialects import DIALECTS
-from oms_client import signing
 from server import asgi
 from server.api.app import create_app
 from server.auth import Authenticator
@@ -414,14 +413,6 @@ def simulate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def keygen(arguments: argparse.Namespace) -> int:
-    """Print a new key pair as the two lines of environment it is used in."""
-    private, public = signing.generate_keys()
-    print(f"OMS_KEYS={arguments.user},{public}")
-    print(f"OMS_KEY={private}")
-    return 0
-
-
 def refuse(message: str) -> int:
     print(f"oms: {message}", file=sys.stderr)
     return 2
@@ -449,8 +440,6 @@ def main(argv: list[str] | None = None) -> int:
     simulated.add_argument("--seed", type=int, default=0)
     simulated.add_argument("--speed", type=float, default=1.0)
     simulated.add_argument("--unlimited", action="store_true", help="without the exchange's rate limits")
-    maker = verb("keygen", keygen, "make a key pair")
-    maker.add_argument("user")
     import demo
 
     verb("demo", demo.show, "show the main job and take everything down again")

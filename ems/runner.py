@@ -206,7 +206,7 @@ class Runner:
         self._finish(turns)
 
     def _retry(self) -> None:
-        """Commit the very same records again: a store in doubt settles it by them; what came since follows."""
+        """Commit the very same records again: a store in doubt settles it by them."""
         assert self._stuck is not None
         (records, turns), self._stuck = self._stuck, None
         self._commit(records, turns)

@@ -15,6 +15,7 @@ from ems.core.messages import (
     OrderStatus,
     OutcomeUnknown,
     QueryOrder,
+    QueryTrades,
     Side,
     TradesAnswer,
 )
@@ -189,3 +190,61 @@ def test_what_happens_after_a_commit_in_doubt_is_written_too(disk):
     assert [f.fill_id for f in disk.fills(["q1.1.1"])] == ["f1"]
     assert [o.order_id for o in disk.orders_of_query("q2")] == ["q2.1.1"]  # it was sent: R1
     assert fold(disk.history("q1.1.1")).filled_quantity == D("0.4")
+
+
+def shown_open(house, client_id, filled):
+    order = OrderStatus(
+        order_id=None,
+        found=Found.OPEN,
+        exchange_order_id="X1",
+        client_order_id=client_id,
+        symbol="ETH/USDT",
+        side=Side.BUY,
+        quantity=D(1),
+        filled_quantity=D(filled),
+    )
+    house.report(OpenOrders(orders=(order,), query_sent_at=house.clock.now()))
+    house.run(0)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="review: the fills of an adopted order that the ledger knew once are refused"
+)
+def test_an_evicted_order_with_fills_that_shows_up_open_is_cancelled(disk):
+    house = House(disk)
+    house.submit(limit())
+    house.run(0)
+    client_id = house.engine.children["q1.1.1"].order.client_order_id
+    house.report(Acked(order_id="q1.1.1", exchange_order_id="X1"))
+    first = replace(fill("f1", "0.4", price="1900"), at=house.clock.now())
+    house.report(first)
+    house.report(closed(house, "q1.1.1", "X1", "0.4"))
+    house.run(800)
+    assert disk.order("alice", "q1.1.1").status is Status.CANCELED
+    assert "q1.1.1" not in house.engine.children and house.broken is None
+    shown_open(house, client_id, "0.4")
+    (asked,) = {request.order_id for _, request in house.venue.of(QueryTrades)}
+    house.report(
+        TradesAnswer(
+            order_id=asked,
+            fills=(replace(first, order_id=asked),),
+            query_sent_at=house.clock.now(),
+        )
+    )
+    house.run(1)
+    assert house.broken is None, house.broken
+    assert [f.fill_id for f in disk.fills(["q1.1.1", asked])] == ["f1"]
+
+
+@pytest.mark.xfail(strict=True, reason="review: an order adopted twice breaks its own history")
+def test_an_order_that_is_adopted_twice_is_cancelled_twice(disk):
+    house = House(disk)
+    client_id = "0e5a51b2-0000-4000-a000-000000000001"
+    for _ in range(2):
+        shown_open(house, client_id, "0")
+        (adopted,) = {o for o in house.engine.children if o.startswith("adopted")}
+        house.report(closed(house, adopted, "X1"))
+        house.run(800)
+        assert adopted not in house.engine.children
+    assert house.broken is None, house.broken
+    assert len(house.venue.of(CancelRequest)) == 2
