@@ -284,20 +284,18 @@ def _gateways(
 
 def _mark(store: SqlStore, gateways: Mapping[tuple[str, str], CcxtGateway]) -> str:
     """Return the mark of this installation's client order ids: made once, kept in the database for ever."""
-    proposed = secrets.token_hex(4)
-    marks = []
-    for gateway in gateways.values():
-        kept = store.remember_account(
-            tables.Account(
-                exchange=gateway.exchange,
-                account=gateway.account,
-                mode=gateway.mode,
-                client_id_tag=marks[0] if marks else proposed,
-                first_seen_at=utc_now(),
-            )
+    first_seen = utc_now()
+
+    def remember(exchange: str, account: str, mode: str, mark: str) -> str:
+        seen = tables.Account(
+            exchange=exchange, account=account, mode=mode, client_id_tag=mark, first_seen_at=first_seen
         )
-        marks.append(kept.client_id_tag)
-    return marks[0] if marks else proposed
+        return store.remember_account(seen).client_id_tag
+
+    mark = remember("", "installation", "", secrets.token_hex(4))
+    for gateway in gateways.values():
+        remember(gateway.exchange, gateway.account, gateway.mode, mark)
+    return mark
 
 
 def utc_now() -> datetime:

@@ -216,7 +216,7 @@ class Runner:
     def _do_what_needs_no_record(self, turns: list[Turn]) -> None:
         """Let cancels and look-ups go out while nothing can be written: repeating them does no harm."""
         for turn in turns:
-            held = []
+            held: list[Send | Wake | Reply | Publish] = []
             for effect in turn.effects:
                 match effect:
                     case Send() if not isinstance(effect.request, NewOrder):

@@ -20,4 +20,5 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a smart order that names no time limit take a second instead of a minute."""
-    monkeypatch.setitem(OMSClient.smart_order.__wrapped__.__kwdefaults__, "time_limit", "1")  # type: ignore[attr-defined]
+    call = OMSClient.smart_order.__wrapped__
+    monkeypatch.setitem(call.__kwdefaults__, "time_limit", "1")

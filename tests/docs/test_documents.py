@@ -137,7 +137,7 @@ def test_links_lead_somewhere(page):
 
 def test_the_readme_is_short_and_begins_with_a_command():
     readme = text_of("README.md")
-    assert len(re.sub(r"```mermaid.*?```", "", readme, flags=re.DOTALL).split()) <= README_WORDS_MAX
+    assert len(readme.split()) <= README_WORDS_MAX
     assert "./oms demo" in "\n".join(readme.splitlines()[:15])
     (diagram,) = (text for kind, text, _ in blocks("README.md") if kind == "mermaid")
     assert len(set(re.findall(r"\b(\w+)[\[({]", diagram))) <= 12

@@ -245,6 +245,6 @@ def test_an_order_that_is_adopted_twice_is_cancelled_twice(disk):
         (adopted,) = {o for o in house.engine.children if o.startswith("adopted")}
         house.report(closed(house, adopted, "X1"))
         house.run(800)
+        assert house.broken is None, house.broken
         assert adopted not in house.engine.children
-    assert house.broken is None, house.broken
     assert len(house.venue.of(CancelRequest)) == 2
