@@ -207,9 +207,6 @@ def shown_open(house, client_id, filled):
     house.run(0)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="review: the fills of an adopted order that the ledger knew once are refused"
-)
 def test_an_evicted_order_with_fills_that_shows_up_open_is_cancelled(disk):
     house = House(disk)
     house.submit(limit())
@@ -236,7 +233,7 @@ def test_an_evicted_order_with_fills_that_shows_up_open_is_cancelled(disk):
     assert [f.fill_id for f in disk.fills(["q1.1.1", asked])] == ["f1"]
 
 
-@pytest.mark.xfail(strict=True, reason="review: an order adopted twice breaks its own history")
+@pytest.mark.xfail(strict=True, reason="review: a recalled order is never evicted")
 def test_an_order_that_is_adopted_twice_is_cancelled_twice(disk):
     house = House(disk)
     client_id = "0e5a51b2-0000-4000-a000-000000000001"
