@@ -105,7 +105,6 @@ KEYS_KEPT = 50_000
 NONCE_KEPT = timedelta(seconds=30)  # past its expiry: no server accepts it any more by then
 
 UNBOUND = "unbound:"  # starts the key of a query that does not hold its caller's idempotency key
-ADOPTED = "adopted-"  # stands before the client order id of an adopted order
 ADOPTER = "oms"  # user of orders found at a venue that carry our mark but are not in our ledger
 
 
@@ -169,6 +168,7 @@ class Engine:
         ] = {}  # query id of a cancel -> {"orders", "parents"} it waits for
         self.held: dict[int, Held] = {}  # token -> submission
         self.nonces: dict[tuple[str, str], datetime] = {}  # (key id, nonce) -> when it expires
+        self.recalled: dict[str, datetime] = {}  # order id -> when it was taken back into memory
         self.incidents = 0  # told by this process
         self._turn = Turn(at=datetime.min.replace(tzinfo=UTC))
 
@@ -211,6 +211,29 @@ class Engine:
         for account in self.accounts.values():
             self._wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
         return turn
+
+    def strangers(self, event: Event) -> list[tuple[str, str, str]]:
+        """Return (exchange, account, client order id) of reported orders with our mark that are not in memory.
+
+        Whoever has the store looks them up and has them recalled before the event is handled: an order may
+        have ended long ago and live all the same, or get a fill of which nobody had heard.
+        """
+        if not isinstance(event, FromVenue):
+            return []
+        report = event.report
+        named = report.orders if isinstance(report, OpenOrders) else (report,)
+        ids = [r.client_order_id for r in named if isinstance(r, OrderStatus | FillReport)]
+        return [
+            (event.exchange, event.account, client_id)
+            for client_id in ids
+            if client_id is not None and self._is_ours(client_id) and client_id not in self.by_client_id
+        ]
+
+    def recall(self, order: Order, fills: Iterable[Fill], now: datetime) -> None:
+        """Take an ended order back into memory for a while, so that late news finds it."""
+        self._index(Child(order=order))
+        self.fills[order.order_id] = list(fills)
+        self.recalled[order.order_id] = now
 
     # --- Pictures for readers --------------------------------------------------------------------
 
@@ -804,11 +827,10 @@ class Engine:
 
     @staticmethod
     def _request(order: Order, action: Do) -> Request:
-        client_id = order.client_order_id.removeprefix(ADOPTED)
         if action is Do.TRADES:
             return QueryTrades(
                 order_id=order.order_id,
-                client_order_id=client_id,
+                client_order_id=order.client_order_id,
                 exchange_order_id=order.exchange_order_id,
                 symbol=order.symbol,
                 since=order.sent_at or order.created_at,
@@ -816,7 +838,7 @@ class Engine:
         kind = QueryOrder if action is Do.LOOK else CancelRequest
         return kind(
             order_id=order.order_id,
-            client_order_id=client_id,
+            client_order_id=order.client_order_id,
             exchange_order_id=order.exchange_order_id,
             symbol=order.symbol,
         )
@@ -1213,15 +1235,24 @@ class Engine:
                 del self.parents[parent_id]
                 self.runs.pop(parent_id, None)
                 for order_id in self.orders_of.pop(parent_id):
-                    order = self.children.pop(order_id).order
-                    self.fills.pop(order_id, None)
-                    self.by_client_id.pop(order.client_order_id.removeprefix(ADOPTED), None)
-                    if order.exchange_order_id is not None:
-                        key = (order.exchange, order.account, order.symbol, order.exchange_order_id)
-                        self.by_exchange_id.pop(key, None)
+                    self._forget_order(order_id)
             del self.queries[query_id]
             self.keys.pop((query.user, query.idempotency_key), None)
             self.digests.pop(query_id, None)
+
+        for order_id, since in list(self.recalled.items()):
+            if (now - since).total_seconds() > KEEP_ENDED_S and not self.children[order_id].lookup.haunted:
+                del self.recalled[order_id]
+                self.orders_of.pop(self.children[order_id].order.parent_id, None)
+                self._forget_order(order_id)
+
+    def _forget_order(self, order_id: str) -> None:
+        order = self.children.pop(order_id).order
+        self.fills.pop(order_id, None)
+        self.by_client_id.pop(order.client_order_id, None)
+        if order.exchange_order_id is not None:
+            key = (order.exchange, order.account, order.symbol, order.exchange_order_id)
+            self.by_exchange_id.pop(key, None)
 
     # --- Orders that carry our mark but are not in our ledger --------------------------------------
 
@@ -1234,7 +1265,7 @@ class Engine:
         market = account.markets.get(status.symbol or "")
         if market is None or status.client_order_id is None:
             return
-        query_id = f"adopted-{_micros(now)}-{status.client_order_id}"
+        query_id = f"adopted-{status.client_order_id}"
         query = Query(
             query_id=query_id,
             user=ADOPTER,
@@ -1289,8 +1320,7 @@ class Engine:
             post_only=False,
             quantity=status.quantity or market.max_quantity or Decimal(10) ** 12,
             price=None,
-            # The ledger may have known this id once, and it holds each id once.
-            client_order_id=ADOPTED + status.client_order_id,
+            client_order_id=status.client_order_id,
             created_at=now,
             purpose="direct",
             attempt=1,
@@ -1433,7 +1463,7 @@ class Engine:
         order = child.order
         self.children[order.order_id] = child
         self.orders_of.setdefault(order.parent_id, []).append(order.order_id)
-        self.by_client_id[order.client_order_id.removeprefix(ADOPTED)] = order.order_id
+        self.by_client_id[order.client_order_id] = order.order_id
         if order.exchange_order_id is not None:
             key = (order.exchange, order.account, order.symbol, order.exchange_order_id)
             self.by_exchange_id[key] = order.order_id

@@ -25,6 +25,7 @@ from typing import Protocol
 from ems.core.messages import (
     Event,
     FromVenue,
+    LookupFailed,
     NewOrder,
     Publish,
     Refusal,
@@ -167,7 +168,8 @@ class Runner:
         while self._inbox and taken < BATCH_MAX:
             taken += 1
             try:
-                turn = self.engine.handle(self._inbox.popleft(), now)
+                event = self._inbox.popleft()
+                turn = self.engine.handle(self._recall(event, now), now)
             except Exception as error:
                 poison = error  # its neighbours before it are whole: they are written down all the same
                 break
@@ -178,6 +180,19 @@ class Runner:
             raise poison
         if self._inbox:
             self._soon()
+
+    def _recall(self, event: Event, now: datetime) -> Event:
+        """Fetch the ended orders an event speaks of; where the store cannot say, have the question asked again."""
+        for exchange, account, client_id in self.engine.strangers(event):
+            try:
+                order = self.store.order_by_venue_id(exchange, account, client_id)
+                fills = [] if order is None else self.store.fills([order.order_id])
+            except StoreUnavailable as error:
+                unread = LookupFailed(request="open_orders", order_id=None, message=f"store: {error}")
+                return FromVenue(exchange=exchange, account=account, report=unread)
+            if order is not None:
+                self.engine.recall(order, fills, now)
+        return event
 
     def _write(self) -> None:
         """Write down what has been decided; then let it happen."""

@@ -233,7 +233,6 @@ def test_an_evicted_order_with_fills_that_shows_up_open_is_cancelled(disk):
     assert [f.fill_id for f in disk.fills(["q1.1.1", asked])] == ["f1"]
 
 
-@pytest.mark.xfail(strict=True, reason="review: a recalled order is never evicted")
 def test_an_order_that_is_adopted_twice_is_cancelled_twice(disk):
     house = House(disk)
     client_id = "0e5a51b2-0000-4000-a000-000000000001"
