@@ -213,7 +213,7 @@ class Engine:
         return turn
 
     def strangers(self, event: Event) -> list[tuple[str, str, str]]:
-        """Return (exchange, account, client order id) of reported orders with our mark that are not in memory.
+        """Return (exchange, account, client order id) of reported orders of ours that are not in memory.
 
         Whoever has the store looks them up and has them recalled before the event is handled: an order may
         have ended long ago and live all the same, or get a fill of which nobody had heard.
@@ -476,7 +476,10 @@ class Engine:
         ticket = event.ticket
         left: list[str] = []
         if isinstance(command, CancelOrder):
-            found = self._orders_named(ticket.user, command)
+            if self._drop_held_key(ticket, command):
+                found: list[Order] | Problem = []
+            else:
+                found = self._orders_named(ticket.user, command)
             if isinstance(found, Problem):
                 return found
             orders = found
@@ -492,17 +495,6 @@ class Engine:
         query = self._make_query(
             event.query_id, ticket, verb_of(command), account, encode_command(command), now
         )
-        if ticket.dry_run:
-            result: dict[str, object] = {
-                "dry_run": True,
-                "would_cancel": [o.order_id for o in orders],
-                "left": left,
-            }
-            return replace(query, status=QueryStatus.DONE, result=result, finished_at=now)
-        if ticket.nonce is not None:
-            self._record(ticket.nonce)
-        if isinstance(command, CancelAllOrders):
-            self._drop_held(ticket, command)
         parents = []
         for parent_id in dict.fromkeys(o.parent_id for o in orders):
             parent = self.parents.get(parent_id)
@@ -510,6 +502,18 @@ class Engine:
                 parents.append(parent_id)
         if isinstance(command, CancelAllOrders):
             parents += [p for p in self._parents_in_scope(ticket, command) if p not in parents]
+        if ticket.dry_run:
+            result: dict[str, object] = {
+                "dry_run": True,
+                "would_cancel": [o.order_id for o in orders],
+                "would_stop": parents,
+                "left": left,
+            }
+            return replace(query, status=QueryStatus.DONE, result=result, finished_at=now)
+        if ticket.nonce is not None:
+            self._record(ticket.nonce)
+        if isinstance(command, CancelAllOrders):
+            self._drop_held(ticket, command)
         waits_for: dict[str, object] = {
             "orders": [o.order_id for o in orders],
             "parents": parents,
@@ -566,6 +570,18 @@ class Engine:
             else:
                 left.append(order.order_id)
         return wanted, left
+
+    def _drop_held_key(self, ticket: Ticket, command: CancelOrder) -> bool:
+        """Refuse the submission of this key while it is still being judged; say whether there was one."""
+        for token, held in list(self.held.items()):
+            waiting = held.event.ticket
+            if (waiting.user, waiting.idempotency_key) == (ticket.user, command.client_order_id):
+                if not ticket.dry_run:
+                    del self.held[token]
+                    text = "cancel_order came before this had started"
+                    self._reply(token, errors.problem(errors.QUERY_CANCELED, text))
+                return True
+        return False
 
     def _drop_held(self, ticket: Ticket, command: CancelAllOrders) -> None:
         """Refuse what is still being judged: nothing asked for before a cancel-all starts after it."""
@@ -981,7 +997,11 @@ class Engine:
             case classic.GiveUp() as stop:
                 run.problem = errors.problem(stop.code, stop.why)
                 self._wind_down(parent, orders, run, now)
-            case classic.HopDone() as done if run.free is not None and run.free < done.left:
+            case classic.HopDone() as done if (
+                run.free is not None
+                and run.free < done.left
+                and self._received(parent, orders, parent.hop) <= ZERO  # else what was bought goes on
+            ):
                 run.problem = errors.problem(
                     errors.FUNDS_INSUFFICIENT,
                     f"{account.exchange} holds {plain(run.free)} {parent.hops[parent.hop].source} free "

@@ -182,7 +182,7 @@ class Runner:
             self._soon()
 
     def _recall(self, event: Event, now: datetime) -> Event:
-        """Fetch the ended orders an event speaks of; where the store cannot say, have the question asked again."""
+        """Fetch the ended orders an event speaks of; where the store cannot say, have it asked again."""
         for exchange, account, client_id in self.engine.strangers(event):
             try:
                 order = self.store.order_by_venue_id(exchange, account, client_id)

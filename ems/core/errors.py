@@ -249,7 +249,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
         ),
         ErrorCode(
             code=QUERY_CANCELED,
-            meaning="cancel_all_orders came while the request was being judged; nothing of it was sent.",
+            meaning="A cancel came while the request was still being judged; nothing of it was sent.",
             hint="Send it again with a new idempotency key if it is still wanted.",
         ),
     ),

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from decimal import Decimal
 
-import pytest
-
 from ems.core.messages import (
     CancelAcked,
     CancelAllOrders,
@@ -20,9 +18,6 @@ from tests.engine.world import EngineWorld
 D = Decimal
 
 
-@pytest.mark.xfail(
-    strict=True, reason="review: a refused remainder strands the money of a finished hop half-way"
-)
 def test_a_refused_remainder_of_the_first_hop_does_not_strand_what_it_bought():
     world = EngineWorld(
         markets=(market("ETH/USDT"), market("ETH/BTC", min_notional="0.0001", tick="0.00001")),
@@ -64,9 +59,6 @@ def test_a_refused_remainder_of_the_first_hop_does_not_strand_what_it_bought():
     assert world.engine.parents["q1.1"].hop == 1  # 0.49 ETH go on to BTC
 
 
-@pytest.mark.xfail(
-    strict=True, reason="review: cancel_order is told ORDER_NOT_FOUND of a submission that then starts"
-)
 def test_a_submission_that_is_being_judged_can_be_cancelled_by_its_key():
     world = EngineWorld()
     world.now = 60
@@ -77,7 +69,6 @@ def test_a_submission_that_is_being_judged_can_be_cancelled_by_its_key():
     assert world.placed() == []
 
 
-@pytest.mark.xfail(strict=True, reason="review: the dry run of cancel_all leaves out parents")
 def test_the_dry_run_of_cancel_all_names_the_parents_it_would_stop():
     world = EngineWorld()
     world.book()
