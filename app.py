@@ -25,11 +25,11 @@ from random import Random
 
 import uvloop
 
-from ems.account import Account
 from ems.core.child import Patience
 from ems.core.records import Notice
 from ems.desk import Desk
 from ems.engine import Engine
+from ems.engine.account import Account
 from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import Runner
 from ems.store import StoreUnavailable

@@ -84,7 +84,7 @@ def open_world(folder: Path, port: int = 0) -> DemoWorld:
     thread = threading.Thread(target=server.run, name="server", daemon=True)
     thread.start()
     deadline = time.monotonic() + READY_S
-    while any(a.readiness != "ready" for a in server.runner.engine.accounts.values()):
+    while any(a.readiness != "ready" for a in server.runner.engine.work.accounts.values()):
         if time.monotonic() > deadline:
             raise SystemExit(f"oms: the demo's exchanges did not get ready: {server.desk.not_ready()}")
         time.sleep(0.1)

@@ -287,7 +287,7 @@ class Desk:
         """Return what is well and what is not, per account."""
         accounts = []
         for (exchange, name), gateway in self._gateways.items():
-            account = self._runner.engine.accounts[exchange, name]
+            account = self._runner.engine.work.accounts[exchange, name]
             try:
                 venue: object = self._loop.wait(gateway.fetch_health(), READ_S)
             except (TimeoutError, VenueUnavailable, VenueRefused) as error:
@@ -309,11 +309,15 @@ class Desk:
         engine = self._runner.engine
 
         def count() -> dict[str, object]:
-            open_orders = [c.order for c in engine.children.values() if c.order.phase is not Phase.SETTLED]
+            open_orders = [
+                c.order for c in engine.work.children.values() if c.order.phase is not Phase.SETTLED
+            ]
             return {
                 "open_orders": len(open_orders),
                 "unknown_orders": sum(1 for o in open_orders if o.phase is Phase.UNKNOWN),
-                "working_queries": sum(1 for q in engine.queries.values() if q.status is QueryStatus.WORKING),
+                "working_queries": sum(
+                    1 for q in engine.work.queries.values() if q.status is QueryStatus.WORKING
+                ),
             }
 
         return self._loop.call(count)
@@ -325,7 +329,7 @@ class Desk:
             missing.append("the server is stopping")
         if self._runner.trouble:
             missing.append(f"database: {self._runner.trouble}")
-        accounts = self._runner.engine.accounts.values()
+        accounts = self._runner.engine.work.accounts.values()
         waiting = [a for a in accounts if a.readiness != "ready"]
         # One exchange in trouble does not make the others wait; none at all does.
         if len(waiting) == len(accounts):
@@ -334,7 +338,7 @@ class Desk:
 
     def mode(self, exchange: str | None = None) -> str:
         """Say "live" or "paper"; without an exchange "live" as soon as any account is live."""
-        modes = {a.mode for a in self._runner.engine.accounts.values() if exchange in (None, a.exchange)}
+        modes = {a.mode for a in self._runner.engine.work.accounts.values() if exchange in (None, a.exchange)}
         return "live" if "live" in modes else "paper"
 
     def stop(self) -> None:

@@ -191,7 +191,7 @@ class Runner:
                 unread = LookupFailed(request="open_orders", order_id=None, message=f"store: {error}")
                 return FromVenue(exchange=exchange, account=account, report=unread)
             if order is not None:
-                self.engine.recall(order, fills, now)
+                self.engine.work.recall(order, fills, now)
         return event
 
     def _write(self) -> None:
@@ -280,17 +280,17 @@ class Runner:
 
     def picture(self, query_id: str) -> QueryState | None:
         """Return the present picture of a query that is in memory."""
-        query = self.engine.queries.get(query_id)
+        query = self.engine.work.queries.get(query_id)
         if query is None:
             return None
-        orders = self.engine.orders_of_query(query_id)
+        orders = self.engine.work.orders_of_query(query_id)
         progress = None
         if query.status is QueryStatus.WORKING:
-            progress = self.engine.progress(query_id, self.scheduler.now())
+            progress = self.engine.parents.progress(query_id, self.scheduler.now())
         return QueryState(
             query=query,
             orders=orders,
-            fills={o.order_id: list(self.engine.fills.get(o.order_id, ())) for o in orders},
+            fills={o.order_id: list(self.engine.work.fills.get(o.order_id, ())) for o in orders},
             progress=progress,
         )
 

@@ -23,27 +23,23 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ems/algos": ("ems.core", "ems.routing", "ems.algos"),
     # What an execution cost is read from the same ledger the algorithms keep.
     "ems/tca.py": ("ems.core", "ems.routing", "ems.algos"),
-    "ems/account.py": ("ems.core",),
-    "ems/admission.py": ("ems.core", "ems.routing", "ems.algos", "ems.tca", "ems.account"),
-    "ems/engine.py": (
+    "ems/engine": (
         "ems.core",
         "ems.routing",
         "ems.algos",
         "ems.tca",
-        "ems.account",
-        "ems.admission",
+        "ems.engine",
         "ems.store.Unfinished",  # a record of what a restart finds; no Store is called
     ),
     "ems/store.py": ("ems.core",),
     # The runner performs effects through protocols: it sees their shapes, never who fulfils them.
-    "ems/runner.py": ("ems.core", "ems.engine", "ems.account", "ems.store", "ems.venues.gateway", "ems.bus"),
+    "ems/runner.py": ("ems.core", "ems.engine", "ems.store", "ems.venues.gateway", "ems.bus"),
     "ems/loop.py": ("ems.runner",),
     "ems/desk.py": (
         "ems.core",
         "ems.engine",
         "ems.runner",
         "ems.loop",
-        "ems.account",
         "ems.store",
         "ems.venues.gateway",  # the protocol: reads go straight to it, orders never do
     ),
@@ -98,9 +94,7 @@ PURE = (
     "ems/routing",
     "ems/algos",
     "ems/tca.py",
-    "ems/account.py",
-    "ems/admission.py",
-    "ems/engine.py",
+    "ems/engine",
 )
 
 # What pure code may use of the standard library: nothing that looks at a clock, a die, a file or a wire.

@@ -134,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     history = add("history", "deposits and withdrawals", _history, _show_transfers)
     history.add_argument("exchange")
     history.add_argument("--currency")
-    _period(history)
-    _page(history)
+    history.add_argument("--since", metavar="TIME", help=SINCE)
+    history.add_argument("--limit", type=int)
     fees = add("fees", "what trading costs", _fees, _show_fees)
     fees.add_argument("exchange")
     fees.add_argument("--symbol")
@@ -160,8 +160,11 @@ def _trading_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-email", action="store_true", help="send no e-mail when it fails")
 
 
+SINCE = "such as 2026-11-21T00:00:00Z"
+
+
 def _period(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--since", metavar="TIME", help="such as 2026-11-21T00:00:00Z")
+    command.add_argument("--since", metavar="TIME", help=SINCE)
     command.add_argument("--until", metavar="TIME")
 
 
@@ -269,9 +272,7 @@ def _history(client: OMSClient, options: argparse.Namespace) -> Answer:
         options.exchange,
         currency=options.currency,
         since=options.since,
-        until=options.until,
         limit=options.limit,
-        cursor=options.cursor,
     )
 
 

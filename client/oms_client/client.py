@@ -316,9 +316,7 @@ class OMSClient:
         *,
         currency: str | None = None,
         since: Time | None = None,
-        until: Time | None = None,
         limit: int | None = None,
-        cursor: str | None = None,
         account: str | None = None,
     ) -> Transfers:
         """List what moved in and out of an account; nothing in this API can move anything out."""
@@ -328,9 +326,7 @@ class OMSClient:
             exchange=exchange,
             currency=currency,
             since=time_text("since", since),
-            until=time_text("until", until),
             limit=limit,
-            cursor=cursor,
             account=account,
             bot=self.bot_name,
         )

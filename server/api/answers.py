@@ -51,6 +51,8 @@ HTTP_STATUS = {  # code -> HTTP status
     # Not 502: a proxy in between may answer 502 by itself, and this is a definite no.
     errors.VENUE_REJECTED: 422,
     errors.VENUE_UNAVAILABLE: 502,
+    errors.VENUE_INCONSISTENT: 502,
+    errors.QUERY_CANCELED: 409,
     errors.STORE_UNAVAILABLE: 503,
     errors.ENGINE_BUSY: 503,
     errors.ENGINE_STOPPED: 503,

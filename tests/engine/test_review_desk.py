@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import ems.loop
-from ems.account import Account
 from ems.core.child import Patience
 from ems.core.messages import (
     Acked,
@@ -25,6 +24,7 @@ from ems.core.messages import (
 from ems.core.records import QueryStatus
 from ems.desk import Desk, DeskRefused
 from ems.engine import Engine
+from ems.engine.account import Account
 from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import Runner
 from ems.store import MemoryStore, StoreUnavailable

@@ -58,7 +58,7 @@ def test_balances_are_read_after_the_first_direct_order_was_evicted():
     world.venue(status(world, "q1.1.1", Found.CLOSED, ending=Ending.CANCELED, filled_quantity=D(0)))
     world.now = 700
     world.timer("account", "binance", "default")  # evicts
-    assert "q1.1" not in world.engine.parents
+    assert "q1.1" not in world.engine.work.parents
     world.balances()  # KeyError: runs still names the parent
     assert world.account.holdings.as_of == at(700)
 
@@ -151,7 +151,7 @@ def test_a_refusal_told_twice_counts_once():
     )
     for _ in range(3):
         world.venue(refused)
-    assert world.engine.runs["q1.1"].funds_refusals == 1
+    assert world.engine.work.runs["q1.1"].funds_refusals == 1
 
 
 # --- The venue's last word --------------------------------------------------------------------

@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from ems.account import Account
 from ems.core import errors
 from ems.core.child import Patience
 from ems.core.messages import (
@@ -29,6 +28,7 @@ from ems.core.messages import (
 )
 from ems.core.records import Status
 from ems.engine import Engine
+from ems.engine.account import Account
 from ems.runner import Runner
 from ems.store import MemoryStore, StoreUnavailable
 from tests.builders import book, market, ticket
@@ -156,7 +156,7 @@ def test_a_replayed_cancel_leaves_nothing_behind():
     house.report(Acked(order_id="q1.1.1", exchange_order_id="X1"))
     house.run(1)
     nonce = NonceUse(key_id="k", nonce="n" * 22, expires_at=house.clock.now() + timedelta(seconds=30))
-    house.engine.nonces[nonce.key_id, nonce.nonce] = nonce.expires_at  # seen before
+    house.engine.submissions.nonces[nonce.key_id, nonce.nonce] = nonce.expires_at  # seen before
     token = house.submit(CancelAllOrders(exchange="binance"), "key-2", nonce=nonce)
     house.run(0)
     assert house.answers[token].code == errors.AUTH_REPLAYED
@@ -182,7 +182,7 @@ def test_a_replayed_cancel_leaves_nothing_behind():
 def test_a_repeat_beside_a_retracted_submission_is_not_told_that_it_was_accepted():
     house = House()
     nonce = NonceUse(key_id="k", nonce="n" * 22, expires_at=house.clock.now() + timedelta(seconds=30))
-    house.engine.nonces[nonce.key_id, nonce.nonce] = nonce.expires_at  # seen before
+    house.engine.submissions.nonces[nonce.key_id, nonce.nonce] = nonce.expires_at  # seen before
     house.submit(limit(), "key-1", nonce=nonce)
     other = house.submit(limit(), "key-1")
     house.run(1)

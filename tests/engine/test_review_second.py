@@ -43,7 +43,7 @@ def test_a_refused_remainder_of_the_first_hop_does_not_strand_what_it_bought():
     world.timer("parent", "q1.1")
     world.book("ETH/USDT")
     world.venue(CancelAcked(order_id="q1.1.1", filled_quantity=quantity))
-    if "q1.1.2" not in world.engine.children:
+    if "q1.1.2" not in world.engine.work.children:
         world.timer("parent", "q1.1")
     # 8 USDT are left; another bot has taken 4 of them in the meantime.
     world.venue(
@@ -56,7 +56,7 @@ def test_a_refused_remainder_of_the_first_hop_does_not_strand_what_it_bought():
     )
     world.balances(free={"USDT": D(4), "ETH": quantity})
     assert world.query().status is QueryStatus.WORKING, world.query().error
-    assert world.engine.parents["q1.1"].hop == 1  # 0.49 ETH go on to BTC
+    assert world.engine.work.parents["q1.1"].hop == 1  # 0.49 ETH go on to BTC
 
 
 def test_a_submission_that_is_being_judged_can_be_cancelled_by_its_key():

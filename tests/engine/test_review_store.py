@@ -95,7 +95,7 @@ def test_an_order_evicted_long_ago_that_shows_up_open_is_cancelled(disk):
     house = House(disk)
     house.submit(limit())
     house.run(0)
-    client_id = house.engine.children["q1.1.1"].order.client_order_id
+    client_id = house.engine.work.children["q1.1.1"].order.client_order_id
     house.report(OutcomeUnknown(order_id="q1.1.1", request="create", message="timeout"))
     house.run(0)
     for _ in range(4):
@@ -111,9 +111,9 @@ def test_an_order_evicted_long_ago_that_shows_up_open_is_cancelled(disk):
         house.report(TradesAnswer(order_id="q1.1.1", fills=(), query_sent_at=house.clock.now()))
         house.run(0)
     assert disk.order("alice", "q1.1.1").status is Status.REJECTED
-    house.engine.runs.clear()  # another defect halts the runner before we get here
+    house.engine.work.runs.clear()  # another defect halts the runner before we get here
     house.run(800)
-    assert "q1.1.1" not in house.engine.children and house.broken is None
+    assert "q1.1.1" not in house.engine.work.children and house.broken is None
     house.report(
         OpenOrders(
             orders=(
@@ -211,14 +211,14 @@ def test_an_evicted_order_with_fills_that_shows_up_open_is_cancelled(disk):
     house = House(disk)
     house.submit(limit())
     house.run(0)
-    client_id = house.engine.children["q1.1.1"].order.client_order_id
+    client_id = house.engine.work.children["q1.1.1"].order.client_order_id
     house.report(Acked(order_id="q1.1.1", exchange_order_id="X1"))
     first = replace(fill("f1", "0.4", price="1900"), at=house.clock.now())
     house.report(first)
     house.report(closed(house, "q1.1.1", "X1", "0.4"))
     house.run(800)
     assert disk.order("alice", "q1.1.1").status is Status.CANCELED
-    assert "q1.1.1" not in house.engine.children and house.broken is None
+    assert "q1.1.1" not in house.engine.work.children and house.broken is None
     shown_open(house, client_id, "0.4")
     (asked,) = {request.order_id for _, request in house.venue.of(QueryTrades)}
     house.report(
@@ -238,9 +238,9 @@ def test_an_order_that_is_adopted_twice_is_cancelled_twice(disk):
     client_id = "0e5a51b2-0000-4000-a000-000000000001"
     for _ in range(2):
         shown_open(house, client_id, "0")
-        (adopted,) = {o for o in house.engine.children if o.startswith("adopted")}
+        (adopted,) = {o for o in house.engine.work.children if o.startswith("adopted")}
         house.report(closed(house, adopted, "X1"))
         house.run(800)
         assert house.broken is None, house.broken
-        assert adopted not in house.engine.children
+        assert adopted not in house.engine.work.children
     assert len(house.venue.of(CancelRequest)) == 2

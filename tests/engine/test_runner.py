@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import pytest
 
-from ems.account import Account
 from ems.core.child import Patience
 from ems.core.messages import (
     Acked,
@@ -23,6 +22,7 @@ from ems.core.messages import (
 )
 from ems.core.records import Query
 from ems.engine import Engine
+from ems.engine.account import Account
 from ems.runner import Runner
 from ems.store import MemoryStore, StoreUnavailable
 from tests.builders import at, book, smart_order, ticket
@@ -157,7 +157,7 @@ def test_a_used_nonce_is_refused_and_no_other_request_with_it():
     bench.clock.run_until(0)
     assert isinstance(bench.answers[1], Query) and isinstance(bench.answers[3], Query)
     assert bench.answers[2].code == "AUTH_REPLAYED"
-    assert set(bench.store.queries) == {"q1", "q3"} == set(bench.engine.queries)
+    assert set(bench.store.queries) == {"q1", "q3"} == set(bench.engine.work.queries)
 
 
 def test_a_nonce_of_an_earlier_life_is_refused():
@@ -193,7 +193,7 @@ def test_cancels_and_lookups_go_out_while_nothing_can_be_written():
 def test_a_broken_promise_of_ours_stops_everything_before_anything_of_it_happens(monkeypatch):
     seen = []
     bench = Bench(broken=seen.append)
-    monkeypatch.setattr(bench.engine, "_start", lambda *_: 1 / 0)
+    monkeypatch.setattr(bench.engine.submissions, "_start", lambda *_: 1 / 0)
     bench.submit()
     bench.clock.run_until(0)
     assert [type(error) for error in seen] == [ZeroDivisionError]
@@ -206,7 +206,7 @@ def test_a_broken_promise_of_ours_stops_everything_before_anything_of_it_happens
 
 def test_without_a_handler_the_exception_reaches_whoever_runs_the_loop(monkeypatch):
     bench = Bench()
-    monkeypatch.setattr(bench.engine, "_start", lambda *_: 1 / 0)
+    monkeypatch.setattr(bench.engine.submissions, "_start", lambda *_: 1 / 0)
     bench.submit()
     with pytest.raises(ZeroDivisionError):
         bench.clock.run_until(0)

@@ -124,7 +124,7 @@ def test_a_dry_run_changes_nothing():
     world = EngineWorld()
     answer = world.submit(limit(), dry_run=True)
     assert answer.result["dry_run"] is True
-    assert (world.turn.records, world.sent(), world.engine.queries) == ([], [], {})
+    assert (world.turn.records, world.sent(), world.engine.work.queries) == ([], [], {})
 
 
 # --- Refusals ----------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def test_a_limit_order_is_answered_when_the_venue_has_it():
     world.now = 4
     world.venue(my_fill(world, "q1.1.1", "f1", "1", "1900"))
     assert world.order("q1.1.1").status is Status.FILLED
-    assert world.engine.parents["q1.1"].state is ParentState.DONE
+    assert world.engine.work.parents["q1.1"].state is ParentState.DONE
 
 
 def test_a_market_order_is_answered_when_it_is_over():

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from ems.account import Account
 from ems.core.child import Patience
 from ems.core.messages import (
     Acked,
@@ -22,7 +21,9 @@ from ems.core.messages import (
     Timer,
     Wake,
 )
-from ems.engine import Engine, Turn
+from ems.engine import Engine
+from ems.engine.account import Account
+from ems.engine.turn import Turn
 from ems.store import MemoryStore
 from tests.builders import at, book, market, ticket
 
@@ -107,7 +108,7 @@ class EngineWorld:
         return self.venue(Acked(order_id=order_id, exchange_order_id=exchange_id, **fields))
 
     def order(self, order_id):
-        return self.engine.children[order_id].order
+        return self.engine.work.children[order_id].order
 
     def query(self, query_id="q1"):
-        return self.engine.queries[query_id]
+        return self.engine.work.queries[query_id]

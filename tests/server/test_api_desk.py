@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ems.account import Account
 from ems.core import messages as m
 from ems.core.child import Patience
 from ems.core.instrument import Market
 from ems.desk import Desk
 from ems.engine import Engine
+from ems.engine.account import Account
 from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import Runner
 from ems.store import MemoryStore, OrderFilter

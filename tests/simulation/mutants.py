@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from ems import engine as engine_module
 from ems.algos import classic
 from ems.core import child, order
 from ems.core.messages import (
@@ -30,6 +29,9 @@ from ems.core.messages import (
 from ems.core.order import Kind
 from ems.core.records import Asked, Phase, Status
 from ems.engine import Engine
+from ems.engine import orders as orders_module
+from ems.engine.orders import Orders
+from ems.engine.work import Work
 from ems.runner import Runner
 from tests.simulation.campaign import play
 
@@ -70,12 +72,12 @@ def one_not_found_is_enough() -> None:
     def hasty(c, event, now, patience):
         return patient(c, event, now, replace(patience, not_founds=1))
 
-    child.step = engine_module.step = hasty
+    child.step = orders_module.step = hasty
 
 
 def resend_in_doubt() -> None:
     """R5: an order in doubt is sent again, with the same id, instead of being looked up."""
-    request = Engine._request
+    request = Orders._request
 
     def again(order, action):
         if action is child.Do.LOOK and order.status is Status.UNKNOWN:
@@ -92,23 +94,23 @@ def resend_in_doubt() -> None:
             )
         return request(order, action)
 
-    Engine._request = staticmethod(again)
+    Orders._request = staticmethod(again)
 
 
 def lost_update() -> None:
     """R6: a second writer: every third fill is applied to an old copy of the order."""
-    after_step = Engine._after_step
+    after_step = Orders._after_step
     count = [0]
 
     def stale(self, account, done, now):
-        before = self.children[done.child.order.order_id]
+        before = self._work.children[done.child.order.order_id]
         after_step(self, account, done, now)
         if done.fills:
             count[0] += 1
             if count[0] % 3 == 0:
-                self.children[done.child.order.order_id] = before
+                self._work.children[done.child.order.order_id] = before
 
-    Engine._after_step = stale
+    Orders._after_step = stale
 
 
 def count_fills_twice() -> None:
@@ -143,7 +145,7 @@ def failed_cancel_is_canceled() -> None:
             event = child.CancelAcked(order_id=event.order_id, filled_quantity=c.order.filled_quantity)
         return step(c, event, now, patience)
 
-    engine_module.step = trusting
+    orders_module.step = trusting
 
 
 def replace_without_settlement() -> None:
@@ -166,7 +168,7 @@ def no_looking_around() -> None:
             return child.Step(child=c, wake_at=now + timedelta(days=1))
         return step(c, event, now, replace(patience, poll_s=1e6))
 
-    engine_module.step = trusting
+    orders_module.step = trusting
 
 
 def float_money() -> None:
@@ -182,7 +184,7 @@ def float_money() -> None:
 def cancel_once() -> None:
     """A lost cancel is not asked again."""
     step = child.step
-    engine_module.step = lambda c, event, now, patience: step(
+    orders_module.step = lambda c, event, now, patience: step(
         c, event, now, replace(patience, recancel_s=1e6)
     )
 
@@ -196,7 +198,7 @@ def early_settlement() -> None:
             event = replace(event, filled_quantity=c.order.filled_quantity)
         return step(c, event, now, patience)
 
-    engine_module.step = hasty
+    orders_module.step = hasty
 
 
 def closed_means_canceled_empty() -> None:
@@ -207,13 +209,13 @@ def closed_means_canceled_empty() -> None:
 
 def forget_keys() -> None:
     """I7: an idempotency key is not remembered across the answer."""
-    remember = Engine._remember
+    remember = Work.remember
 
     def forgetful(self, query):
         remember(self, query)
         self.keys.clear()
 
-    Engine._remember = forgetful
+    Work.remember = forgetful
 
 
 def without_row(table: dict, row: tuple) -> Callable[[], None]:

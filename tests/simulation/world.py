@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
 
-from ems.account import Account
 from ems.core.child import Patience
 from ems.core.messages import (
     CancelAllOrders,
@@ -30,6 +29,7 @@ from ems.core.messages import (
 )
 from ems.core.records import Query, QueryStatus, Record
 from ems.engine import Engine
+from ems.engine.account import Account
 from ems.runner import Runner
 from ems.store import MemoryStore
 from simulator.exchange import Exchange, Market, Reject

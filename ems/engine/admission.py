@@ -11,13 +11,13 @@ from datetime import datetime
 from decimal import Decimal
 
 from ems import tca
-from ems.account import Account, Readiness
 from ems.algos import classic
 from ems.core import errors
 from ems.core.codec import nearest, plain
 from ems.core.instrument import Market, ceil_to
 from ems.core.messages import LimitOrder, MarketOrder, OrderType, Problem, Side, SmartOrder, TimeInForce
 from ems.core.records import Hop
+from ems.engine.account import Account, Readiness
 from ems.routing.chain import shortest_chain, sweep
 
 ZERO = Decimal(0)

@@ -1,0 +1,311 @@
+"""Orders at venues: placed, followed step by step, adopted.
+
+The machine of one order is `ems.core.child`; this room keeps its records, its requests and its timers, and
+reports every change to whoever works the parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from ems.core.child import AskCancel, Child, ChildEvent, Do, Sent, Step, step
+from ems.core.messages import (
+    CancelRequest,
+    NewOrder,
+    OrderStatus,
+    OrderType,
+    QueryOrder,
+    QueryTrades,
+    Rejected,
+    Request,
+    Side,
+    TimeInForce,
+)
+from ems.core.order import created, fill_record
+from ems.core.records import (
+    Hop,
+    Notice,
+    Order,
+    Parent,
+    ParentState,
+    Phase,
+    Query,
+    QueryStatus,
+    Status,
+)
+from ems.engine.account import Account
+from ems.engine.queries import Queries, micros
+from ems.engine.turn import Out
+from ems.engine.work import Run, Work
+
+ZERO = Decimal(0)
+
+
+ADOPTER = "oms"  # user of orders found at a venue that carry our mark but are not in our ledger
+
+
+class Listener(Protocol):
+    """Whom changes of orders are reported to."""
+
+    def order_changed(self, account: Account, before: Order, order: Order, now: datetime) -> None: ...
+
+    def learn_refusal(
+        self, account: Account, order: Order, report: Rejected, run: Run, now: datetime
+    ) -> None: ...
+
+    def freeze(self, order: Order, done: Step, incident: str) -> None: ...
+
+
+class Orders:
+    """Every order we have out, or had out lately."""
+
+    listener: Listener  # set once, when the engine is put together
+
+    def __init__(self, out: Out, work: Work, queries: Queries):
+        self._out = out
+        self._work = work
+        self._queries = queries
+        self.incidents = 0  # told by this process
+
+    def rejected(self, account: Account, report: Rejected, now: datetime) -> None:
+        child = self._work.children.get(report.order_id)
+        if child is None:
+            return
+        before = child.order
+        run = self._work.runs.get(before.parent_id)
+        after_step = step(child, report, now, account.patience)
+        rejected = after_step.child.order.status is Status.REJECTED and before.phase is not Phase.SETTLED
+        if rejected and run is not None:
+            self.listener.learn_refusal(account, before, report, run, now)
+        self._after_step(account, after_step, now)
+
+    def event(self, order_id: str, event: ChildEvent, now: datetime) -> None:
+        child = self._work.children[order_id]
+        account = self._work.accounts[child.order.exchange, child.order.account]
+        self._after_step(account, step(child, event, now, account.patience), now)
+
+    def _after_step(self, account: Account, done: Step, now: datetime) -> None:
+        before = self._work.children[done.child.order.order_id].order
+        order = done.child.order
+        self._work.children[order.order_id] = done.child
+        if order.exchange_order_id is not None:
+            self._work.by_exchange_id[(*account.key, order.symbol, order.exchange_order_id)] = order.order_id
+        for entry in done.entries:
+            self._out.record(entry)
+        market = account.markets.get(order.symbol)
+        for report in done.fills:
+            fill = fill_record(order, report)
+            self._work.fills.setdefault(order.order_id, []).append(fill)
+            self._out.record(fill)
+            if market is not None:
+                account.holdings.book(report, market.base, market.quote)
+        if done.entries:
+            self._out.record(order)
+            self._out.turn.touched.add(order.query_id)
+        for action in done.actions:
+            self._out.send(account, self._request(order, action))
+        if done.wake_at is not None:
+            self._out.wake(("order", order.order_id), done.wake_at)
+        for incident in done.incidents:
+            self._tell_incident(order, incident, now)
+            self.listener.freeze(order, done, incident)
+        if done.entries and order is not before:
+            self.listener.order_changed(account, before, order, now)
+
+    @staticmethod
+    def _request(order: Order, action: Do) -> Request:
+        if action is Do.TRADES:
+            return QueryTrades(
+                order_id=order.order_id,
+                client_order_id=order.client_order_id,
+                exchange_order_id=order.exchange_order_id,
+                symbol=order.symbol,
+                since=order.sent_at or order.created_at,
+            )
+        kind = QueryOrder if action is Do.LOOK else CancelRequest
+        return kind(
+            order_id=order.order_id,
+            client_order_id=order.client_order_id,
+            exchange_order_id=order.exchange_order_id,
+            symbol=order.symbol,
+        )
+
+    def place(
+        self,
+        parent: Parent,
+        account: Account,
+        *,
+        order_type: OrderType,
+        time_in_force: TimeInForce,
+        post_only: bool,
+        quantity: Decimal,
+        price: Decimal | None,
+        purpose: str,
+        reserved: Decimal,
+        now: datetime,
+    ) -> None:
+        """Write the intent of one order and send it: one turn, one transaction, then the socket."""
+        siblings = self._work.orders_of[parent.parent_id]
+        attempt = len(siblings) + 1
+        hop = parent.hops[parent.hop]
+        order_id = f"{parent.parent_id}.{attempt}"
+        order = Order(
+            order_id=order_id,
+            query_id=parent.query_id,
+            parent_id=parent.parent_id,
+            user=parent.user,
+            bot=parent.bot,
+            exchange=account.exchange,
+            account=account.account,
+            symbol=hop.symbol,
+            side=hop.side,
+            order_type=order_type,
+            time_in_force=time_in_force,
+            post_only=post_only,
+            quantity=quantity,
+            price=price,
+            client_order_id=client_order_id(self._work.mark, order_id, account.id_style),
+            created_at=now,
+            purpose=purpose,
+            hop=parent.hop,
+            attempt=attempt,
+            reserved=reserved,
+        )
+        self._out.record(created(order))
+        child = Child(order=order)
+        self._work.index(child)
+        sent = step(child, Sent(), now, account.patience)
+        order = sent.child.order
+        self._work.children[order_id] = sent.child
+        for entry in sent.entries:
+            self._out.record(entry)
+        self._out.record(order)
+        self._out.turn.touched.add(order.query_id)
+        self._out.send(
+            account,
+            NewOrder(
+                order_id=order_id,
+                client_order_id=order.client_order_id,
+                symbol=order.symbol,
+                side=order.side,
+                order_type=order_type,
+                quantity=quantity,
+                price=price,
+                time_in_force=time_in_force,
+                post_only=post_only,
+            ),
+        )
+        assert sent.wake_at is not None
+        self._out.wake(("order", order_id), sent.wake_at)
+
+    def adopt(self, account: Account, status: OrderStatus, now: datetime) -> None:
+        """Take in an open order of ours that the ledger lacks (an old backup): cancel it, import its
+        fills."""
+        market = account.markets.get(status.symbol or "")
+        if market is None or status.client_order_id is None:
+            return
+        query_id = f"adopted-{status.client_order_id}"
+        query = Query(
+            query_id=query_id,
+            user=ADOPTER,
+            bot=ADOPTER,
+            verb="adopt_order",
+            exchange=account.exchange,
+            parameters={"client_order_id": status.client_order_id, "symbol": market.symbol},
+            idempotency_key=query_id,
+            body_digest="",
+            record_in_db=True,
+            send_fail_email=True,
+            mode=account.mode,
+            status=QueryStatus.WORKING,
+            accepted_at=now,
+            seq=micros(now),
+        )
+        side = status.side or Side.BUY
+        buys = side is Side.BUY
+        hop = Hop(
+            symbol=market.symbol,
+            side=side,
+            source=market.quote if buys else market.base,
+            target=market.base if buys else market.quote,
+        )
+        parent = Parent(
+            parent_id=f"{query_id}.1",
+            query_id=query_id,
+            user=ADOPTER,
+            bot=ADOPTER,
+            exchange=account.exchange,
+            account=account.account,
+            algo="direct",
+            hops=(hop,),
+            start_amount=ZERO,
+            time_limit=ZERO,
+            state=ParentState.CANCELLING,
+            created_at=now,
+            hop_started_at=now,
+        )
+        order = Order(
+            order_id=f"{parent.parent_id}.1",
+            query_id=query_id,
+            parent_id=parent.parent_id,
+            user=ADOPTER,
+            bot=ADOPTER,
+            exchange=account.exchange,
+            account=account.account,
+            symbol=market.symbol,
+            side=side,
+            order_type=OrderType.LIMIT,
+            time_in_force=TimeInForce.GTC,
+            post_only=False,
+            quantity=status.quantity or market.max_quantity or Decimal(10) ** 12,
+            price=None,
+            client_order_id=status.client_order_id,
+            created_at=now,
+            purpose="direct",
+            attempt=1,
+        )
+        self._queries.save(query)
+        self._work.add_parent(parent)
+        self._out.record(parent)
+        self._out.record(created(order))
+        self._work.index(Child(order=order))
+        self.event(order.order_id, Sent(), now)
+        self.event(order.order_id, status, now)
+        self.event(order.order_id, AskCancel(), now)
+        self._tell_incident(
+            order, "an open order with our mark was missing from the ledger; it is being cancelled", now
+        )
+
+    def _tell_incident(self, order: Order, incident: str, now: datetime) -> None:
+        self.incidents += 1
+        self._out.publish("incident", order.order_id, {"incident": incident})
+        self._out.record(
+            Notice(
+                notice_id=f"{order.order_id}-{micros(now)}-{self.incidents}",
+                query_id=order.query_id,
+                severity="critical",
+                subject=f"incident on {order.exchange}: order {order.order_id}",
+                failed=f"order {order.order_id} ({order.side} {order.symbol} on {order.exchange})",
+                why=incident,
+                done="What the exchange reported was booked as it is; nothing was sent again.",
+                todo="Compare the account at the exchange with get_balances and get_order before trading on.",
+                created_at=now,
+                group=f"incident/{order.exchange}",
+            )
+        )
+
+
+def client_order_id(mark: str, order_id: str, style: str) -> str:
+    """Return the id a venue knows our order by: uuid4-shaped, from the order id alone, starting with our
+    mark (R2).
+
+    A dashed uuid satisfies every venue of VENUES.md 1.3 but OKX, which wants the 32 hex digits.
+    """
+    digest = hashlib.sha256(order_id.encode()).hexdigest()
+    bits = mark + digest[8:12] + "4" + digest[13:16] + "a" + digest[17:32]
+    if style == "hex32":
+        return bits
+    return f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}"

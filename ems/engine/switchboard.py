@@ -1,0 +1,278 @@
+"""The switchboard: every event reaches the part it is for; exchange accounts are kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from ems.core import errors
+from ems.core.child import Child, Doubted, Lookup, Tick
+from ems.core.instrument import Market
+from ems.core.messages import (
+    Acked,
+    Archive,
+    Balances,
+    BookUpdate,
+    CancelAcked,
+    CancelRefused,
+    Event,
+    FillReport,
+    FromVenue,
+    LookupFailed,
+    MarketsLoaded,
+    OpenOrders,
+    OrderStatus,
+    OutcomeUnknown,
+    QueryBalances,
+    QueryOpenOrders,
+    Rejected,
+    StreamDown,
+    StreamUp,
+    Submit,
+    Timer,
+    TradesAnswer,
+    UnwatchBook,
+)
+from ems.core.records import (
+    ENDED_PARENT,
+    ParentState,
+    Phase,
+    Status,
+)
+from ems.engine.account import Account, Readiness
+from ems.engine.cancels import Cancels
+from ems.engine.orders import Orders
+from ems.engine.parents import Parents
+from ems.engine.queries import Queries
+from ems.engine.submissions import NONCE_KEPT, Submissions
+from ems.engine.turn import Out, Turn
+from ems.engine.waiting import Waiting
+from ems.engine.work import Work
+from ems.store import Unfinished
+
+ZERO = Decimal(0)
+
+
+HOUSEKEEPING_S = 60.0  # balances and open orders are compared with the venue this often (R11, drop copy)
+RETRY_S = 2.0  # a reconciliation question that failed is asked again
+WATCH_IDLE_S = 300.0
+
+
+class Engine:
+    """All trading state of this process."""
+
+    def __init__(self, accounts: Iterable[Account], *, mark: str):
+        """`mark`: eight hex digits that start every client order id of this installation."""
+        assert len(mark) == 8 and int(mark, 16) >= 0
+        self.work = Work(accounts, mark)
+        self._out = Out()
+        self._waiting = Waiting(self._out)
+        self._queries = Queries(self._out, self.work)
+        self.orders = Orders(self._out, self.work, self._queries)
+        self.parents = Parents(
+            self._out, self.work, self._queries, self.orders, lambda now: self.cancels.check(now)
+        )
+        self.orders.listener = self.parents
+        self.cancels = Cancels(self._out, self.work, self._queries, self.orders, self.parents, self._waiting)
+        self.submissions = Submissions(
+            self._out, self.work, self._queries, self.orders, self.parents, self.cancels, self._waiting
+        )
+
+    def handle(self, event: Event, now: datetime) -> Turn:
+        """Let one thing happen; return what to record and what to do."""
+        turn = self._out.begin(now)
+        match event:
+            case FromVenue():
+                account = self.work.accounts[event.exchange, event.account]
+                self._from_venue(account, event.report, now)
+            case Submit() | Archive() if self.submissions.replayed(event.ticket):
+                problem = errors.problem(errors.AUTH_REPLAYED, "this signed request was received before")
+                self._out.reply(event.token, problem)
+            case Submit():
+                self.submissions.submit(event, now, patient=True)
+            case Archive():
+                query = self.submissions.archive(event, now)
+                self._out.reply(event.token, query)
+            case Timer():
+                self._timer(event.key, now)
+        return turn
+
+    def restore(self, unfinished: Unfinished, now: datetime) -> Turn:
+        """Pick up what the store has not finished. Venues are reconciled before anything trades (R12)."""
+        turn = self._out.begin(now)
+        self.submissions.nonces = {(n.key_id, n.nonce): n.expires_at for n in unfinished.nonces}
+        for query in unfinished.queries:
+            self.work.remember(query)
+            self.cancels.take_up(query)
+        for parent in unfinished.parents:
+            self.work.add_parent(parent)
+        for order in sorted(unfinished.orders, key=lambda o: (o.parent_id, o.attempt)):
+            seen_at = None if order.status in (Status.PENDING, Status.UNKNOWN) else now
+            self.work.index(Child(order=order, lookup=Lookup(seen_at=seen_at)))
+        for fill in unfinished.fills:
+            self.work.fills.setdefault(fill.order_id, []).append(fill)
+        for account in self.work.accounts.values():
+            self._out.wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
+        return turn
+
+    def strangers(self, event: Event) -> list[tuple[str, str, str]]:
+        """Return (exchange, account, client order id) of reported orders of ours that are not in memory.
+
+        Whoever has the store looks them up and has them recalled before the event is handled: an order may
+        have ended long ago and live all the same, or get a fill of which nobody had heard.
+        """
+        if not isinstance(event, FromVenue):
+            return []
+        report = event.report
+        named = report.orders if isinstance(report, OpenOrders) else (report,)
+        ids = [r.client_order_id for r in named if isinstance(r, OrderStatus | FillReport)]
+        return [
+            (event.exchange, event.account, client_id)
+            for client_id in ids
+            if client_id is not None
+            and self.work.is_ours(client_id)
+            and client_id not in self.work.by_client_id
+        ]
+
+    def _from_venue(self, account: Account, report: object, now: datetime) -> None:
+        match report:
+            case BookUpdate():
+                self._book(account, report, now)
+            case FillReport():
+                order_id = self.work.find(account, report)
+                if order_id is not None:
+                    self.orders.event(order_id, report, now)
+            case OrderStatus():
+                order_id = self.work.find(account, report)
+                if order_id is not None:
+                    self.orders.event(order_id, report, now)
+            case Rejected():
+                self.orders.rejected(account, report, now)
+            case Acked() | CancelAcked() | CancelRefused() | OutcomeUnknown() | TradesAnswer():
+                if report.order_id in self.work.children:
+                    self.orders.event(report.order_id, report, now)
+            case LookupFailed():
+                self._lookup_failed(account, report, now)
+            case Balances():
+                self._balances(account, report, now)
+            case OpenOrders():
+                self._open_orders(account, report, now)
+            case MarketsLoaded():
+                account.markets = {m.symbol: m for m in report.markets if isinstance(m, Market)}
+            case StreamUp():
+                self._contact(account, now)
+            case StreamDown():
+                account.trouble = report.message
+            case _:
+                raise AssertionError(f"unknown report {report!r}")
+
+    def _book(self, account: Account, report: BookUpdate, now: datetime) -> None:
+        account.books[report.symbol] = report
+        if self._waiting.held:
+            self.submissions.retry_held(account, now, symbol=report.symbol)
+        for parent in list(self.work.parents.values()):
+            if (
+                parent.state is ParentState.WAITING
+                and (parent.exchange, parent.account) == account.key
+                and parent.hops[parent.hop].symbol == report.symbol
+            ):
+                self.parents.work(parent.parent_id, now)
+
+    def _contact(self, account: Account, now: datetime) -> None:
+        """The stream is up: nothing is believed until open orders and balances have been read (R11, R12)."""
+        account.readiness = Readiness.RECONCILING
+        account.trouble = "reconciling"
+        account.since = now
+        account.awaits = {"open_orders", "balances"}
+        self._out.send(account, QueryOpenOrders())
+        self._out.send(account, QueryBalances())
+        for child in list(self.work.children.values()):
+            order = child.order
+            if (order.exchange, order.account) == account.key and order.phase is not Phase.SETTLED:
+                self.orders.event(order.order_id, Doubted(), now)
+
+    def _reconciled(self, account: Account, what: str, sent_at: datetime, now: datetime) -> None:
+        if account.readiness is not Readiness.RECONCILING or account.since is None or sent_at < account.since:
+            return
+        account.awaits.discard(what)
+        if account.awaits:
+            return
+        account.readiness = Readiness.READY
+        account.ready_at = now
+        account.trouble = ""
+        self._out.publish("account", f"{account.exchange}/{account.account}", {"readiness": "ready"})
+        for parent in list(self.work.parents.values()):
+            if (parent.exchange, parent.account) == account.key and parent.state not in ENDED_PARENT:
+                for hop in parent.hops[parent.hop :]:
+                    self._out.watch(account, hop.symbol, now)
+                self.parents.work(parent.parent_id, now)
+
+    def _balances(self, account: Account, report: Balances, now: datetime) -> None:
+        account.holdings.refresh(report, self.work.held_by_orders(account))
+        self._reconciled(account, "balances", report.query_sent_at, now)
+        self.submissions.retry_held(account, now)
+        for parent_id, run in list(self.work.runs.items()):
+            parent = self.work.parents[parent_id]
+            if (parent.exchange, parent.account) != account.key or run.balance_after is None:
+                continue
+            if report.query_sent_at >= run.balance_after:
+                run.balance_after = None
+                run.free = report.free.get(parent.hops[parent.hop].source, ZERO)
+                self.parents.work(parent_id, now)
+
+    def _open_orders(self, account: Account, report: OpenOrders, now: datetime) -> None:
+        for status in report.orders:
+            order_id = self.work.find(account, status)
+            if order_id is not None:
+                self.orders.event(order_id, replace(status, query_sent_at=report.query_sent_at), now)
+            elif self.work.is_ours(status.client_order_id):
+                self.orders.adopt(account, status, now)
+        self._reconciled(account, "open_orders", report.query_sent_at, now)
+
+    def _lookup_failed(self, account: Account, report: LookupFailed, now: datetime) -> None:
+        if report.order_id is not None and report.order_id in self.work.children:
+            self.orders.event(report.order_id, report, now)
+        elif report.request in ("balances", "open_orders"):
+            if account.readiness is Readiness.RECONCILING:
+                account.trouble = f"reconciling: {report.message}"
+            self._out.wake(("ask", report.request, *account.key), now + timedelta(seconds=RETRY_S))
+
+    def _timer(self, key: tuple[str, ...], now: datetime) -> None:
+        match key:
+            case ("order", order_id):
+                child = self.work.children.get(order_id)
+                if child is not None and (child.order.phase is not Phase.SETTLED or child.lookup.haunted):
+                    self.orders.event(order_id, Tick(), now)
+            case ("parent", parent_id):
+                if parent_id in self.work.parents:
+                    self.parents.work(parent_id, now)
+            case ("held", token):
+                held = self._waiting.held.pop(int(token), None)
+                if held is not None:
+                    self.submissions.submit(held.event, now, patient=False)
+            case ("ask", "balances", exchange, account):
+                self._out.send(self.work.accounts[exchange, account], QueryBalances())
+            case ("ask", "open_orders", exchange, account):
+                self._out.send(self.work.accounts[exchange, account], QueryOpenOrders())
+            case ("account", exchange, account):
+                self._housekeep(self.work.accounts[exchange, account], now)
+            case _:
+                raise AssertionError(f"unknown timer {key!r}")
+
+    def _housekeep(self, account: Account, now: datetime) -> None:
+        self._out.wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
+        if account.readiness is Readiness.READY:
+            self._out.send(account, QueryBalances())
+            self._out.send(account, QueryOpenOrders())
+        busy = {h.symbol for p in self.work.parents.values() if p.state not in ENDED_PARENT for h in p.hops}
+        for symbol, needed_at in list(account.watched.items()):
+            if symbol not in busy and (now - needed_at).total_seconds() > WATCH_IDLE_S:
+                del account.watched[symbol]
+                account.books.pop(symbol, None)
+                self._out.send(account, UnwatchBook(symbol=symbol))
+        self.submissions.nonces = {
+            key: expires for key, expires in self.submissions.nonces.items() if expires >= now - NONCE_KEPT
+        }
+        self.work.evict(now)

@@ -1,0 +1,218 @@
+"""The work in hand: every query, parent, order and fill that is not long over, and how to find them.
+
+All of it can be rebuilt from the store. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from ems.algos import ledger
+from ems.core import errors
+from ems.core.child import Child
+from ems.core.codec import exchange_problem
+from ems.core.messages import (
+    FillReport,
+    OrderStatus,
+    Problem,
+)
+from ems.core.records import (
+    ENDED_PARENT,
+    Fill,
+    Order,
+    Parent,
+    Phase,
+    Query,
+    QueryStatus,
+)
+from ems.engine.account import Account
+
+ZERO = Decimal(0)
+
+
+KEEP_ENDED_S = 600.0  # ended work stays in memory this long, so that late news finds it
+KEYS_KEPT = 50_000
+
+
+@dataclass
+class Run:
+    """What a working parent knows beside its records; forgotten by a restart without harm."""
+
+    funds_refusals: int = 0
+    rate_refusals: int = 0
+    refused_quantity: Decimal | None = None
+    free: Decimal | None = None
+    balance_after: datetime | None = None  # waiting for a balance asked for after this
+    problem: Problem | None = None  # why it stops
+    note: str = ""  # what it waits for, for people
+
+
+class Work:
+    """The memory of the engine."""
+
+    def __init__(self, accounts: Iterable[Account], mark: str):
+        self.mark = mark  # eight hex digits that start every client order id of this installation
+        self.accounts: dict[tuple[str, str], Account] = {
+            a.key: a for a in accounts
+        }  # (exchange, account) -> account
+        self.queries: dict[str, Query] = {}
+        self.parents: dict[str, Parent] = {}
+        self.children: dict[str, Child] = {}  # order id -> child
+        self.fills: dict[str, list[Fill]] = {}  # order id -> fills
+        self.runs: dict[str, Run] = {}  # parent id -> run
+        self.orders_of: dict[str, list[str]] = {}  # parent id -> order ids, oldest first
+        self.parents_of: dict[str, list[str]] = {}  # query id -> parent ids
+        self.by_client_id: dict[str, str] = {}  # client order id -> order id
+        # (exchange, account, symbol, exchange id) -> order id: some venues count ids per symbol
+        self.by_exchange_id: dict[tuple[str, str, str, str], str] = {}
+        self.keys: OrderedDict[tuple[str, str], str] = OrderedDict()  # (user, idempotency key) -> query id
+        self.digests: dict[str, str] = {}  # query id -> digest of what was asked
+        self.recalled: dict[str, datetime] = {}  # order id -> when it was taken back into memory
+
+    def orders_of_parent(self, parent_id: str) -> list[Order]:
+        """Return the orders of a parent, oldest first."""
+        return [self.children[order_id].order for order_id in self.orders_of[parent_id]]
+
+    def recall(self, order: Order, fills: Iterable[Fill], now: datetime) -> None:
+        """Take an ended order back into memory for a while, so that late news finds it."""
+        self.index(Child(order=order))
+        self.fills[order.order_id] = list(fills)
+        self.recalled[order.order_id] = now
+
+    def orders_of_query(self, query_id: str) -> list[Order]:
+        """Return the orders of a query, oldest first."""
+        return [
+            self.children[order_id].order
+            for parent_id in self.parents_of.get(query_id, ())
+            for order_id in self.orders_of.get(parent_id, ())
+        ]
+
+    def no_account(self, exchange: str, account: str) -> Problem:
+        names = {name for name, _ in self.accounts}
+        problem = exchange_problem(exchange, names)
+        if problem is not None:
+            return problem
+        configured = sorted(a for name, a in self.accounts if name == exchange)
+        return errors.problem(
+            errors.EXCHANGE_UNKNOWN,
+            f"account: {exchange} has no account {account!r} here; configured: {', '.join(configured)}",
+            hint="Leave account out to use the default one.",
+            details={"field": "account", "value": account},
+        )
+
+    def find(self, account: Account, report: FillReport | OrderStatus) -> str | None:
+        """Find our order behind a report of a stream or a list; None for one that is not ours."""
+        if report.order_id is not None:
+            return report.order_id if report.order_id in self.children else None
+        client_id, exchange_id = report.client_order_id, report.exchange_order_id
+        if client_id and client_id in self.by_client_id:
+            return self.by_client_id[client_id]
+        if not exchange_id or (client_id and not self.is_ours(client_id)):
+            return None
+        if report.symbol is not None:
+            return self.by_exchange_id.get((*account.key, report.symbol, exchange_id))
+        for (exchange, name, _, known_id), order_id in self.by_exchange_id.items():
+            if (exchange, name, known_id) == (*account.key, exchange_id):
+                return order_id
+        return None
+
+    def evict(self, now: datetime) -> None:
+        """Drop ended work from memory once no late news is expected; the store keeps it."""
+        for query_id, query in list(self.queries.items()):
+            if query.status is QueryStatus.WORKING or query.finished_at is None:
+                continue
+            if (now - query.finished_at).total_seconds() < KEEP_ENDED_S:
+                continue
+            parent_ids = self.parents_of.get(query_id, [])
+            if any(self.parents[p].state not in ENDED_PARENT for p in parent_ids):
+                continue  # a resting limit order outlives its query
+            order_ids = [order_id for p in parent_ids for order_id in self.orders_of[p]]
+            if any(self.children[order_id].lookup.haunted for order_id in order_ids):
+                continue
+            if any(
+                (now - (self.parents[p].closed_at or now)).total_seconds() < KEEP_ENDED_S for p in parent_ids
+            ):
+                continue
+            for parent_id in self.parents_of.pop(query_id, []):
+                del self.parents[parent_id]
+                self.runs.pop(parent_id, None)
+                for order_id in self.orders_of.pop(parent_id):
+                    self.forget_order(order_id)
+            del self.queries[query_id]
+            self.keys.pop((query.user, query.idempotency_key), None)
+            self.digests.pop(query_id, None)
+
+        for order_id, since in list(self.recalled.items()):
+            if (now - since).total_seconds() > KEEP_ENDED_S and not self.children[order_id].lookup.haunted:
+                del self.recalled[order_id]
+                self.orders_of.pop(self.children[order_id].order.parent_id, None)
+                self.forget_order(order_id)
+
+    def forget_order(self, order_id: str) -> None:
+        order = self.children.pop(order_id).order
+        self.fills.pop(order_id, None)
+        self.by_client_id.pop(order.client_order_id, None)
+        if order.exchange_order_id is not None:
+            key = (order.exchange, order.account, order.symbol, order.exchange_order_id)
+            self.by_exchange_id.pop(key, None)
+
+    def is_ours(self, client_id: str | None) -> bool:
+        return client_id is not None and client_id.replace("-", "").startswith(self.mark)
+
+    def remember(self, query: Query) -> None:
+        self.queries[query.query_id] = query
+        self.digests[query.query_id] = query.body_digest
+        self.keys[query.user, query.idempotency_key] = query.query_id
+        if len(self.keys) > KEYS_KEPT:
+            self.keys.popitem(last=False)
+
+    def add_parent(self, parent: Parent) -> None:
+        self.parents[parent.parent_id] = parent
+        self.orders_of.setdefault(parent.parent_id, [])
+        self.runs[parent.parent_id] = Run()
+        parents = self.parents_of.setdefault(parent.query_id, [])
+        if parent.parent_id not in parents:
+            parents.append(parent.parent_id)
+
+    def index(self, child: Child) -> None:
+        order = child.order
+        self.children[order.order_id] = child
+        self.orders_of.setdefault(order.parent_id, []).append(order.order_id)
+        self.by_client_id[order.client_order_id] = order.order_id
+        if order.exchange_order_id is not None:
+            key = (order.exchange, order.account, order.symbol, order.exchange_order_id)
+            self.by_exchange_id[key] = order.order_id
+
+    def claims(self, account: Account) -> dict[str, Decimal]:
+        """Return what work in progress may still spend, by currency."""
+        claims: dict[str, Decimal] = {}
+        for parent in self.parents.values():
+            if parent.state in ENDED_PARENT or (parent.exchange, parent.account) != account.key:
+                continue
+            orders = self.orders_of_parent(parent.parent_id)
+            source = parent.hops[parent.hop].source
+            if parent.algo == "direct":
+                amount = ledger.committed(orders)
+            else:
+                amount = ledger.budget(parent, orders)
+            claims[source] = claims.get(source, ZERO) + max(amount, ZERO)
+        return claims
+
+    def held_by_orders(self, account: Account) -> dict[str, Decimal]:
+        """Return what the venue holds for our open orders, by currency."""
+        held: dict[str, Decimal] = {}
+        for child in self.children.values():
+            order = child.order
+            if order.phase is Phase.SETTLED or (order.exchange, order.account) != account.key:
+                continue
+            hop = self.parents[order.parent_id].hops[order.hop]
+            held[hop.source] = held.get(hop.source, ZERO) + ledger.committed([order])
+        return held
+
+    def mode_of(self, exchange: str | None) -> str:
+        modes = {a.mode for a in self.accounts.values() if exchange is None or a.exchange == exchange}
+        return "live" if "live" in modes else "paper"
