@@ -25,6 +25,7 @@ from random import Random
 
 import uvloop
 
+import demo
 from ems.core.child import Patience
 from ems.core.records import Notice
 from ems.desk import Desk
@@ -438,10 +439,12 @@ def main(argv: list[str] | None = None) -> int:
     simulated.add_argument("--seed", type=int, default=0)
     simulated.add_argument("--speed", type=float, default=1.0)
     simulated.add_argument("--unlimited", action="store_true", help="without the exchange's rate limits")
-    import demo
-
-    verb("demo", demo.show, "show the main job and take everything down again")
-    played = verb("run", demo.play, "leave the same world up to play with")
+    verb(
+        "demo", lambda _: demo.show(sys.modules[__name__]), "show the main job and take everything down again"
+    )
+    played = verb(
+        "run", lambda chosen: demo.play(sys.modules[__name__], chosen), "leave the same world up to play with"
+    )
     played.add_argument("--port", type=int, default=8888)
 
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)

@@ -1,8 +1,8 @@
-"""The demo: a whole small world in one process, on paper, built by `app` like everything else.
+"""The demo: a whole small world in one process, on paper.
 
-Two simulated exchanges replay recorded books; a server works orders on them; a bot that holds no exchange
-keys asks for two smart orders at once; a third request fails on purpose and causes an e-mail; the history
-is read from the database. `run` leaves the same world up.
+Two simulated exchanges replay recorded books; a server works orders on them; a bot that holds no exchange keys
+asks for two smart orders at once; a third request fails on purpose and causes an e-mail; the history is read
+from the database. `play` leaves the same world up. Everything is built by `app`, which is handed in as `house`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import app
 from oms_client import OMSClient, signing
 from oms_client.errors import OMSError
 from oms_client.progress import progress_line
@@ -40,8 +40,8 @@ MAIL_S = 20.0
 class DemoWorld:
     """Everything that is up, and how to take it down."""
 
-    server: app.Server
-    exchanges: list[app.SimulatedExchange]
+    server: Any  # of app.py, like the exchanges
+    exchanges: list[Any]
     sink: MailSink
     thread: threading.Thread
     url: str
@@ -59,10 +59,10 @@ class DemoWorld:
         self.sink.stop()
 
 
-def open_world(folder: Path, port: int = 0) -> DemoWorld:
+def open_world(house: ModuleType, folder: Path, port: int = 0) -> DemoWorld:
     """Build exchanges, mail server, keys and server, and wait until it is ready."""
     pair = signing.generate_keys()
-    exchanges = [app.start_simulator(name) for name in app.SIMULATED]
+    exchanges = [house.start_simulator(name) for name in house.SIMULATED]
     sink = MailSink(user="oms@example.com", password="demo-password")
     sink.start()
     database = folder / "oms.sqlite"
@@ -78,8 +78,8 @@ def open_world(folder: Path, port: int = 0) -> DemoWorld:
             "SMTP_CA_FILE": sink.ca_file,
         }
     )
-    app.set_up_logging(Redactor(settings.secrets()), "WARNING")
-    server = app.Server(settings, [exchange.venue for exchange in exchanges])
+    house.set_up_logging(Redactor(settings.secrets()), "WARNING")
+    server = house.Server(settings, [exchange.venue for exchange in exchanges])
     server.start()
     thread = threading.Thread(target=server.run, name="server", daemon=True)
     thread.start()
@@ -100,11 +100,11 @@ def open_world(folder: Path, port: int = 0) -> DemoWorld:
     )
 
 
-def show(_arguments: argparse.Namespace) -> int:
+def show(house: ModuleType) -> int:
     """Show the main job, then take everything down. Exit status 0 when all of it happened."""
     with tempfile.TemporaryDirectory(prefix="oms-demo-") as folder:
         _say("Starting two simulated exchanges, a mail server and the order server")
-        world = open_world(Path(folder))
+        world = open_world(house, Path(folder))
         try:
             _introduce(world)
             _smart_orders(world)
@@ -116,14 +116,14 @@ def show(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def play(arguments: argparse.Namespace) -> int:
+def play(house: ModuleType, arguments: argparse.Namespace) -> int:
     """Leave the demo's world up until Ctrl-C."""
     folder = Path("var") / "run"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        world = open_world(folder, arguments.port)
+        world = open_world(house, folder, arguments.port)
     except OSError as error:
-        return app.refuse(f"port {arguments.port}: {error.strerror}; choose another with --port")
+        return house.refuse(f"port {arguments.port}: {error.strerror}; choose another with --port")
     try:
         _introduce(world)
         print("\nTry, in another terminal:")

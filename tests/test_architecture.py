@@ -76,9 +76,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "migrations": (),
     "migrations/env.py": ("server.store",),
     "setup.py": (),
-    # The tour: it asks app.py for a world, plays a bot in it, and reads its mail and its keeping of secrets.
+    # The tour: app.py hands it the builders of a world; it plays a bot in it and reads its mail.
     "demo.py": (
-        "app",
         "oms_client",
         "server.keystore.Redactor",
         "server.settings.read_settings",

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+import app
 import demo
 from oms_client import OMSClient
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
-    opened = demo.open_world(tmp_path_factory.mktemp("docs"))
+    opened = demo.open_world(app, tmp_path_factory.mktemp("docs"))
     yield opened
     opened.close()
 

@@ -7,12 +7,13 @@ from decimal import Decimal
 
 import pytest
 
+import app
 import demo
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
-    opened = demo.open_world(tmp_path_factory.mktemp("world"))
+    opened = demo.open_world(app, tmp_path_factory.mktemp("world"))
     yield opened
     opened.close()
 
