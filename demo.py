@@ -1,8 +1,8 @@
 """The demo: a whole small world in one process, on paper.
 
-Two simulated exchanges replay recorded books; a server works orders on them; a bot that holds no exchange keys
-asks for two smart orders at once; a third request fails on purpose and causes an e-mail; the history is read
-from the database. `play` leaves the same world up. Everything is built by `app`, which is handed in as `house`.
+Two simulated exchanges replay recorded books; a server works orders on them; a bot that holds no exchange
+keys asks for two smart orders at once; a third request fails on purpose and causes an e-mail; the history is
+read from the database. `play` leaves the same world up. `app` builds it all and is handed in as `house`.
 """
 
 from __future__ import annotations
