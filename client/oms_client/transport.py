@@ -89,6 +89,7 @@ class Transport:
         self._clock = clock
         self._sleep = sleep
         self._skew_s = 0.0  # server's clock minus ours, as far as we had to learn it
+        self._created_from = 0  # a server that has just restarted takes nothing signed before this
 
     def get(self, path: str, parameters: dict[str, Any], *, retries: int | None = None) -> Reply:
         """Ask a question; parameters that are None are left out."""
@@ -114,12 +115,12 @@ class Transport:
         self, method: str, target: str, body: bytes, idempotency_key: str | None, retries: int | None
     ) -> Reply:
         left = self._max_retries if retries is None else retries
-        tried = created_from = 0
+        tried = 0
         unsure = clock_corrected = restart_met = False
         while True:
             sent_at = self._clock()
             try:
-                return self._attempt(method, target, body, idempotency_key, created_from)
+                return self._attempt(method, target, body, idempotency_key)
             except _Again as again:
                 unsure = unsure or again.unsure
                 if left <= 0:
@@ -128,7 +129,7 @@ class Transport:
                 self._sleep(_backoff(tried) if again.after_s is None else again.after_s)
             except AuthError as error:
                 if error.code == "AUTH_RESTARTED" and not restart_met:
-                    restart_met, created_from = True, self._wait_for_restart(error)
+                    restart_met, self._created_from = True, self._wait_for_restart(error)
                 elif not clock_corrected and self._correct_clock(error, sent_at):
                     clock_corrected = True
                 else:
@@ -136,9 +137,7 @@ class Transport:
             except ConfigError as error:
                 raise _given_up(error, idempotency_key, unsure) from error.__cause__
 
-    def _attempt(
-        self, method: str, target: str, body: bytes, idempotency_key: str | None, created_from: int
-    ) -> Reply:
+    def _attempt(self, method: str, target: str, body: bytes, idempotency_key: str | None) -> Reply:
         headers = {"Accept": "application/json", "User-Agent": self._user_agent}
         if method == "POST":
             headers["Content-Type"] = "application/json"
@@ -151,7 +150,7 @@ class Transport:
         # requests rewrites what it is given (dot segments, a lone question mark): sign what it will send.
         url, raw_target = str(prepared.url), prepared.path_url
         host = signing.authority_of(url)
-        now = max(int(self._clock() + self._skew_s), created_from)
+        now = max(int(self._clock() + self._skew_s), self._created_from)
         nonce = signing.make_nonce(os.urandom(16))
         signed = signing.sign(self._key, method, host, raw_target, body, now=now, nonce=nonce)
         prepared.headers.update(signed)

@@ -30,6 +30,7 @@ from tests.e2e.processes import ROOT, ServerProcess, SimulatorProcess
 
 ORDERS = 300
 WARM_UP = 30
+SETTLE_S = 2.0  # a server that has just started still loads its markets
 SECONDS = 6.0
 PRICE = "1000"
 QUANTITY = "0.01"
@@ -133,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
         server = ServerProcess([simulator], f"sqlite:///{folder / 'oms.sqlite'}", folder / "server.log")
         try:
             server.start()
+            time.sleep(SETTLE_S)
             bare_ccxt(simulator, WARM_UP)
             ours(server, WARM_UP)
             bare, mine = [], []
