@@ -83,7 +83,7 @@ class House:
             {account.key: self.venue},
             self.clock,
             answered=lambda token, answer: self.answers.__setitem__(token, answer),
-            broken=lambda error: setattr(self, "broken", error),
+            broken=lambda error, _account: setattr(self, "broken", error),
         )
         self.broken = None  # the exception that halted the runner
         self.runner.start()

@@ -17,6 +17,8 @@ from ems.core.messages import (
     NewOrder,
     NonceUse,
     OpenOrders,
+    QueryOrder,
+    StreamDown,
     StreamUp,
     Submit,
 )
@@ -66,7 +68,7 @@ class QuietGateway:
 class Bench:
     """A runner on a virtual clock with one ready account."""
 
-    def __init__(self, *, store=None, **options):
+    def __init__(self, *, store=None, frozen=(), **options):
         self.clock = VirtualClock()
         self.store = store or SickStore()
         self.gateway = QuietGateway()
@@ -81,7 +83,9 @@ class Bench:
             answered=lambda token, answer: self.answers.__setitem__(token, answer),
             **options,
         )
-        self.runner.start()
+        self.runner.start(frozen)
+        if frozen:
+            return
         for report in (
             MarketsLoaded(markets=MARKETS),
             StreamUp(),
@@ -93,9 +97,12 @@ class Bench:
         self.clock.run_until(0)
         self.gateway.sent.clear()
 
-    def submit(self, token=1, **fields):
+    def submit(self, token=1, time_limit=60, **fields):
         event = Submit(
-            token=token, query_id=f"q{token}", ticket=ticket(f"key-{token}", **fields), command=smart_order()
+            token=token,
+            query_id=f"q{token}",
+            ticket=ticket(f"key-{token}", **fields),
+            command=smart_order(time_limit=Decimal(time_limit)),
         )
         self.runner.feed(event)
         return event
@@ -192,7 +199,7 @@ def test_cancels_and_lookups_go_out_while_nothing_can_be_written():
 
 def test_a_broken_promise_of_ours_stops_everything_before_anything_of_it_happens(monkeypatch):
     seen = []
-    bench = Bench(broken=seen.append)
+    bench = Bench(broken=lambda error, _account: seen.append(error))
     monkeypatch.setattr(bench.engine.submissions, "_start", lambda *_: 1 / 0)
     bench.submit()
     bench.clock.run_until(0)
@@ -202,6 +209,36 @@ def test_a_broken_promise_of_ours_stops_everything_before_anything_of_it_happens
     bench.clock.run_until(600)
     assert (bench.gateway.sent, bench.answers) == ([], {}), "a corrupt state does not trade"
     assert bench.runner.halted and bench.runner.trouble
+
+
+def test_the_account_that_broke_it_is_named_and_can_be_left_out_of_the_next_start(monkeypatch):
+    seen = []
+    bench = Bench(broken=lambda error, account: seen.append(account))
+    monkeypatch.setattr(bench.engine, "_from_venue", lambda *_: 1 / 0)
+    bench.gateway.deliver(StreamUp())
+    bench.clock.run_until(0)
+    assert seen == [("binance", "default")]
+    monkeypatch.undo()
+    reborn = Bench(store=bench.store, frozen={("binance", "default")})
+    assert not hasattr(reborn.gateway, "deliver"), "it was never opened"
+    reborn.submit(2)
+    reborn.clock.run_until(0)
+    assert reborn.answers[2].code == "EXCHANGE_UNAVAILABLE" and "frozen" in reborn.answers[2].message
+
+
+def test_without_a_stream_live_orders_are_looked_at_every_two_seconds():
+    bench = Bench()
+    bench.submit(time_limit=600)
+    bench.clock.run_until(0)
+    bench.gateway.deliver(Acked(order_id="q1.1.1", exchange_order_id="X1"))
+
+    def looks(until):
+        bench.clock.run_until(until)
+        return sum(isinstance(request, QueryOrder) for request in bench.gateway.sent)
+
+    assert (looks(8), looks(8.9)) == (0, 0), "with the stream up every ten seconds will do"
+    bench.gateway.deliver(StreamDown(message="reset"))
+    assert (looks(10.5), looks(12.5), looks(14.5)) == (1, 2, 3)
 
 
 def test_without_a_handler_the_exception_reaches_whoever_runs_the_loop(monkeypatch):

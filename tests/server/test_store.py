@@ -775,3 +775,24 @@ def test_unsettled_words_match_the_records() -> None:
     for state in ENDED_PARENT:
         assert f"'{state}'" in str(WORKING_PARENT)
     assert str(WORKING_PARENT).count("'") == 2 * len(ENDED_PARENT)
+
+
+def test_letters_of_a_group_are_counted_since_a_moment(store: SqlStore) -> None:
+    def letter(number: int, group: str, minutes: int) -> Notice:
+        return Notice(
+            notice_id=f"n{number}",
+            query_id=None,
+            severity="critical",
+            subject="s",
+            failed="f",
+            why="w",
+            done="d",
+            todo="t",
+            created_at=NOON + timedelta(minutes=minutes),
+            group=group,
+        )
+
+    store.commit([letter(1, "broken/a", 0), letter(2, "broken/a", 5), letter(3, "broken/b", 5)])
+    assert store.notices_of("broken/a", NOON) == 2
+    assert store.notices_of("broken/a", NOON + timedelta(minutes=1)) == 1
+    assert store.notices_of("broken", NOON) == 0
