@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
@@ -59,6 +59,8 @@ log = logging.getLogger("oms")
 
 PAPER_DEPOSITS = {"USDT": Decimal(10000), "ETH": Decimal(2), "BTC": Decimal("0.2")}
 HOUSEKEEPING_S = 600.0
+FREEZE_FOR = timedelta(minutes=10)  # an account that stopped the server
+STOPS_TO_FREEZE = 2  # this often within that time is left out at the next start (R19)
 BROKEN = 70  # exit status: a mistake of our own (EX_SOFTWARE of sysexits.h)
 
 
@@ -194,7 +196,8 @@ class Server:
     def start(self) -> None:
         """Start the engine and the mailer; the port answers once `run` is called."""
         self.loop.start()
-        self.loop.call(self.runner.start, timeout_s=60)
+        frozen = self._frozen()
+        self.loop.call(lambda: self.runner.start(frozen), timeout_s=60)
         self.mailer.start()
         threading.Thread(target=self._housekeep, name="housekeeping", daemon=True).start()
 
@@ -208,22 +211,33 @@ class Server:
     def _stopping(self) -> None:
         self.desk.stop()
 
-    def _broken(self, error: Exception) -> None:
+    def _frozen(self) -> set[tuple[str, str]]:
+        """Return the accounts that stopped the server more than once of late: the others run without them."""
+        since = utc_now() - FREEZE_FOR
+        frozen = set()
+        for account in self.gateways:
+            if self.store.notices_of(broken_group(account), since) >= STOPS_TO_FREEZE:
+                log.critical("%s/%s is frozen: it stopped the server more than once; see MANUAL.md", *account)
+                frozen.add(account)
+        return frozen
+
+    def _broken(self, error: Exception, account: tuple[str, str] | None) -> None:
         """Tell people and end the process: a fresh one rebuilds everything from the store."""
         log.critical("an internal error stops the engine: %s", error, exc_info=error)
         self.exit_status = BROKEN
         at = utc_now()
+        where = "a request or a timer" if account is None else f"a report of {'/'.join(account)}"
         letter = Notice(
             notice_id=f"broken-{at.timestamp():.6f}",
             query_id=None,
             severity="critical",
             subject="the server stopped itself",
-            failed="The engine broke one of its own promises.",
+            failed=f"The engine broke one of its own promises over {where}.",
             why=f"{type(error).__name__}: {error}",
             done="It stopped before anything of the last step was sent. Open orders stay at the exchanges.",
             todo="Start it again (a supervisor does); it reconciles first. Keep the log for the developers.",
             created_at=at,
-            group="broken",
+            group=broken_group(account),
         )
         try:
             self.store.commit([letter])
@@ -297,6 +311,10 @@ def _mark(store: SqlStore, gateways: Mapping[tuple[str, str], CcxtGateway]) -> s
     for gateway in gateways.values():
         remember(gateway.exchange, gateway.account, gateway.mode, mark)
     return mark
+
+
+def broken_group(account: tuple[str, str] | None) -> str:
+    return "broken" if account is None else f"broken/{'/'.join(account)}"
 
 
 def utc_now() -> datetime:

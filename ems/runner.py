@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Context, localcontext
@@ -43,6 +43,7 @@ from ems.venues.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
+FROZEN = "frozen after it stopped the server more than once; see the log and the manual"
 MONEY = Context(prec=50)  # 28 digits, the default, would round money
 
 BATCH_MAX = 128  # events that may share one transaction
@@ -90,7 +91,7 @@ class Runner:
         publish: Callable[[Publish], None] = lambda _: None,
         changed: Callable[[QueryState], None] = lambda _: None,
         answered: Callable[[int, object], None] = lambda _token, _answer: None,
-        broken: Callable[[Exception], None] | None = None,
+        broken: Callable[[Exception, tuple[str, str] | None], None] | None = None,
     ):
         self.engine = engine
         self.store = store
@@ -99,7 +100,9 @@ class Runner:
         self._publish = publish
         self._changed = changed
         self._answered = answered
-        self._broken = broken  # None: the exception goes to whoever runs the loop
+        # Told (error, exchange account it came from, if any). None: the error goes to whoever runs the loop.
+        self._broken = broken
+        self._suspect: tuple[str, str] | None = None  # the exchange account whose event is being handled
         self.halted = False
         self._inbox: deque[Event] = deque()
         self._due = False  # a turn is scheduled
@@ -110,8 +113,11 @@ class Runner:
         self._timers: dict[tuple[str, ...], Handle] = {}  # key -> pending wake-up
         self.trouble = ""  # why new work is refused; empty when all is well
 
-    def start(self) -> None:
-        """Replay what is unfinished, then open the gateways; their reports lead to reconciliation."""
+    def start(self, frozen: Collection[tuple[str, str]] = ()) -> None:
+        """Replay what is unfinished, then open the gateways; their reports lead to reconciliation.
+
+        A frozen (exchange, account) is not opened: nothing of it is traded or touched, the others run (R19).
+        """
         now = self.scheduler.now()
         unfinished = self.store.load(ended_since=now - timedelta(seconds=KEEP_ENDED_S))
         self._finish([self.engine.restore(unfinished, now)])
@@ -120,7 +126,10 @@ class Runner:
             if picture is not None:
                 self._changed(picture)
         for (exchange, account), gateway in self.gateways.items():
-            gateway.open(self._deliver(exchange, account))
+            if (exchange, account) in frozen:
+                self.engine.work.accounts[exchange, account].trouble = FROZEN
+            else:
+                gateway.open(self._deliver(exchange, account))
 
     def feed(self, event: Event) -> None:
         """Take an event in; it is handled soon, in order."""
@@ -158,7 +167,7 @@ class Runner:
             pending.cancel()
         if self._broken is None:
             raise error
-        self._broken(error)
+        self._broken(error, self._suspect)
 
     def _turn(self) -> None:
         self._due = False
@@ -169,6 +178,7 @@ class Runner:
             taken += 1
             try:
                 event = self._inbox.popleft()
+                self._suspect = self.engine.account_of(event)
                 turn = self.engine.handle(self._recall(event, now), now)
             except Exception as error:
                 poison = error  # its neighbours before it are whole: they are written down all the same

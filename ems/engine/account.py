@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -11,6 +12,7 @@ from ems.core.instrument import HAIRCUTS, Market
 from ems.core.messages import BookUpdate, Side
 from ems.core.portfolio import Holdings
 
+BLIND_POLL_S = 2.0  # RELIABILITY.md R11
 CLEAN_ORDERS = 50  # this many orders without a refusal for funds take one haircut step back
 
 
@@ -30,6 +32,7 @@ class Account:
         self.patience = patience
         self.id_style = id_style
         self.readiness = Readiness.STARTING
+        self.streaming = False  # the private stream is up
         self.awaits: set[str] = set()  # what a reconciliation still lacks: "open_orders", "balances"
         self.since: datetime | None = None  # when contact was made; older answers do not count
         self.ready_at: datetime | None = None  # when it last became ready
@@ -40,6 +43,11 @@ class Account:
         self.holdings = Holdings()
         self.haircut_step: dict[tuple[str, Side], int] = {}  # (currency, side) -> index into HAIRCUTS
         self.clean_orders: dict[tuple[str, Side], int] = {}  # (currency, side) -> orders since the last step
+
+    @property
+    def patience_now(self) -> Patience:
+        """Return how often to look: without a stream, nobody else tells us what happens to a live order."""
+        return self.patience if self.streaming else replace(self.patience, poll_s=BLIND_POLL_S)
 
     @property
     def key(self) -> tuple[str, str]:

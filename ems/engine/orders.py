@@ -76,7 +76,7 @@ class Orders:
             return
         before = child.order
         run = self._work.runs.get(before.parent_id)
-        after_step = step(child, report, now, account.patience)
+        after_step = step(child, report, now, account.patience_now)
         rejected = after_step.child.order.status is Status.REJECTED and before.phase is not Phase.SETTLED
         if rejected and run is not None:
             self.listener.learn_refusal(account, before, report, run, now)
@@ -85,7 +85,7 @@ class Orders:
     def event(self, order_id: str, event: ChildEvent, now: datetime) -> None:
         child = self._work.children[order_id]
         account = self._work.accounts[child.order.exchange, child.order.account]
-        self._after_step(account, step(child, event, now, account.patience), now)
+        self._after_step(account, step(child, event, now, account.patience_now), now)
 
     def _after_step(self, account: Account, done: Step, now: datetime) -> None:
         before = self._work.children[done.child.order.order_id].order
@@ -177,7 +177,7 @@ class Orders:
         self._out.record(created(order))
         child = Child(order=order)
         self._work.index(child)
-        sent = step(child, Sent(), now, account.patience)
+        sent = step(child, Sent(), now, account.patience_now)
         order = sent.child.order
         self._work.children[order_id] = sent.child
         for entry in sent.entries:

@@ -117,6 +117,19 @@ class Engine:
             self._out.wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
         return turn
 
+    def account_of(self, event: Event) -> tuple[str, str] | None:
+        """Return the exchange account an event comes from; None for callers and for our own clock."""
+        match event:
+            case FromVenue():
+                return event.exchange, event.account
+            case Timer(key=("order", order_id)) if order_id in self.work.children:
+                order = self.work.children[order_id].order
+                return order.exchange, order.account
+            case Timer(key=("parent", parent_id)) if parent_id in self.work.parents:
+                parent = self.work.parents[parent_id]
+                return parent.exchange, parent.account
+        return None
+
     def strangers(self, event: Event) -> list[tuple[str, str, str]]:
         """Return (exchange, account, client order id) of reported orders of ours that are not in memory.
 
@@ -164,6 +177,7 @@ class Engine:
             case StreamUp():
                 self._contact(account, now)
             case StreamDown():
+                account.streaming = False
                 account.trouble = report.message
             case _:
                 raise AssertionError(f"unknown report {report!r}")
@@ -183,6 +197,7 @@ class Engine:
     def _contact(self, account: Account, now: datetime) -> None:
         """The stream is up: nothing is believed until open orders and balances have been read (R11, R12)."""
         account.readiness = Readiness.RECONCILING
+        account.streaming = True
         account.trouble = "reconciling"
         account.since = now
         account.awaits = {"open_orders", "balances"}

@@ -277,6 +277,13 @@ class SqlStore:
             rows = connection.execute(asked.order_by(notices.c.created_at, notices.c.notice_id).limit(limit))
             return [(tables.notice_from_row(row), row.attempts) for row in rows]
 
+    def notices_of(self, group: str, since: datetime) -> int:
+        """Count the letters of a group that were written since."""
+        asked = select(func.count()).select_from(notices)
+        asked = asked.where(notices.c.letter_group == group, notices.c.created_at >= since)
+        with self._reading() as connection:
+            return int(connection.execute(asked).scalar_one())
+
     def query_of_notice(self, query_id: str) -> Query | None:
         """Return a query whoever asked it: only for letters to the operators."""
         return self._one_query(queries.c.query_id == query_id)

@@ -30,6 +30,7 @@ def check(world: World) -> None:
     _within_what_was_asked(world)
     _answers_repeat(world)
     _everything_ended(world)
+    _memory_is_empty(world)
 
 
 def _require(name: str, holds: bool, what: str) -> None:
@@ -174,3 +175,27 @@ def _everything_ended(world: World) -> None:
         _require("I9", parent.state in ENDED_PARENT, f"{parent.parent_id} is {parent.state}")
     for order in world.disk.orders.values():
         _require("I9", order.phase is Phase.SETTLED, f"{order.order_id} is {order.status}/{order.phase}")
+
+
+def _memory_is_empty(world: World) -> None:
+    """What ended long ago is in the store and nowhere else."""
+    if world.ended is None or world.process is None:
+        return
+    work = world.process.runner.engine.work
+    kept = {
+        name: len(getattr(work, name))
+        for name in (
+            "queries",
+            "parents",
+            "children",
+            "fills",
+            "runs",
+            "orders_of",
+            "parents_of",
+            "by_client_id",
+            "by_exchange_id",
+            "keys",
+            "digests",
+        )
+    }
+    _require("I9", not any(kept.values()), f"still in memory long after: {kept}")

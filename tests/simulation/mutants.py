@@ -218,6 +218,11 @@ def forget_keys() -> None:
     Work.remember = forgetful
 
 
+def keep_everything() -> None:
+    """Ended work is never let go of: memory grows for ever."""
+    Work.evict = lambda self, now: None
+
+
 def without_row(table: dict, row: tuple) -> Callable[[], None]:
     """Return a mutant that takes one row out of a transition table."""
 
@@ -252,6 +257,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "R13 float money": float_money,
     "cancel sent only once": cancel_once,
     "I7 keys forgotten": forget_keys,
+    "memory never let go of": keep_everything,
     "LIFE pending+doubt -> rejected": with_row(order.LIFE, (Status.PENDING, Kind.DOUBT), Status.REJECTED),
     "LIFE without unknown+reject": without_row(order.LIFE, (Status.UNKNOWN, Kind.REJECT)),
     "LIFE without unknown+fill": without_row(order.LIFE, (Status.UNKNOWN, Kind.FILL)),

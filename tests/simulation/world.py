@@ -41,6 +41,7 @@ MARK = "0e5a51b2"
 ASK_UNTIL_S = 45.0  # bots start new work until then
 FAULTS_UNTIL_S = 90.0  # then the weather calms down, and everything must resolve
 RESOLVE_S = 60.0  # within this (I9)
+LONG_AFTER_S = 800.0  # longer than anything that has ended is kept in memory
 NOTICED_S = 15.0  # a fill that no stream told us of is noticed within this
 ANSWER_S = 6.0  # a bot that hears nothing for this long asks again with the same key
 
@@ -127,6 +128,7 @@ class World:
         self.fee_modes = {"alpha": "received", "beta": "quote"}
         self.venues = [self._venue(name) for name in self.fee_modes]
         self.prices: dict[tuple[str, str], Decimal] = {}
+        self.ended: float | None = None  # when everything had to be over, in a seed that goes on after that
         self.overlooked: list[str] = []  # fills not booked in time, seen before anything is cancelled
 
     def _venue(self, name: str) -> Venue:
@@ -173,6 +175,9 @@ class World:
         for bot in ("bot1", "bot2"):  # what rests is taken down, so that everything can end
             self._ask(CancelAllOrders(), bot)
         self._play_until(FAULTS_UNTIL_S + 20 + RESOLVE_S)
+        if self.seed % 10 == 0:  # and now and then long after, when what is over has left the memory
+            self.ended = self.clock.seconds
+            self._play_until(self.ended + LONG_AFTER_S)
 
     def _play_until(self, seconds: float) -> None:
         while True:
@@ -245,6 +250,8 @@ class World:
 
     def _flow(self, venue: Venue, symbol: str) -> None:
         """A small random market: a book that moves, and trades that hit it."""
+        if self.ended is not None:
+            return
         rng, exchange = self.rng, venue.exchange
         market = exchange.markets[symbol]
         key = (exchange.name, symbol)
