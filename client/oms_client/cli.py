@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Callable
 
 from . import __version__, signing
@@ -19,7 +20,7 @@ from .answers import Answer, Query
 from .client import DEFAULT_URL, OMSClient
 from .errors import AuthError, ConfigError, ConnectionFailed, OMSError, OutcomeUnknown, QueryFailed
 from .progress import ProgressPrinter, progress_line
-from .tables import facts, table
+from .tables import facts, short, table
 
 DONE, FAILED, MISUSED, MISCONFIGURED, NOT_AUTHENTICATED, NOT_REACHED, UNKNOWN = 0, 1, 2, 3, 4, 5, 6
 INTERRUPTED = 130
@@ -55,17 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    about = common.add_argument_group("connection")
-    about.add_argument("--url", default=os.environ.get("OMS_URL", DEFAULT_URL), help="the server (OMS_URL)")
-    about.add_argument("--user", default=os.environ.get("OMS_USER", ""), help="your user name (OMS_USER)")
-    about.add_argument(
-        "--bot", default=os.environ.get("OMS_BOT", "cli"), help="recorded as the asker (OMS_BOT)"
-    )
-    about.add_argument(
-        "--key-file", help="file with the private key; by default OMS_KEY or OMS_KEY_FILE is used"
-    )
-    common.add_argument("--json", action="store_true", help="print the answer as the server sent it")
+    # The same options before and behind the command; absent behind it, an option keeps what was said before.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    _connection(common)
 
     parser = argparse.ArgumentParser(
         prog="oms",
@@ -75,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         "5 server not reached, 6 outcome unknown.",
     )
     parser.add_argument("--version", action="version", version=f"oms-client {__version__}")
+    _connection(parser)
+    parser.set_defaults(
+        url=os.environ.get("OMS_URL", DEFAULT_URL),
+        user=os.environ.get("OMS_USER", ""),
+        bot=os.environ.get("OMS_BOT", "cli"),
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, text: str, run: Command, show: Callable[[Any], str]) -> argparse.ArgumentParser:
@@ -85,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     keygen = commands.add_parser("keygen", help="make a key pair", description="Make a key pair for a user.")
     keygen.add_argument("user", metavar="USER")
     keygen.add_argument("--role", choices=("read", "trade", "admin"), help="default: trade")
-    keygen.add_argument("--json", action="store_true", help="print as JSON")
+    keygen.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print as JSON")
 
     smart = add("smart-order", "convert one currency into another", _smart_order, _show_result)
     smart.add_argument("exchange")
@@ -111,20 +110,21 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     cancel = add("cancel", "cancel one order", _cancel, _show_canceled)
-    cancel.add_argument("order_id", nargs="?", help="our id of the order")
-    cancel.add_argument("--client-order-id", help="instead: the idempotency key the order was asked with")
+    which = cancel.add_mutually_exclusive_group(required=True)
+    which.add_argument("order_id", nargs="?", help="our id of the order")
+    which.add_argument("--client-order-id", help="instead: the idempotency key the order was asked with")
     cancel_all = add("cancel-all", "cancel the open orders of this bot", _cancel_all, _show_canceled)
     cancel_all.add_argument("--exchange")
     cancel_all.add_argument("--symbol")
     cancel_all.add_argument(
-        "--scope", choices=("bot", "user"), default="bot", help="whose orders; default bot"
+        "--scope", choices=("bot", "user"), default="bot", help="of this bot (--bot), or of all your bots"
     )
 
     balances = add("balances", "what an account holds", _balances, _show_balances)
     balances.add_argument("exchange")
     orders = add("orders", "orders, newest first", _orders, _show_orders)
     orders.add_argument("exchange", nargs="?")
-    stats = add("stats", "counts and volumes of orders", _stats, _show_facts)
+    stats = add("stats", "counts and volumes of orders", _stats, _show_stats)
     stats.add_argument("exchange", nargs="?")
     for command in (orders, stats):
         command.add_argument("--symbol")
@@ -146,6 +146,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("query_id")
     wait.add_argument("--timeout", type=float, metavar="SECONDS", help="by default as long as it takes")
     return parser
+
+
+def _connection(parser: argparse.ArgumentParser) -> None:
+    about = parser.add_argument_group("connection")
+    about.add_argument("--url", help="the server (OMS_URL)")
+    about.add_argument("--user", help="your user name (OMS_USER)")
+    about.add_argument("--bot", help="recorded as the asker (OMS_BOT; cli unless set)")
+    about.add_argument(
+        "--key-file", help="file with the private key; by default OMS_KEY or OMS_KEY_FILE is used"
+    )
+    # Its default would be False, not absent, were it not said.
+    absent = parser.argument_default or False
+    parser.add_argument(
+        "--json", action="store_true", default=absent, help="print the answer as the server sent it"
+    )
 
 
 def _trading_options(command: argparse.ArgumentParser) -> None:
@@ -346,10 +361,17 @@ def _show_result(answer: Answer) -> str:
         if shown.get(name) is not None and shown.get(currency):
             shown[name] = f"{shown[name]} {shown[currency]}"
     shown["path"] = [f"{step['side']} {step['symbol']}" for step in shown.get("path") or []]
+    if shown.get("average_price"):
+        shown["average_price"] = short(shown["average_price"])
     at_once = shown.pop("taking_at_once", None) or {}
     shown["taking_at_once"] = at_once.get("average_price") and (
-        f"{at_once.get('received')} {shown.get('end_currency', '')} at {at_once['average_price']}"
+        f"{at_once.get('received')} {shown.get('end_currency', '')} at {short(at_once['average_price'])}"
     )
+    if shown.pop("dry_run", False):
+        if at_once.get("received"):
+            shown["taking_at_once"] = f"{at_once['received']} for {at_once.get('spent')}, fees included"
+        shown.pop("outcome", None)
+        return facts(shown)
     for name in ("start_currency", "end_currency"):
         shown.pop(name, None)
     query = getattr(answer, "query", None)
@@ -373,7 +395,9 @@ _ORDER_COLUMNS = (
 )
 
 
-def _show_order(answer: Mapping[str, Any]) -> str:
+def _show_order(answer: Answer) -> str:
+    if answer.get("dry_run"):
+        return _show_result(answer)
     return facts({name: value for name, value in answer.items() if name not in ("fills", "parent_id")})
 
 
@@ -395,6 +419,14 @@ def _show_orders(answer: Mapping[str, Any]) -> str:
 
 def _show_canceled(answer: Mapping[str, Any]) -> str:
     return facts(answer) or "nothing to cancel"
+
+
+def _show_stats(answer: Mapping[str, Any]) -> str:
+    shown = dict(answer)
+    for name in ("maker_share", "fill_ratio"):  # shares, not amounts of something
+        shares = shown.get(name) or {}
+        shown[name] = [f"{key} {Decimal(share) * 100:.1f} %" for key, share in shares.items()]
+    return _show_facts(shown)
 
 
 def _show_balances(answer: Mapping[str, Any]) -> str:
@@ -479,7 +511,7 @@ def _explain(error: OMSError, options: argparse.Namespace) -> int:
         lines.append(f"  the exchange said: {error.venue_code or ''} {error.venue_message}")
     if error.hint:
         lines.append(f"  {error.hint}")
-    if error.query_id:
+    if error.query_id and error.code != "QUERY_NOT_FOUND":
         lines.append(f"  query: oms query {error.query_id}")
     elif error.request_id:
         lines.append(f"  request id: {error.request_id}")

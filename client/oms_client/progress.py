@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TextIO
 
 from .answers import Query
+from .tables import short
 
 QUERIES_REMEMBERED = 1000
 
@@ -54,7 +55,7 @@ def _done(query: Query) -> str:
             f"received {result.get('received')} {result.get('end_currency')}"
         )
         if result.get("average_price"):
-            text += f" at {result['average_price']}"
+            text += f" at {short(result['average_price'])}"
         fees = ", ".join(f"{amount} {currency}" for currency, amount in (result.get("fees") or {}).items())
         if fees:
             text += f", fees {fees}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Context, Decimal
 from typing import Any
 
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.]*( %)?")
@@ -36,6 +37,13 @@ def facts(named: Mapping[str, Any]) -> str:
     }
     width = max(map(len, shown), default=0)
     return "\n".join(f"{name.ljust(width)}  {text}" for name, text in shown.items())
+
+
+def short(number: str) -> str:
+    """Round a quotient for the eye, to ten digits; an amount of money is shown as it is."""
+    rounded = Context(prec=10).create_decimal(Decimal(number))
+    text = f"{rounded:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _cell(value: Any) -> str:

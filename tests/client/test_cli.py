@@ -12,7 +12,7 @@ import pytest
 
 from oms_client import signing
 from oms_client.cli import main
-from oms_client.tables import facts, table
+from oms_client.tables import facts, short, table
 
 KEY = signing.PrivateKey(b"\x01" * 32)
 CLIENT = Path(__file__).resolve().parents[2] / "client"
@@ -99,6 +99,62 @@ def test_a_smart_order_as_json_leaves_standard_output_to_json(oms, run):
     oms.stages = [{"status": "done", "result": RESULT}]
     status, out, _ = run("smart-order", "kraken", "USDT", "ETH", "1000", "--json")
     assert status == 0 and json.loads(out) == RESULT
+
+
+def test_options_may_stand_before_the_command(oms, run, capsys):
+    oms.answers = {"get_fees": {"fees": []}}
+    assert main(["--json", "--url", oms.url, "fees", "kraken"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"fees": []}
+    status, out, _ = run("--json", "fees", "kraken")
+    assert status == 0 and json.loads(out) == {"fees": []}
+    assert main(["--json", "keygen", "alice"]) == 0 and "OMS_KEY" in json.loads(capsys.readouterr().out)
+
+
+def test_a_dry_run_shows_the_plan_and_no_query(oms, run):
+    plan = {
+        "dry_run": True,
+        "path": [{"symbol": "ETH/USDT", "side": "buy"}],
+        "amount": "100",
+        "price": None,
+        "taking_at_once": {"spent": "100", "received": "0.0371", "mid_rate": "0.00037"},
+        "outcome": "nothing",
+        "reason": "dry run: nothing was recorded or sent",
+    }
+    oms.stages = [{"status": "done", "result": plan}]
+    for words in (
+        ("smart-order", "kraken", "USDT", "ETH", "100"),
+        ("limit-order", "kraken", "buy", "ETH/USDT", "100", "2500"),
+    ):
+        status, out, _ = run(*words, "--dry-run")
+        assert status == 0 and "path            buy ETH/USDT" in out and "0.0371 for 100" in out
+        assert "query id" not in out and "outcome" not in out
+
+
+def test_a_cancel_names_one_order(oms, run):
+    for words in (("cancel",), ("cancel", "o-1", "--client-order-id", "k-1")):
+        with pytest.raises(SystemExit) as stopped:
+            run(*words)
+        assert stopped.value.code == 2
+    assert not oms.writes
+
+
+def test_shares_of_the_stats_are_percentages(oms, run):
+    oms.answers = {
+        "get_order_stats": {"orders": 8, "fill_ratio": {"ETH/USDT": "0.119596"}, "maker_share": {}}
+    }
+    assert "fill ratio  ETH/USDT 12.0 %" in run("stats")[1]
+
+
+def test_a_query_that_is_not_there_is_not_advised(oms, run):
+    oms.refusals["get_query"] = (404, error_view("QUERY_NOT_FOUND", "none", details={"query_id": "xx"}))
+    status, _, err = run("query", "xx")
+    assert status == 1 and "oms query" not in err
+
+
+def test_a_quotient_is_rounded_for_the_eye():
+    assert short("2688.225020595299") == "2688.225021"
+    assert short("0.00000037218829123") == "0.0000003721882912" and short("1200") == "1200"
+    assert short("2450.10") == "2450.1"
 
 
 def test_without_waiting(oms, run):
