@@ -131,6 +131,7 @@ def play(house: ModuleType, arguments: argparse.Namespace) -> int:
         print("  ./oms balances binance")
         print(f"  ./oms smart-order kraken USDT ETH {START_AMOUNT}")
         print("  ./oms orders")
+        print("  .venv/bin/python examples/hello_order.py")
         print(f"\nDocs: {world.url}/api/docs   Records: {world.database}   Stop with Ctrl-C.", flush=True)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -207,7 +208,8 @@ def _history(world: DemoWorld) -> None:
         queries = database.execute(
             "SELECT query_id, bot, verb, exchange, status, accepted_at FROM queries ORDER BY accepted_at"
         ).fetchall()
-        print(_indent(table(("query", "bot", "verb", "exchange", "status", "accepted at"), queries)))
+        rows = [(*row[:-1], row[-1][:19].replace("T", " ")) for row in queries]
+        print(_indent(table(("query", "bot", "verb", "exchange", "status", "accepted at"), rows)))
         orders = database.execute(
             "SELECT exchange, purpose, side, quantity, price, filled_quantity, status FROM orders"
             " ORDER BY timestamp, order_id"
