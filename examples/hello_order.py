@@ -19,5 +19,6 @@ except OutcomeUnknown as unknown:  # no answer came: find out, never send it aga
     result = unknown.resolve()
 
 print(f"{result.outcome}: spent {result.spent} USDT, received {result.received} ETH ({result.mode})")
-print(f"average price {result.average_price}, fees {result.fees}")
+fees = ", ".join(f"{amount} {currency}" for currency, amount in result["fees"].items())
+print(f"average price {result['average_price']}, fees {fees or 'none'}")
 print(f"against taking at once: {result.saved_bps} bp in {result.duration_s} s")
