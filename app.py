@@ -437,7 +437,7 @@ def refuse(message: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="app.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="./oms", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb")
     commands: dict[str, Callable[[argparse.Namespace], int]] = {}
@@ -447,15 +447,21 @@ def main(argv: list[str] | None = None) -> int:
         return verbs.add_parser(name, help=text)
 
     served = verb("serve", serve, "run the server (the default)")
-    served.add_argument("--paper", action="append", default=[], metavar="EXCHANGE=URL")
+    served.add_argument(
+        "--paper",
+        action="append",
+        default=[],
+        metavar="EXCHANGE=URL",
+        help="this exchange is the simulator there (may be given again); others with keys stay live",
+    )
     served.add_argument("--unlimited", action="store_true", help="no rate limits of our own (paper only)")
     simulated = verb("simulator", simulate, "run one simulated exchange")
     simulated.add_argument("--exchange", required=True, choices=sorted(SIMULATED))
-    simulated.add_argument("--port", type=int, default=0)
+    simulated.add_argument("--port", type=int, default=0, help="any free one when absent")
     simulated.add_argument("--keys", help="PUBLIC,PRIVATE of its one account; made up when absent")
-    simulated.add_argument("--faults", choices=sorted(PROFILES))
-    simulated.add_argument("--seed", type=int, default=0)
-    simulated.add_argument("--speed", type=float, default=1.0)
+    simulated.add_argument("--faults", choices=sorted(PROFILES), help="the weather; none when absent")
+    simulated.add_argument("--seed", type=int, default=0, help="the same seed repeats the same faults")
+    simulated.add_argument("--speed", type=float, default=1.0, help="how fast the recording is played")
     simulated.add_argument("--unlimited", action="store_true", help="without the exchange's rate limits")
     verb(
         "demo", lambda _: demo.show(sys.modules[__name__]), "show the main job and take everything down again"
