@@ -433,7 +433,9 @@ class OMSClient:
 
         try:
             try:
-                query = self._read(Query, self._transport.post(f"/api/{verb}", body, key))
+                # The signature covers the body and not the header: said twice, the key cannot be changed.
+                signed = {**body, "idempotency_key": key}
+                query = self._read(Query, self._transport.post(f"/api/{verb}", signed, key))
             except OMSError as error:
                 stored = self._stored_failure(error)
                 if stored is None:

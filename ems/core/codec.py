@@ -562,6 +562,14 @@ COMMON = (
         default=False,
         example=False,
     ),
+    Field(
+        name="idempotency_key",
+        kind=KEY,
+        doc="The Idempotency-Key header once more, where the signature covers it; they must be equal.",
+        required=False,
+        default=None,
+        example="01a1fd0e-4fa6-7205-89fa-b5e33071cd17",
+    ),
 )
 
 
@@ -836,6 +844,7 @@ class Options:
     record_in_db: bool = True
     send_fail_email: bool = True
     dry_run: bool = False
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -931,7 +940,9 @@ def canonical_json(value: object) -> str:
 
 def digest(command: Command, options: Options) -> str:
     """Return the sha-256 of what was asked; "1.50" and "1.5" ask the same."""
-    asked = {"verb": verb_of(command), "command": encode_command(command), "options": jsonable(options)}
+    # The key names the request and is no part of what it asks.
+    how = {f.name: jsonable(getattr(options, f.name)) for f in fields(options) if f.name != "idempotency_key"}
+    asked = {"verb": verb_of(command), "command": encode_command(command), "options": how}
     return hashlib.sha256(canonical_json(asked).encode("ascii")).hexdigest()
 
 

@@ -71,6 +71,7 @@ def _submit(reading: Reading, verb_name: str) -> Response:
     key, problems = _idempotency_key()
     problems += _unfit_for_a_body()
     problems += reading.problems
+    problems += _another_key(key, reading.options)
     command = reading.command
     if problems or command is None:
         # Raw bytes stand for a command that could not be read: the same mistake repeated is the same query.
@@ -132,6 +133,21 @@ def _idempotency_key() -> tuple[str, list[Problem]]:
         return read_key(given, "Idempotency-Key"), []
     except BadMessage as bad:
         return "", [problem(errors.REQUEST_KEY_MISSING, bad.problems[0].message)]
+
+
+def _another_key(key: str, options: Options) -> list[Problem]:
+    """Refuse a header that somebody changed on the way: the signature covers the body, not this header."""
+    said = options.idempotency_key
+    if said is None or not key or said == key:
+        return []
+    return [
+        problem(
+            errors.REQUEST_FIELD_INVALID,
+            "idempotency_key: not equal to the header Idempotency-Key",
+            hint="Send the same key in both; a difference means that something on the way changed the header.",
+            details={"field": "idempotency_key"},
+        )
+    ]
 
 
 def _is_json() -> bool:

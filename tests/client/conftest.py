@@ -40,7 +40,10 @@ class Received:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.body)
+        """Return the body without the key, which it says a second time where the signature covers it."""
+        said = json.loads(self.body)
+        assert said.pop("idempotency_key", self.key) == self.key
+        return said
 
     @property
     def key(self) -> str | None:

@@ -123,7 +123,9 @@ def test_the_digest_stays_what_it_was() -> None:
         '"send_fail_email":true},"verb":"market_order"}'
     )
 
-    assert digest(command, Options()) == hashlib.sha256(text.encode()).hexdigest()
+    expected = hashlib.sha256(text.encode()).hexdigest()
+    assert digest(command, Options()) == expected
+    assert digest(command, Options(idempotency_key="key-1")) == expected, "the key is not what is asked"
 
 
 HINTS = {  # field sent -> hint
@@ -166,7 +168,7 @@ def test_a_name_like_no_other_lists_the_fields() -> None:
     (problem,) = read("cancel_order", {"order_id": "o", "zzz": 1}).problems
     assert problem.hint == (
         "Remove it; the fields here are "
-        "order_id, client_order_id, bot, record_in_db, send_fail_email, dry_run."
+        "order_id, client_order_id, bot, record_in_db, send_fail_email, dry_run, idempotency_key."
     )
 
 
@@ -314,6 +316,7 @@ def test_records_become_json_and_floats_do_not() -> None:
         "record_in_db": True,
         "send_fail_email": True,
         "dry_run": False,
+        "idempotency_key": None,
     }
     with pytest.raises(AssertionError):
         codec.jsonable({"price": 0.1})

@@ -367,6 +367,15 @@ def test_idempotency_keys(desk: StubDesk, alice: Caller, name: str) -> None:
         assert desk.calls[0][0] == "refuse"
 
 
+def test_a_key_changed_on_the_way_is_refused(desk: StubDesk, alice: Caller) -> None:
+    body = {**MARKET_ORDER, "idempotency_key": "key-1"}
+    response = alice.post("market_order", body, idempotency_key="key-2")  # the signature does not cover this
+    assert response.status_code == 400
+    assert response.get_json()["error"]["details"]["field"] == "idempotency_key"
+    assert [call[0] for call in desk.calls] == ["refuse"]
+    assert alice.post("market_order", body, idempotency_key="key-1").status_code == 202
+
+
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 )
