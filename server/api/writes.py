@@ -144,7 +144,7 @@ def _another_key(key: str, options: Options) -> list[Problem]:
         problem(
             errors.REQUEST_FIELD_INVALID,
             "idempotency_key: not equal to the header Idempotency-Key",
-            hint="Send the same key in both; a difference means that something on the way changed the header.",
+            hint="Send the same key in both; a difference means that the header was changed on the way.",
             details={"field": "idempotency_key"},
         )
     ]
