@@ -393,6 +393,12 @@ def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue
         ws_url = url.replace("http", "ws", 1)
         venues.append(PaperVenue(exchange=exchange, url=url, ws_url=ws_url, keys=keys))
     if given:
+        live = sorted({e for e, _ in settings.vault.accounts()} - {venue.exchange for venue in venues})
+        if live:
+            raise SettingsError(
+                f"{live[0].upper()}_TRADE_KEYS: set, but --paper does not name {live[0]}, which would "
+                f"trade live beside paper; unset the keys, or add --paper {live[0]}=URL"
+            )
         return venues, []
     keyed = {exchange for exchange, _ in settings.vault.accounts()}
     simulators = [start_simulator(name) for name in SIMULATED if name not in keyed]
@@ -452,7 +458,7 @@ def main(argv: list[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="EXCHANGE=URL",
-        help="this exchange is the simulator there (may be given again); others with keys stay live",
+        help="this exchange is the simulator there (may be given again); no other may have keys",
     )
     served.add_argument("--unlimited", action="store_true", help="no rate limits of our own (paper only)")
     simulated = verb("simulator", simulate, "run one simulated exchange")

@@ -89,6 +89,7 @@ class ServerProcess:
     log: Path
     unlimited: bool = True
     environment: dict[str, str] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
     keys: signing.KeyPair = field(default_factory=signing.generate_keys)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -105,7 +106,7 @@ class ServerProcess:
         return time.monotonic() - started
 
     def spawn(self) -> None:
-        command = [sys.executable, "app.py", "serve"]
+        command = [sys.executable, "app.py", "serve", *self.arguments]
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "OMS_KEYS": f"alice,{self.keys.public}",

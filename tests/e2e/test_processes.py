@@ -68,3 +68,13 @@ def test_a_wrong_variable_stops_the_start_with_one_line_that_names_it(tmp_path, 
     assert process.process.wait(30) == 2
     (line,) = (tmp_path / "server.log").read_text().strip().splitlines()[-1:]
     assert line.startswith("oms: ") and (variable in line or variable == "OMS_HOST")
+
+
+def test_paper_never_runs_beside_live_keys(tmp_path):
+    process = ServerProcess([], f"sqlite:///{tmp_path / 'oms.sqlite'}", tmp_path / "server.log")
+    process.environment = {"KRAKEN_TRADE_KEYS": "public,cHJpdmF0ZQ==", "BINANCE_TRADE_KEYS": "public,private"}
+    process.arguments = ["--paper", "binance=http://127.0.0.1:1"]
+    process.spawn()
+    assert process.process.wait(30) == 2
+    (line,) = (tmp_path / "server.log").read_text().strip().splitlines()[-1:]
+    assert line.startswith("oms: KRAKEN_TRADE_KEYS") and "live" in line
