@@ -57,6 +57,9 @@ from ems.venues.limiter import Lane, Limiter, Priority, Shape, TooBusy
 from ems.venues.streams import Streams
 from ems.venues.translation import (
     Unreadable,
+    checked_fill,
+    checked_holding,
+    checked_status,
     fill_of,
     holdings_of,
     market_of,
@@ -77,6 +80,7 @@ ASK_PATIENCE_S = 10.0
 MARKETS_EVERY_S = 3600.0
 CLOCK_EVERY_S = 300.0
 CLOCK_WARN_S = 1.0
+PAUSE_MAX_S = 3 * 86400.0  # the longest ban Binance documents; "inf" would keep cancels back for ever
 PAUSE_S = {429: 10.0, 418: 120.0}  # when the venue gives no Retry-After
 HISTORY_OVERLAP = timedelta(seconds=5)
 _MAY_SAY_NO = re.compile(
@@ -155,8 +159,8 @@ class CcxtGateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._sent_ids: OrderedDict[str, None] = OrderedDict()  # client order ids that went out
-        # exchange order id -> (our order id or None, client order id)
-        self._orders: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
+        # (symbol or "", exchange order id) -> (our order id or None, client order id)
+        self._orders: OrderedDict[tuple[str, str], tuple[str | None, str | None]] = OrderedDict()
         self._markets: tuple[Market, ...] = ()
         self._skew_s: float | None = (
             None  # venue minus us, what cannot be explained by delay and coarse clocks
@@ -364,7 +368,7 @@ class CcxtGateway:
         echoed = answer.get("clientOrderId")
         if echoed is not None and echoed != order.client_order_id:
             return unknown(f"the answer is about another order, {echoed!r:.60}")
-        self._know(exchange_order_id, order.order_id, order.client_order_id)
+        self._know(order.symbol, exchange_order_id, order.order_id, order.client_order_id)
         acked = Acked(order_id=order.order_id, exchange_order_id=exchange_order_id)
         try:
             return with_details(acked, order, answer)
@@ -474,7 +478,7 @@ class CcxtGateway:
         assert status.exchange_order_id is not None
         if exchange_order_id is not None and status.exchange_order_id != exchange_order_id:
             raise Unreadable(f"asked for order {exchange_order_id}, told of {status.exchange_order_id}")
-        self._know(status.exchange_order_id, order_id, client_order_id)
+        self._know(symbol, status.exchange_order_id, order_id, client_order_id)
         return replace(status, client_order_id=client_order_id, symbol=symbol)
 
     async def _query_trades(self, query: QueryTrades) -> None:
@@ -506,7 +510,7 @@ class CcxtGateway:
         )
         if answer.value is None:
             raise VenueUnavailable(f"order {exchange_order_id} is not known (yet)")
-        order_id, client_order_id = self._orders.get(exchange_order_id, (None, None))
+        order_id, client_order_id = self._known(symbol, exchange_order_id)
         fills = tuple(
             fill_of(trade, order_id=order_id, client_order_id=client_order_id)
             for trade in answer.value.trades
@@ -521,16 +525,17 @@ class CcxtGateway:
         """Read the account's trades since the order was sent and find those of its client id."""
         since_ms = _to_ms(query.since - HISTORY_OVERLAP)
         answer = await self._ask("history", lambda: self._ccxt.fetch_my_trades(query.symbol, since_ms))
-        strangers = {trade["order"] for trade in answer.value if trade["order"] not in self._orders}
+        traded = {trade["order"] for trade in answer.value}
+        strangers = {order for order in traded if self._place(query.symbol, order) not in self._orders}
         if len(strangers) > STRANGERS_ASKED:
             raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
         for exchange_order_id in strangers:
             one = await self._ask("order", partial(self._ccxt.fetch_order, exchange_order_id, query.symbol))
-            self._know(exchange_order_id, None, one.value.get("clientOrderId"))
+            self._know(query.symbol, exchange_order_id, None, one.value.get("clientOrderId"))
         fills = tuple(
             fill_of(trade, order_id=query.order_id, client_order_id=query.client_order_id)
             for trade in answer.value
-            if self._orders[trade["order"]][1] == query.client_order_id
+            if self._known(query.symbol, trade["order"])[1] == query.client_order_id
         )
         return fills, answer.sent_at
 
@@ -538,7 +543,7 @@ class CcxtGateway:
         async def balances() -> Balances:
             answer = await self._ask("balances", self._ccxt.fetch_balance)
             nothing = Decimal(0)
-            holdings = list(holdings_of(answer.value))
+            holdings = [checked_holding(*one) for one in holdings_of(answer.value)]
             return Balances(
                 free={currency: amounts.get("free") or nothing for currency, amounts in holdings},
                 used={currency: amounts.get("used") or nothing for currency, amounts in holdings},
@@ -636,9 +641,10 @@ class CcxtGateway:
 
     def _hint(self, report: VenueReport) -> None:
         if isinstance(report, OrderStatus):
-            report = self._named(report)
+            report = self._named(checked_status(report))
         elif isinstance(report, FillReport):
-            order_id, client_order_id = self._orders.get(report.exchange_order_id, (None, None))
+            checked_fill(report)
+            order_id, client_order_id = self._known(report.symbol, report.exchange_order_id)
             report = replace(
                 report, order_id=order_id, client_order_id=report.client_order_id or client_order_id
             )
@@ -650,7 +656,7 @@ class CcxtGateway:
             self._deliver(report)
 
     def _named(self, status: OrderStatus) -> OrderStatus:
-        order_id, client_order_id = self._orders.get(status.exchange_order_id or "", (None, None))
+        order_id, client_order_id = self._known(status.symbol, status.exchange_order_id or "")
         return replace(status, order_id=order_id, client_order_id=status.client_order_id or client_order_id)
 
     async def _watch(self, symbol: str) -> None:
@@ -723,8 +729,12 @@ class CcxtGateway:
 
     async def _keep_clock(self) -> None:
         while True:
-            with suppress(VenueRefused, VenueUnavailable, TooBusy):
+            try:
                 await self._measure_clock()
+            except Exception as error:  # whatever it is, the next try may go better
+                if not isinstance(error, VenueRefused | VenueUnavailable | TooBusy):
+                    log.exception("clock of %s", self.exchange)
+                    self._trouble["clock"] = f"the venue's time is unreadable: {error}"
             await asyncio.sleep(CLOCK_EVERY_S if self._skew_s is not None else 5.0)
 
     async def _measure_clock(self) -> None:
@@ -795,8 +805,17 @@ class CcxtGateway:
             reason = self._trouble.get("markets", "the markets are not loaded yet")
             raise VenueUnavailable(f"{self.exchange} is not ready: {reason}") from None
 
-    def _know(self, exchange_order_id: str, order_id: str | None, client_order_id: str | None) -> None:
-        _remember(self._orders, exchange_order_id, (order_id, client_order_id))
+    def _know(
+        self, symbol: str, exchange_order_id: str, order_id: str | None, client_order_id: str | None
+    ) -> None:
+        _remember(self._orders, self._place(symbol, exchange_order_id), (order_id, client_order_id))
+
+    def _known(self, symbol: str | None, exchange_order_id: str) -> tuple[str | None, str | None]:
+        return self._orders.get(self._place(symbol, exchange_order_id), (None, None))
+
+    def _place(self, symbol: str | None, exchange_order_id: str) -> tuple[str, str]:
+        """Return what an exchange's number is unique in; Kraken's rows may lack the symbol."""
+        return (symbol or "") if self.dialect.numbers_per_symbol else "", exchange_order_id
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         if self._closed:
@@ -837,7 +856,7 @@ def _build(dialect: Dialect, keys: VenueKeys, base_url: str | None, ws_url: str 
 def _retry_after_s(attempt: Attempt) -> float:
     assert attempt.status is not None
     try:
-        return max(0.0, float(attempt.headers.get("Retry-After", "")))
+        return min(max(0.0, float(attempt.headers.get("Retry-After", ""))), PAUSE_MAX_S)
     except ValueError:
         return PAUSE_S[attempt.status]
 
@@ -852,7 +871,7 @@ def _words(attempt: Attempt, said: tuple[Said, ...], failure: BaseException | No
     return f"HTTP {attempt.status}{failed}: {(attempt.text or '')!r:.200}"
 
 
-def _remember(known: OrderedDict[str, Any], key: str, value: object) -> None:
+def _remember(known: OrderedDict[Any, Any], key: object, value: object) -> None:
     known[key] = value
     known.move_to_end(key)
     while len(known) > REMEMBERED_ORDERS:

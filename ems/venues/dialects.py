@@ -90,6 +90,7 @@ class Dialect:
         default_factory=dict
     )  # code -> bucket to drain, or s to pause
     fetches_currencies: bool = True
+    numbers_per_symbol: bool = False  # an order's number is unique in its market only
     nonce_lane: bool = False
     ws_paths: Mapping[str, str] = field(default_factory=dict)  # ccxt's name of a URL -> path when repointed
     tick_key: str | None = None  # where the venue tells a price step coarser than its decimals
@@ -114,6 +115,7 @@ def _has(body: object, **parts: type) -> bool:
 
 # --- Binance spot ---------------------------------------------------------------------------------
 
+_HISTORY_PAGE = 500  # trades in an answer when no limit is asked for
 _MY_TRADES_PAGE = 1000  # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
 
 
@@ -224,6 +226,9 @@ BINANCE = Dialect(
         "recvWindow": 5000,
     },
     fetches_currencies=False,
+    # The order queries take a symbol beside the number, which counts up for each market apart.
+    # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
+    numbers_per_symbol=True,
     fee_mode="received",
     client_id_style="uuid",
     recv_window_s=5.0,
@@ -235,9 +240,9 @@ BINANCE = Dialect(
     absent=BINANCE_ABSENT,
     by_client_id=(Lookup(method="fetch_order"),),
     whole={
-        **dict.fromkeys(
-            ("open_orders", "fills", "history", "transfers", "fees"), lambda body: isinstance(body, list)
-        ),
+        **dict.fromkeys(("open_orders", "fills", "transfers", "fees"), lambda body: isinstance(body, list)),
+        # A full page may be the first of several: what is not on it was not read.
+        "history": lambda body: isinstance(body, list) and len(body) < _HISTORY_PAGE,
         "order": lambda body: _has(body, orderId=int, status=str),
         "balances": lambda body: _has(body, balances=list),
         "markets": lambda body: _has(body, symbols=list),
@@ -286,6 +291,17 @@ def _kraken_result(body: object, kind: Any, part: str | None = None) -> bool:
     if not isinstance(body, dict) or body.get("error") != [] or not isinstance(body.get("result"), kind):
         return False
     return part is None or isinstance(body["result"].get(part), dict)
+
+
+def _kraken_history(body: object) -> bool:
+    """Say whether these are all trades: Kraken gives 50 and tells in `count` how many there are.
+
+    https://docs.kraken.com/api/docs/rest-api/get-trade-history
+    """
+    if not isinstance(body, dict) or not _kraken_result(body, dict, "trades"):
+        return False
+    found, count = len(body["result"]["trades"]), body["result"].get("count")
+    return found >= count if isinstance(count, int) else found < 50
 
 
 async def _kraken_fills(ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead:
@@ -428,7 +444,7 @@ KRAKEN = Dialect(
         ),
         "open_orders": lambda body: _kraken_result(body, dict, "open"),
         "closed_orders": lambda body: _kraken_result(body, dict, "closed"),
-        "history": lambda body: _kraken_result(body, dict, "trades"),
+        "history": _kraken_history,
         "transfers": lambda body: _kraken_result(body, list | dict),
     },
     cancelled=_kraken_cancelled,

@@ -38,7 +38,7 @@ def status_of(order: Any, *, order_id: str | None, query_sent_at: datetime | Non
     else:
         raise Unreadable(f"unknown order status {status!r}")
     side = order.get("side")
-    return OrderStatus(
+    status_read = OrderStatus(
         order_id=order_id,
         found=Found.OPEN if ending is None else Found.CLOSED,
         exchange_order_id=order["id"],
@@ -50,6 +50,7 @@ def status_of(order: Any, *, order_id: str | None, query_sent_at: datetime | Non
         quantity=amount,
         query_sent_at=query_sent_at,
     )
+    return checked_status(status_read)
 
 
 def fill_of(
@@ -73,7 +74,7 @@ def fill_of(
     )
     if any(one is None for one in needed) or fee.get("cost") is None or fee.get("currency") is None:
         raise Unreadable(f"an incomplete trade: {trade.get('info')!r:.300}")
-    return FillReport(
+    fill = FillReport(
         fill_id=trade["id"],
         exchange_order_id=exchange_order_id,
         symbol=symbol,
@@ -87,6 +88,44 @@ def fill_of(
         order_id=order_id,
         client_order_id=client_order_id,
     )
+    return checked_fill(fill)
+
+
+# What can be kept: one amount beyond it would stop the engine, and every account with it.
+_TOO_LARGE = Decimal(10) ** 20
+_DECIMALS_MAX = 18
+_FEE_DECIMALS_MAX = 36  # a fee may be multiplied out of two amounts
+
+
+def _is_amount(value: object, decimals: int = _DECIMALS_MAX) -> bool:
+    if not isinstance(value, Decimal) or not value.is_finite() or abs(value) >= _TOO_LARGE:
+        return False
+    return not value or len(plain(value).partition(".")[2]) <= decimals
+
+
+def checked_fill(fill: FillReport) -> FillReport:
+    """Return the fill; raise Unreadable when it is none that can be booked."""
+    moved = (fill.price, fill.quantity)
+    if all(_is_amount(one) and one > 0 for one in moved) and _is_amount(fill.fee, _FEE_DECIMALS_MAX):
+        return fill
+    raise Unreadable(f"fill {fill.fill_id!r:.60} has amounts that are none: {(*moved, fill.fee)!r:.200}")
+
+
+def checked_status(status: OrderStatus) -> OrderStatus:
+    """Return the status; raise Unreadable when its quantities are none."""
+    for amount in (status.filled_quantity, status.quantity):
+        if amount is not None and (not _is_amount(amount) or amount < 0):
+            raise Unreadable(f"order {status.exchange_order_id!r:.60} has a quantity of {amount!r:.60}")
+    return status
+
+
+def checked_holding(currency: str, amounts: Any) -> tuple[str, Any]:
+    """Return a holding; raise Unreadable when it is no number."""
+    for part in ("free", "used"):
+        amount = amounts.get(part)
+        if amount is not None and not (isinstance(amount, Decimal) and amount.is_finite()):
+            raise Unreadable(f"the balance of {currency!r:.20} is {amount!r:.60}")
+    return currency, amounts
 
 
 def order_params(order: NewOrder) -> dict[str, object]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from datetime import UTC, datetime
-import functools
 
 import pytest
 
-from ems.core.messages import FillReport, LookupFailed, MarketsLoaded, OrderStatus, TradesAnswer
-from tests.venues.gateways import cancel_of, new_order, opened, trades_of
+from ems.core.messages import FillReport, LookupFailed, OrderStatus
+from tests.venues.gateways import new_order, opened, trades_of
 from tests.venues.scripted import Reply, ScriptedVenue
 
 
@@ -96,7 +96,7 @@ async def test_a_page_of_a_longer_history_is_not_taken_for_all_of_it() -> None:
             body={"error": [], "result": {"trades": page, "count": 51}}
         )
         async with opened("kraken", venue.base_url) as (gateway, reports):
-            gateway._know("OTHER", "order-9", "another of ours")
+            gateway._know("BTC/USD", "OTHER", "order-9", "another of ours")
             order = new_order("kraken")
             gateway.send(trades_of(order, SINCE))
             assert isinstance(await reports.answer_to(order.order_id), LookupFailed)
