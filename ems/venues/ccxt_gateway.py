@@ -102,6 +102,10 @@ class VenueKeys:
         return "VenueKeys(...)"
 
 
+class OrderForgotten(VenueUnavailable):
+    """The venue says that it has no such order: not yet, or no longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     """A reading that succeeded."""
@@ -496,7 +500,11 @@ class CcxtGateway:
             return TradesAnswer(
                 order_id=query.order_id, fills=fills, query_sent_at=min(sent_at, status.query_sent_at)
             )
-        fills, sent_at = await self._read_fills(query.symbol, exchange_order_id)
+        try:
+            fills, sent_at = await self._read_fills(query.symbol, exchange_order_id)
+        except OrderForgotten:
+            # It was acknowledged once; what it did before it was forgotten is in the account's history.
+            fills, sent_at = await self._fills_in_history(query)
         fills = tuple(
             replace(fill, order_id=query.order_id, client_order_id=query.client_order_id) for fill in fills
         )
@@ -505,11 +513,11 @@ class CcxtGateway:
     async def _read_fills(
         self, symbol: str, exchange_order_id: str
     ) -> tuple[tuple[FillReport, ...], datetime]:
-        answer = await self._ask(
+        answer = await self._ask_or_absent(
             "fills", lambda: self.dialect.fills_of(self._ccxt, symbol, exchange_order_id)
         )
         if answer.value is None:
-            raise VenueUnavailable(f"order {exchange_order_id} is not known (yet)")
+            raise OrderForgotten(f"order {exchange_order_id} is not known (yet)")
         order_id, client_order_id = self._known(symbol, exchange_order_id)
         fills = tuple(
             fill_of(trade, order_id=order_id, client_order_id=client_order_id)
@@ -525,8 +533,8 @@ class CcxtGateway:
         """Read the account's trades since the order was sent and find those of its client id."""
         since_ms = _to_ms(query.since - HISTORY_OVERLAP)
         answer = await self._ask("history", lambda: self._ccxt.fetch_my_trades(query.symbol, since_ms))
-        traded = {trade["order"] for trade in answer.value}
-        strangers = {order for order in traded if self._place(query.symbol, order) not in self._orders}
+        known_or_not = {trade["order"] for trade in answer.value} - {query.exchange_order_id}
+        strangers = {order for order in known_or_not if self._place(query.symbol, order) not in self._orders}
         if len(strangers) > STRANGERS_ASKED:
             raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
         for exchange_order_id in strangers:
@@ -535,7 +543,8 @@ class CcxtGateway:
         fills = tuple(
             fill_of(trade, order_id=query.order_id, client_order_id=query.client_order_id)
             for trade in answer.value
-            if self._known(query.symbol, trade["order"])[1] == query.client_order_id
+            if trade["order"] == query.exchange_order_id
+            or self._known(query.symbol, trade["order"])[1] == query.client_order_id
         )
         return fills, answer.sent_at
 
