@@ -160,6 +160,8 @@ class Transport:
         try:
             response = session.send(prepared, timeout=self.timeout, allow_redirects=False, **settings)
         except requests.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise self._no_answer(error) from error  # a fault of TLS may come after the request went out
             raise ConfigError(
                 f"the certificate of {self.url} was not accepted: {_last_words(error)}",
                 hint="Use the host name of the certificate; for a private authority set REQUESTS_CA_BUNDLE.",

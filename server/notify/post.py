@@ -73,7 +73,7 @@ def opened(mailbox: Mailbox, *, implicit_tls: bool | None = None) -> Iterator[Po
         implicit_tls = mailbox.port == IMPLICIT_TLS_PORT
     try:
         connection = _connect(mailbox, implicit_tls)
-    except (smtplib.SMTPException, OSError) as error:
+    except (smtplib.SMTPException, OSError, UnicodeError) as error:  # smtplib logs in with ASCII only
         raise MailServerTrouble(_words(error)) from error
     try:
         yield Post(connection, mailbox)

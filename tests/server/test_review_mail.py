@@ -23,7 +23,6 @@ class Box:
     receivers: tuple[str, ...] = ("desk@example.org",)
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeEncodeError, reason="smtplib writes passwords as ASCII only")
 def test_a_password_that_smtp_cannot_carry_is_trouble_that_is_told() -> None:
     """Else the mailer logs in anew every two seconds, without end, and its health says that all is well."""
     with MailSink(user=SENDER, password="other") as sink:
