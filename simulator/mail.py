@@ -203,7 +203,8 @@ class MailSink:
             self._server.close()
             self._server = None
         for transport in tuple(self._open):
-            if isinstance(transport, asyncio.WriteTransport):
+            # Python 3.11.2, Debian's, cannot abort a TLS transport that is closing already.
+            if isinstance(transport, asyncio.WriteTransport) and not transport.is_closing():
                 transport.abort()
         self._open.clear()
         await asyncio.sleep(0)
