@@ -162,8 +162,13 @@ class QueryOpenOrders:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueryMarkets:
+    """Ask for the markets again, with their rules, status and the account's fees."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WatchBook:
-    """Keep books of this symbol coming until told otherwise."""
+    """Keep books and public trades of this symbol coming until told otherwise."""
 
     symbol: str
 
@@ -180,6 +185,7 @@ Request = (
     | QueryTrades
     | QueryBalances
     | QueryOpenOrders
+    | QueryMarkets
     | WatchBook
     | UnwatchBook
 )
@@ -345,6 +351,17 @@ class BookUpdate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PublicTrade:
+    """Somebody traded: public, perhaps our own. Late or missing ones make estimates older, nothing else."""
+
+    symbol: str
+    price: Decimal
+    quantity: Decimal  # base
+    side: Side  # the taker's
+    at: datetime  # when it reached us
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MarketsLoaded:
     """The venue's markets with the account's own fees, at start and after every refresh."""
 
@@ -374,6 +391,7 @@ VenueReport = (
     | Balances
     | OpenOrders
     | BookUpdate
+    | PublicTrade
     | MarketsLoaded
     | StreamUp
     | StreamDown

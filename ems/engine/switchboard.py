@@ -25,6 +25,7 @@ from ems.core.messages import (
     OpenOrders,
     OrderStatus,
     OutcomeUnknown,
+    PublicTrade,
     QueryBalances,
     QueryOpenOrders,
     Rejected,
@@ -172,6 +173,8 @@ class Engine:
                 self._balances(account, report, now)
             case OpenOrders():
                 self._open_orders(account, report, now)
+            case PublicTrade():
+                pass  # estimates are fed from here
             case MarketsLoaded():
                 account.markets = {m.symbol: m for m in report.markets if isinstance(m, Market)}
             case StreamUp():
