@@ -56,12 +56,34 @@ class Ticket:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """Part of what is free when the work starts."""
+
+    percent: Decimal  # 0 < percent <= 100; 100 is "all"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Style:
+    """How a parent is to be worked."""
+
+    algo: str  # a name of ems.algos.params.PROFILES
+    params: dict[str, str] = field(default_factory=dict)  # overrides of its numbers, as asked
+    time_limit: Decimal = Decimal(60)  # seconds for the whole of it: EXECUTION's T
+    on_timeout: str = "take"  # "take" what is left | "cancel": leave it
+    max_slippage_bps: Decimal | None = None  # no leg trades further than this from its mid at decision
+
+
+ADAPTIVE = Style(algo="adaptive")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MarketOrder:
     exchange: str
     side: Side
     symbol: str
     quantity: Decimal  # base currency
     account: str = "default"
+    style: Style | None = None  # None: one plain order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,18 +96,64 @@ class LimitOrder:
     time_in_force: TimeInForce = TimeInForce.GTC
     post_only: bool = False
     account: str = "default"
+    style: Style | None = None  # None: one plain order; else worked by an algorithm, never beyond `price`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmartOrder:
-    """Convert `start_amount` of one currency into another over the shortest chain of markets."""
+    """Convert one currency into another over any path of markets, on one exchange, several or all.
 
-    exchange: str
+    Exactly one of `start_amount` and `end_amount` is given.
+    """
+
+    exchange: str  # a name, several separated by commas, or "all"
     start_currency: str
     end_currency: str
-    start_amount: Decimal  # of start_currency
-    time_limit: Decimal = Decimal(60)  # seconds for each hop: EXECUTION's T
+    start_amount: Decimal | Share | None = None  # of start_currency
+    end_amount: Decimal | None = None  # of end_currency, net of fees
+    style: Style = ADAPTIVE
     account: str = "default"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Liquidate:
+    """Turn what is held into one currency, on each account where it is held."""
+
+    exchange: str  # as in SmartOrder
+    end_currency: str
+    currencies: tuple[str, ...] = ()  # only these; empty: everything that is held
+    exclude: tuple[str, ...] = ()  # never these
+    min_trade: Decimal = Decimal(10)  # USD or what is worth one; smaller trades are not made
+    style: Style = ADAPTIVE
+    account: str = "default"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rebalance:
+    """Bring what is held to target weights. Targets are declared, so asking again is safe."""
+
+    exchange: str  # as in SmartOrder
+    targets: dict[str, Decimal]  # currency -> share of the value rebalanced; they sum to 1
+    keep: tuple[str, ...] = ()  # held currencies that stay as they are and do not count
+    tolerance: Decimal = Decimal("0.002")  # of the whole value: a weight this close is left alone
+    min_trade: Decimal = Decimal(10)  # as in Liquidate
+    style: Style = ADAPTIVE
+    account: str = "default"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quote:
+    """Plan without trading; the answer's quote_id binds a later execution."""
+
+    command: SmartOrder | Liquidate | Rebalance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecuteQuote:
+    """Carry out a quote within the bounds it named, or not at all."""
+
+    verb: str  # "smart_order" | "liquidate" | "rebalance": must be the quote's own
+    quote_id: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +171,17 @@ class CancelAllOrders:
     scope: str = "bot"  # "bot": this bot's orders; "user": all orders of the user
 
 
-Command = MarketOrder | LimitOrder | SmartOrder | CancelOrder | CancelAllOrders
+Command = (
+    MarketOrder
+    | LimitOrder
+    | SmartOrder
+    | Liquidate
+    | Rebalance
+    | Quote
+    | ExecuteQuote
+    | CancelOrder
+    | CancelAllOrders
+)
 
 
 # --- Requests: engine -> gateway -----------------------------------------------------------------

@@ -187,6 +187,8 @@ class Fill:
     fee_currency: str
     liquidity: Liquidity
     timestamp: datetime
+    mid: Decimal | None = None  # of the book just before it, as we saw it; None: no book was at hand
+    touch: Decimal | None = None  # our side's best price for a maker, the other side's for a taker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,4 +219,23 @@ class Notice:
     group: str = ""  # equal groups waiting together are sent as one letter
 
 
-Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What a parent cost: written when it ends, and once more when its markouts are known."""
+
+    parent_id: str
+    query_id: str
+    user: str
+    bot: str
+    verb: str
+    exchange: str
+    algo: str
+    pair: str  # "USDT>ETH"; a portfolio: "*>USDT", "rebalance"
+    mode: str  # "live" | "paper"
+    started_at: datetime
+    ended_at: datetime
+    body: dict[str, object]  # ems.tca; JSON-ready, decimals as strings
+    complete: bool = False  # every markout that can be known is in
+
+
+Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Cost

@@ -103,7 +103,7 @@ def _admit_smart(
         algo="classic",
         hops=hops,
         amount=command.start_amount,
-        time_limit=command.time_limit,
+        time_limit=command.style.time_limit,
         arrival=benchmark,
     )
 
