@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ems/routing": ("ems.core", "ems.routing"),
     "ems/algos": ("ems.core", "ems.routing", "ems.algos"),
     # What an execution cost is read from the same ledger the algorithms keep.
-    "ems/tca.py": ("ems.core", "ems.routing", "ems.algos"),
+    "ems/tca": ("ems.core", "ems.routing", "ems.algos", "ems.tca"),
     "ems/engine": (
         "ems.core",
         "ems.routing",
@@ -92,7 +92,7 @@ PURE = (
     "ems/core",
     "ems/routing",
     "ems/algos",
-    "ems/tca.py",
+    "ems/tca",
     "ems/engine",
 )
 
