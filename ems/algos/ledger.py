@@ -1,19 +1,34 @@
-"""What a parent has spent and received, derived from its orders: never a second counter."""
+"""What a parent has spent and received, derived from its orders: never a second counter.
+
+A parent's money lies in nodes: (exchange, account, currency). A node is fed by a grant and by what the legs
+into it really received; the legs leaving it divide that in the proportion in which they were planned. Only
+the current generation of legs counts: what older ones did went into the grants when they were made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from ems.core.child import exposure
 from ems.core.messages import Side
-from ems.core.records import Order, Parent, Phase
+from ems.core.records import Leg, Order, Parent, Phase
 
 ZERO = Decimal(0)
 
+Node = tuple[str, str, str]  # (exchange, account, currency)
+
+
+def source_of(leg: Leg) -> Node:
+    return leg.exchange, leg.account, leg.source
+
+
+def target_of(leg: Leg) -> Node:
+    return leg.exchange, leg.account, leg.target
+
 
 def spent(orders: Iterable[Order], currency: str) -> Decimal:
-    """Return how much of the hop's source currency is gone, fees in that currency included."""
+    """Return how much of a leg's source currency is gone, fees in that currency included."""
     total = ZERO
     for order in orders:
         total += order.quote_filled if order.side is Side.BUY else order.filled_quantity
@@ -22,7 +37,7 @@ def spent(orders: Iterable[Order], currency: str) -> Decimal:
 
 
 def received(orders: Iterable[Order], currency: str) -> Decimal:
-    """Return how much of the hop's target currency came in, net of fees in that currency."""
+    """Return how much of a leg's target currency came in, net of fees in that currency."""
     total = ZERO
     for order in orders:
         total += order.filled_quantity if order.side is Side.BUY else order.quote_filled
@@ -30,18 +45,86 @@ def received(orders: Iterable[Order], currency: str) -> Decimal:
     return total
 
 
-def budget(parent: Parent, orders: Iterable[Order]) -> Decimal:
-    """Return what the current hop may still spend of its source currency, open orders not deducted.
+def by_leg(parent: Parent, orders: Iterable[Order]) -> list[list[Order]]:
+    """Return the orders of each leg, oldest first."""
+    own: list[list[Order]] = [[] for _ in parent.legs]
+    for order in orders:
+        own[order.leg].append(order)
+    return own
 
-    The first hop may spend the start amount; a later hop only what the hop before it really received.
-    """
-    own = [order for order in orders if order.hop == parent.hop]
-    if parent.hop == 0:
-        given = parent.start_amount
+
+def current(parent: Parent) -> list[int]:
+    """Return the places of the legs of the current generation."""
+    return [i for i, leg in enumerate(parent.legs) if leg.generation == parent.generation]
+
+
+def granted(parent: Parent, node: Node) -> Decimal:
+    exchange, account, currency = node
+    return sum(
+        (g.amount for g in parent.grants if (g.exchange, g.account, g.currency) == (exchange, account, currency)),
+        ZERO,
+    )
+
+
+def inflow(parent: Parent, own: Sequence[Sequence[Order]], node: Node) -> Decimal:
+    """Return what has come into a node so far: its grant, and what legs into it really received."""
+    total = granted(parent, node)
+    for i in current(parent):
+        leg = parent.legs[i]
+        if target_of(leg) == node:
+            total += received(own[i], leg.target)
+    return total
+
+
+def expected(parent: Parent, own: Sequence[Sequence[Order]], node: Node) -> Decimal:
+    """Return what is to come into a node in all: legs still open are believed to bring what was planned."""
+    total = granted(parent, node)
+    for i in current(parent):
+        leg = parent.legs[i]
+        if target_of(leg) == node:
+            got = received(own[i], leg.target)
+            total += got if leg.closed_at is not None else max(got, leg.receive)
+    return total
+
+
+def feeds(parent: Parent, own: Sequence[Sequence[Order]], index: int) -> bool:
+    """Say whether other legs may still bring money to this one."""
+    node = source_of(parent.legs[index])
+    return any(
+        target_of(parent.legs[i]) == node
+        and (parent.legs[i].closed_at is None or any(o.phase is not Phase.SETTLED for o in own[i]))
+        for i in current(parent)
+    )
+
+
+def allotment(parent: Parent, index: int, money: Decimal) -> Decimal:
+    """Return a leg's part of its node's money; the last leg has what the others leave, so nothing is lost or
+    given twice."""
+    leg = parent.legs[index]
+    node = source_of(leg)
+    siblings = [i for i in current(parent) if source_of(parent.legs[i]) == node]
+    planned = sum((parent.legs[i].amount for i in siblings), ZERO)
+    if len(siblings) == 1 or planned <= ZERO:
+        part = money if index == siblings[-1] else ZERO
+    elif index == siblings[-1]:
+        part = money - sum((money * parent.legs[i].amount / planned for i in siblings[:-1]), ZERO)
     else:
-        before = parent.hops[parent.hop - 1]
-        given = received((o for o in orders if o.hop == parent.hop - 1), before.target)
-    return given - spent(own, parent.hops[parent.hop].source)
+        part = money * leg.amount / planned
+    part = max(part, ZERO)
+    return min(part, leg.amount) if leg.capped else part
+
+
+def budget(parent: Parent, own: Sequence[Sequence[Order]], index: int) -> Decimal:
+    """Return what a leg may still spend of its source currency, open orders not deducted."""
+    leg = parent.legs[index]
+    money = inflow(parent, own, source_of(leg))
+    return allotment(parent, index, money) - spent(own[index], leg.source)
+
+
+def whole(parent: Parent, own: Sequence[Sequence[Order]], index: int) -> Decimal:
+    """Return what a leg is to spend in all, what it has spent included."""
+    leg = parent.legs[index]
+    return allotment(parent, index, expected(parent, own, source_of(leg)))
 
 
 def committed(orders: Iterable[Order]) -> Decimal:
@@ -52,3 +135,27 @@ def committed(orders: Iterable[Order]) -> Decimal:
             share = exposure(order) / order.quantity if order.quantity else ZERO
             total += order.reserved * share
     return total
+
+
+def pools(parent: Parent, own: Sequence[Sequence[Order]]) -> dict[Node, Decimal]:
+    """Return what lies in every node of the current generation: granted, come in, and not spent."""
+    nodes: dict[Node, Decimal] = {}
+    for grant in parent.grants:
+        node = (grant.exchange, grant.account, grant.currency)
+        nodes[node] = nodes.get(node, ZERO) + grant.amount
+    for i in current(parent):
+        leg = parent.legs[i]
+        source, target = source_of(leg), target_of(leg)
+        nodes[source] = nodes.get(source, ZERO) - spent(own[i], leg.source)
+        nodes[target] = nodes.get(target, ZERO) + received(own[i], leg.target)
+    return nodes
+
+
+def totals(parent: Parent, own: Sequence[Sequence[Order]]) -> dict[Node, Decimal]:
+    """Return what the parent as a whole, all generations, has put into (+) or taken out of (-) each node."""
+    nodes: dict[Node, Decimal] = {}
+    for leg, orders in zip(parent.legs, own, strict=True):
+        source, target = source_of(leg), target_of(leg)
+        nodes[source] = nodes.get(source, ZERO) - spent(orders, leg.source)
+        nodes[target] = nodes.get(target, ZERO) + received(orders, leg.target)
+    return nodes

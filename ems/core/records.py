@@ -48,6 +48,7 @@ class ParentState(StrEnum):
     INIT = "init"
     WORKING = "working"
     WAITING = "waiting"
+    REPLANNING = "replanning"  # everything out is being cancelled, then a new plan is made
     FINISHING = "finishing"
     CANCELLING = "cancelling"
     DONE = "done"
@@ -59,13 +60,43 @@ ENDED_PARENT = frozenset({ParentState.DONE, ParentState.DUST_DONE, ParentState.A
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hop:
-    """One market of a chain: spend `source`, receive `target`."""
+class Grant:
+    """Money a parent may spend besides what its own legs bring in."""
 
+    exchange: str
+    account: str
+    currency: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leg:
+    """A router's share of a parent: spend `source`, receive `target`, on one market of one account.
+
+    Orders name their leg by its place in the parent, so legs are never reordered or removed: a new plan
+    closes the old ones and appends its own, as the next generation.
+    """
+
+    exchange: str
+    account: str
     symbol: str
     side: Side
     source: str
     target: str
+    amount: Decimal  # of source, as planned; legs leaving one node divide its money in this proportion
+    receive: Decimal = Decimal(0)  # of target, as planned
+    level: int = 0  # 0: funded by the grants; n: by legs of lower levels
+    generation: int = 0
+    capped: bool = False  # never spend more than `amount`, whatever comes in
+    limit: Decimal | None = None  # never buy above, never sell below
+    quantity: Decimal | None = None  # base to trade in all; None: what the money makes
+    goal: Decimal | None = None  # of target, net of fees, to receive in all; None: what the money makes
+    ends_at: datetime | None = None  # its share of the time limit is over here
+    started_at: datetime | None = None  # when it first had money
+    closed_at: datetime | None = None  # nothing more is placed for it
+    blocked: bool = False  # its market refused or halted: a new plan goes around it
+    code: str = ""  # a constant of ems.core.errors: what stopped it
+    why: str = ""  # the same in words, or why it ended early
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,16 +107,21 @@ class Parent:
     query_id: str
     user: str
     bot: str
-    exchange: str
+    exchange: str  # a name, or several separated by commas
     account: str
-    algo: str  # "classic" | "direct"
-    hops: tuple[Hop, ...]
-    start_amount: Decimal  # of hops[0].source; for "direct": base quantity
-    time_limit: Decimal  # seconds for each hop
+    algo: str  # a name of ems.algos.params.PROFILES, or "direct": one plain order
+    params: dict[str, str] = field(default_factory=dict)  # overrides of the algo's numbers
+    legs: tuple[Leg, ...]
+    grants: tuple[Grant, ...] = ()  # of the current generation
+    generation: int = 0
+    start_amount: Decimal  # of the start currency; "direct" and orders by quantity: base; a portfolio: 0
+    time_limit: Decimal  # seconds for the whole of it
+    on_timeout: str = "take"  # "take" what is left then | "cancel": leave it
+    max_slippage_bps: Decimal | None = None
+    goal: dict[str, object] = field(default_factory=dict)  # what a new plan aims at; decimals as strings
     state: ParentState
     created_at: datetime
-    hop: int = 0  # index of the hop being worked
-    hop_started_at: datetime | None = None
+    planned_at: datetime | None = None  # when the current generation was planned
     reason: str = ""
     arrival: dict[str, object] = field(default_factory=dict)  # benchmark at the start; decimals as strings
     closed_at: datetime | None = None
@@ -147,7 +183,7 @@ class Order:
     client_order_id: str
     created_at: datetime
     purpose: str = "direct"  # "direct" | "make" | "take"
-    hop: int = 0  # index into the parent's hops
+    leg: int = 0  # place in the parent's legs
     attempt: int = 0  # counts the parent's orders; part of the client order id
     exchange_order_id: str | None = None
     status: Status = Status.CREATED

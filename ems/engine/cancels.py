@@ -156,9 +156,12 @@ class Cancels:
             if p.state not in ENDED_PARENT
             and p.algo != "direct"
             and p.user == ticket.user
-            and (command.exchange is None or p.exchange == command.exchange)
+            and any(
+                command.exchange in (None, leg.exchange) and command.symbol in (None, leg.symbol)
+                for leg in p.legs
+                if leg.closed_at is None
+            )
             and (command.scope == "user" or p.bot == ticket.bot)
-            and (command.symbol is None or p.hops[p.hop].symbol == command.symbol)
         ]
 
     def take_up(self, query: Query) -> None:

@@ -7,12 +7,14 @@ reports every change to whoever works the parent.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
 from ems.core.child import AskCancel, Child, ChildEvent, Do, Sent, Step, step
 from ems.core.messages import (
+    BookUpdate,
     CancelRequest,
     NewOrder,
     OrderStatus,
@@ -26,7 +28,7 @@ from ems.core.messages import (
 )
 from ems.core.order import created, fill_record
 from ems.core.records import (
-    Hop,
+    Leg,
     Notice,
     Order,
     Parent,
@@ -69,6 +71,8 @@ class Orders:
         self._work = work
         self._queries = queries
         self.incidents = 0  # told by this process
+        # order id -> (mid, touch) when it was sent
+        self._pictures: dict[str, tuple[Decimal | None, Decimal | None]] = {}
 
     def rejected(self, account: Account, report: Rejected, now: datetime) -> None:
         child = self._work.children.get(report.order_id)
@@ -97,7 +101,8 @@ class Orders:
             self._out.record(entry)
         market = account.markets.get(order.symbol)
         for report in done.fills:
-            fill = fill_record(order, report)
+            mid, touch = self._picture(account, order)
+            fill = replace(fill_record(order, report), mid=mid, touch=touch)
             self._work.fills.setdefault(order.order_id, []).append(fill)
             self._out.record(fill)
             if market is not None:
@@ -114,6 +119,18 @@ class Orders:
             self.listener.freeze(order, done, incident)
         if done.entries and order is not before:
             self.listener.order_changed(account, before, order, now)
+
+    def _picture(self, account: Account, order: Order) -> tuple[Decimal | None, Decimal | None]:
+        """Return (mid, touch) just before a fill: for a take as it was sent, for a maker as last seen.
+
+        The touch is the price an order of this purpose is measured against: its own side's best for a maker,
+        the other side's for a taker (EXECUTION.md 7).
+        """
+        known = self._pictures.get(order.order_id)
+        if known is not None:
+            return known
+        book = account.books.get(order.symbol)
+        return picture(book, order.side, maker=order.purpose == "make")
 
     @staticmethod
     def _request(order: Order, action: Do) -> Request:
@@ -136,6 +153,7 @@ class Orders:
     def place(
         self,
         parent: Parent,
+        index: int,
         account: Account,
         *,
         order_type: OrderType,
@@ -147,10 +165,11 @@ class Orders:
         reserved: Decimal,
         now: datetime,
     ) -> None:
-        """Write the intent of one order and send it: one turn, one transaction, then the socket."""
+        """Write the intent of one order of the leg at `index` and send it: one turn, one transaction, then
+        the socket."""
         siblings = self._work.orders_of[parent.parent_id]
         attempt = len(siblings) + 1
-        hop = parent.hops[parent.hop]
+        leg = parent.legs[index]
         order_id = f"{parent.parent_id}.{attempt}"
         order = Order(
             order_id=order_id,
@@ -160,8 +179,8 @@ class Orders:
             bot=parent.bot,
             exchange=account.exchange,
             account=account.account,
-            symbol=hop.symbol,
-            side=hop.side,
+            symbol=leg.symbol,
+            side=leg.side,
             order_type=order_type,
             time_in_force=time_in_force,
             post_only=post_only,
@@ -170,7 +189,7 @@ class Orders:
             client_order_id=client_order_id(self._work.mark, order_id, account.id_style),
             created_at=now,
             purpose=purpose,
-            hop=parent.hop,
+            leg=index,
             attempt=attempt,
             reserved=reserved,
         )
@@ -198,8 +217,14 @@ class Orders:
                 post_only=post_only,
             ),
         )
+        if purpose != "make":
+            self._pictures[order_id] = picture(account.books.get(order.symbol), order.side, maker=False)
         assert sent.wake_at is not None
         self._out.wake(("order", order_id), sent.wake_at)
+
+    def forget_pictures(self) -> None:
+        """Drop what is only needed while an order is in memory."""
+        self._pictures = {k: v for k, v in self._pictures.items() if k in self._work.children}
 
     def adopt(self, account: Account, status: OrderStatus, now: datetime) -> None:
         """Take in an open order of ours that the ledger lacks (an old backup): cancel it, import its
@@ -226,11 +251,15 @@ class Orders:
         )
         side = status.side or Side.BUY
         buys = side is Side.BUY
-        hop = Hop(
+        leg = Leg(
+            exchange=account.exchange,
+            account=account.account,
             symbol=market.symbol,
             side=side,
             source=market.quote if buys else market.base,
             target=market.base if buys else market.quote,
+            amount=ZERO,
+            started_at=now,
         )
         parent = Parent(
             parent_id=f"{query_id}.1",
@@ -240,12 +269,11 @@ class Orders:
             exchange=account.exchange,
             account=account.account,
             algo="direct",
-            hops=(hop,),
+            legs=(leg,),
             start_amount=ZERO,
             time_limit=ZERO,
             state=ParentState.CANCELLING,
             created_at=now,
-            hop_started_at=now,
         )
         order = Order(
             order_id=f"{parent.parent_id}.1",
@@ -296,6 +324,17 @@ class Orders:
                 group=f"incident/{order.exchange}",
             )
         )
+
+
+def picture(
+    book: BookUpdate | None, side: Side, *, maker: bool
+) -> tuple[Decimal | None, Decimal | None]:
+    """Return (mid, touch) of a book for a maker or taker of this side."""
+    if book is None or not book.bids or not book.asks:
+        return None, None
+    bid, ask = book.bids[0][0], book.asks[0][0]
+    own, other = (bid, ask) if side is Side.BUY else (ask, bid)
+    return (bid + ask) / 2, own if maker else other
 
 
 def client_order_id(mark: str, order_id: str, style: str) -> str:

@@ -1,29 +1,22 @@
 """Parents at work: what to do next, when to stop, and what came of it.
 
-An algo says what it wants; this room checks it against what was asked for (R10), and sees it through.
+A parent's legs are worked by `legs`; this room decides what becomes of the parent as a whole: it goes on,
+gets a new plan, winds down, ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ems import tca
-from ems.algos import classic, ledger
+from ems.algos import ledger
 from ems.core import errors
 from ems.core.child import AskCancel, Step
 from ems.core.codec import plain
-from ems.core.instrument import HAIRCUTS, Market
-from ems.core.messages import (
-    Problem,
-    QueryBalances,
-    Refusal,
-    Rejected,
-    Side,
-    TimeInForce,
-)
+from ems.core.messages import Problem, QueryBalances, Rejected, TimeInForce
 from ems.core.order import remaining_quantity
 from ems.core.records import (
     ENDED_PARENT,
@@ -36,84 +29,64 @@ from ems.core.records import (
     QueryStatus,
     Status,
 )
-from ems.engine.account import Account, Readiness
+from ems.engine.account import Account
+from ems.engine.costs import Costs
+from ems.engine.legs import Legs
 from ems.engine.orders import Orders
+from ems.engine.plans import Need, Plans
 from ems.engine.queries import Queries
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
 ZERO = Decimal(0)
 
+# A leg that stops for one of these may be gone around: the money is still there, only not this market.
+PASSABLE = frozenset({errors.VENUE_UNAVAILABLE, errors.VENUE_REJECTED})
+# Here something is wrong with the parent or with us: nothing more is placed for any of its legs.
+GRAVE = frozenset({errors.INTERNAL_ERROR, errors.VENUE_INCONSISTENT})
 
-RETRY_S = 2.0  # after a refusal for our rate
-FUNDS_REFUSALS = 3  # in a row, then the parent gives up
-RATE_REFUSALS = 20
+GENERATIONS = 8  # plans of one parent; then what is left stays
+REVIEW_S = 15.0  # EXECUTION.md 5.2: compare the plan with a new one this often
+PLAN_PATIENCE_S = 60.0  # how long a new plan may wait for books
+ROUND_OFF_S = 10.0  # time for a clean-up after the time limit
+TURNS = 200  # decisions of one parent at one moment; more is a loop of our own making
 
 
 class Parents:
     """Works every parent that has not ended."""
 
     def __init__(
-        self, out: Out, work: Work, queries: Queries, orders: Orders, ended: Callable[[datetime], None]
+        self,
+        out: Out,
+        work: Work,
+        queries: Queries,
+        orders: Orders,
+        plans: Plans,
+        costs: Costs,
+        ended: Callable[[datetime], None],
     ):
         self._out = out
         self._work = work
         self._queries = queries
         self._orders = orders
+        self._plans = plans
+        self._costs = costs
         self._ended = ended  # told when an order or a parent has come to its end
+        self._legs = Legs(out, work, orders, self._save)
+        self._busy: set[str] = set()  # parents being worked right now
+        self._again: set[str] = set()  # of those, the ones to which something has happened meanwhile
 
-    def progress(self, query_id: str, now: datetime) -> dict[str, object] | None:
-        """Return how far a working query is, derived from its orders."""
-        for parent_id in self._work.parents_of.get(query_id, ()):
-            parent = self._work.parents[parent_id]
-            if parent.state in ENDED_PARENT:
-                continue
-            return self._describe(parent, now)
-        return None
+    # --- What the orders tell us -------------------------------------------------------------------------
 
     def learn_refusal(
         self, account: Account, order: Order, report: Rejected, run: Run, now: datetime
     ) -> None:
-        """Decide what a parent does about a venue's no; `_work` then goes on from there."""
+        """Decide what a leg does about a venue's no; `work` then goes on from there."""
         parent = self._work.parents[order.parent_id]
-        hop = parent.hops[order.hop]
-        refusal = report.refusal
-        if refusal is Refusal.INSUFFICIENT_FUNDS and parent.algo != "direct":
-            run.funds_refusals += 1
-            run.refused_quantity = order.quantity  # never the same quantity twice
-            run.balance_after = now
-            account.funds_refused(hop.source, hop.side)
-            self._out.send(account, QueryBalances())
-            if run.funds_refusals >= FUNDS_REFUSALS:
-                run.problem = self._venue_problem(errors.FUNDS_INSUFFICIENT, order, report)
-        elif refusal is Refusal.POST_ONLY_WOULD_CROSS and parent.algo != "direct":
-            pass  # the walker quotes one tick further back
-        elif refusal is Refusal.RATE_LIMIT and parent.algo != "direct":
-            run.rate_refusals += 1
-            run.note = "the venue limits our rate"
-            if run.rate_refusals >= RATE_REFUSALS:
-                run.problem = self._venue_problem(errors.VENUE_UNAVAILABLE, order, report)
+        if parent.algo == "direct":
+            run.problem = self._legs.refusal_problem(order, report)
         else:
-            code = {
-                Refusal.INSUFFICIENT_FUNDS: errors.FUNDS_INSUFFICIENT,
-                Refusal.MIN_SIZE: errors.AMOUNT_TOO_SMALL,
-                Refusal.RATE_LIMIT: errors.VENUE_UNAVAILABLE,
-            }.get(refusal, errors.VENUE_REJECTED)
-            run.problem = self._venue_problem(code, order, report)
-
-    def _venue_problem(self, code: str, order: Order, report: Rejected) -> Problem:
-        what = f"an order of {plain(order.quantity)} {order.symbol}"
-        if report.sent:
-            text = f"{order.exchange} refused {what}: {report.message}"
-        else:
-            text = f"{what} was not sent to {order.exchange}: {report.message}"
-        return errors.problem(
-            code,
-            text,
-            venue_code=report.venue_code,
-            venue_message=report.message,
-            details={"refusal": str(report.refusal), "order_id": order.order_id},
-        )
+            self._legs.learn_refusal(account, parent, order, report, run.leg(order.leg), now)
 
     def freeze(self, order: Order, done: Step, incident: str) -> None:
         """R5: a parent whose order was denied and lives after all places nothing more; people decide."""
@@ -127,27 +100,40 @@ class Parents:
         parent = self._work.parents.get(order.parent_id)
         if parent is None:
             return
-        if (
-            order.phase is Phase.SETTLED
-            and before.phase is not Phase.SETTLED
-            and order.filled_quantity > ZERO
-        ):
-            hop = parent.hops[order.hop]
-            account.order_was_clean(hop.source, hop.side)
+        settled = order.phase is Phase.SETTLED and before.phase is not Phase.SETTLED
+        if settled and order.filled_quantity > ZERO:
+            leg = parent.legs[order.leg]
+            account.order_was_clean(leg.source, leg.side)
             run = self._work.runs.get(parent.parent_id)
             if run is not None:
-                run.funds_refusals = run.rate_refusals = 0
-                run.refused_quantity = run.free = None
+                self._legs.learn_success(run.leg(order.leg))
         self.work(parent.parent_id, now)
         if order.phase is Phase.SETTLED:
             self._ended(now)
 
+    # --- Working -----------------------------------------------------------------------------------------
+
     def work(self, parent_id: str, now: datetime) -> None:
         """Let a parent decide, until it has nothing more to decide now."""
+        if parent_id in self._busy:
+            self._again.add(parent_id)
+            return
+        self._busy.add(parent_id)
+        try:
+            for _ in range(TURNS):
+                self._again.discard(parent_id)
+                self._work_once(parent_id, now)
+                if parent_id not in self._again:
+                    return
+            raise AssertionError(f"{parent_id} decides for ever")
+        finally:
+            self._busy.discard(parent_id)
+            self._again.discard(parent_id)
+
+    def _work_once(self, parent_id: str, now: datetime) -> None:
         parent = self._work.parents[parent_id]
         if parent.state in ENDED_PARENT:
             return
-        account = self._work.accounts[parent.exchange, parent.account]
         run = self._work.runs.setdefault(parent_id, Run())
         orders = self._work.orders_of_parent(parent_id)
         if parent.algo == "direct":
@@ -156,103 +142,122 @@ class Parents:
         if run.problem is not None or parent.state is ParentState.CANCELLING:
             self._wind_down(parent, orders, run, now)
             return
-        if account.readiness is not Readiness.READY or run.balance_after is not None:
-            self._wait(parent, run, "waiting for the exchange", now + timedelta(seconds=1), now)
+        if parent.state is ParentState.REPLANNING:
+            self._replan(parent, orders, run, now)
             return
-        if run.rate_refusals and orders and orders[-1].status is Status.REJECTED:
-            due = orders[-1].created_at + timedelta(seconds=RETRY_S)
-            if now < due:
-                self._wait(parent, run, "the venue limits our rate", due, now)
+        self._legs.work(parent_id, run, now)
+        parent = self._work.parents[parent_id]
+        orders = self._work.orders_of_parent(parent_id)
+        grave = next(
+            (leg.problem for leg in run.legs.values() if leg.problem and leg.problem.code in GRAVE), None
+        )
+        if grave is not None:
+            run.problem = grave
+            self._wind_down(parent, orders, run, now)
+        elif all(parent.legs[i].closed_at is not None for i in ledger.current(parent)):
+            self._round_off(parent, orders, run, now)
+        elif self._worth_a_new_plan(parent, orders, run, now):
+            self._save(replace(parent, state=ParentState.REPLANNING))
+            run.note = "a better plan was found"
+            self._again.add(parent_id)
+        else:
+            self._state_and_wake(parent, run, now)
+
+    def _state_and_wake(self, parent: Parent, run: Run, now: datetime) -> None:
+        waits = [
+            run.leg(i) for i in ledger.current(parent) if parent.legs[i].closed_at is None
+        ]
+        idle = all(leg.note.startswith(("waiting for", "the venue")) for leg in waits)
+        state = ParentState.WAITING if idle else ParentState.WORKING
+        if parent.state is not state:
+            self._save(replace(parent, state=state))
+        run.note = next((leg.note for leg in waits if leg.note), "")
+        due = min((leg.wait_until for leg in waits if leg.wait_until is not None), default=now)
+        self._out.wake(("parent", parent.parent_id), max(due, now))
+
+    def book_came(self, account: Account, symbol: str, now: datetime) -> None:
+        """Let the legs that trade this market look at its new book."""
+        for parent_id, index in self._work.interested(account, symbol):
+            run = self._work.runs.get(parent_id)
+            if run is None or self._legs.wants_book(run.leg(index), now):
+                self.work(parent_id, now)
+
+    def balances_came(self, account: Account, sent_at: datetime, now: datetime) -> None:
+        """Go on with the legs that waited for what is free at this account."""
+        for parent in self._work.parents_at(account):
+            run = self._work.runs.get(parent.parent_id)
+            if run is not None and self._legs.learn_free(account, parent, run, sent_at):
+                self.work(parent.parent_id, now)
+
+    def markets_came(self, account: Account, now: datetime) -> None:
+        """Go on with the legs that waited for their market's rules."""
+        for parent in self._work.parents_at(account):
+            run = self._work.runs.get(parent.parent_id)
+            if run is not None and self._legs.learn_markets(account, parent, run):
+                self.work(parent.parent_id, now)
+
+    # --- New plans ---------------------------------------------------------------------------------------
+
+    def _worth_a_new_plan(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> bool:
+        """Compare the plan with a new one, now and then; hysteresis is in the comparison."""
+        since = run.reviewed_at or parent.planned_at or parent.created_at
+        if parent.generation + 1 >= GENERATIONS or (now - since).total_seconds() < REVIEW_S:
+            return False
+        run.reviewed_at = now
+        if self._time_is_up(parent, now):
+            return False
+        return self._plans.better(parent, orders, now)
+
+    def _replan(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
+        """Cancel what is out; once all has settled, start the next generation with the money as it lies."""
+        if self._cancel_open(orders, now):
+            return
+        legs = tuple(
+            leg if leg.closed_at is not None else replace(leg, closed_at=now, why="a better plan was found")
+            for leg in parent.legs
+        )
+        self._next_generation(replace(parent, legs=legs), orders, run, now)
+
+    def _round_off(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
+        """Every leg is closed: use what is left if it can be used, else end the parent."""
+        if any(o.phase is not Phase.SETTLED for o in orders):
+            return  # a leg closes only after its orders: nothing to do but to wait for a late answer
+        codes = {parent.legs[i].code for i in ledger.current(parent)} - {""}
+        over = now > parent.created_at + timedelta(seconds=float(parent.time_limit) + ROUND_OFF_S)
+        if codes - PASSABLE or parent.generation + 1 >= GENERATIONS or over:
+            self._finish(parent, orders, run, now)
+            return
+        if parent.on_timeout == "cancel" and self._time_is_up(parent, now):
+            self._finish(parent, orders, run, now)
+            return
+        self._next_generation(parent, orders, run, now)
+
+    def _next_generation(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
+        proposal = self._plans.again(parent, orders, now)
+        if isinstance(proposal, Need):
+            since = max(parent.planned_at or parent.created_at, self._plans.ready_since(parent))
+            due = timedelta(seconds=float(parent.time_limit) + PLAN_PATIENCE_S)
+            if now <= since + due:
+                self._plans.look(proposal, now)
+                if parent.state is not ParentState.REPLANNING:
+                    parent = replace(parent, state=ParentState.REPLANNING)
+                self._save(parent)
+                run.note = "waiting for books to plan with"
+                self._out.wake(("parent", parent.parent_id), now + timedelta(seconds=1))
                 return
-        symbol = parent.hops[parent.hop].symbol
-        market = account.markets.get(symbol)
-        if market is None:
-            run.problem = errors.problem(
-                errors.VENUE_UNAVAILABLE, f"{account.exchange} no longer lists {symbol}"
-            )
-            self._wind_down(parent, orders, run, now)
+            proposal = None
+        if proposal is None:
+            self._finish(parent, orders, run, now)
             return
-        self._out.watch(account, market.symbol, now)
-        view = classic.View(
-            parent=parent,
-            orders=orders,
-            market=market,
-            book=account.books.get(market.symbol),
-            haircut=self._haircut(account, parent),
-            free=run.free,
-            refused_quantity=run.refused_quantity,
-            ready_at=account.ready_at,
-        )
-        match classic.decide(view, now):
-            case classic.Wait() as wait:
-                self._wait(parent, run, wait.why, wait.until, now)
-            case classic.CancelChild() as cancel:
-                self._orders.event(cancel.order_id, AskCancel(), now)
-            case classic.GiveUp() as stop:
-                run.problem = errors.problem(stop.code, stop.why)
-                self._wind_down(parent, orders, run, now)
-            case classic.HopDone() as done if (
-                run.free is not None
-                and run.free < done.left
-                and self._received(parent, orders, parent.hop) <= ZERO  # else what was bought goes on
-            ):
-                run.problem = errors.problem(
-                    errors.FUNDS_INSUFFICIENT,
-                    f"{account.exchange} holds {plain(run.free)} {parent.hops[parent.hop].source} free "
-                    f"of the {plain(done.left)} this still needed",
-                )
-                self._wind_down(parent, orders, run, now)
-            case classic.HopDone():
-                self._next_hop(parent, orders, now)
-            case classic.Place() as place:
-                self._place_walked(parent, account, market, place, orders, run, now)
+        self._save(self._plans.begin_generation(parent, orders, proposal, now))
+        run.legs.clear()
+        self._again.add(parent.parent_id)
 
-    def _place_walked(
-        self,
-        parent: Parent,
-        account: Account,
-        market: Market,
-        place: classic.Place,
-        orders: list[Order],
-        run: Run,
-        now: datetime,
-    ) -> None:
-        side = parent.hops[parent.hop].side
-        reserved = market.reserve(side, place.quantity, place.price, post_only=place.post_only)
-        # R10, the Knight guard: what is done, out and unknown, and this order, within what the hop may spend.
-        own = [o for o in orders if o.hop == parent.hop]
-        if ledger.committed(own) + reserved > ledger.budget(parent, orders):
-            run.problem = errors.problem(
-                errors.INTERNAL_ERROR, "an order beyond the amount asked for was stopped before it was sent"
-            )
-            self._wind_down(parent, orders, run, now)
-            return
-        self._save(replace(parent, state=ParentState.WORKING))
-        run.note = ""
-        self._orders.place(
-            parent,
-            account,
-            order_type=place.order_type,
-            time_in_force=place.time_in_force,
-            post_only=place.post_only,
-            quantity=place.quantity,
-            price=place.price,
-            purpose=place.purpose,
-            reserved=reserved,
-            now=now,
-        )
-        self.work(parent.parent_id, now)  # now it waits for its order
+    @staticmethod
+    def _time_is_up(parent: Parent, now: datetime) -> bool:
+        return now >= parent.created_at + timedelta(seconds=float(parent.time_limit))
 
-    def _haircut(self, account: Account, parent: Parent) -> Decimal:
-        """Return the share left over for the venue's rounding; .99999 of a sale of everything there is."""
-        hop = parent.hops[parent.hop]
-        haircut = account.haircut(hop.source, hop.side)
-        if hop.side is Side.SELL and parent.hop == 0:
-            everything = account.holdings.usable(hop.source)
-            orders = self._work.orders_of_parent(parent.parent_id)
-            if ledger.budget(parent, orders) >= everything:
-                haircut = max(haircut, HAIRCUTS[1])
-        return haircut
+    # --- One plain order ---------------------------------------------------------------------------------
 
     def _work_direct(self, parent: Parent, order: Order, run: Run, now: datetime) -> None:
         """One order as the caller gave it: its query is answered when the venue has it, or has ended it."""
@@ -288,30 +293,7 @@ class Parents:
         status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
         self._queries.finish(query, status, result, problem, now)
 
-    def _wait(self, parent: Parent, run: Run, why: str, until: datetime, now: datetime) -> None:
-        waiting = why.startswith(("waiting for", "the venue"))
-        state = ParentState.WAITING if waiting else ParentState.WORKING
-        if parent.state is not state:
-            self._save(replace(parent, state=state))
-        run.note = why
-        self._out.wake(("parent", parent.parent_id), max(until, now))
-
-    def _next_hop(self, parent: Parent, orders: list[Order], now: datetime) -> None:
-        if parent.hop + 1 < len(parent.hops) and self._received(parent, orders, parent.hop) > ZERO:
-            moved = replace(parent, hop=parent.hop + 1, hop_started_at=now, state=ParentState.WORKING)
-            self._save(moved)
-            run = self._work.runs[parent.parent_id]
-            run.refused_quantity = run.free = None
-            run.funds_refusals = 0
-            self.work(parent.parent_id, now)
-            return
-        left = ledger.budget(parent, orders)
-        state = ParentState.DUST_DONE if left > ZERO else ParentState.DONE
-        self._finish(parent, orders, state, None, now)
-
-    @staticmethod
-    def _received(parent: Parent, orders: list[Order], hop: int) -> Decimal:
-        return ledger.received((o for o in orders if o.hop == hop), parent.hops[hop].target)
+    # --- The end -----------------------------------------------------------------------------------------
 
     def stop(self, parent_id: str, why: str, now: datetime) -> None:
         parent = self._work.parents[parent_id]
@@ -321,76 +303,145 @@ class Parents:
         self._save(parent)
         self.work(parent_id, now)
 
+    def _cancel_open(self, orders: list[Order], now: datetime) -> bool:
+        """Ask for the end of every order that is out; say whether any still is."""
+        out = [o for o in orders if o.phase is not Phase.SETTLED]
+        for order in out:
+            if order.asked is Asked.NOTHING:
+                self._orders.event(order.order_id, AskCancel(), now)
+        return bool(out)
+
     def _wind_down(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
         """Stop: cancel what is out, wait until it has settled, then end the parent."""
-        out = [o for o in orders if o.phase is not Phase.SETTLED]
-        asked = [o for o in out if o.asked is Asked.NOTHING]
-        if asked:
-            for order in asked:
-                self._orders.event(order.order_id, AskCancel(), now)
-            return
-        if out:
-            return
-        self._finish(parent, orders, ParentState.ABORTED, run.problem, now)
+        if not self._cancel_open(orders, now):
+            self._finish(parent, orders, run, now)
 
-    def _finish(
-        self, parent: Parent, orders: list[Order], state: ParentState, problem: Problem | None, now: datetime
-    ) -> None:
+    def _finish(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
         if parent.state in ENDED_PARENT:
             return
-        got = self._received(parent, orders, len(parent.hops) - 1)
-        reason = problem.message if problem is not None else parent.reason
-        if state is not ParentState.ABORTED:
-            outcome = "done" if got > ZERO else "nothing"
+        own = ledger.by_leg(parent, orders)
+        problem = run.problem
+        stopped = problem is not None or parent.state is ParentState.CANCELLING
+        left = self._plans.left_over(parent, own)
+        if problem is None and not stopped and left:
+            # What a leg could not do matters only if nothing else has done it since.
+            known = {i: r.problem for i, r in run.legs.items()}
+            problem = next(
+                (
+                    known.get(i) or errors.problem(parent.legs[i].code, parent.legs[i].why)
+                    for i in ledger.current(parent)
+                    if parent.legs[i].code
+                ),
+                None,
+            )
+        if stopped or problem is not None:
+            state = ParentState.ABORTED
         else:
-            outcome = "partial" if any(o.filled_quantity > ZERO for o in orders) else "nothing"
-        parent = replace(parent, state=state, reason=reason, closed_at=now)
+            state = ParentState.DUST_DONE if left else ParentState.DONE
+        reason = problem.message if problem is not None else parent.reason
+        if not reason and left:
+            reason = next((leg.why for leg in reversed(parent.legs) if leg.why), "")
+        got = any(o.filled_quantity > ZERO for o in orders)
+        outcome = "nothing" if not got else ("partial" if state is ParentState.ABORTED else "done")
+        legs = tuple(
+            leg if leg.closed_at is not None else replace(leg, closed_at=now) for leg in parent.legs
+        )
+        parent = replace(parent, legs=legs, state=state, reason=reason, closed_at=now)
         self._save(parent)
         self._work.runs.pop(parent.parent_id, None)
-        body = tca.result(parent, orders, outcome=outcome, reason=reason, now=now)
+        cost = self._costs.ended(parent, orders, now)
+        body = tca.result(parent, orders, cost, outcome=outcome, reason=reason, now=now)
         status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
         self._queries.finish(self._work.queries[parent.query_id], status, body, problem, now)
-        self._out.send(self._work.accounts[parent.exchange, parent.account], QueryBalances())
+        for exchange, account in sorted({(leg.exchange, leg.account) for leg in parent.legs}):
+            self._out.send(self._work.accounts[exchange, account], QueryBalances())
         self._ended(now)
 
+    # --- For people --------------------------------------------------------------------------------------
+
+    def progress(self, query_id: str, now: datetime) -> dict[str, object] | None:
+        """Return how far a working query is, derived from its orders."""
+        for parent_id in self._work.parents_of.get(query_id, ()):
+            parent = self._work.parents[parent_id]
+            if parent.state in ENDED_PARENT:
+                continue
+            return self._describe(parent, now)
+        return None
+
     def _describe(self, parent: Parent, now: datetime) -> dict[str, object]:
-        orders = self._work.orders_of_parent(parent.parent_id)
-        hop = parent.hops[parent.hop]
-        own = [o for o in orders if o.hop == parent.hop]
-        out = next((o for o in own if o.phase is not Phase.SETTLED), None)
-        last = out or (own[-1] if own else None)
-        filled = sum((o.filled_quantity for o in own), ZERO)
-        left = ledger.budget(parent, orders) if parent.algo != "direct" else ZERO
-        gone = ledger.spent(own, hop.source)
-        if parent.algo == "direct":
-            share = own[0].filled_quantity / own[0].quantity if own else ZERO
-        else:
-            share = gone / (gone + left) if gone + left > ZERO else ZERO
-        share = (parent.hop + min(share, Decimal(1))) / len(parent.hops)
+        own = ledger.by_leg(parent, self._work.orders_of_parent(parent.parent_id))
+        run = self._work.runs.get(parent.parent_id) or Run()
+        rows: list[dict[str, object]] = []
+        shares: list[Decimal] = []
+        for index in ledger.current(parent):
+            row, share = self._describe_leg(parent, index, own, run)
+            rows.append(row)
+            shares.append(share)
+        open_rows = [
+            row for row, i in zip(rows, ledger.current(parent), strict=True) if not parent.legs[i].closed_at
+        ]
+        now_at: Mapping[str, object] = (open_rows or rows)[0]
+        ends = parent.created_at + timedelta(seconds=float(parent.time_limit))
+        share = sum(shares, ZERO) / len(shares) if shares else ZERO
         return {
-            "phase": self._phase_word(parent, out),
-            "hop": parent.hop + 1,
-            "hops": len(parent.hops),
-            "try": len(own),
-            "tries": classic.TRIES + 1 if parent.algo == "classic" else 1,
-            "symbol": hop.symbol,
-            "side": str(hop.side),
-            "price": None if last is None or last.price is None else plain(last.price),
-            "filled_quantity": plain(filled),
-            "quantity": plain(filled + (ZERO if out is None else remaining_quantity(out))),
+            "phase": now_at["phase"] if parent.state is not ParentState.WAITING else "waiting",
             "percent": plain((share * 100).quantize(Decimal("0.1"))),
-            "note": self._work.runs[parent.parent_id].note if parent.parent_id in self._work.runs else "",
+            "note": run.note,
+            "eta_s": None if parent.algo == "direct" else str(max(int((ends - now).total_seconds()), 0)),
+            "legs": rows,
+            "hop": rows.index(dict(now_at)) + 1,
+            "hops": len(rows),
+            "try": now_at["step"],
+            "tries": now_at["steps"],
+            "symbol": now_at["symbol"],
+            "side": now_at["side"],
+            "price": now_at["price"],
+            "filled_quantity": now_at["filled_quantity"],
+            "quantity": now_at["quantity"],
         }
 
+    def _describe_leg(
+        self, parent: Parent, index: int, own: list[list[Order]], run: Run
+    ) -> tuple[dict[str, object], Decimal]:
+        leg, orders = parent.legs[index], own[index]
+        out = next((o for o in orders if o.phase is not Phase.SETTLED), None)
+        last = out or (orders[-1] if orders else None)
+        filled = sum((o.filled_quantity for o in orders), ZERO)
+        if parent.algo == "direct":
+            share = orders[0].filled_quantity / orders[0].quantity if orders else ZERO
+        elif leg.quantity is not None:
+            share = filled / leg.quantity
+        else:
+            whole = ledger.whole(parent, own, index)
+            share = ledger.spent(orders, leg.source) / whole if whole > ZERO else ZERO
+        share = Decimal(1) if leg.closed_at is not None else min(share, Decimal(1))
+        step, steps = self._legs.steps(parent, index, orders)
+        return {
+            "leg": index + 1,
+            "exchange": leg.exchange,
+            "symbol": leg.symbol,
+            "side": str(leg.side),
+            "phase": self._phase_word(parent, index, out, run),
+            "percent": plain((share * 100).quantize(Decimal("0.1"))),
+            "filled_quantity": plain(filled),
+            "quantity": plain(filled + (ZERO if out is None else remaining_quantity(out))),
+            "price": None if last is None or last.price is None else plain(last.price),
+            "step": step,
+            "steps": steps,
+            "note": run.leg(index).note,
+        }, share
+
     @staticmethod
-    def _phase_word(parent: Parent, out: Order | None) -> str:
-        if parent.state is ParentState.WAITING:
-            return "waiting"
-        if out is None or out.phase in (Phase.UNKNOWN, Phase.PENDING_CANCEL):
+    def _phase_word(parent: Parent, index: int, out: Order | None, run: Run) -> str:
+        if parent.legs[index].closed_at is not None:
+            return "done"
+        if out is None:
+            return "waiting" if run.leg(index).note.startswith(("waiting", "the venue")) else "settling"
+        if out.phase in (Phase.UNKNOWN, Phase.PENDING_CANCEL):
             return "settling"
         return "taking" if out.purpose == "take" else "making"
 
     def _save(self, parent: Parent) -> None:
-        self._work.parents[parent.parent_id] = parent
+        self._work.save_parent(parent)
         self._out.record(parent)
         self._out.turn.touched.add(parent.query_id)

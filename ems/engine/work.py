@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -23,6 +23,7 @@ from ems.core.messages import (
 from ems.core.records import (
     ENDED_PARENT,
     Fill,
+    Leg,
     Order,
     Parent,
     Phase,
@@ -39,16 +40,33 @@ KEYS_KEPT = 50_000
 
 
 @dataclass
-class Run:
-    """What a working parent knows beside its records; forgotten by a restart without harm."""
+class LegRun:
+    """What a leg at work knows beside its records."""
 
     funds_refusals: int = 0
     rate_refusals: int = 0
+    size_refusals: int = 0  # for a step or a size we did not know of
     refused_quantity: Decimal | None = None
     free: Decimal | None = None
     balance_after: datetime | None = None  # waiting for a balance asked for after this
+    markets_after: datetime | None = None  # waiting for the market's rules, asked for after this
     problem: Problem | None = None  # why it stops
     note: str = ""  # what it waits for, for people
+    wait_until: datetime | None = None
+    decided_at: datetime | None = None
+
+
+@dataclass
+class Run:
+    """What a working parent knows beside its records; forgotten by a restart without harm."""
+
+    problem: Problem | None = None  # why all of it stops
+    note: str = ""
+    legs: dict[int, LegRun] = field(default_factory=dict)  # place of the leg -> what it knows
+    reviewed_at: datetime | None = None  # when the plan was last compared with a new one
+
+    def leg(self, index: int) -> LegRun:
+        return self.legs.setdefault(index, LegRun())
 
 
 class Work:
@@ -71,6 +89,8 @@ class Work:
         self.by_exchange_id: dict[tuple[str, str, str, str], str] = {}
         self.keys: OrderedDict[tuple[str, str], str] = OrderedDict()  # (user, idempotency key) -> query id
         self.digests: dict[str, str] = {}  # query id -> digest of what was asked
+        # (exchange, account) -> ids of parents not ended that have a leg there, oldest first
+        self.at_work: dict[tuple[str, str], dict[str, None]] = {}
         self.recalled: dict[str, datetime] = {}  # order id -> when it was taken back into memory
 
     def orders_of_parent(self, parent_id: str) -> list[Order]:
@@ -171,7 +191,7 @@ class Work:
             self.keys.popitem(last=False)
 
     def add_parent(self, parent: Parent) -> None:
-        self.parents[parent.parent_id] = parent
+        self.save_parent(parent)
         self.orders_of.setdefault(parent.parent_id, [])
         self.runs[parent.parent_id] = Run()
         parents = self.parents_of.setdefault(parent.query_id, [])
@@ -191,16 +211,24 @@ class Work:
         """Return what work in progress may still spend, by currency."""
         claims: dict[str, Decimal] = {}
         for parent in self.parents.values():
-            if parent.state in ENDED_PARENT or (parent.exchange, parent.account) != account.key:
+            if parent.state in ENDED_PARENT:
                 continue
-            orders = self.orders_of_parent(parent.parent_id)
-            source = parent.hops[parent.hop].source
-            if parent.algo == "direct":
-                amount = ledger.committed(orders)
-            else:
-                amount = ledger.budget(parent, orders)
-            claims[source] = claims.get(source, ZERO) + max(amount, ZERO)
+            if all((leg.exchange, leg.account) != account.key for leg in parent.legs):
+                continue
+            own = ledger.by_leg(parent, self.orders_of_parent(parent.parent_id))
+            for index in ledger.current(parent):
+                leg = parent.legs[index]
+                if (leg.exchange, leg.account) != account.key:
+                    continue
+                if parent.algo == "direct":
+                    amount = ledger.committed(own[index])
+                else:
+                    amount = ledger.budget(parent, own, index)
+                claims[leg.source] = claims.get(leg.source, ZERO) + max(amount, ZERO)
         return claims
+
+    def leg_of(self, order: Order) -> Leg:
+        return self.parents[order.parent_id].legs[order.leg]
 
     def held_by_orders(self, account: Account) -> dict[str, Decimal]:
         """Return what the venue holds for our open orders, by currency."""
@@ -209,9 +237,34 @@ class Work:
             order = child.order
             if order.phase is Phase.SETTLED or (order.exchange, order.account) != account.key:
                 continue
-            hop = self.parents[order.parent_id].hops[order.hop]
-            held[hop.source] = held.get(hop.source, ZERO) + ledger.committed([order])
+            source = self.leg_of(order).source
+            held[source] = held.get(source, ZERO) + ledger.committed([order])
         return held
+
+    def interested(self, account: Account, symbol: str) -> list[tuple[str, int]]:
+        """Return (parent id, place of leg) of the open legs that trade this market of this account."""
+        return [
+            (parent_id, index)
+            for parent_id in self.at_work.get(account.key, ())
+            for index in ledger.current(self.parents[parent_id])
+            if (leg := self.parents[parent_id].legs[index]).symbol == symbol
+            and leg.closed_at is None
+            and (leg.exchange, leg.account) == account.key
+        ]
+
+    def parents_at(self, account: Account) -> list[Parent]:
+        """Return the parents not ended that have a leg at this account."""
+        return [self.parents[parent_id] for parent_id in self.at_work.get(account.key, ())]
+
+    def save_parent(self, parent: Parent) -> None:
+        """Keep the latest picture of a parent, and where it is at work."""
+        self.parents[parent.parent_id] = parent
+        for key in {(leg.exchange, leg.account) for leg in parent.legs}:
+            ids = self.at_work.setdefault(key, {})
+            if parent.state in ENDED_PARENT:
+                ids.pop(parent.parent_id, None)
+            else:
+                ids[parent.parent_id] = None
 
     def mode_of(self, exchange: str | None) -> str:
         modes = {a.mode for a in self.accounts.values() if exchange is None or a.exchange == exchange}

@@ -7,18 +7,27 @@ wins, so the answer is the same every time.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
 from ems.core.instrument import Market
 from ems.core.messages import Side
-from ems.core.records import Hop
-
 MAX_HOPS = 3
 
 # Currencies most others trade against, deepest first.
 HUBS = ("USDT", "USD", "USDC", "BTC", "ETH", "EUR", "BNB")
 
 Levels = tuple[tuple[Decimal, Decimal], ...]  # ((price, quantity), ...), best first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hop:
+    """One market of a chain: spend `source`, receive `target`."""
+
+    symbol: str
+    side: Side
+    source: str
+    target: str
 
 
 def shortest_chain(markets: Iterable[Market], start: str, end: str) -> tuple[Hop, ...]:
