@@ -17,6 +17,7 @@ from ems.core import errors
 from ems.core.errors import BadMessage
 from ems.core.fields import (
     ACCOUNT,
+    ALGO_ALIASES,
     ALGOS,
     CURRENCY,
     EXCHANGE,
@@ -68,6 +69,7 @@ __all__ = [
     "ACCOUNT",
     "ACCOUNT_FIELD",
     "ALGOS",
+    "ALGO_ALIASES",
     "BOT_FIELD",
     "CLOSED_EXCHANGES",
     "COMMON",

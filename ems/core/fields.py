@@ -289,7 +289,7 @@ def _wrong_sum(name: str, total: Decimal) -> BadMessage:
 ALGOS = (
     "adaptive",
     "classic",
-    "now",
+    "market",
     "twap",
     "vwap",
     "pov",
@@ -299,22 +299,25 @@ ALGOS = (
     "pegged",
     "chase",
 )
+ALGO_ALIASES = {"now": "market", "walker": "adaptive"}  # other name -> ours
 
 
 def read_algo(value: object, name: str) -> str:
-    """Read the name of an algorithm into lower case."""
+    """Read the name of an algorithm into our spelling of it."""
     listed = ", ".join(ALGOS)
     text = _text(value, name, f"Use one of {listed}.")
-    if text.lower() not in ALGOS:
+    algo = ALGO_ALIASES.get(text.lower(), text.lower())
+    if algo not in ALGOS:
         near = nearest(text, ALGOS)
         meant = f"Did you mean {near}? " if near else ""
         raise invalid(name, value, "is not an algorithm", f"{meant}Use one of {listed}.")
-    return text.lower()
+    return algo
 
 
 PARAMS_MAX = 40
 _PARAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
-_PARAM_TEXT = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?", re.ASCII)
+# A curve of a volume for every five minutes of a week is long; nothing else is.
+_PARAM_TEXT = re.compile(r"[!-~](?:[ -~]{0,16382}[!-~])?", re.ASCII)
 _PARAMS_FIX = 'Send an object of names and values, such as {"slots": 12}.'
 
 

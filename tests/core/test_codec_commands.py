@@ -257,7 +257,7 @@ BAD_FIELDS: dict[str, tuple[str, str, list[object]]] = {  # name -> (verb, field
             {"": 1},
             {"slots": []},
             {"slots": ""},
-            {"slots": "x" * 65},
+            {"slots": "x" * 16385},
             {"slots": "é"},
             {"slots": float("nan")},
             {"slots": "inf"},

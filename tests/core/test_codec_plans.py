@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ems.algos import params
 from ems.core import codec, errors
-from ems.core.codec import ALGOS, VERBS, Options, digest, encode_command, read_given
+from ems.core.codec import ALGO_ALIASES, ALGOS, VERBS, Options, digest, encode_command, read_given
 from ems.core.messages import (
     Command,
     ExecuteQuote,
@@ -66,6 +67,7 @@ CANONICAL: dict[str, tuple[str, str, object, object]] = {  # name -> (verb, fiel
     "all of it": ("smart_order", "start_amount", "All", "all"),
     "a hundred percent": ("smart_order", "start_amount", "100%", "all"),
     "an algorithm": ("smart_order", "algo", "TWAP", "twap"),
+    "another name of an algorithm": ("smart_order", "algo", "now", "market"),
     "numbers of an algorithm": (
         "smart_order",
         "algo_params",
@@ -106,6 +108,11 @@ def test_one_meaning_is_written_in_one_way(name: str) -> None:
     assert again.command == reading.command
     assert again.command is not None and reading.command is not None
     assert digest(again.command, Options()) == digest(reading.command, Options())
+
+
+def test_the_algorithms_are_those_there_are() -> None:
+    assert set(ALGOS) == set(params.PROFILES) == set(params.ALGOS)
+    assert params.ALIASES == ALGO_ALIASES
 
 
 def test_a_smart_order_with_everything() -> None:
