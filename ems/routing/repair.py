@@ -241,7 +241,7 @@ def carry_out(
         if node in given:
             # What arrived on top of the supply is spent first.
             arrived = budget - given[node]
-            spent[books.nodes[node]] = max(paid - arrived, ZERO)
+            spent[books.nodes[node]] = max(paid - arrived, ZERO) if arrived else paid
     found.sort(key=lambda item: (item[0], item[1]))
     return Rounded(
         legs=tuple(leg for _, _, leg in found),

@@ -57,7 +57,7 @@ def solve(
     for edge in without:
         lead[edge] = -inf
     markets = len(tail)
-    out, into = graph.out, graph.into
+    out = graph.out
     source, sink = graph.source, graph.sink
     ends = set(graph.ends)
     leaving: list[int] = []

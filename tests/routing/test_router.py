@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -37,7 +38,7 @@ def listing(
     return Listing(
         exchange=exchange,
         account=account,
-        market=market(symbol, exchange=exchange, **rules),
+        market=replace(market(symbol, **rules), exchange=exchange),
         bids=levels(*bids),
         asks=levels(*asks),
         at=T0 + timedelta(seconds=when),
