@@ -763,11 +763,14 @@ class Exchange:
     def public_trade(
         self, symbol: str, price: Decimal, quantity: Decimal, taker_side: Side, now: float
     ) -> None:
-        """A trade of others happened: show it, and fill our waiting orders it would have met."""
+        """A trade of others happened: show it, and fill our waiting orders it would have met.
+
+        What our orders got is shown as trades of its own, with the ids and prices of their fills, and the
+        rest as it came: everybody sees the same quantity trade, whoever was hit.
+        """
         state = self._state(symbol)
-        self._publish_trade(state, self._take_trade_id(), price, quantity, taker_side, now)
         side: Side = "sell" if taker_side == "buy" else "buy"
-        left = quantity
+        left = unmet = quantity
         passed: dict[Decimal, Decimal] = {}  # price -> displayed size the trade has used there
         for resting in list(state.book.orders(side)):
             if not left or not crosses(side, resting.price, price):
@@ -780,7 +783,11 @@ class Exchange:
                 passed[price] = passed.get(price, ZERO) + ahead
             filled = min(left, resting.remaining)
             left -= filled
-            self._fill_resting(state, self.orders[resting.order_id], filled, now)
+            unmet -= filled
+            trade_id = self._fill_resting(state, self.orders[resting.order_id], filled, now)
+            self._publish_trade(state, trade_id, resting.price, filled, taker_side, now)
+        if unmet:
+            self._publish_trade(state, self._take_trade_id(), price, unmet, taker_side, now)
         used = passed.get(price, ZERO) + left
         if used and price in state.displayed[side].sizes:
             self._shrink_fronts(state, side, price, used)

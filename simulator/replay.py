@@ -29,7 +29,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Literal
 
-from simulator.exchange import Exchange
+from simulator.exchange import TRADING, Exchange
 
 Side = Literal["buy", "sell"]
 Levels = tuple[tuple[Decimal, Decimal], ...]  # (price, quantity), best first
@@ -307,7 +307,7 @@ class Replay:
 
     Times are seconds since 1970. In `advance` every event reaches the exchange with its own time, so the same
     start and the same calls give the same run. Trades before a track's first book are left out: there is
-    nothing they could have met.
+    nothing they could have met. While a market is halted its recording runs on unseen.
     """
 
     def __init__(
@@ -386,11 +386,13 @@ class Replay:
         _, number, event = heapq.heappop(self._next)
         self._pull(number)
         symbol = self.tracks[number].symbol
+        self.played += 1
+        if self._exchange.mode_of(symbol) != TRADING:
+            return  # nothing moves in a halted market; the next book is whole, so nothing is missed
         if isinstance(event, BookState):
             self._exchange.set_book(symbol, list(event.bids), list(event.asks), now)
         else:
             self._exchange.public_trade(symbol, event.price, event.quantity, event.taker_side, now)
-        self.played += 1
 
 
 def _from_zero(track: Track, loop: bool) -> Iterator[Event]:

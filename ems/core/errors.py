@@ -1,9 +1,9 @@
 """Every error code a caller can see, with what it means and what to do about it.
 
 Codes are CATEGORY_CONDITION. The category says where the cause lies: REQUEST and IDEMPOTENCY in the caller's
-words, AUTH in the signature, EXCHANGE to PRICE in what was asked of which market, ORDER and QUERY in what is
-not there, VENUE in the exchange's own answer, STORE to INTERNAL in this server. The table feeds the HTTP
-mapping, OpenAPI and the manual.
+words, AUTH in the signature, EXCHANGE to PRICE in what was asked of which market, QUOTE in a plan that no
+longer holds, ORDER and QUERY in what is not there, VENUE in the exchange's own answer, STORE to INTERNAL in
+this server. The table feeds the HTTP mapping, OpenAPI and the manual.
 
 `retry_safe` is about the same request sent again unchanged: true only where waiting can help, and either
 nothing can have happened or the idempotency key makes a second one harmless.
@@ -48,6 +48,10 @@ AMOUNT_TOO_SMALL = "AMOUNT_TOO_SMALL"
 AMOUNT_TOO_LARGE = "AMOUNT_TOO_LARGE"
 FUNDS_INSUFFICIENT = "FUNDS_INSUFFICIENT"
 PRICE_INVALID = "PRICE_INVALID"
+AMOUNT_UNREACHABLE = "AMOUNT_UNREACHABLE"
+QUOTE_UNKNOWN = "QUOTE_UNKNOWN"
+QUOTE_EXPIRED = "QUOTE_EXPIRED"
+QUOTE_MOVED = "QUOTE_MOVED"
 
 ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
 ORDER_CLOSED = "ORDER_CLOSED"
@@ -231,6 +235,26 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=PRICE_INVALID,
             meaning="The market does not take that price.",
             hint="Use a multiple of the market's price step, near the present price.",
+        ),
+        ErrorCode(
+            code=AMOUNT_UNREACHABLE,
+            meaning="What is to be received is more than the books or the holdings allow.",
+            hint="Ask for at most details.reachable, or use start_amount.",
+        ),
+        ErrorCode(
+            code=QUOTE_UNKNOWN,
+            meaning="There is no such quote, or it is not yours, or it is of another call.",
+            hint="Check the quote_id, or ask for a new quote; nothing was sent.",
+        ),
+        ErrorCode(
+            code=QUOTE_EXPIRED,
+            meaning="The quote is too old to be carried out; nothing was sent.",
+            hint="Ask for a new quote.",
+        ),
+        ErrorCode(
+            code=QUOTE_MOVED,
+            meaning="The books or balances no longer allow what was quoted; nothing was sent.",
+            hint="Ask for a new quote, or send the call without quote_id to take what there is now.",
         ),
         ErrorCode(
             code=ORDER_NOT_FOUND,

@@ -160,6 +160,7 @@ class CcxtGateway:
         self._ccxt.request_timeout_s = request_timeout_s
         self._ccxt.timeout = int(request_timeout_s * 1000)
         self._ccxt.on_attempt = self._learn_from
+        self._ccxt.trades_apart = self.dialect.trades_apart
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._sent_ids: OrderedDict[str, None] = OrderedDict()  # client order ids that went out

@@ -18,6 +18,7 @@ from ems.core.messages import (
     Found,
     Liquidity,
     OrderStatus,
+    PublicTrade,
     Side,
 )
 from ems.venues.errors import (
@@ -82,6 +83,9 @@ class Dialect:
     stream_subscribed: Callable[[Any], bool]  # this frame says: the private stream is on
     stream_over: Callable[[Any], bool]  # this frame says: the venue ends the private stream
     private_ws: Callable[[Any], str]  # where ccxt keeps it
+    is_trades: Callable[[Any], bool]  # this frame tells public trades; ccxt need not see it
+    read_trades: Callable[[Any, Any, datetime], Iterator[PublicTrade]]  # (ccxt, frame, now)
+    trades_apart: bool  # books and public trades have one URL: see `Wire`
     book_depth: int  # levels to ask for; some venues know only a few depths
     shapes: tuple[Shape, ...]
     costs: Mapping[str, Mapping[str, float]]  # what is asked -> {bucket: cost}; `{symbol}` is filled in
@@ -198,6 +202,24 @@ def _binance_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Ord
     )
 
 
+def _is_binance_trade(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("e") == "trade"
+
+
+def _binance_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[PublicTrade]:
+    """Read `<symbol>@trade`; `m` says that the buyer was the maker.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams
+    """
+    yield PublicTrade(
+        symbol=ccxt_exchange.safe_symbol(frame["s"], None, None, "spot"),
+        price=Decimal(frame["p"]),
+        quantity=Decimal(frame["q"]),
+        side=Side.SELL if frame["m"] else Side.BUY,
+        at=now,
+    )
+
+
 def _binance_subscribed(frame: Any) -> bool:
     return (
         isinstance(frame, dict)
@@ -257,6 +279,9 @@ BINANCE = Dialect(
     stream_subscribed=_binance_subscribed,
     stream_over=lambda frame: _binance_event(frame).get("e") in ("eventStreamTerminated", "serverShutdown"),
     private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["ws-api"]["spot"],
+    is_trades=_is_binance_trade,
+    read_trades=_binance_trades,
+    trades_apart=False,  # ccxt opens a connection for each subscription
     book_depth=500,
     # 6,000 weight a minute and 100 orders per 10 s, in fixed windows: half as a bucket and half as its refill
     # never exceeds either. https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
@@ -395,6 +420,27 @@ def _kraken_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Orde
         )
 
 
+def _is_kraken_trades(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("channel") == "trade"
+
+
+def _kraken_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[PublicTrade]:
+    """Read the rows of `trade`; a snapshot is the past, some of it told before.
+
+    https://docs.kraken.com/api/docs/websocket-v2/trade
+    """
+    if frame.get("type") != "update":
+        return
+    for row in frame.get("data") or ():
+        yield PublicTrade(
+            symbol=row["symbol"],
+            price=Decimal(str(row["price"])),
+            quantity=Decimal(str(row["qty"])),
+            side=Side(row["side"]),
+            at=now,
+        )
+
+
 def _kraken_subscribed(frame: Any) -> bool:
     return (
         isinstance(frame, dict)
@@ -455,6 +501,9 @@ KRAKEN = Dialect(
     stream_subscribed=_kraken_subscribed,
     stream_over=lambda frame: False,
     private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["privateV2"],
+    is_trades=_is_kraken_trades,
+    read_trades=_kraken_trades,
+    trades_apart=True,
     book_depth=100,
     # An account of the intermediate level; the lowest has 15 at 0.33/s and 60 at 1/s, and says so.
     # Adding and cancelling have a counter of their own, per pair.

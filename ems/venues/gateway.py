@@ -40,7 +40,11 @@ class Gateway(Protocol):
         """Start: load markets and fees, connect streams; report MarketsLoaded, then StreamUp."""
 
     def send(self, request: Request) -> None:
-        """Carry a request out and deliver its report(s). Never blocks, never raises for the venue's sake."""
+        """Carry a request out and deliver its report(s). Never blocks, never raises for the venue's sake.
+
+        A watched book brings `BookUpdate`s and `PublicTrade`s, our own executions among the latter. Markets
+        asked for come as `MarketsLoaded`, as they also do every ten minutes unasked.
+        """
 
     async def close(self) -> None: ...
 

@@ -1,8 +1,12 @@
-"""The account's private stream and the books, kept coming through breaks.
+"""The account's private stream, the books and the public trades, kept coming through breaks.
 
 Streams are hints (RELIABILITY R11): whatever they lose, a look-up finds. So this file never guesses: it says
 `StreamDown` when the private stream breaks, `StreamUp` after each new subscription, and polls a book by REST
 when its stream is silent.
+
+Public trades are hints of a lesser kind. They come or they do not; nothing is looked up for them, a gap is
+not told, and no trouble with them reaches the books or the orders. Our own executions are among them: the
+public stream does not say whose they are.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from ems.core.messages import BookUpdate, StreamDown, StreamUp, VenueReport
 from ems.venues.dialects import Dialect
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.limiter import TooBusy
+from ems.venues.translation import Unreadable, checked_trade
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +74,19 @@ class Streams:
         self._books.clear()
 
     def on_frame(self, client: Any, frame: Any) -> bool:
-        """Look at every frame before ccxt does, and keep the private ones: ccxt loses rows of them."""
+        """Look at every frame before ccxt does, and keep those of the account and of public trades.
+
+        ccxt loses rows of the former, and would collect the latter for nobody.
+        """
         if self._dialect.stream_over(frame):
             client.on_error(ccxt.NetworkError("the venue ended the stream"))
             return True
         if self._dialect.is_private(frame):
             for report in self._dialect.read_stream(self._ccxt, frame):
                 self._deliver(report)
+            return True
+        if self._dialect.is_trades(frame):
+            self._tell_trades(frame)
             return True
         if not self.up and self._dialect.stream_subscribed(frame):
             self._subscribed.set()
@@ -142,7 +153,11 @@ class Streams:
             book = _Book(symbol)
             self._books[symbol] = book
             loop = asyncio.get_running_loop()
-            book.tasks = (loop.create_task(self._stream_book(book)), loop.create_task(self._poll_book(book)))
+            book.tasks = (
+                loop.create_task(self._stream_book(book)),
+                loop.create_task(self._poll_book(book)),
+                loop.create_task(self._stream_trades(symbol)),
+            )
 
     async def unwatch(self, symbol: str) -> None:
         book = self._books.pop(symbol, None)
@@ -150,10 +165,14 @@ class Streams:
             return
         for task in book.tasks:
             task.cancel()
-        if self._ccxt.has.get("unWatchOrderBook"):
-            with suppress(Exception):  # at worst, frames nobody reads keep coming until the next reconnect
-                async with asyncio.timeout(5):
-                    await self._ccxt.un_watch_order_book(symbol)
+        for what, method in (
+            ("unWatchOrderBook", "un_watch_order_book"),
+            ("unWatchTrades", "un_watch_trades"),
+        ):
+            if self._ccxt.has.get(what) and symbol not in self._books:
+                with suppress(Exception):  # at worst, frames nobody reads come until the next reconnect
+                    async with asyncio.timeout(5):
+                        await getattr(self._ccxt, method)(symbol)
 
     async def _stream_book(self, book: _Book) -> None:
         failures = 0
@@ -173,6 +192,31 @@ class Streams:
                 log.info("book %s %s: %r", self._dialect.exchange, book.symbol, error)
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1
+
+    async def _stream_trades(self, symbol: str) -> None:
+        # As with orders: the call subscribes and carries the error, `on_frame` reads what arrives.
+        failures = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                await self._ccxt.watch_trades(symbol)
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _cancelled_by_us():
+                    raise
+                log.info("trades %s %s: %r", self._dialect.exchange, symbol, error)
+            failures = 0 if loop.time() - began > BACKOFF_S[-1] else failures
+            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            failures += 1
+
+    def _tell_trades(self, frame: Any) -> None:
+        """Deliver the trades of a frame as far as they can be read; a broken one breaks nothing else."""
+        try:
+            for trade in self._dialect.read_trades(self._ccxt, frame, self._now()):
+                if trade.symbol in self._books:
+                    self._deliver(checked_trade(trade))
+        except (Unreadable, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+            log.info("trades %s: %r in %.200r", self._dialect.exchange, error, frame)
 
     async def _poll_book(self, book: _Book) -> None:
         """Ask by REST every two seconds for as long as the stream says nothing.

@@ -13,7 +13,17 @@ from typing import Any
 import ccxt
 
 from ems.core.instrument import Market
-from ems.core.messages import Acked, Ending, FillReport, Found, Liquidity, NewOrder, OrderStatus, Side
+from ems.core.messages import (
+    Acked,
+    Ending,
+    FillReport,
+    Found,
+    Liquidity,
+    NewOrder,
+    OrderStatus,
+    PublicTrade,
+    Side,
+)
 
 _ENDINGS = {"canceled": Ending.CANCELED, "expired": Ending.EXPIRED, "rejected": Ending.REJECTED}
 
@@ -117,6 +127,13 @@ def checked_status(status: OrderStatus) -> OrderStatus:
         if amount is not None and (not _is_amount(amount) or amount < 0):
             raise Unreadable(f"order {status.exchange_order_id!r:.60} has a quantity of {amount!r:.60}")
     return status
+
+
+def checked_trade(trade: PublicTrade) -> PublicTrade:
+    """Return the public trade; raise Unreadable when it has amounts that are none."""
+    if all(_is_amount(one) and one > 0 for one in (trade.price, trade.quantity)):
+        return trade
+    raise Unreadable(f"a trade of {trade.quantity!r:.60} at {trade.price!r:.60} in {trade.symbol}")
 
 
 def checked_holding(currency: str, amounts: Any) -> tuple[str, Any]:

@@ -84,6 +84,7 @@ class Wire:
     lane: Lane | None = None  # for exchanges whose nonces must arrive in order
     on_attempt: Callable[[Attempt], None] | None = None
     on_frame: Callable[[Any, Any], bool] | None = None  # True: dealt with, ccxt need not see it
+    trades_apart: bool = False  # where ccxt would mix public trades with the books on one connection
 
     async def fetch2(self, path: str, api: Any = "public", *args: Any) -> Any:
         """Sign and send inside the lane, because the nonce is drawn while signing."""
@@ -145,6 +146,12 @@ class Wire:
         )
         ex.handle_http_status_code(attempt.status, reason, url, method, text)
         return parsed if parsed is not None else text
+
+    def watch_multiple(self, url: str, message_hashes: Any, *args: Any) -> Any:
+        """Give public trades a connection of their own, so that their troubles are not those of the books."""
+        if self.trades_apart and all(name.startswith("trade@") for name in message_hashes):
+            url += "#trades"  # ccxt keeps one connection for each text; a fragment does not go over the wire
+        return super().watch_multiple(url, message_hashes, *args)  # type: ignore[misc]
 
     def client(self, url: str) -> Any:
         """Return ccxt's WebSocket client for this URL, reading frames exactly and never dying on one."""

@@ -18,9 +18,14 @@ from ems.core.messages import (
     CancelOrder,
     Command,
     LimitOrder,
+    Liquidate,
     MarketOrder,
+    Quote,
+    Rebalance,
+    Share,
     Side,
     SmartOrder,
+    Style,
     TimeInForce,
 )
 
@@ -48,6 +53,29 @@ COMMANDS: dict[str, Command] = {
     "smart_order": SmartOrder(
         exchange="kraken", start_currency="USDT", end_currency="ZEN", start_amount=Decimal("1E+3")
     ),
+    "liquidate": Liquidate(
+        exchange="binance,kraken",
+        end_currency="USDT",
+        currencies=("BTC", "ETH"),
+        exclude=("ZEN",),
+        min_trade=Decimal("25.5"),
+        style=Style(algo="twap", params={"slots": "12"}, time_limit=Decimal(600), on_timeout="cancel"),
+    ),
+    "rebalance": Rebalance(
+        exchange="all",
+        targets={"BTC": Decimal("0.6"), "USDT": Decimal("0.4")},
+        keep=("ZEN",),
+        tolerance=Decimal("0.01"),
+    ),
+    "quote": Quote(
+        command=SmartOrder(
+            exchange="kraken",
+            start_currency="USDT",
+            end_currency="ZEN",
+            start_amount=Share(percent=Decimal("12.5")),
+            style=Style(algo="is", max_slippage_bps=Decimal("12.5")),
+        )
+    ),
     "cancel_order": CancelOrder(client_order_id="a key"),
     "cancel_all_orders": CancelAllOrders(symbol="BTC/USDT", scope="user"),
 }
@@ -64,7 +92,7 @@ def test_a_command_survives_the_way_there_and_back(verb: str) -> None:
     written = encode_command(command)
     assert codec.verb_of(command) == verb
     assert read_given(VERBS[verb], json.loads(json.dumps(written))).command == command
-    assert all(isinstance(value, str | bool) for value in written.values())
+    assert codec.canonical_json(written) == json.dumps(written, sort_keys=True, separators=(",", ":"))
 
 
 def test_decimals_are_written_plainly() -> None:
@@ -73,7 +101,9 @@ def test_decimals_are_written_plainly() -> None:
         "start_currency": "USDT",
         "end_currency": "ZEN",
         "start_amount": "1000",
+        "algo": "adaptive",
         "time_limit": "60",
+        "on_timeout": "take",
         "account": "default",
     }
 
@@ -126,6 +156,18 @@ def test_the_digest_stays_what_it_was() -> None:
     expected = hashlib.sha256(text.encode()).hexdigest()
     assert digest(command, Options()) == expected
     assert digest(command, Options(idempotency_key="key-1")) == expected, "the key is not what is asked"
+
+
+def test_the_digest_of_a_smart_order_outlived_its_new_fields() -> None:
+    command = SmartOrder(
+        exchange="kraken", start_currency="USDT", end_currency="ZEN", start_amount=Decimal(1000)
+    )
+    text = (
+        '{"command":{"account":"default","end_currency":"ZEN","exchange":"kraken","start_amount":"1000",'
+        '"start_currency":"USDT","time_limit":"60"},"options":{"bot":"default","dry_run":false,'
+        '"record_in_db":true,"send_fail_email":true},"verb":"smart_order"}'
+    )
+    assert digest(command, Options()) == hashlib.sha256(text.encode()).hexdigest()
 
 
 HINTS = {  # field sent -> hint
@@ -196,6 +238,62 @@ BAD_FIELDS: dict[str, tuple[str, str, list[object]]] = {  # name -> (verb, field
     "time_in_force": ("limit_order", "time_in_force", ["", "DAY", 1]),
     "start_currency": ("smart_order", "start_currency", ["", "BT C", "a" * 25, 1, "€", "BTC\n"]),
     "time_limit": ("smart_order", "time_limit", ["0", "-1", "1e9", 0.5, "forever", True]),
+    "exchanges": (
+        "smart_order",
+        "exchange",
+        ["", [], [1], ["kraken", ["okx"]], "kraken,", ",", "all,kraken", ["all", "okx"], "a  ,b", {}, True],
+    ),
+    "too many exchanges": ("smart_order", "exchange", [[f"e{i}" for i in range(21)]]),
+    "algo": ("smart_order", "algo", ["", "magic", 1, True, "twap ", []]),
+    "on_timeout": ("smart_order", "on_timeout", ["", "wait", True]),
+    "max_slippage_bps": ("smart_order", "max_slippage_bps", ["0", "-1", "10000.1", 0.5, "5%", True]),
+    "algo_params": (
+        "smart_order",
+        "algo_params",
+        [
+            "slots=3",
+            ["slots"],
+            {"Slots": 1},
+            {"": 1},
+            {"slots": []},
+            {"slots": ""},
+            {"slots": "x" * 16385},
+            {"slots": "é"},
+            {"slots": float("nan")},
+            {"slots": "inf"},
+            {f"p{i}": 1 for i in range(41)},
+        ],
+    ),
+    "start_amount": (
+        "smart_order",
+        "start_amount",
+        ["0%", "101%", "%", "-5%", "5 %", "35%%", "1e400%", "0", "half", "0.1e-30%", True, 0.35],
+    ),
+    "currencies": ("liquidate", "currencies", ["BTC", {"BTC": 1}, ["B TC"], [1], [None], ["A"] * 101]),
+    "exclude": ("liquidate", "exclude", ["ZEN", [["ZEN"]]]),
+    "min_trade": ("liquidate", "min_trade", ["-1", "ten", 0.5]),
+    "targets": (
+        "rebalance",
+        "targets",
+        [
+            "BTC",
+            [],
+            {},
+            {"BTC": "0.5"},
+            {"BTC": "1.5"},
+            {"BTC": "60%", "ETH": "60%"},
+            {"BTC": "101%"},
+            {"BTC": "-1"},
+            {"BTC": "1", "btc": "0"},
+            {"B TC": "1"},
+            {"BTC": 0.5, "ETH": 0.5},
+            {"BTC": None},
+            {"BTC": "0.5", "ETH": "0.499999998"},
+            {f"C{i}": "0" for i in range(101)},
+        ],
+    ),
+    "tolerance": ("rebalance", "tolerance", ["1", "2", "-0.1", "200%", 0.002]),
+    "verb": ("quote", "verb", ["", "market_order", "cancel_order", 1]),
     "order_id": ("cancel_order", "order_id", ["", " x", "x" * 256, "é", 5, "a\tb"]),
     "scope": ("cancel_all_orders", "scope", ["", "all", "everyone", 1]),
 }

@@ -1,0 +1,922 @@
+"""The walker: one machine that turns a leg into orders over time; which algorithm it is, `view.params` says.
+
+Rules:
+1. `decide` keeps nothing. Which try, slot or slice it is follows from the clock; what was done, from the
+   orders. A restart in the middle goes on where the old process stopped.
+2. What is out counts with all it may still take, orders of unknown fate included; everything new comes out of
+   the rest. So a take never waits for a cancel to settle, and nothing is bought twice.
+3. Resting orders use a part; the rest stays unplaced, so that a take never needs a cancel first.
+4. No remainder that could not be traded is left behind on purpose: it joins this order, or this order
+   shrinks.
+
+The sequence of a decision: what forbids trading, what is due to be taken, what rests, waiting.
+Quantities are worked out as shares of the whole in floats and become Decimal, rounded to the safe side, only
+where an order is made. Formulas and numbers: EXECUTION.md 1, 4 and 6.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+
+from ems.algos.ledger import committed
+from ems.algos.params import BP
+from ems.algos.view import CancelChild, Decision, Done, GiveUp, Place, View, Wait
+from ems.core.child import exposure
+from ems.core.instrument import ceil_to, floor_to
+from ems.core.messages import BookUpdate, OrderType, Side, TimeInForce
+from ems.core.records import Asked, Order, Phase, Status
+
+ZERO = Decimal(0)
+SECOND = timedelta(seconds=1)
+RECENT = 8  # orders that are looked at for requests of the last second
+SNIPER_BPS = Decimal(5)  # a sniper with neither limit nor cost takes what costs no more than this
+REFUSAL_S = 5.0  # a refused quote this young is answered with one further back
+
+
+def decide(view: View, now: datetime) -> Decision:
+    """Say what the leg should do now. Called on every event and at least at each `Wait.until`."""
+    leg = _Leg(view, now)
+    if not view.market.active:
+        return GiveUp(code="VENUE_UNAVAILABLE", why=f"{view.market.symbol} is not trading")
+    if now >= view.ends_at and view.on_timeout == "cancel":
+        return _leave(leg)
+    if leg.params.plan == "tries" and leg.out:
+        return _mind_try(leg)
+    book = view.book
+    if book is None or not usable(book, now, leg.params.book_age_s):
+        return _blind(leg)
+    leg.read(book)
+    if not leg.out and not leg.tradable:
+        return _nothing_left(leg)
+    plan = leg.params.plan
+    if plan == "tries":
+        return _try(leg)
+    if leg.final or plan == "now":
+        return _finish(leg)
+    return _due(leg) or _rest(leg)
+
+
+def usable(book: BookUpdate | None, now: datetime, age_s: float) -> bool:
+    """Say whether a book may be traded on: both sides, not crossed, fresh."""
+    if book is None or not book.bids or not book.asks or book.bids[0][0] >= book.asks[0][0]:
+        return False
+    return (now - book.at).total_seconds() <= age_s
+
+
+class _Leg:
+    """One look at a leg: what its orders and the book say. Made for one decision and thrown away."""
+
+    __slots__ = (
+        "_rests",
+        "_smallest",
+        "ask",
+        "bid",
+        "buy",
+        "elapsed",
+        "far",
+        "final",
+        "funds",
+        "left",
+        "makers",
+        "market",
+        "near",
+        "now",
+        "out",
+        "params",
+        "reachable",
+        "room",
+        "size",
+        "take_price",
+        "time",
+        "tradable",
+        "view",
+        "wanted",
+    )
+
+    def __init__(self, view: View, now: datetime):
+        self.view = view
+        self.now = now
+        self.params = view.params
+        self.market = view.market
+        self.buy = view.side is Side.BUY
+        settled = Phase.SETTLED
+        self.out = [order for order in view.orders if order.phase is not settled]
+        self.makers = [order for order in self.out if order.purpose == "make"]
+        self.time = (view.ends_at - view.started_at).total_seconds()
+        self.elapsed = (now - view.started_at).total_seconds()
+        self.final = view.on_timeout == "take" and self.elapsed >= self.final_s()
+        self._rests: bool | None = None
+
+    def final_s(self) -> float:
+        """Return when all that is left is taken: at the last slice of the tail."""
+        params = self.params
+        if params.plan == "now":
+            return 0.0
+        return self.time * (1.0 - params.tail / params.tail_slices)
+
+    def read(self, book: BookUpdate) -> None:
+        """Work out prices and what may be placed at them."""
+        view, market = self.view, self.market
+        bid, ask = book.bids[0][0], book.asks[0][0]
+        self.near, self.far = (bid, ask) if self.buy else (ask, bid)
+        self.bid, self.ask = float(bid), float(ask)
+        through = self.params.take_through
+        price = market.taker_price(view.side, self.far * (1 + through if self.buy else 1 - through))
+        self.reachable = True
+        if view.limit is not None:
+            if self.buy:
+                price = min(price, floor_to(view.limit, market.tick))
+                self.reachable = self.far <= price
+            else:
+                price = max(price, ceil_to(view.limit, market.tick))
+                self.reachable = self.far >= price
+        self.take_price = price
+        funds = view.available - committed(self.out) if self.out else view.available
+        if view.free is not None and view.free < funds:
+            funds = view.free
+        self.funds = funds
+        self.wanted: Decimal | None = None  # base, beside what is filled and what is out
+        if view.quantity is not None:
+            filled = sum((order.filled_quantity for order in view.orders), ZERO)
+            self.wanted = view.quantity - filled - sum((exposure(order) for order in self.out), ZERO)
+            self.size = float(view.quantity)
+            self.left = float(view.quantity - filled) / self.size if self.size > 0.0 else 0.0
+        else:
+            total = float(view.total)
+            self.size = total / float(price) if self.buy else total
+            self.left = float(view.available) / total if total > 0.0 else 0.0
+        self.room = self.room_at(price, post_only=False)
+        worst = price if price < bid else bid
+        self._smallest: Decimal | None = None
+        self.tradable = market.order_ok(self.room, worst)
+
+    # --- Sizes ------------------------------------------------------------------------------------
+
+    def room_at(self, price: Decimal, *, post_only: bool) -> Decimal:
+        """Return the largest quantity one order may have: funds, what is wanted, the market's maximum."""
+        view, market = self.view, self.market
+        if self.funds <= ZERO:
+            return ZERO
+        if self.buy:
+            quantity = market.largest_buy(self.funds, price, haircut=view.haircut, post_only=post_only)
+        else:
+            quantity = market.largest_sell(self.funds, haircut=view.haircut, post_only=post_only)
+        if self.wanted is not None and self.wanted < quantity:
+            quantity = market.floor_quantity(max(self.wanted, ZERO))
+        if view.refused_quantity is not None and quantity >= view.refused_quantity:
+            quantity = view.refused_quantity - market.lot
+        return max(quantity, ZERO)
+
+    def smallest(self) -> Decimal:
+        """Return the smallest quantity that is legal as a take, and as anything else at these prices."""
+        if self._smallest is None:
+            self._smallest = self.market.smallest_order(min(self.near, self.take_price))
+        return self._smallest
+
+    def fitted(self, wanted: Decimal, room: Decimal, smallest: Decimal) -> Decimal:
+        """Cut a quantity to the lot and leave either nothing or a legal order; zero where none is legal."""
+        market = self.market
+        quantity = min(market.floor_quantity(wanted), room)
+        if room < smallest:
+            return ZERO
+        quantity = max(quantity, smallest)
+        if market.max_quantity is not None and room >= market.floor_quantity(market.max_quantity):
+            return quantity  # more than one order's worth is left: the last of them sees to the remainder
+        rest = room - quantity
+        return room if rest < smallest else quantity
+
+    def base(self, share: float) -> Decimal:
+        """Return a share of the whole as a quantity; the noise of floats stays below any lot."""
+        return Decimal(f"{max(share, 0.0) * self.size:.12g}")
+
+    # --- Orders -----------------------------------------------------------------------------------
+
+    def take(self, wanted: Decimal | None = None) -> Decision | None:
+        """Return a take of this much, of all where nothing is said; None where none is possible now."""
+        if not (self.reachable and self.tradable):
+            return None
+        if wanted is None:
+            quantity = self._all()
+        else:
+            quantity = self.fitted(wanted, self.room, self.smallest())
+        if not self.market.order_ok(quantity, min(self.take_price, self.near, self.far)):
+            return None
+        return self.when_allowed(
+            Place(
+                order_type=OrderType.LIMIT,
+                time_in_force=TimeInForce.IOC,
+                post_only=False,
+                quantity=quantity,
+                price=self.take_price,
+                purpose="take",
+            )
+        )
+
+    def _all(self) -> Decimal:
+        """Return everything, or so much of it that the last of several orders is a legal one."""
+        market, room = self.market, self.room
+        most = market.max_quantity
+        if most is None or room < market.floor_quantity(most):
+            return room
+        rest = (self.funds / self.take_price if self.buy else self.funds) - room
+        if self.wanted is not None:
+            rest = min(rest, self.wanted - room)
+        smallest = self.smallest()
+        if ZERO < rest < smallest and room - smallest >= smallest:
+            return market.floor_quantity(room - smallest)
+        return room
+
+    def make(self, wanted: Decimal, price: Decimal) -> Decision | None:
+        """Return a resting order of about this much; None where none is legal."""
+        room = self.room_at(price, post_only=self.params.post_only)
+        # What stays unplaced must be legal to take, what is placed legal where it rests.
+        quantity = self.fitted(wanted, room, max(self.smallest(), self.market.smallest_order(price)))
+        if not self.market.order_ok(quantity, price):
+            return None
+        return self.when_allowed(
+            Place(
+                order_type=OrderType.LIMIT,
+                time_in_force=TimeInForce.GTC,
+                post_only=self.params.post_only,
+                quantity=quantity,
+                price=price,
+                purpose="make",
+            )
+        )
+
+    def cancel(self, order: Order) -> Decision:
+        return self.when_allowed(CancelChild(order_id=order.order_id))
+
+    def when_allowed(self, wish: Place | CancelChild) -> Decision:
+        """Return the wish, or wait while the last second has seen its requests."""
+        since = self.now - SECOND
+        seen, oldest = 0, self.now
+        for order in self.view.orders[-RECENT:]:
+            if order.created_at > since:
+                seen, oldest = seen + 1, min(oldest, order.created_at)
+            if order.purpose == "make" and (order.asked is Asked.CANCEL or order.status is Status.CANCELED):
+                changed = order.updated_at
+                if changed is not None and changed > since:
+                    seen, oldest = seen + 1, min(oldest, changed)
+        if seen < self.params.max_requests_per_s:
+            return wish
+        return Wait(until=oldest + SECOND, why="between requests")
+
+    # --- What the orders say ----------------------------------------------------------------------
+
+    def last_take(self) -> Order | None:
+        for order in reversed(self.view.orders):
+            if order.purpose == "take":
+                return order
+        return None
+
+    def may_take_at(self) -> datetime | None:
+        """Return from when the next take is allowed; None: now."""
+        last = self.last_take()
+        if last is None:
+            return None
+        due = last.created_at + timedelta(seconds=self.params.take_gap_s)
+        return due if self.now < due else None
+
+    def filled(self) -> float:
+        return float(sum((order.filled_quantity for order in self.view.orders), ZERO))
+
+    def refusals(self) -> int:
+        """Return how many quotes in a row the venue has just refused: each wants a tick more distance."""
+        count = 0
+        for order in reversed(self.view.orders):
+            if order.purpose != "make" or order.status is not Status.REJECTED:
+                break
+            if (self.now - order.created_at).total_seconds() > REFUSAL_S:
+                break
+            count += 1
+        return count
+
+    # --- What the market says ---------------------------------------------------------------------
+
+    def leaning(self) -> float:
+        """Return the imbalance of the touch, > 0 where it foretells a move against us (4.2, 5)."""
+        assert self.view.book is not None
+        bids, asks = float(self.view.book.bids[0][1]), float(self.view.book.asks[0][1])
+        if bids + asks <= 0.0:
+            return 0.0
+        leaning = (bids - asks) / (bids + asks)
+        return leaning if self.buy else -leaning
+
+    def offered(self, within: Decimal | None = None) -> Decimal:
+        """Return what is shown at the touch we would take from, or within a share of its price."""
+        assert self.view.book is not None
+        levels = self.view.book.asks if self.buy else self.view.book.bids
+        if within is None:
+            return levels[0][1]
+        worst = self.far * (1 + within if self.buy else 1 - within)
+        total = ZERO
+        for price, size in levels:
+            if price > worst if self.buy else price < worst:
+                break
+            total += size
+        return total
+
+    def gain(self, quantity: float) -> float:
+        """Return what resting saves once filled, in bp: h + imp(q) + f_t - f_m - AS (4.2, 3)."""
+        signals, market = self.view.signals, self.market
+        half = (self.ask - self.bid) / (self.ask + self.bid) * 1e4
+        fees = float(market.taker_fee - market.maker_fee) * 1e4
+        return half + signals.cost_slope * quantity / 2.0 + fees - signals.adverse
+
+    def rests(self) -> bool:
+        """Say whether orders rest now: by the kind of leg, or by the make or take rule (4.2, 3)."""
+        if self._rests is None:
+            params = self.params
+            if params.rest != "rule":
+                self._rests = params.rest == "always"
+            else:
+                least = -params.hysteresis if self.makers else 0.0
+                self._rests = self.gain(params.child * self.left * self.size) > least
+        return self._rests
+
+    def planned(self, share: float) -> float:
+        """Return x*: the share that should be left when this share of the time is over (4.2)."""
+        if share >= 1.0:
+            return 0.0
+        kappa = self.kappa()
+        if kappa < 1e-3:
+            return 1.0 - share
+        return math.sinh(kappa * (1.0 - share)) / math.sinh(kappa)
+
+    def kappa(self) -> float:
+        """Return the urgency: as given, or Almgren-Chriss's T sqrt(lambda sigma^2 / eta) (4.2; 6: IS).
+
+        sigma in bp per root second; eta = cost of depth for the whole, in bp, over the rate at which depth
+        comes back: bp x seconds.
+        """
+        params, signals = self.params, self.view.signals
+        if params.risk is None:
+            return params.urgency
+        eta = signals.cost_slope * self.size / signals.resilience
+        sigma = signals.sigma_5s / 5.0**0.5
+        if eta <= 0.0 or sigma <= 0.0:
+            return params.urgency
+        kappa = self.time * math.sqrt(params.risk * sigma * sigma / eta)
+        return min(max(kappa, params.urgency_min), params.urgency_max)
+
+
+# --- What forbids trading, and the end ----------------------------------------------------------------
+
+
+def _blind(leg: _Leg) -> Decision:
+    """There is no book to trade on: what rests may rest until the time is up."""
+    view, now = leg.view, leg.now
+    due = view.ends_at if view.ready_at is None else max(view.ends_at, view.ready_at)
+    if (now - due).total_seconds() > leg.params.patience_s:
+        return GiveUp(code="VENUE_UNAVAILABLE", why=f"no usable book of {leg.market.symbol}")
+    if leg.final:
+        for order in leg.makers:
+            if order.asked is Asked.NOTHING:
+                return leg.cancel(order)
+    return Wait(until=now + SECOND, why="waiting for a fresh book")
+
+
+def _leave(leg: _Leg) -> Decision:
+    """The time is up and what is left is not to be taken."""
+    if not leg.out:
+        return Done(left=leg.view.available, why="time is up")
+    for order in leg.makers:
+        if order.asked is Asked.NOTHING:
+            return leg.cancel(order)
+    return Wait(until=leg.now + SECOND, why="its last orders are settling")
+
+
+def _nothing_left(leg: _Leg) -> Decision:
+    """Nothing is out and nothing legal can be placed: the end, unless more is on its way."""
+    view = leg.view
+    if view.more and not _has_it_all(leg):
+        return Wait(until=leg.now + SECOND, why="waiting for funds")
+    return Done(left=view.available)
+
+
+def _has_it_all(leg: _Leg) -> bool:
+    """Say whether the quantity asked for is there but for what cannot be traded."""
+    quantity = leg.view.quantity
+    if quantity is None:
+        return False
+    missing = quantity - sum((order.filled_quantity for order in leg.view.orders), ZERO)
+    return missing < leg.smallest()
+
+
+def _finish(leg: _Leg) -> Decision:
+    """Take all that is left, second after second (4.2, 1), once nothing rests any more."""
+    view, now = leg.view, leg.now
+    if not leg.reachable:
+        return _rest(leg) if leg.params.plan != "now" and now < view.ends_at else _beyond_limit(leg)
+    for order in leg.makers:
+        if order.asked is Asked.NOTHING:
+            return leg.cancel(order)
+    if leg.tradable:
+        thin = _too_thin(leg, view.started_at + timedelta(seconds=leg.final_s()))
+        if thin is not None:
+            return thin
+        due = leg.may_take_at()
+        if due is not None:
+            return Wait(until=due, why="between takes")
+        take = leg.take()
+        if take is not None:
+            return take
+    return Wait(until=now + SECOND, why="taking")
+
+
+def _too_thin(leg: _Leg, since: datetime) -> GiveUp | None:
+    """Give up where many takes have been in vain; one that filled wholly had only been cut to a maximum."""
+    vain, most = 0, leg.params.max_takes
+    for order in leg.view.orders:
+        if order.purpose == "take" and order.created_at >= since and order.status is not Status.FILLED:
+            vain += 1
+    if vain < most:
+        return None
+    return GiveUp(code="VENUE_UNAVAILABLE", why=f"{most} takes did not fill it: the book is too thin")
+
+
+def _beyond_limit(leg: _Leg) -> Decision:
+    """The market asks more than the limit allows: wait for it, for a while even after the time."""
+    view = leg.view
+    if (leg.now - view.ends_at).total_seconds() > leg.params.patience_s:
+        if not leg.out:
+            return Done(left=view.available, why="time is up, and the price is beyond the limit")
+        for order in leg.makers:
+            if order.asked is Asked.NOTHING:
+                return leg.cancel(order)
+    return Wait(until=leg.now + SECOND, why=f"waiting for the price: {leg.far} is beyond {view.limit}")
+
+
+# --- Tries: the classic walk (4.1) --------------------------------------------------------------------
+
+
+def try_of(view: View, when: datetime) -> int:
+    """Return which try the clock is in: 0 to K - 1 rest, K takes."""
+    params = view.params
+    dwell = float(params.dwell) * (view.ends_at - view.started_at).total_seconds()
+    if dwell <= 0.0:
+        return params.tries
+    elapsed = max((when - view.started_at) / SECOND, 0.0)
+    number = min(int(elapsed / dwell + 1e-9), params.tries)
+    if view.on_timeout == "cancel":  # it never takes: the last try rests until the time is up
+        number = min(number, params.tries - 1)
+    return number
+
+
+def offset(view: View, number: int) -> Decimal:
+    """Return how far behind the touch a try rests, as a share of the price: d_0 (1 - k / (K - 1))."""
+    last = view.params.tries - 1
+    return view.params.first_offset * (1 - Decimal(number) / last) if last else ZERO
+
+
+def _try_ends(view: View, number: int) -> datetime:
+    time = (view.ends_at - view.started_at).total_seconds()
+    if view.on_timeout == "cancel" and number >= view.params.tries - 1:
+        return view.ends_at
+    seconds = float(view.params.dwell) * time * (number + 1)
+    return view.started_at + timedelta(seconds=seconds, microseconds=1)
+
+
+def _mind_try(leg: _Leg) -> Decision:
+    """An order is out: leave it until its try is over."""
+    view, now = leg.view, leg.now
+    current = try_of(view, now)
+    over = [order for order in leg.makers if try_of(view, order.created_at) < current]
+    for order in over:
+        if order.asked is Asked.NOTHING:
+            return leg.cancel(order)
+    if over:
+        return Wait(until=now + SECOND, why="its cancel is settling")
+    if leg.makers:
+        return Wait(until=_try_ends(view, current), why="resting")
+    return Wait(until=now + SECOND, why="taking")
+
+
+def _try(leg: _Leg) -> Decision:
+    """Nothing is out: rest where this try wants it, or take after the last one."""
+    view, params = leg.view, leg.params
+    current = try_of(view, leg.now)
+    if current >= params.tries:
+        return _take_tries(leg)
+    tried = [o for o in view.orders if o.purpose == "make" and try_of(view, o.created_at) == current]
+    refused = sum(1 for order in tried if order.status is Status.REJECTED)
+    next_try = Wait(until=_try_ends(view, current), why="next try")
+    if len(tried) > refused or refused > params.requotes:
+        # It rested and ended early (filled in part and cancelled by the venue), or will not rest: next try.
+        return next_try
+    away = offset(view, current)
+    price = leg.market.passive_price(view.side, leg.near * (1 - away if leg.buy else 1 + away))
+    placed = _limited(leg, _back(leg, price, refused))
+    if placed is None:
+        return Wait(until=min(leg.now + SECOND, _try_ends(view, current)), why=_no_price(leg))
+    quantity = leg.room_at(placed, post_only=params.post_only)
+    if not leg.market.order_ok(quantity, placed):
+        return _nothing_left(leg)
+    return leg.make(quantity, placed) or next_try
+
+
+def _take_tries(leg: _Leg) -> Decision:
+    if not leg.reachable:
+        return _beyond_limit(leg)
+    thin = _too_thin(leg, leg.view.started_at)
+    if thin is not None:
+        return thin
+    due = leg.may_take_at()
+    if due is not None:
+        return Wait(until=due, why="between takes")
+    return leg.take() or _nothing_left(leg)
+
+
+# --- What is due to be taken --------------------------------------------------------------------------
+
+
+def _due(leg: _Leg) -> Decision | None:
+    """Return the take that the plan wants now, if any."""
+    if not leg.tradable:
+        return None
+    plan = leg.params.plan
+    if plan == "open":
+        wanted = _bargain(leg) if leg.params.rest == "never" else None
+    elif not leg.reachable:
+        return None
+    elif plan == "share":
+        wanted = _share_due(leg)
+    elif plan == "slots" or not leg.rests():
+        wanted = _slot_due(leg)
+    else:
+        wanted = _curve_due(leg)
+    if wanted is None or wanted <= ZERO:
+        return None
+    due = leg.may_take_at()
+    if due is not None:
+        return None
+    if wanted < leg.smallest() and leg.room > leg.smallest():
+        return None  # too little to be an order: it waits for company
+    return leg.take(wanted)
+
+
+def _curve_due(leg: _Leg) -> Decimal | None:
+    """Return what the schedule is behind by, where that is worth paying the spread for (4.2, 1 and 2)."""
+    params = leg.params
+    if leg.time <= 0.0:
+        return leg.room
+    tail = _tail_due(leg)
+    if tail is not None:
+        return tail
+    behind = leg.left - leg.planned((leg.elapsed + 1.0) / leg.time)
+    if behind <= 0.0:
+        return None
+    leaning = leg.leaning()
+    if behind > params.band and (leaning > 0.0 or behind > 2.0 * params.band):
+        return max(min(leg.base(behind), leg.offered()), leg.smallest())
+    child = min(params.child * leg.left, behind)
+    expected = params.alpha * leg.view.signals.sigma_5s * leaning
+    if expected > leg.view.signals.fill_probability * leg.gain(child * leg.size):
+        return min(leg.base(child), leg.offered())  # it is about to move away: do not queue for it
+    return None
+
+
+def _tail_due(leg: _Leg) -> Decimal | None:
+    """Return this slice of the tail, unless it has been taken; the last slice is `_finish`'s."""
+    params, view = leg.params, leg.view
+    start = leg.time * (1.0 - params.tail)
+    if params.tail_slices < 2 or view.on_timeout != "take" or leg.elapsed < start:
+        return None
+    width = leg.time * params.tail / params.tail_slices
+    number = int((leg.elapsed - start) / width) if width > 0.0 else params.tail_slices - 1
+    begun = view.started_at + timedelta(seconds=start + number * width)
+    last = leg.last_take()
+    if last is not None and last.created_at >= begun:
+        return ZERO
+    return leg.base(leg.left / max(params.tail_slices - number, 1))
+
+
+def _slot_due(leg: _Leg) -> Decimal | None:
+    """Return what earlier slots have left, and this one's share where the touch leans against us (4.2, 3)."""
+    params = leg.params
+    tail = _tail_due(leg)
+    if tail is not None:
+        return tail
+    before, after, _ = _slot(leg)
+    overdue = leg.left - before
+    if overdue > 2.0 * max(before - after, params.band):
+        return leg.base(overdue)  # carried over too long
+    wanted = overdue
+    if not leg.rests() and leg.leaning() > params.early_imbalance:
+        wanted = leg.left - after
+    if wanted <= 0.0:
+        return None
+    return max(min(leg.base(wanted), leg.offered(params.gate)), min(leg.smallest(), leg.base(wanted)))
+
+
+def _share_due(leg: _Leg) -> Decimal | None:
+    """Return what is missing to our share of the market's volume (6: POV)."""
+    params = leg.params
+    if leg.filled() < _share_of(leg, params.participation_low):
+        return Decimal(f"{_share_of(leg, 1.0) - leg.filled():.12g}")
+    if leg.leaning() > params.early_imbalance:
+        return Decimal(f"{max(_share_of(leg, 1.0) - leg.filled(), 0.0):.12g}")
+    return None
+
+
+def _share_of(leg: _Leg, factor: float) -> float:
+    """Return what a multiple of our share of the volume of others comes to, in base."""
+    signals = leg.view.signals
+    volume = signals.volume
+    if volume is None:
+        volume = signals.volume_rate * leg.elapsed
+    share = min(float(leg.params.participation) * factor, 0.9)
+    return share / (1.0 - share) * max(volume - leg.filled(), 0.0)
+
+
+def _bargain(leg: _Leg) -> Decimal | None:
+    """Return what is offered within the limit, or cheaply enough against the mid (6: sniper)."""
+    view, book, market = leg.view, leg.view.book, leg.market
+    assert book is not None
+    cost = leg.params.cost_bps
+    if cost is None and view.limit is None:
+        cost = SNIPER_BPS
+    if cost is not None:
+        mid = (leg.near + leg.far) / 2
+        if leg.buy:
+            leg.take_price = min(leg.take_price, floor_to(mid * (1 + cost * BP), market.tick))
+        else:
+            leg.take_price = max(leg.take_price, ceil_to(mid * (1 - cost * BP), market.tick))
+    shown = ZERO
+    for price, size in book.asks if leg.buy else book.bids:
+        if price > leg.take_price if leg.buy else price < leg.take_price:
+            break
+        shown += size
+    return max(min(shown, leg.room), leg.smallest()) if shown > ZERO else None
+
+
+# --- Slots --------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def slots(
+    seed: str, count: int, jitter: float, curve: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return when each slot ends, as shares of the time, and the share of the whole done by then.
+
+    Sizes and times vary by up to `jitter` of a slot, derived from the seed alone; the last ends at 1, 1.
+    """
+    ends, weights = [], []
+    for number in range(count):
+        digest = hashlib.sha256(f"{seed}:{number}".encode()).digest()
+        size, time = (int.from_bytes(digest[k : k + 4], "big") / 2**31 - 1.0 for k in (0, 4))
+        ends.append((number + 1 + jitter * time) / count)
+        weights.append((1.0 + jitter * size) * _weight(curve, number / count, (number + 1) / count))
+    ends[-1] = 1.0
+    total, done, shares = sum(weights), 0.0, []
+    for weight in weights:
+        done += weight
+        shares.append(done / total)
+    shares[-1] = 1.0
+    return tuple(ends), tuple(shares)
+
+
+def _weight(curve: tuple[float, ...], start: float, end: float) -> float:
+    """Return how much of a curve of equal bins lies between two shares of the time."""
+    if not curve:
+        return end - start
+    bins = len(curve)
+    total = 0.0
+    for number in range(int(start * bins), min(math.ceil(end * bins), bins)):
+        overlap = min(end, (number + 1) / bins) - max(start, number / bins)
+        total += curve[number] * max(overlap, 0.0)
+    return total
+
+
+def _slot(leg: _Leg) -> tuple[float, float, float]:
+    """Return the share that should be left before and after the present slot, and when it ends (seconds)."""
+    params = leg.params
+    # With a tail to come, slots share the time before it.
+    time = leg.time * (1.0 - params.tail) if leg.view.on_timeout == "take" else leg.time
+    at = leg.elapsed / time if time > 0.0 else 1.0
+    if params.plan == "curve":
+        number = min(int(at * params.slots), params.slots)
+        scale = time / leg.time if leg.time > 0.0 else 1.0
+        before, after = (leg.planned((number + k) / params.slots * scale) for k in (0, 1))
+        return before, after, (number + 1) / params.slots * time
+    ends, shares = slots(leg.view.seed, params.slots, params.jitter, params.curve)
+    number = 0
+    while number < len(ends) and ends[number] <= at:
+        number += 1
+    factor = _volume_factor(leg, at) if params.curve else 1.0
+    before = 1.0 - min((shares[number - 1] if number else 0.0) * factor, 1.0)
+    after = 1.0 - min((shares[number] if number < len(shares) else 1.0) * factor, 1.0)
+    return before, after, (ends[number] if number < len(ends) else 1.0) * time
+
+
+def _volume_factor(leg: _Leg, at: float) -> float:
+    """Return how much more of the whole should be done than the curve says, from the volume seen (6: VWAP).
+
+    Expected: E = the usual rate over the whole time, c of it by now; seen: a E. What is still to come is
+    expected to be r = (a + w) / (c + w) times the curve's; so a / (a + r (1 - c)) should be done.
+    """
+    signals = leg.view.signals
+    expected = signals.volume_rate * leg.time
+    if signals.volume is None or expected <= 0.0 or not 0.0 < at < 1.0:
+        return 1.0
+    curve, weight = leg.params.curve, leg.params.volume_weight
+    share = _weight(curve, 0.0, at) / _weight(curve, 0.0, 1.0)
+    if share <= 0.0:
+        return 1.0
+    seen = signals.volume / expected
+    ratio = (seen + weight) / (share + weight)
+    done = seen / (seen + ratio * (1.0 - share)) if seen > 0.0 else 0.0
+    return min(max(done / share, 0.5), 2.0)
+
+
+# --- What rests ---------------------------------------------------------------------------------------
+
+
+def _rest(leg: _Leg) -> Decision:
+    """See to the resting order: keep it, move it, place it; then wait."""
+    resting = leg.rests()
+    blocked = False
+    price = _quote(leg) if resting else None
+    for order in leg.makers:
+        if order.asked is not Asked.NOTHING:
+            # One whose cancel nobody has confirmed counts in full, but does not hold up the others.
+            blocked = blocked or order.phase is not Phase.UNKNOWN
+            continue
+        if not resting or _outbid(leg, order, price):
+            return leg.cancel(order)
+        blocked = True
+    if resting and not blocked:
+        if price is None:
+            return _wait(leg, _no_price(leg))
+        if leg.refusals() > leg.params.requotes:
+            return _wait(leg, "its quotes were refused")
+        wanted = _child(leg)
+        if wanted > ZERO:
+            make = leg.make(wanted, price)
+            if make is not None:
+                return make
+    if leg.makers:
+        return _wait(leg, "resting")
+    if not leg.reachable:
+        return _wait(leg, f"waiting for the price: {leg.far} is beyond {leg.view.limit}")
+    if leg.params.rest == "never" and leg.params.plan == "open":
+        return _wait(leg, "waiting for the price")
+    return _wait(leg, "between takes")
+
+
+def _child(leg: _Leg) -> Decimal:
+    """Return how much should rest now."""
+    params, view = leg.params, leg.view
+    if params.display is not None:
+        draw = hashlib.sha256(f"{view.seed}:{len(view.orders)}".encode()).digest()
+        vary = 1.0 + params.display_jitter * (int.from_bytes(draw[:4], "big") / 2**31 - 1.0)
+        return leg.base(float(params.display) * vary)
+    if params.plan == "slots":
+        _, after, _ = _slot(leg)
+        quantity = leg.base(leg.left - after)
+        return quantity if quantity >= leg.smallest() else ZERO
+    if params.plan == "share":
+        ahead = _share_of(leg, params.participation_high) - leg.filled()
+        quantity = min(Decimal(f"{max(ahead, 0.0):.12g}"), leg.base(params.child * leg.left))
+        return quantity if quantity >= leg.smallest() else ZERO
+    quantity = leg.base(params.child * leg.left)
+    if params.plan == "curve":
+        most = _queue_limit(leg)
+        if most is not None:
+            quantity = min(quantity, Decimal(f"{most:.12g}"))
+    return max(quantity, leg.smallest())
+
+
+def _queue_limit(leg: _Leg) -> float | None:
+    """Return Cont and Kukanov's L*: what can hope to fill in the time, in base (4.2, 6).
+
+    F is the cdf of what takers take from our side of the touch until the end, as an exponential law of the
+    measured mean; the penalty for not filling is the cost of taking the rest. None: nothing is known.
+    """
+    signals, market = leg.view.signals, leg.market
+    mean = signals.outflow * max(leg.time - leg.elapsed, 1.0)
+    if mean <= 0.0 or leg.view.book is None:
+        return None
+    half = (leg.ask - leg.bid) / (leg.ask + leg.bid) * 1e4
+    maker, taker = float(market.maker_fee) * 1e4, float(market.taker_fee) * 1e4
+    impact = signals.cost_slope * leg.left * leg.size
+    penalty = half + taker + impact
+    gain, cost = 2.0 * half + taker - maker, penalty + half - maker
+    if cost <= 0.0 or gain >= cost:
+        return None
+    if gain <= 0.0:
+        return 0.0
+    ahead = float((leg.view.book.bids if leg.buy else leg.view.book.asks)[0][1])
+    return max(-mean * math.log(1.0 - gain / cost) - ahead, 0.0)
+
+
+def _quote(leg: _Leg) -> Decimal | None:
+    """Return where an order should rest; None where the limit does not let it near the market."""
+    params, market = leg.params, leg.market
+    price, tick = leg.near, market.tick
+    if params.offset_ticks:
+        price = price - tick * params.offset_ticks if leg.buy else price + tick * params.offset_ticks
+    elif params.improve and abs(leg.far - leg.near) >= 2 * tick:
+        better = price + tick if leg.buy else price - tick
+        mid = (leg.near + leg.far) / 2
+        if better <= mid if leg.buy else better >= mid:
+            price = better
+    return _limited(leg, _back(leg, price, leg.refusals()))
+
+
+def _back(leg: _Leg, price: Decimal, refused: int) -> Decimal:
+    """Move a quote one tick back for each time the venue has refused it as crossing."""
+    if not refused:
+        return price
+    return price - leg.market.tick * refused if leg.buy else price + leg.market.tick * refused
+
+
+def _limited(leg: _Leg, price: Decimal) -> Decimal | None:
+    """Keep a quote within the limit; None where that is too far from the market to rest at."""
+    view, market = leg.view, leg.market
+    if view.limit is not None:
+        if leg.buy:
+            price = min(price, floor_to(view.limit, market.tick))
+        else:
+            price = max(price, ceil_to(view.limit, market.tick))
+        behind = leg.near - price if leg.buy else price - leg.near
+        if behind > leg.near * leg.params.reach:
+            return None
+    return price if price > ZERO else None
+
+
+def _no_price(leg: _Leg) -> str:
+    return f"waiting for the price: {leg.near} is beyond {leg.view.limit}"
+
+
+def _outbid(leg: _Leg, order: Order, price: Decimal | None) -> bool:
+    """Say whether an order should be moved: others stand before it by more than half a tick.
+
+    It stays when the market comes towards it: it is then the best of all, with its place in the queue.
+    """
+    if price is None or order.price is None:
+        return False
+    tick = leg.market.tick
+    ahead = (leg.near - order.price) if leg.buy else (order.price - leg.near)
+    if leg.params.offset_ticks:  # keeps its distance, unless it has become the touch itself
+        away = abs(price - order.price)
+        return ahead > ZERO and 2 * away > tick
+    better = price - order.price if leg.buy else order.price - price
+    return 2 * ahead > tick and 2 * better > tick
+
+
+def _wait(leg: _Leg, why: str) -> Wait:
+    """Wait for the next step of the clock, or for what the market does."""
+    return Wait(until=leg.now + timedelta(seconds=leg.params.step_s), why=why)
+
+
+# --- For people ---------------------------------------------------------------------------------------
+
+
+def progress(view: View, now: datetime) -> Mapping[str, object]:
+    """Return how far a leg is, for people; `schedule` is in percent of the whole, > 0 ahead of the plan."""
+    leg = _Leg(view, now)
+    if usable(view.book, now, math.inf):
+        assert view.book is not None
+        leg.read(view.book)
+    params = view.params
+    if any(order.purpose == "take" for order in leg.out):
+        phase = "taking"
+    elif any(order.asked is not Asked.NOTHING or order.phase is Phase.UNKNOWN for order in leg.out):
+        phase = "settling"
+    elif leg.makers:
+        phase = "making"
+    else:
+        phase = "waiting"
+    filled = sum((order.filled_quantity for order in view.orders), ZERO)
+    if view.quantity is not None:
+        done = float(filled / view.quantity) if view.quantity > ZERO else 1.0
+    else:
+        done = 1.0 - float(view.available / view.total) if view.total > ZERO else 1.0
+    done = min(max(done, 0.0), 1.0)
+    at = min(max(leg.elapsed / leg.time, 0.0), 1.0) if leg.time > 0.0 else 1.0
+    planned: float | None = None
+    if params.plan == "tries":
+        step, steps = try_of(view, now) + 1, params.tries + 1
+    elif params.plan in ("curve", "slots"):
+        step, steps = min(int(at * params.slots) + 1, params.slots), params.slots
+        if params.plan == "curve":
+            planned = None if not usable(view.book, now, math.inf) else 1.0 - leg.planned(at)
+        else:
+            planned = 1.0 - _slot(leg)[0]
+    else:
+        step, steps = len(view.orders), 0
+    return {
+        "phase": phase,
+        "step": step,
+        "steps": steps,  # 0: nobody knows
+        "percent": f"{100 * done:.1f}",
+        "time_percent": f"{100 * at:.1f}",
+        "schedule": None if planned is None else f"{100 * (done - planned):+.1f}",
+    }

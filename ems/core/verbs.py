@@ -1,0 +1,585 @@
+"""What each call takes: one table of fields per verb reads the body and describes it in the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from ems.core import errors
+from ems.core.fields import (
+    ACCOUNT,
+    ALGO,
+    AMOUNT,
+    BPS,
+    CURRENCIES,
+    CURRENCY,
+    EXCHANGE,
+    EXCHANGES,
+    FLAG,
+    FRACTION,
+    KEY,
+    NAME,
+    ON_TIMEOUT,
+    PARAMS,
+    PLANNED,
+    POSITIVE,
+    PRICE,
+    SCOPE,
+    SECONDS,
+    SIDE,
+    SPENDING,
+    SYMBOL,
+    TARGETS,
+    TIME_IN_FORCE,
+    Field,
+)
+from ems.core.jsontext import plain, shown
+from ems.core.messages import (
+    ADAPTIVE,
+    CancelAllOrders,
+    CancelOrder,
+    Command,
+    LimitOrder,
+    Liquidate,
+    MarketOrder,
+    Problem,
+    Quote,
+    Rebalance,
+    SmartOrder,
+    TimeInForce,
+)
+
+EXCHANGE_FIELD = Field(
+    name="exchange", kind=EXCHANGE, doc="The exchange to trade at; upper or lower case.", example="kraken"
+)
+ACCOUNT_FIELD = Field(
+    name="account",
+    kind=ACCOUNT,
+    doc="Which of the server's accounts at the exchange.",
+    required=False,
+    default="default",
+    example="default",
+)
+BOT_FIELD = Field(
+    name="bot",
+    kind=NAME,
+    doc="The name of the bot that asks; it is recorded with the query.",
+    required=False,
+    default="default",
+    example="bot-1",
+)
+SIDE_FIELD = Field(name="side", kind=SIDE, doc="Whether to buy or to sell the base currency.", example="buy")
+SYMBOL_FIELD = Field(name="symbol", kind=SYMBOL, doc="The market.", example="ETH/USDT")
+QUANTITY_FIELD = Field(
+    name="quantity", kind=POSITIVE, doc="How much to buy or sell.", example="0.25", unit="base currency"
+)
+
+EXCHANGES_FIELD = Field(
+    name="exchange",
+    kind=EXCHANGES,
+    doc="Where to trade: one exchange, several, or all that this server has keys for.",
+    example="kraken",
+)
+START_CURRENCY_FIELD = Field(
+    name="start_currency", kind=CURRENCY, doc="The currency to spend.", example="USDT"
+)
+END_CURRENCY_FIELD = Field(name="end_currency", kind=CURRENCY, doc="The currency to receive.", example="ETH")
+MIN_TRADE_FIELD = Field(
+    name="min_trade",
+    kind=AMOUNT,
+    doc="Smaller trades are not made.",
+    required=False,
+    default=Liquidate(exchange="", end_currency="").min_trade,
+    example="10",
+    unit="US dollars, or what is worth one",
+)
+QUOTE_ID_FIELD = Field(
+    name="quote_id",
+    kind=KEY,
+    doc="Instead of everything else: carry out this quote within the bounds it named, or not at all.",
+    required=False,
+)
+
+ALGO_FIELD = Field(
+    name="algo",
+    kind=ALGO,
+    doc="How the order is worked over time.",
+    required=False,
+    default=ADAPTIVE.algo,
+    example=ADAPTIVE.algo,
+)
+STYLE_FIELDS = (
+    ALGO_FIELD,
+    Field(
+        name="algo_params",
+        kind=PARAMS,
+        doc="Numbers of the algorithm that shall differ from its own; an unknown one is refused.",
+        required=False,
+    ),
+    Field(
+        name="time_limit",
+        kind=SECONDS,
+        doc="How long the whole of it may take; what then is left is treated as on_timeout says.",
+        required=False,
+        default=ADAPTIVE.time_limit,
+        example="60",
+        unit="seconds",
+    ),
+    Field(
+        name="on_timeout",
+        kind=ON_TIMEOUT,
+        doc='"take": buy or sell the rest at the market\'s price; "cancel": leave the rest undone.',
+        required=False,
+        default=ADAPTIVE.on_timeout,
+        example=ADAPTIVE.on_timeout,
+    ),
+    Field(
+        name="max_slippage_bps",
+        kind=BPS,
+        doc="No market is traded further than this from its middle price at the decision.",
+        required=False,
+        example="50",
+        unit="basis points",
+    ),
+)
+STYLE_NAMES = tuple(wanted.name for wanted in STYLE_FIELDS)
+
+
+def _only_with_algo(wanted: Field) -> Field:
+    """Return a style field of a plain order: without algo it has no meaning, so it has no default."""
+    if wanted is ALGO_FIELD:
+        return replace(
+            wanted, doc="Work the order with this; without it one plain order.", default=None, example=None
+        )
+    said = f"; {plain(wanted.default)} unless said" if isinstance(wanted.default, Decimal) else ""
+    said = f'; "{wanted.default}" unless said' if isinstance(wanted.default, str) else said
+    return replace(
+        wanted,
+        doc=f"Only with algo: {wanted.doc[0].lower()}{wanted.doc[1:-1]}{said}.",
+        default=None,
+        example=None,
+    )
+
+
+PLAIN_STYLE_FIELDS = tuple(map(_only_with_algo, STYLE_FIELDS))
+
+COMMON = (
+    BOT_FIELD,
+    Field(
+        name="record_in_db",
+        kind=FLAG,
+        doc="Keep the finished query in the archive. Orders and fills are always kept.",
+        required=False,
+        default=True,
+        example=True,
+    ),
+    Field(
+        name="send_fail_email",
+        kind=FLAG,
+        doc="Send an e-mail when the query fails.",
+        required=False,
+        default=True,
+        example=True,
+    ),
+    Field(
+        name="dry_run",
+        kind=FLAG,
+        doc="Check and answer in the same shape, and change nothing.",
+        required=False,
+        default=False,
+        example=False,
+    ),
+    Field(
+        name="idempotency_key",
+        kind=KEY,
+        doc="The Idempotency-Key header once more, where the signature covers it; they must be equal.",
+        required=False,
+        default=None,
+        example="01a1fd0e-4fa6-7205-89fa-b5e33071cd17",
+    ),
+)
+
+
+def _no_check(values: Mapping[str, object]) -> list[Problem]:
+    return []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verb:
+    """One command: what it takes and what it becomes."""
+
+    name: str
+    summary: str
+    doc: str
+    command: type[Command]
+    fields: tuple[Field, ...]
+    # Rules between fields. A field that could not be read is absent from the values.
+    check: Callable[[Mapping[str, object]], list[Problem]] = _no_check
+    by_quote: bool = False  # may be asked with quote_id alone
+
+
+def _one_name(values: Mapping[str, object]) -> list[Problem]:
+    given = [name for name in ("order_id", "client_order_id") if values.get(name) is not None]
+    if len(given) == 1:
+        return []
+    said = "both order_id and client_order_id are given" if given else "order_id is missing"
+    return [
+        errors.problem(
+            errors.REQUEST_FIELD_INVALID if given else errors.REQUEST_FIELD_MISSING,
+            f"{said}: name the order by exactly one of the two",
+            hint="Send order_id (ours), or client_order_id (the idempotency key the order was asked with).",
+            details={"field": "order_id"},
+        )
+    ]
+
+
+def _two_currencies(values: Mapping[str, object]) -> list[Problem]:
+    start, end = values.get("start_currency"), values.get("end_currency")
+    if start is None or start != end:
+        return []
+    return [
+        errors.problem(
+            errors.REQUEST_FIELD_INVALID,
+            f"end_currency: {shown(end)} is also the start_currency",
+            hint="Name two different currencies.",
+            details={"field": "end_currency", "value": shown(end)},
+        )
+    ]
+
+
+def _wrong(name: str, message: str, fix: str, *, code: str = errors.REQUEST_FIELD_INVALID) -> Problem:
+    return errors.problem(code, message, hint=fix, details={"field": name})
+
+
+def _one_amount(values: Mapping[str, object]) -> list[Problem]:
+    if not {"start_amount", "end_amount"} <= values.keys():
+        return []
+    start, end = values["start_amount"], values["end_amount"]
+    if (start is None) != (end is None):
+        return []
+    if start is None:
+        fix = (
+            'Add start_amount, how much to spend ("1000", "35%" or "all"), '
+            "or end_amount, how much to receive."
+        )
+        message = "start_amount is missing, and so is end_amount"
+        return [_wrong("start_amount", message, fix, code=errors.REQUEST_FIELD_MISSING)]
+    message = "end_amount: given beside start_amount; only one of the two can hold"
+    return [_wrong("end_amount", message, "Remove start_amount or end_amount.")]
+
+
+def _conversion(values: Mapping[str, object]) -> list[Problem]:
+    return _two_currencies(values) + _one_amount(values)
+
+
+def _names(values: Mapping[str, object], name: str) -> tuple[str, ...]:
+    found = values.get(name)
+    return tuple(found) if isinstance(found, tuple | dict) else ()
+
+
+def _liquidation(values: Mapping[str, object]) -> list[Problem]:
+    problems = []
+    only, never = _names(values, "currencies"), _names(values, "exclude")
+    if both := sorted(set(only) & set(never)):
+        listed = ", ".join(both)
+        fix = f"Name {listed} under currencies or under exclude, not under both."
+        problems.append(_wrong("exclude", f"exclude: {listed} also stands under currencies", fix))
+    end = values.get("end_currency")
+    if end in never:
+        fix = f"Remove {end} from exclude: what is held of it stays as it is anyway."
+        problems.append(_wrong("exclude", f"exclude: {end} is the end_currency", fix))
+    if only and set(only) == {end}:
+        fix = "Name the currencies to be sold, or leave currencies out to sell everything else."
+        problems.append(_wrong("currencies", f"currencies: only {end}, which is the end_currency", fix))
+    return problems
+
+
+def _rebalancing(values: Mapping[str, object]) -> list[Problem]:
+    problems = []
+    if both := sorted(set(_names(values, "keep")) & set(_names(values, "targets"))):
+        listed = ", ".join(both)
+        fix = f"Give {listed} a target, or keep it; a kept currency is outside of what the targets divide."
+        problems.append(_wrong("keep", f"keep: {listed} also has a target", fix))
+    if values.get("tolerance") == 1:
+        fix = 'Use a small part of the whole, such as "0.002".'
+        problems.append(_wrong("tolerance", "tolerance: with 1 no weight would ever be changed", fix))
+    return problems
+
+
+def _style_has_algo(values: Mapping[str, object]) -> list[Problem]:
+    if "algo" not in values or values["algo"] is not None:
+        return []
+    return [
+        _wrong(
+            wanted.name,
+            f"{wanted.name}: only an order worked by an algorithm has one, and algo is missing",
+            f'Add algo, such as "{ADAPTIVE.algo}", or remove {wanted.name}.',
+        )
+        for wanted in PLAIN_STYLE_FIELDS
+        if values.get(wanted.name) is not None
+    ]
+
+
+def _limit_style(values: Mapping[str, object]) -> list[Problem]:
+    problems = _style_has_algo(values)
+    if values.get("algo") is None:
+        return problems
+    fix = "Remove it, or remove algo."
+    if values.get("time_in_force", TimeInForce.GTC) is not TimeInForce.GTC:
+        message = "time_in_force: an algorithm works for as long as time_limit says"
+        problems.append(_wrong("time_in_force", message, fix))
+    if values.get("post_only"):
+        message = "post_only: an algorithm decides itself when to wait and when to take"
+        problems.append(_wrong("post_only", message, fix))
+    return problems
+
+
+SMART_ORDER = Verb(
+    name="smart_order",
+    summary="Convert one currency into another",
+    doc="Convert over the best paths of markets, on one exchange, several or all, worked over time to keep "
+    "the cost low. Exactly one of start_amount and end_amount is given.",
+    command=SmartOrder,
+    fields=(
+        EXCHANGES_FIELD,
+        START_CURRENCY_FIELD,
+        END_CURRENCY_FIELD,
+        Field(
+            name="start_amount",
+            kind=SPENDING,
+            doc="How much to spend; a percentage is of what is free when the work starts.",
+            required=False,
+            example="1000",
+            unit="start_currency",
+        ),
+        Field(
+            name="end_amount",
+            kind=POSITIVE,
+            doc="Instead of start_amount: how much to receive, fees paid.",
+            required=False,
+            unit="end_currency",
+        ),
+        *STYLE_FIELDS,
+        ACCOUNT_FIELD,
+        QUOTE_ID_FIELD,
+    ),
+    check=_conversion,
+    by_quote=True,
+)
+LIQUIDATE = Verb(
+    name="liquidate",
+    summary="Turn what is held into one currency",
+    doc="Sell everything held on each account, or the currencies named, into end_currency.",
+    command=Liquidate,
+    fields=(
+        EXCHANGES_FIELD,
+        replace(END_CURRENCY_FIELD, doc="The currency to hold in the end.", example="USDT"),
+        Field(
+            name="currencies",
+            kind=CURRENCIES,
+            doc="Only these; without it everything that is held.",
+            required=False,
+            example=["BTC", "ETH"],
+        ),
+        Field(name="exclude", kind=CURRENCIES, doc="Never these.", required=False, example=["ZEN"]),
+        MIN_TRADE_FIELD,
+        *STYLE_FIELDS,
+        ACCOUNT_FIELD,
+        QUOTE_ID_FIELD,
+    ),
+    check=_liquidation,
+    by_quote=True,
+)
+REBALANCE = Verb(
+    name="rebalance",
+    summary="Bring what is held to target weights",
+    doc="Trade as little as brings every weight within the tolerance of its target. Held currencies without "
+    "a target are sold, unless they are kept. Targets are declared, so asking again is safe.",
+    command=Rebalance,
+    fields=(
+        EXCHANGES_FIELD,
+        Field(
+            name="targets",
+            kind=TARGETS,
+            doc="The part of the value that each currency is to have.",
+            example={"BTC": "60%", "USDT": "0.4"},
+        ),
+        Field(
+            name="keep",
+            kind=CURRENCIES,
+            doc="Held currencies that stay as they are and do not count.",
+            required=False,
+            example=["ZEN"],
+        ),
+        Field(
+            name="tolerance",
+            kind=FRACTION,
+            doc="A weight this close to its target is left alone.",
+            required=False,
+            default=Rebalance(exchange="", targets={}).tolerance,
+            example="0.002",
+            unit="parts of the whole value",
+        ),
+        MIN_TRADE_FIELD,
+        *STYLE_FIELDS,
+        ACCOUNT_FIELD,
+        QUOTE_ID_FIELD,
+    ),
+    check=_rebalancing,
+    by_quote=True,
+)
+PLANNED_VERBS = (SMART_ORDER, LIQUIDATE, REBALANCE)
+
+
+def _quote_fields() -> tuple[Field, ...]:
+    """Return the fields of every call that can be quoted; its own verb says which of them are required."""
+    found = {
+        "verb": Field(
+            name="verb",
+            kind=PLANNED,
+            doc="The call to plan; its fields follow, with their own rules.",
+            required=False,
+            default="smart_order",
+            example="smart_order",
+        )
+    }
+    for verb in PLANNED_VERBS:
+        for wanted in verb.fields:
+            if wanted is not QUOTE_ID_FIELD and wanted.name not in found:
+                example = wanted.example if verb is SMART_ORDER else None
+                required = wanted is EXCHANGES_FIELD
+                said = (
+                    wanted.doc if wanted in SMART_ORDER.fields else f"Of {_takers(wanted.name)}. {wanted.doc}"
+                )
+                found[wanted.name] = replace(wanted, doc=said, example=example, required=required)
+    return tuple(found.values())
+
+
+def _takers(name: str) -> str:
+    return " and ".join(verb.name for verb in PLANNED_VERBS if name in [f.name for f in verb.fields])
+
+
+VERBS: dict[str, Verb] = {  # name -> verb
+    verb.name: verb
+    for verb in (
+        Verb(
+            name="market_order",
+            summary="Buy or sell at once, at the market's price",
+            doc="Send one market order. Accepted is not executed: follow the query with get_query.",
+            command=MarketOrder,
+            fields=(
+                EXCHANGE_FIELD,
+                SIDE_FIELD,
+                SYMBOL_FIELD,
+                QUANTITY_FIELD,
+                *PLAIN_STYLE_FIELDS,
+                ACCOUNT_FIELD,
+            ),
+            check=_style_has_algo,
+        ),
+        Verb(
+            name="limit_order",
+            summary="Buy or sell at a price or better",
+            doc="Send one limit order. Its query is done once the exchange has it; get_order goes on.",
+            command=LimitOrder,
+            fields=(
+                EXCHANGE_FIELD,
+                SIDE_FIELD,
+                SYMBOL_FIELD,
+                QUANTITY_FIELD,
+                Field(
+                    name="price",
+                    kind=PRICE,
+                    doc="The worst price to accept.",
+                    example="2450.10",
+                    unit="quote currency per base currency",
+                ),
+                Field(
+                    name="time_in_force",
+                    kind=TIME_IN_FORCE,
+                    doc="GTC lives until canceled; IOC fills what it can now; FOK fills all now or nothing.",
+                    required=False,
+                    default=TimeInForce.GTC,
+                    example="GTC",
+                ),
+                Field(
+                    name="post_only",
+                    kind=FLAG,
+                    doc="Refuse to trade at once; only wait in the book.",
+                    required=False,
+                    default=False,
+                    example=False,
+                ),
+                *PLAIN_STYLE_FIELDS,
+                ACCOUNT_FIELD,
+            ),
+            check=_limit_style,
+        ),
+        *PLANNED_VERBS,
+        Verb(
+            name="quote",
+            summary="Plan without trading",
+            doc="Show the route, what it would bring, at worst and as expected, and what it would cost. "
+            "Its quote_id, given to the call it is of, carries it out within these bounds, or not at all.",
+            command=Quote,
+            fields=_quote_fields(),
+        ),
+        Verb(
+            name="cancel_order",
+            summary="Cancel one order",
+            doc="Ask the exchange to cancel one open order. What filled before stays filled.",
+            command=CancelOrder,
+            fields=(
+                Field(
+                    name="order_id",
+                    kind=KEY,
+                    doc="Our id of the order.",
+                    required=False,
+                    example="ord-00000001",
+                ),
+                Field(
+                    name="client_order_id",
+                    kind=KEY,
+                    doc="Instead of order_id: the idempotency key the order was asked with.",
+                    required=False,
+                ),
+            ),
+            check=_one_name,
+        ),
+        Verb(
+            name="cancel_all_orders",
+            summary="Cancel every open order of this bot",
+            doc="Cancel the open orders of the asking bot, or of the whole user, and name what was left.",
+            command=CancelAllOrders,
+            fields=(
+                Field(
+                    name="exchange",
+                    kind=EXCHANGE,
+                    doc="Only orders at this exchange.",
+                    required=False,
+                    example="kraken",
+                ),
+                Field(
+                    name="symbol",
+                    kind=SYMBOL,
+                    doc="Only orders in this market.",
+                    required=False,
+                    example="ETH/USDT",
+                ),
+                Field(
+                    name="scope",
+                    kind=SCOPE,
+                    doc='"bot": orders of the asking bot; "user": all orders of the user who signed.',
+                    required=False,
+                    default="bot",
+                    example="bot",
+                ),
+            ),
+        ),
+    )
+}
+
+VERB_OF: dict[type[Command], str] = {
+    verb.command: verb.name for verb in VERBS.values()
+}  # command type -> verb

@@ -1,0 +1,378 @@
+"""From flows to orders a venue accepts (EXECUTION.md 2.5).
+
+Per market one order that sweeps to the worst level used, its base floored to the lot, priced exactly from
+the book's own decimals. Legs are taken in the order in which money flows, and each spends what those before
+it really delivered. Where money divides, the leg of the finest lot comes last and takes what flooring left
+over; so a node leaves less than one such lot behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ems.core.instrument import ONE, ZERO, Market
+from ems.core.messages import Side
+from ems.routing.graph import Books, Ladder
+from ems.routing.plan import Levels, Node, PlannedLeg
+from ems.routing.solver import Flow
+
+LOTS_MIN = 20  # a leg of fewer lots is mostly rounding
+NOTIONAL_MIN = Decimal("1.5")  # times the venue's minimum: room for the price to move
+RESOLVES = 10  # times a plan is solved again without one of its edges, at most
+WORTH_KEEPING = Decimal("0.01")  # a small leg stays where more than this share of it would be lost without
+DUST_ACCEPTED = Decimal("2e-6")  # of the output: less is not worth another solve
+
+Again = Callable[[frozenset[int]], Flow]  # the best flow without these edges
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rounded:
+    """The orders of one set of flows."""
+
+    legs: tuple[PlannedLeg, ...]  # by level
+    edges: tuple[int, ...]  # the edge of each leg
+    spent: Mapping[Node, Decimal]
+    received: Decimal
+    illegal: tuple[int, ...]  # places in `legs` of orders no venue would accept
+
+
+class Mending:
+    """Drops legs from a plan while that makes it legal, simpler or better (EXECUTION.md 2.5).
+
+    1. A leg no venue would accept goes, always.
+    2. A leg too small to be worth an order goes, unless its money has nowhere else to go.
+    3. The smallest leg goes while the rounded output rises.
+
+    After each the rest is solved again, ten times at most.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        supplies: Mapping[Node, Decimal],
+        limit: Decimal,
+        end_currency: str,
+        usd: Mapping[str, Decimal],
+        min_leg: Decimal,
+        again: Again,
+    ) -> None:
+        self.books = books
+        self.supplies = supplies
+        self.limit = limit
+        self.end_currency = end_currency
+        self.usd = usd
+        self.min_leg = min_leg
+        self.again = again
+        self.solves = 0
+        self.why: dict[int, str] = {}  # dropped edge -> why
+
+    def mend(self, flow: Flow) -> Rounded:
+        """Return the orders of a flow, or of the better one without its small branches."""
+        dropped: frozenset[int] = frozenset()
+        flow, plan, dropped = self._legal(flow, self._round(flow), dropped)
+        tried: set[int] = set()
+        while len(plan.legs) > 1 and self.solves < RESOLVES:
+            worth = values(plan.legs, self.end_currency)
+            by_size = sorted(range(len(plan.legs)), key=lambda place: (worth[place], plan.edges[place]))
+            small = [
+                (place, why)
+                for place in by_size
+                if plan.edges[place] not in tried and (why := self._small(plan, place))
+            ]
+            if small:
+                place, why = small[0]
+                floor = plan.received - worth[place] * WORTH_KEEPING
+            elif Decimal(flow.received) - plan.received > plan.received * DUST_ACCEPTED:
+                place, why = by_size[0], "rounding would cost more than it brings"
+                floor = plan.received
+            else:
+                break
+            edge = plan.edges[place]
+            found = self._without(dropped | {edge}, floor)
+            if found is None or (not small and found[1].received <= plan.received):
+                if not small:
+                    break
+                tried.add(edge)
+                continue
+            flow, plan, dropped = found
+            self.why[edge] = why
+        return plan
+
+    def _without(
+        self, dropped: frozenset[int], floor: Decimal
+    ) -> tuple[Flow, Rounded, frozenset[int]] | None:
+        """Solve without these edges; None where that brings less than `floor`."""
+        flow = self._solve(dropped)
+        if Decimal(flow.received) < floor or flow.received <= 0:
+            return None
+        known = dict(self.why)
+        flow, plan, dropped = self._legal(flow, self._round(flow), dropped)
+        if plan.received < floor or not plan.legs:
+            self.why = known
+            return None
+        return flow, plan, dropped
+
+    def _legal(
+        self, flow: Flow, plan: Rounded, dropped: frozenset[int]
+    ) -> tuple[Flow, Rounded, frozenset[int]]:
+        """Drop legs no venue would accept, the smallest first."""
+        while plan.illegal and self.solves < RESOLVES:
+            worth = values(plan.legs, self.end_currency)
+            edge = plan.edges[min(plan.illegal, key=lambda place: (worth[place], plan.edges[place]))]
+            self.why[edge] = "below the smallest order"
+            dropped |= {edge}
+            flow = self._solve(dropped)
+            plan = self._round(flow)
+        if plan.illegal:
+            plan = self._round(flow, strict=True)
+        return flow, plan, dropped
+
+    def _solve(self, dropped: frozenset[int]) -> Flow:
+        self.solves += 1
+        return self.again(dropped)
+
+    def _round(self, flow: Flow, *, strict: bool = False) -> Rounded:
+        budgets = exact_budgets(self.books, flow, self.supplies, self.limit)
+        return carry_out(self.books, flow.used, budgets, self.end_currency, strict=strict)
+
+    def _small(self, plan: Rounded, place: int) -> str:
+        ladder = self.books.ladders[plan.edges[place]]
+        return too_small(ladder, plan.legs[place], self.usd, self.min_leg)
+
+
+def exact_budgets(
+    books: Books, flow: Flow, supplies: Mapping[Node, Decimal], limit: Decimal
+) -> dict[Node, Decimal]:
+    """Return what a flow takes from each supply as decimals: never more than is held, or than the limit.
+
+    A supply that is used up is used up exactly, and so is the limit.
+    """
+    near = Decimal("1e-9")
+    budgets: dict[Node, Decimal] = {}
+    parts: list[Node] = []
+    for number, amount in sorted(flow.started.items()):
+        node = books.nodes[number]
+        held = supplies[node]
+        if Decimal(amount) >= held * (1 - near):
+            budgets[node] = held
+        else:
+            budgets[node] = Decimal(amount)
+            parts.append(node)
+    over = sum(budgets.values(), ZERO) - limit
+    if budgets and (over > 0 or (parts and -over <= limit * near)):
+        node = max(parts or budgets, key=lambda node: (budgets[node], node))
+        budgets[node] = min(max(budgets[node] - over, ZERO), supplies[node])
+    return budgets
+
+
+def values(legs: Collection[PlannedLeg], end_currency: str) -> list[Decimal]:
+    """Return what each leg contributes in the end currency, at the rates of the plan itself."""
+    made: dict[Node, Decimal] = {}  # node -> what its legs bring in the end currency
+    sent: dict[Node, Decimal] = {}
+    found: list[Decimal] = []
+    for leg in reversed(list(legs)):
+        target = (leg.exchange, leg.account, leg.target)
+        if leg.target == end_currency:
+            value = leg.receive
+        elif sent.get(target):
+            value = leg.receive * made[target] / sent[target]
+        else:
+            value = ZERO
+        source = (leg.exchange, leg.account, leg.source)
+        made[source] = made.get(source, ZERO) + value
+        sent[source] = sent.get(source, ZERO) + leg.spend
+        found.append(value)
+    return found[::-1]
+
+
+def carry_out(
+    books: Books,
+    flows: Mapping[int, float],
+    budgets: Mapping[Node, Decimal],
+    end_currency: str,
+    *,
+    strict: bool = False,
+) -> Rounded:
+    """Turn each edge's flow into one order, in the order in which money flows.
+
+    `budgets` is what the supplies may spend, exactly. With `strict` an order no venue would accept is left
+    away and its money goes on to the next leg of the same node; otherwise it is kept and reported.
+    """
+    branches: dict[int, list[int]] = {}
+    for edge in flows:
+        branches.setdefault(books.tails[edge], []).append(edge)
+    have: dict[int, Decimal] = {books.ids[node]: amount for node, amount in budgets.items() if amount > 0}
+    given = dict(have)
+    spent: dict[Node, Decimal] = {}
+    depth = dict.fromkeys(have, 0)
+    received = ZERO
+    found: list[tuple[int, int, PlannedLeg]] = []  # (level, edge, leg)
+    illegal: set[int] = set()
+    for node in _order_of_money(books, branches):
+        budget = have.get(node, ZERO)
+        if budget <= ZERO:
+            continue
+        left, paid = budget, ZERO
+        level = depth[node]
+        whole = sum(flows[edge] for edge in branches[node])
+        edges = sorted(branches[node], key=lambda edge: (-_lot_value(books.ladders[edge]), edge))
+        for edge in edges:
+            ladder = books.ladders[edge]
+            last = edge == edges[-1]
+            share = left if last else min(left, budget * Decimal(flows[edge] / whole))
+            leg = sweep(ladder, share, level)
+            if leg is None:
+                continue
+            if not acceptable(ladder, leg):
+                if strict:
+                    continue
+                illegal.add(edge)
+            left -= leg.spend
+            paid += leg.spend
+            found.append((level, edge, leg))
+            head = books.heads[edge]
+            if ladder.target == end_currency:
+                received += leg.receive
+            else:
+                have[head] = have.get(head, ZERO) + leg.receive
+                depth[head] = max(depth.get(head, 0), level + 1)
+        if node in given:
+            # What arrived on top of the supply is spent first.
+            arrived = budget - given[node]
+            spent[books.nodes[node]] = max(paid - arrived, ZERO) if arrived else paid
+    found.sort(key=lambda item: (item[0], item[1]))
+    return Rounded(
+        legs=tuple(leg for _, _, leg in found),
+        edges=tuple(edge for _, edge, _ in found),
+        spent={node: amount for node, amount in spent.items() if amount > 0},
+        received=received,
+        illegal=tuple(place for place, (_, edge, _) in enumerate(found) if edge in illegal),
+    )
+
+
+def _order_of_money(books: Books, branches: Mapping[int, list[int]]) -> list[int]:
+    """Return the nodes money leaves, each after all that send to it; a circle is entered at its lowest."""
+    senders: dict[int, int] = dict.fromkeys(branches, 0)
+    for edges in branches.values():
+        for edge in edges:
+            if books.heads[edge] in senders:
+                senders[books.heads[edge]] += 1
+    order: list[int] = []
+    waiting = set(senders)
+    while waiting:
+        free = sorted(node for node in waiting if not senders[node])
+        for node in free or [min(waiting)]:
+            waiting.discard(node)
+            order.append(node)
+            for edge in branches[node]:
+                if books.heads[edge] in waiting:
+                    senders[books.heads[edge]] -= 1
+    return order
+
+
+def _lot_value(ladder: Ladder) -> Decimal:
+    """Return about what one lot is worth in the source currency."""
+    lot = ladder.listing.market.lot
+    return lot * ladder.levels[0][0] if ladder.side is Side.BUY else lot
+
+
+def sweep(ladder: Ladder, budget: Decimal, level: int = 0) -> PlannedLeg | None:
+    """Return the largest order `budget` pays for at once, or None where it is not one lot.
+
+    Exact: fees and prices are the decimals of the market and its book.
+    """
+    market, side = ladder.listing.market, ladder.side
+    quantity = market.floor_quantity(_affordable(market, side, ladder.levels, budget))
+    if quantity <= ZERO:
+        return None
+    spend, receive, worst = _cost(market, side, ladder.levels, quantity)
+    return PlannedLeg(
+        exchange=ladder.listing.exchange,
+        account=ladder.listing.account,
+        symbol=market.symbol,
+        side=side,
+        source=ladder.source,
+        target=ladder.target,
+        quantity=quantity,
+        price=worst,
+        spend=spend,
+        receive=receive,
+        level=level,
+    )
+
+
+def _affordable(market: Market, side: Side, levels: Levels, budget: Decimal) -> Decimal:
+    """Return how much base `budget` of the source currency sweeps, before rounding."""
+    fee = market.taker_fee
+    if side is Side.SELL:
+        wanted = budget / (ONE + fee) if market.fee_mode == "base" else budget
+        shown = ZERO
+        for _, quantity in levels:
+            shown += quantity
+            if shown >= wanted:
+                return wanted
+        return shown
+    factor = ONE + fee if market.fee_mode == "quote" else ONE
+    total, left = ZERO, budget
+    for price, quantity in levels:
+        unit = price * factor
+        if unit * quantity >= left:
+            return total + left / unit
+        total += quantity
+        left -= unit * quantity
+    return total
+
+
+def _cost(market: Market, side: Side, levels: Levels, quantity: Decimal) -> tuple[Decimal, Decimal, Decimal]:
+    """Return (spend, receive, worst price) of sweeping `quantity` base, fee included."""
+    quote, left, worst = ZERO, quantity, ZERO
+    for price, shown in levels:
+        taken = min(shown, left)
+        if taken <= ZERO:
+            continue
+        quote += price * taken
+        worst = price
+        left -= taken
+        if left <= ZERO:
+            break
+    fee, mode = market.taker_fee, market.fee_mode
+    if side is Side.BUY:
+        if mode == "quote":
+            return quote * (ONE + fee), quantity, worst
+        return quote, quantity * (ONE - fee), worst
+    if mode == "base":
+        return quantity * (ONE + fee), quote, worst
+    return quantity, quote * (ONE - fee), worst
+
+
+def acceptable(ladder: Ladder, leg: PlannedLeg) -> bool:
+    """Say whether the venue takes this order, at the worse of its limit and the mid.
+
+    More than the venue's largest order is no fault: whoever works the leg splits it.
+    """
+    listing, market = ladder.listing, ladder.listing.market
+    price = leg.price
+    if listing.bids and listing.asks:
+        price = min(price, (listing.bids[0][0] + listing.asks[0][0]) / 2)
+    quantity = leg.quantity
+    if market.max_quantity is not None:
+        quantity = min(quantity, market.max_quantity)
+    return market.order_ok(quantity, price)
+
+
+def too_small(ladder: Ladder, leg: PlannedLeg, usd: Mapping[str, Decimal], min_leg: Decimal) -> str:
+    """Say why a leg is not worth an order of its own, or nothing."""
+    market = ladder.listing.market
+    if leg.quantity < LOTS_MIN * market.lot:
+        return f"fewer than {LOTS_MIN} lots"
+    if leg.quantity * leg.price < NOTIONAL_MIN * market.min_notional:
+        return f"below {NOTIONAL_MIN} times the smallest order"
+    if leg.source in usd:
+        value = leg.spend * usd[leg.source]
+    elif leg.target in usd:
+        value = leg.receive * usd[leg.target]
+    else:
+        return ""
+    return f"worth less than {min_leg} USD" if value < min_leg else ""

@@ -1,0 +1,232 @@
+"""What the market did around and after an execution: markouts, impact, and prices to compare with.
+
+All of EXECUTION.md 7 that is not the identity. Comparisons are in bp of the price compared with; positive is
+worse than the benchmark, but a markout is positive when the market moved our way after the fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
+
+from ems.core.messages import Liquidity, PublicTrade, Side
+from ems.tca.identity import BP, MONEY, ONE, ZERO, FillFacts, LegFacts
+
+HORIZONS_S = tuple(Decimal(text) for text in ("0.1", "1", "5", "30", "60", "300"))
+IMPACT_AFTER = timedelta(seconds=60)  # the mid by which what was only temporary is gone
+
+# (exchange, symbol, when) -> mid then, or None where it is not (yet) known.
+MidAt = Callable[[str, str, datetime], Decimal | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Markout:
+    """The mean move of the mid in our favour this long after the fills, in bp of their prices."""
+
+    tau_s: Decimal
+    maker_bps: Decimal | None  # None: no such fill, or no mid for any of them
+    taker_bps: Decimal | None
+
+
+def markouts(legs: Sequence[LegFacts], mid_at: MidAt) -> list[Markout]:
+    """Return the markouts of all fills, weighted by quantity (over several markets: by value)."""
+    with localcontext(MONEY):
+        return [
+            Markout(
+                tau_s=tau_s,
+                maker_bps=_markout(legs, mid_at, tau_s, Liquidity.MAKER),
+                taker_bps=_markout(legs, mid_at, tau_s, Liquidity.TAKER),
+            )
+            for tau_s in HORIZONS_S
+        ]
+
+
+def _markout(legs: Sequence[LegFacts], mid_at: MidAt, tau_s: Decimal, liquidity: Liquidity) -> Decimal | None:
+    later = timedelta(microseconds=int(tau_s * 1_000_000))
+    moved = weight = ZERO
+    for leg in legs:
+        for fill in leg.fills:
+            if fill.liquidity is not liquidity:
+                continue
+            mid = mid_at(leg.exchange, leg.symbol, fill.at + later)
+            if mid is not None:
+                value = fill.quantity * leg.base_value
+                moved += value * leg.sign * (mid - fill.price) / fill.price
+                weight += value
+    return moved / weight / BP if weight else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Impact:
+    """What the prices paid above the arrival mid were: gone again a minute later, or there to stay.
+
+    Drift is in it, so that a single one says little: average over many, on both sides.
+    """
+
+    temporary_bps: Decimal
+    permanent_bps: Decimal
+
+
+def impact(legs: Sequence[LegFacts], mid_at: MidAt, ended_at: datetime) -> Impact | None:
+    """Return the impact in bp of the value filled; None without fills or without a mid afterwards."""
+    with localcontext(MONEY):
+        temporary = permanent = value = ZERO
+        for leg in legs:
+            if not leg.fills:
+                continue
+            after = mid_at(leg.exchange, leg.symbol, ended_at + IMPACT_AFTER)
+            if after is None:
+                return None
+            filled = leg.filled
+            signed = leg.sign * filled * leg.quote_value
+            temporary += signed * (average_price(leg.fills) - after)
+            permanent += signed * (after - leg.started_at_mid)
+            value += filled * leg.base_value
+        if not value:
+            return None
+        return Impact(temporary_bps=temporary / value / BP, permanent_bps=permanent / value / BP)
+
+
+# --- Prices to compare with ----------------------------------------------------------------------
+
+
+def average_price(fills: Sequence[FillFacts]) -> Decimal:
+    """Return the average price before fees of at least one fill."""
+    with localcontext(MONEY):
+        quantity = sum((fill.quantity for fill in fills), ZERO)
+        return sum((fill.price * fill.quantity for fill in fills), ZERO) / quantity
+
+
+def average_price_net(side: Side, fills: Sequence[FillFacts]) -> Decimal:
+    """Return the average price with fees: what a unit cost a buyer, or brought a seller."""
+    with localcontext(MONEY):
+        quantity = sum((fill.quantity for fill in fills), ZERO)
+        fees = sum((fill.fee for fill in fills), ZERO)
+        return average_price(fills) + (fees if side is Side.BUY else -fees) / quantity
+
+
+def interval_vwap(trades: Sequence[PublicTrade], own: Sequence[FillFacts]) -> Decimal | None:
+    """Return the average price of the others' trades; None where they made none.
+
+    Our executions are among the public trades and are taken out by their sums, so that it does not matter how
+    the venue cut them into prints. A recording that missed some of them gives None, never a negative volume.
+    """
+    with localcontext(MONEY):
+        volume = sum((t.quantity for t in trades), ZERO) - sum((f.quantity for f in own), ZERO)
+        value = sum((t.price * t.quantity for t in trades), ZERO)
+        value -= sum((f.price * f.quantity for f in own), ZERO)
+        return value / volume if volume > ZERO and value > ZERO else None
+
+
+def time_weighted(mids: Sequence[tuple[datetime, Decimal]], start: datetime, end: datetime) -> Decimal | None:
+    """Return the mean mid over time from `start` to `end`; each holds until the next, oldest first.
+
+    None where nothing is known by `start`: a mean over a part would be another benchmark.
+    """
+    if not mids or mids[0][0] > start or end <= start:
+        return None
+    with localcontext(MONEY):
+        total = ZERO
+        for index, (since, mid) in enumerate(mids):
+            until = mids[index + 1][0] if index + 1 < len(mids) else end
+            total += mid * _seconds(max(min(until, end), start) - min(max(since, start), end))
+        return total / _seconds(end - start)
+
+
+def participation_price(
+    trades: Sequence[PublicTrade], quantity: Decimal, *, rate: Decimal = Decimal("0.1")
+) -> Decimal | None:
+    """Return the price of having taken `rate` of every trade from the start until `quantity` was done.
+
+    The participation-weighted price: the market's average over its first quantity / rate of volume. None
+    where that much was not traded.
+    """
+    with localcontext(MONEY):
+        wanted = quantity / rate
+        left, value = wanted, ZERO
+        for trade in trades:
+            taken = min(left, trade.quantity)
+            value += taken * trade.price
+            left -= taken
+            if left <= ZERO:
+                return value / wanted if wanted else None
+        return None
+
+
+def chain_cost(spent: Decimal, received: Decimal, mid_rate: Decimal) -> Decimal | None:
+    """Return 1 - out / (in x product of mids) in bp: what a conversion cost, or would have; None for nothing.
+
+    `mid_rate` is end currency per start currency at the mids of the decision.
+    """
+    if spent <= ZERO or mid_rate <= ZERO:
+        return None
+    with localcontext(MONEY):
+        return (ONE - received / (spent * mid_rate)) / BP
+
+
+def benchmark_prices(leg: LegFacts, start: datetime, end: datetime) -> dict[str, Decimal | None]:
+    """Return the prices a leg is compared with, by name; None where the market's facts are missing."""
+    market = leg.market
+    near, far = (market.bid, market.ask) if leg.side is Side.BUY else (market.ask, market.bid)
+    return {
+        "arrival_mid": leg.started_at_mid,
+        "near_touch": near,
+        "far_touch": far,
+        "sweep": market.sweep_price,
+        "vwap": interval_vwap(market.trades, leg.fills),
+        "twap_mid": time_weighted(market.mids, start, end),
+        "participation": participation_price(market.trades, leg.filled) if leg.fills else None,
+    }
+
+
+# The sweep is a price with its taker fee, so it is compared with ours after fees; the others before.
+NET = frozenset({"sweep"})
+
+
+def compared(legs: Sequence[LegFacts], start: datetime, end: datetime) -> dict[str, Decimal | None]:
+    """Return how much worse than each benchmark the fills were, in bp of its value over all legs with fills.
+
+    None for a benchmark that one of those legs does not have: the rest would be compared with less.
+    """
+    filled = [leg for leg in legs if leg.fills]
+    prices = [benchmark_prices(leg, start, end) for leg in filled]
+    names = ("arrival_mid", "near_touch", "far_touch", "sweep", "vwap", "twap_mid", "participation")
+    return {name: _worse(filled, [each[name] for each in prices], net=name in NET) for name in names}
+
+
+def _worse(legs: Sequence[LegFacts], prices: Sequence[Decimal | None], *, net: bool) -> Decimal | None:
+    with localcontext(MONEY):
+        paid = value = ZERO
+        for leg, price in zip(legs, prices, strict=True):
+            if price is None:
+                return None
+            ours = average_price_net(leg.side, leg.fills) if net else average_price(leg.fills)
+            quantity = leg.filled * leg.quote_value
+            paid += leg.sign * quantity * (ours - price)
+            value += quantity * price
+        return paid / value / BP if value else None
+
+
+def participation(legs: Sequence[LegFacts]) -> Decimal | None:
+    """Return our share of what was traded on the legs' markets meanwhile; None where that is not known."""
+    with localcontext(MONEY):
+        own = volume = ZERO
+        counted: set[tuple[str, str]] = set()
+        for leg in legs:
+            if not leg.fills:
+                continue
+            own += leg.filled * leg.base_value
+            if (leg.exchange, leg.symbol) in counted:
+                continue  # two legs at one market share its trades
+            counted.add((leg.exchange, leg.symbol))
+            traded = sum((trade.quantity for trade in leg.market.trades), ZERO)
+            if traded <= ZERO:
+                return None
+            volume += traded * leg.base_value
+        return min(own / volume, ONE) if volume else None
+
+
+def _seconds(span: timedelta) -> Decimal:
+    return Decimal(span // timedelta(microseconds=1)) / 1_000_000
