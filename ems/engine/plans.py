@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from ems.algos import ledger
 from ems.algos.ledger import Node
@@ -56,6 +56,8 @@ TAKE_THROUGH = 5 * BP  # a market order's money is counted this far beyond the t
 MAJORS = frozenset({"BTC", "ETH"})
 SLIPPAGE_MAJOR_BPS = Decimal(50)
 SLIPPAGE_BPS = Decimal(150)
+
+SHOWN = Context(prec=18)
 
 Key = tuple[str, str]  # (exchange, account)
 
@@ -358,7 +360,7 @@ class Plans:
             plan.numeraire,
         )
         arrival["holdings"] = {"/".join(node): plain(amount) for node, amount in holdings.items()}
-        arrival["value_before"] = plain(_short_number(plan.value_before))
+        arrival["value_before"] = plain(short_number(plan.value_before))
         return Draft(
             exchange=_names(legs),
             account=command.account,
@@ -766,7 +768,6 @@ class Plans:
         for index, leg in sorted(enumerate(legs), key=lambda pair: (pair[1].level, pair[0])):
             listing = books[leg.exchange, leg.account, leg.symbol]
             bid, ask = listing.bids[0][0], listing.asks[0][0]
-            marks[str(index)] = {"bid": plain(bid), "ask": plain(ask)}
             node = ledger.source_of(leg)
             rivals = sum((x.amount for x in legs if ledger.source_of(x) == node), ZERO)
             fed = money.get(node, ZERO)
@@ -777,15 +778,23 @@ class Plans:
             if quantity is not None:
                 levels = _first(levels, quantity)
             out, taken = sweep(leg.side, amount, levels, listing.market)
+            price = None
+            if out > ZERO and taken > ZERO:
+                price = plain(short_number(taken / out if leg.side is Side.BUY else out / taken))
+            marks[str(index)] = {"bid": plain(bid), "ask": plain(ask), "sweep": price}
             target = ledger.target_of(leg)
             money[target] = money.get(target, ZERO) + out
             used[leg.source] = used.get(leg.source, ZERO) + taken
             got[leg.target] = got.get(leg.target, ZERO) + out
+        worth = sum((amount * prices.get(node[2], ZERO) for node, amount in grants.items()), ZERO)
+        if quantity is not None:
+            worth = quantity * prices[legs[0].target if legs[0].side is Side.BUY else legs[0].source]
         net = {c: got.get(c, ZERO) - used.get(c, ZERO) for c in used.keys() | got.keys()}
         return {
-            "net": {c: plain(_short_number(amount)) for c, amount in sorted(net.items())},
-            "prices": {c: plain(_short_number(p)) for c, p in sorted(prices.items())},
+            "net": {c: plain(short_number(amount)) for c, amount in sorted(net.items())},
+            "prices": {c: plain(short_number(p)) for c, p in sorted(prices.items())},
             "numeraire": numeraire,
+            "notional": plain(short_number(worth)),
             "marks": marks,
         }
 
@@ -946,9 +955,9 @@ def unreachable(wanted: Decimal, currency: str, most: Decimal) -> Problem:
     return errors.problem(
         errors.AMOUNT_UNREACHABLE,
         f"end_amount: {plain(wanted)} {currency} is more than what is held can buy: about "
-        f"{plain(_short_number(most))} {currency}",
-        hint=f"Ask for at most about {plain(_short_number(most * Decimal('0.999')))} {currency}, or deposit more.",
-        details={"field": "end_amount", "value": plain(wanted), "reachable": plain(_short_number(most))},
+        f"{plain(short_number(most))} {currency}",
+        hint=f"Ask for at most about {plain(short_number(most * Decimal('0.999')))} {currency}, or deposit more.",
+        details={"field": "end_amount", "value": plain(wanted), "reachable": plain(short_number(most))},
     )
 
 
@@ -1097,8 +1106,9 @@ def _names(legs: Iterable[Leg]) -> str:
     return ",".join(sorted({leg.exchange for leg in legs}))
 
 
-def _short_number(number: Decimal) -> Decimal:
-    return number.quantize(Decimal("0.000000000001"))
+def short_number(number: Decimal) -> Decimal:
+    """Return a derived figure to 18 digits; amounts of money are never rounded."""
+    return SHOWN.plus(number)
 
 
 def _mapping(value: object) -> Mapping[str, object]:

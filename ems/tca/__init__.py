@@ -1,5 +1,5 @@
-"""What an execution cost: the benchmark at arrival and the result of a parent."""
+"""What an execution cost: the exact identity, the result of a parent, and the report over many."""
 
-from ems.tca.result import SHOWN, arrival, result
+from ems.tca.result import SHOWN, result
 
-__all__ = ["SHOWN", "arrival", "result"]
+__all__ = ["SHOWN", "result"]
