@@ -14,6 +14,7 @@ from typing import Protocol
 from ems.core.messages import NonceUse
 from ems.core.records import (
     ENDED_PARENT,
+    Cost,
     Fill,
     HistoryEntry,
     Notice,
@@ -97,6 +98,7 @@ class MemoryStore:
         self.history_rows: dict[str, dict[int, HistoryEntry]] = {}  # order id -> version -> entry
         self.nonces: dict[tuple[str, str], NonceUse] = {}  # (key id, nonce) -> its use
         self.notices: list[Notice] = []
+        self.cost_rows: dict[str, Cost] = {}  # parent id -> what it cost
         self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
 
     def commit(self, records: Sequence[Record]) -> None:
@@ -128,6 +130,8 @@ class MemoryStore:
             self.nonces[record.key_id, record.nonce] = record
         elif isinstance(record, Notice):
             self.notices.append(record)
+        elif isinstance(record, Cost):
+            self.cost_rows[record.parent_id] = record
 
     def load(self, ended_since: datetime) -> Unfinished:
         unsettled = {o.parent_id for o in self.orders.values() if o.phase is not Phase.SETTLED}
@@ -184,6 +188,27 @@ class MemoryStore:
     def history(self, order_id: str) -> list[HistoryEntry]:
         entries = self.history_rows.get(order_id, {})
         return [entries[version] for version in sorted(entries)]
+
+    def costs(
+        self,
+        user: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        exchange: str | None = None,
+        algo: str | None = None,
+        limit: int = 1000,
+    ) -> list[Cost]:
+        rows = [
+            cost
+            for cost in self.cost_rows.values()
+            if cost.user == user
+            and (since is None or cost.ended_at >= since)
+            and (until is None or cost.ended_at < until)
+            and (exchange is None or exchange in cost.exchange.split(","))
+            and (algo is None or cost.algo == algo)
+        ]
+        return sorted(rows, key=lambda cost: (cost.ended_at, cost.parent_id), reverse=True)[:limit]
 
     def order_by_venue_id(self, exchange: str, account: str, client_order_id: str) -> Order | None:
         for order in self.orders.values():

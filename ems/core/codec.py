@@ -17,6 +17,7 @@ from ems.core import errors
 from ems.core.errors import BadMessage
 from ems.core.fields import (
     ACCOUNT,
+    ALGO,
     ALGO_ALIASES,
     ALGOS,
     CURRENCY,
@@ -68,6 +69,7 @@ from ems.core.verbs import (
 __all__ = [
     "ACCOUNT",
     "ACCOUNT_FIELD",
+    "ALGO",
     "ALGOS",
     "ALGO_ALIASES",
     "BOT_FIELD",
@@ -87,6 +89,7 @@ __all__ = [
     "MAX_PROBLEMS",
     "NAME",
     "Options",
+    "QUOTE_ID_FIELD",
     "Reading",
     "SYMBOL",
     "TIME",

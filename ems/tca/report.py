@@ -191,8 +191,9 @@ def _group(name: str, rows: Sequence[Row], seed: str) -> dict[str, object]:
         "name": name,
         "n": len(rows),
         "notional": {unit: plain(amount) for unit, amount in sorted(notionals.items())},
-        **{f"{part}_bps": _spread_of(rows, f"{part}_bps", seed) for part in ("total", *PARTS)},
-        "saved_bps": _spread_of(rows, "saved_bps", seed),
+        "total_bps": _with_interval(rows, "total_bps", seed),
+        **{f"{part}_bps": _spread_of(rows, f"{part}_bps") for part in PARTS},
+        "saved_bps": _with_interval(rows, "saved_bps", seed),
         "saved": _saved(rows),
         "maker_share": _mean(rows, "maker_share"),
         "participation": _mean(rows, "participation"),
@@ -203,18 +204,14 @@ def _group(name: str, rows: Sequence[Row], seed: str) -> dict[str, object]:
     }
 
 
-def _spread_of(rows: Sequence[Row], name: str, seed: str) -> dict[str, object]:
-    """Return how a figure is spread over the rows that know it, and how sure its mean is."""
+def _spread_of(rows: Sequence[Row], name: str) -> dict[str, object]:
+    """Return how a figure is spread over the rows that know it."""
     known = [(row, figure) for row in rows if (figure := row.figures[name]) is not None]
     if not known:
-        nothing = dict.fromkeys(
-            ("mean", "weighted_mean", "median", "sd", "p5", "p95", "ci_low", "ci_high"), None
-        )
-        return {"n": 0, **nothing}
+        return {"n": 0, **dict.fromkeys(("mean", "weighted_mean", "median", "sd", "p5", "p95"))}
     figures = [figure for _, figure in known]
     ordered = sorted(figures)
     mean = sum(figures, ZERO) / len(figures)
-    interval = mean_interval(figures, seed=f"{seed}|{name}")
     return {
         "n": len(figures),
         "mean": _shown(mean),
@@ -223,9 +220,14 @@ def _spread_of(rows: Sequence[Row], name: str, seed: str) -> dict[str, object]:
         "sd": _shown(_deviation(figures, mean)),
         "p5": _shown(quantile(ordered, Decimal("0.05"))),
         "p95": _shown(quantile(ordered, Decimal("0.95"))),
-        "ci_low": _shown(interval[0] if interval else None),
-        "ci_high": _shown(interval[1] if interval else None),
     }
+
+
+def _with_interval(rows: Sequence[Row], name: str, seed: str) -> dict[str, object]:
+    """Return the same with the interval of the mean, for the figures people decide by."""
+    figures = [figure for row in rows if (figure := row.figures[name]) is not None]
+    low, high = mean_interval(figures, seed=f"{seed}|{name}") or (None, None)
+    return {**_spread_of(rows, name), "ci_low": _shown(low), "ci_high": _shown(high)}
 
 
 def _mean(rows: Sequence[Row], name: str) -> str | None:

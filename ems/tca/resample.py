@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, localcontext
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from ems.tca.identity import MONEY, ZERO
 
@@ -34,13 +34,11 @@ def mean_interval(
         # sums[k]: of the first k figures, going round once more, so that a block may start anywhere.
         sums = [ZERO, *accumulate([*figures, *figures])]
         whole, rest = divmod(count, length)
+        blocks = [sums[start + length] - sums[start] for start in range(count)]
         starts = draws(seed, count)
         means = []
         for _ in range(rounds):
-            total = ZERO
-            for _ in range(whole):
-                start = next(starts)
-                total += sums[start + length] - sums[start]
+            total = sum(map(blocks.__getitem__, islice(starts, whole)), ZERO)
             if rest:
                 start = next(starts)
                 total += sums[start + rest] - sums[start]

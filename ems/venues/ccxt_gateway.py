@@ -87,7 +87,7 @@ _MAY_SAY_NO = re.compile(
     r'\s*\{"error":\s*\["'
 )  # a 200 that carries errors; spares parsing every answer twice
 REMEMBERED_ORDERS = 20_000
-STRANGERS_ASKED = 20  # orders of others looked up to prove that a trade is not ours
+STRANGERS_ASKED = 5  # orders of others looked up one by one to prove that a trade is not ours; more, in bulk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +113,23 @@ class _Answer:
     value: Any
     body: object
     sent_at: datetime
+
+
+class _Reading:
+    """The `Ask` of a reading that may take several questions, and when the first of them was sent."""
+
+    def __init__(self, ask: Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[_Answer]]):
+        self._ask = ask
+        self._began_at: datetime | None = None
+
+    async def __call__(self, what: str, question: Callable[[], Awaitable[Any]]) -> Any:
+        answer = await self._ask(what, question)
+        self._began_at = self._began_at or answer.sent_at
+        return answer.value
+
+    def began_at(self) -> datetime:
+        assert self._began_at is not None, "nothing was asked"
+        return self._began_at
 
 
 def _utc_now() -> datetime:
@@ -162,6 +179,7 @@ class CcxtGateway:
         self._ccxt.on_attempt = self._learn_from
         self._ccxt.trades_apart = self.dialect.trades_apart
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: set[str] = set()  # our ids of orders whose trades are being read
         self._closed = False
         self._sent_ids: OrderedDict[str, None] = OrderedDict()  # client order ids that went out
         # (symbol or "", exchange order id) -> (our order id or None, client order id)
@@ -487,7 +505,13 @@ class CcxtGateway:
         return replace(status, client_order_id=client_order_id, symbol=symbol)
 
     async def _query_trades(self, query: QueryTrades) -> None:
-        await self._answer("trades", query.order_id, self._trades_of(query))
+        if query.order_id in self._reading:
+            return  # many pages take their time, and the answer to the first question answers this one
+        self._reading.add(query.order_id)
+        try:
+            await self._answer("trades", query.order_id, self._trades_of(query))
+        finally:
+            self._reading.discard(query.order_id)
 
     async def _trades_of(self, query: QueryTrades) -> TradesAnswer:
         await self._wait_ready(ASK_PATIENCE_S)
@@ -514,40 +538,44 @@ class CcxtGateway:
     async def _read_fills(
         self, symbol: str, exchange_order_id: str
     ) -> tuple[tuple[FillReport, ...], datetime]:
-        answer = await self._ask_or_absent(
-            "fills", lambda: self.dialect.fills_of(self._ccxt, symbol, exchange_order_id)
-        )
-        if answer.value is None:
+        reading = _Reading(self._ask_or_absent)
+        read = await self.dialect.fills_of(reading, self._ccxt, symbol, exchange_order_id)
+        if read is None:
             raise OrderForgotten(f"order {exchange_order_id} is not known (yet)")
         order_id, client_order_id = self._known(symbol, exchange_order_id)
         fills = tuple(
             fill_of(trade, order_id=order_id, client_order_id=client_order_id)
-            for trade in answer.value.trades
+            for trade in read.trades
             if trade["order"] == exchange_order_id
         )
-        expected = answer.value.expected
-        if expected is not None and sum((fill.quantity for fill in fills), Decimal(0)) != expected:
-            raise VenueUnavailable(f"{expected} filled, but not all of its trades are listed yet")
-        return fills, answer.sent_at
+        if read.expected is not None and sum((fill.quantity for fill in fills), Decimal(0)) != read.expected:
+            raise VenueUnavailable(f"{read.expected} filled, but not all of its trades are listed yet")
+        return fills, reading.began_at()
 
     async def _fills_in_history(self, query: QueryTrades) -> tuple[tuple[FillReport, ...], datetime]:
         """Read the account's trades since the order was sent and find those of its client id."""
-        since_ms = _to_ms(query.since - HISTORY_OVERLAP)
-        answer = await self._ask("history", lambda: self._ccxt.fetch_my_trades(query.symbol, since_ms))
-        known_or_not = {trade["order"] for trade in answer.value} - {query.exchange_order_id}
+        reading = _Reading(self._ask)
+        since_ms, now_ms = _to_ms(query.since - HISTORY_OVERLAP), _to_ms(self._clock() + HISTORY_OVERLAP)
+        trades = await self.dialect.history_of(reading, self._ccxt, query.symbol, since_ms, now_ms)
+        known_or_not = {trade["order"] for trade in trades} - {query.exchange_order_id}
         strangers = {order for order in known_or_not if self._place(query.symbol, order) not in self._orders}
+        names: dict[str, str | None] = {}
         if len(strangers) > STRANGERS_ASKED:
-            raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
-        for exchange_order_id in strangers:
+            names = await self.dialect.names_of(reading, self._ccxt, query.symbol, strangers)
+            if strangers - names.keys():
+                raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
+        for exchange_order_id in strangers - names.keys():
             one = await self._ask("order", partial(self._ccxt.fetch_order, exchange_order_id, query.symbol))
-            self._know(query.symbol, exchange_order_id, None, one.value.get("clientOrderId"))
+            names[exchange_order_id] = one.value.get("clientOrderId")
+        for exchange_order_id in strangers:
+            self._know(query.symbol, exchange_order_id, None, names[exchange_order_id])
         fills = tuple(
             fill_of(trade, order_id=query.order_id, client_order_id=query.client_order_id)
-            for trade in answer.value
+            for trade in trades
             if trade["order"] == query.exchange_order_id
             or self._known(query.symbol, trade["order"])[1] == query.client_order_id
         )
-        return fills, answer.sent_at
+        return fills, reading.began_at()
 
     async def _query_balances(self) -> None:
         async def balances() -> Balances:

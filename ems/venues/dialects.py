@@ -6,11 +6,12 @@ entry says was measured against ccxt 4.5.90 or is taken from the exchange's docu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from ems.core.messages import (
     Ending,
@@ -35,6 +36,7 @@ from ems.venues.errors import (
     binance_said,
     kraken_said,
 )
+from ems.venues.gateway import VenueUnavailable
 from ems.venues.limiter import Shape
 from ems.venues.translation import from_ms
 
@@ -51,6 +53,12 @@ class Lookup:
 
 # Fraction of every trade: symbol -> (maker, taker).
 Fees = dict[str, tuple[Decimal, Decimal]]
+
+
+class Ask(Protocol):
+    """One paid question, `what` naming its cost and check; None when the venue says: no such order."""
+
+    async def __call__(self, what: str, question: Callable[[], Awaitable[Any]]) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +84,12 @@ class Dialect:
     # empty one.
     whole: Mapping[str, Callable[[object], bool]]
     cancelled: Callable[[object], bool]  # does this body say that a cancel was done?
-    fills_of: Callable[[Any, str, str], Awaitable[FillsRead]]  # (ccxt, symbol, exchange order id)
+    # (ask, ccxt, symbol, exchange order id); None: no such order
+    fills_of: Callable[[Ask, Any, str, str], Awaitable[FillsRead | None]]
+    # (ask, ccxt, symbol, since ms, now ms) -> ccxt's trades of this symbol, all of them; or raise CannotSay
+    history_of: Callable[[Ask, Any, str, int, int], Awaitable[list[Any]]]
+    # (ask, ccxt, symbol, exchange order ids) -> {id: client order id}, perhaps not of all
+    names_of: Callable[[Ask, Any, str, Collection[str]], Awaitable[dict[str, str | None]]]
     fees: Callable[[Any], Awaitable[Fees]]
     read_stream: Callable[[Any, Any], Iterator[FillReport | OrderStatus]]  # (ccxt, frame)
     is_private: Callable[[Any], bool]  # this frame tells of the account; ccxt need not see it
@@ -112,6 +125,14 @@ class FillsRead:
     expected: Decimal | None = None
 
 
+class CannotSay(VenueUnavailable):
+    """There is more to read than we read in one go, or what was read does not add up."""
+
+
+# What one question may read: beyond it the answer is that we cannot say, never the part that was read.
+PAGES_MAX = 20
+
+
 def _has(body: object, **parts: type) -> bool:
     """Say whether a body is an object with these parts, of these kinds."""
     return isinstance(body, dict) and all(isinstance(body.get(name), kind) for name, kind in parts.items())
@@ -119,19 +140,81 @@ def _has(body: object, **parts: type) -> bool:
 
 # --- Binance spot ---------------------------------------------------------------------------------
 
-_HISTORY_PAGE = 500  # trades in an answer when no limit is asked for
-_MY_TRADES_PAGE = 1000  # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
+_DAY_MS = 24 * 3600 * 1000
+_PAGE = 1000  # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
 
 
-async def _binance_fills(ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead:
+async def _binance_fills(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str
+) -> FillsRead | None:
     trades: list[Any] = []
-    params: dict[str, object] = {"orderId": exchange_order_id}
-    while True:
-        page = await ccxt_exchange.fetch_my_trades(symbol, None, _MY_TRADES_PAGE, dict(params))
+    # Without a number to begin at, Binance gives the newest page and no way to those before it.
+    params: dict[str, object] = {"orderId": exchange_order_id, "fromId": 0}
+    for _ in range(PAGES_MAX):
+        page = await ask("fills", partial(ccxt_exchange.fetch_my_trades, symbol, None, _PAGE, dict(params)))
+        if page is None:
+            return None
         trades.extend(page)
-        if len(page) < _MY_TRADES_PAGE:
+        if len(page) < _PAGE:
             return FillsRead(trades=trades)
-        params["fromId"] = max(int(trade["id"]) for trade in page) + 1
+        params["fromId"] = _after(page)
+    raise CannotSay(f"order {exchange_order_id} has more than {len(trades)} trades")
+
+
+async def _binance_history(
+    ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int
+) -> list[Any]:
+    """Read day by day, for no question may span more; once a page is full, on by trade number to the end."""
+
+    async def span(start: int, end: int) -> list[Any]:
+        method = ccxt_exchange.fetch_my_trades
+        page: list[Any] = await ask("history", partial(method, symbol, start, _PAGE, {"until": end}))
+        return page
+
+    trades: list[Any] = []
+    start, from_id = since_ms, None
+    for _ in range(PAGES_MAX):
+        if from_id is None:
+            page = await span(start, start + _DAY_MS - 1)
+        else:
+            method = ccxt_exchange.fetch_my_trades
+            page = await ask("history", partial(method, symbol, None, _PAGE, {"fromId": from_id}))
+        trades.extend(page)
+        if len(page) >= _PAGE:
+            first = min(int(trade["timestamp"]) for trade in page)
+            # It is nowhere promised that a full page has the oldest trades of its span.
+            if from_id is None and first > start and await span(start, first - 1):
+                break
+            from_id = _after(page)
+        elif from_id is not None or start + _DAY_MS > now_ms:
+            return trades
+        else:
+            start += _DAY_MS
+    raise CannotSay(f"{symbol} was traded too much or asked about too late: {len(trades)} trades read")
+
+
+async def _binance_names(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_ids: Collection[str]
+) -> dict[str, str | None]:
+    """Read `allOrders` from the lowest number that is missing, again and again."""
+    names: dict[str, str | None] = {}
+    missing = {int(one) for one in exchange_order_ids}
+    for _ in range(PAGES_MAX):
+        if not missing:
+            break
+        first = min(missing)
+        page = await ask(
+            "orders", partial(ccxt_exchange.fetch_orders, symbol, None, _PAGE, {"orderId": first})
+        )
+        names.update((one["id"], one.get("clientOrderId")) for one in page)
+        if str(first) not in names:
+            break
+        missing = {one for one in missing if str(one) not in names}
+    return names
+
+
+def _after(page: list[Any]) -> int:
+    return max(int(trade["id"]) for trade in page) + 1
 
 
 async def _unified_fees(ccxt_exchange: Any) -> Fees:
@@ -262,9 +345,10 @@ BINANCE = Dialect(
     absent=BINANCE_ABSENT,
     by_client_id=(Lookup(method="fetch_order"),),
     whole={
-        **dict.fromkeys(("open_orders", "fills", "transfers", "fees"), lambda body: isinstance(body, list)),
-        # A full page may be the first of several: what is not on it was not read.
-        "history": lambda body: isinstance(body, list) and len(body) < _HISTORY_PAGE,
+        **dict.fromkeys(
+            ("open_orders", "fills", "history", "orders", "transfers", "fees"),
+            lambda body: isinstance(body, list),
+        ),
         "order": lambda body: _has(body, orderId=int, status=str),
         "balances": lambda body: _has(body, balances=list),
         "markets": lambda body: _has(body, symbols=list),
@@ -273,6 +357,8 @@ BINANCE = Dialect(
     },
     cancelled=_binance_cancelled,
     fills_of=_binance_fills,
+    history_of=_binance_history,
+    names_of=_binance_names,
     fees=_unified_fees,
     read_stream=_binance_stream,
     is_private=lambda frame: bool(_binance_event(frame)),
@@ -295,6 +381,7 @@ BINANCE = Dialect(
         "order": {"weight": 4},
         "fills": {"weight": 20},
         "history": {"weight": 20},
+        "orders": {"weight": 20},
         "open_orders": {"weight": 80},
         "balances": {"weight": 20},
         "markets": {"weight": 20},
@@ -318,27 +405,64 @@ def _kraken_result(body: object, kind: Any, part: str | None = None) -> bool:
     return part is None or isinstance(body["result"].get(part), dict)
 
 
-def _kraken_history(body: object) -> bool:
-    """Say whether these are all trades: Kraken gives 50 and tells in `count` how many there are.
+_IDS_AT_ONCE = 20  # orders or trades in one question
+_HISTORY_PAGE = 50
 
+
+async def _kraken_fills(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str
+) -> FillsRead | None:
+    """Kraken lists an order's trade ids in the order itself, and their details apart."""
+    order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
+    if order is None:
+        return None
+    trade_ids = [trade["id"] for trade in order["trades"]]
+    if len(trade_ids) > PAGES_MAX * _IDS_AT_ONCE:
+        raise CannotSay(f"order {exchange_order_id} has {len(trade_ids)} trades")
+    trades: list[Any] = []
+    for start in range(0, len(trade_ids), _IDS_AT_ONCE):
+        some = {"trades": trade_ids[start : start + _IDS_AT_ONCE]}
+        ask_for = partial(ccxt_exchange.fetch_order_trades, exchange_order_id, symbol, None, None, some)
+        trades.extend(await ask("fills", ask_for) or ())
+    return FillsRead(trades=trades, expected=order["filled"])
+
+
+async def _kraken_history(ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int) -> list[Any]:
+    """Read 50 at a time, newest first; `count` tells how many there are, in all markets.
+
+    What is traded meanwhile moves the rest down: a trade may be on two pages, none falls between them.
     https://docs.kraken.com/api/docs/rest-api/get-trade-history
     """
-    if not isinstance(body, dict) or not _kraken_result(body, dict, "trades"):
-        return False
-    found, count = len(body["result"]["trades"]), body["result"].get("count")
-    return found >= count if isinstance(count, int) else found < 50
+    found: dict[str, Any] = {}
+    there: int | None = None  # so many when the first question was answered
+    offset = 0
+    for _ in range(PAGES_MAX):
+        request = {"start": since_ms // 1000, "ofs": offset}
+        answer = await ask("history", partial(ccxt_exchange.privatePostTradesHistory, request))
+        page, count = answer["result"]["trades"], answer["result"].get("count")
+        found.update(page)
+        offset += len(page)
+        if there is None and isinstance(count, int):
+            there = count
+        if len(page) < _HISTORY_PAGE or (isinstance(count, int) and offset >= count):
+            if there is not None and len(found) < there:
+                raise CannotSay(f"{len(found)} of {there} trades were to be had")
+            rows = [{**trade, "id": trade_id} for trade_id, trade in found.items()]
+            # A pair that ccxt cannot name may be this one.
+            return [one for one in ccxt_exchange.parse_trades(rows) if one["symbol"] in (symbol, None)]
+    raise CannotSay(f"the account has traded too much: {len(found)} of {there} trades read")
 
 
-async def _kraken_fills(ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead:
-    """Kraken lists an order's trade ids in the order itself, and their details apart."""
-    order = await ccxt_exchange.fetch_order(exchange_order_id, symbol)
-    trade_ids = [trade["id"] for trade in order["trades"]]
-    trades: list[Any] = []
-    if trade_ids:
-        trades = await ccxt_exchange.fetch_order_trades(
-            exchange_order_id, symbol, None, None, {"trades": trade_ids}
-        )
-    return FillsRead(trades=trades, expected=order["filled"])
+async def _kraken_names(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_ids: Collection[str]
+) -> dict[str, str | None]:
+    wanted = sorted(exchange_order_ids)[: PAGES_MAX * _IDS_AT_ONCE]
+    names: dict[str, str | None] = {}
+    for start in range(0, len(wanted), _IDS_AT_ONCE):
+        some = wanted[start : start + _IDS_AT_ONCE]
+        orders = await ask("order", partial(ccxt_exchange.fetch_orders_by_ids, some, symbol))
+        names.update((one["id"], one.get("clientOrderId")) for one in orders or ())
+    return names
 
 
 async def _kraken_fees(ccxt_exchange: Any) -> Fees:
@@ -468,7 +592,8 @@ def _kraken_cancelled(body: object) -> bool:
 KRAKEN = Dialect(
     exchange="kraken",
     ccxt_id="kraken",
-    options={},
+    # ccxt cuts trade ids by itself and asks for no id at all after a full batch; we cut them.
+    options={"fetchOrderTrades": {"batchSize": 1000}},
     fee_mode="quote",
     client_id_style="uuid",
     recv_window_s=5.0,
@@ -490,11 +615,13 @@ KRAKEN = Dialect(
         ),
         "open_orders": lambda body: _kraken_result(body, dict, "open"),
         "closed_orders": lambda body: _kraken_result(body, dict, "closed"),
-        "history": _kraken_history,
+        "history": lambda body: _kraken_result(body, dict, "trades"),
         "transfers": lambda body: _kraken_result(body, list | dict),
     },
     cancelled=_kraken_cancelled,
     fills_of=_kraken_fills,
+    history_of=_kraken_history,
+    names_of=_kraken_names,
     fees=_kraken_fees,
     read_stream=_kraken_stream,
     is_private=lambda frame: isinstance(frame, dict) and frame.get("channel") == "executions",

@@ -91,6 +91,15 @@ def refused(problem: Problem, *, status: int | None = None, mode: str | None = N
     return response
 
 
+def mode_of(exchange: str) -> str:
+    """Say "live" or "paper" of one exchange, of several separated by commas, or of all."""
+    desk = house().desk
+    if exchange == "all":
+        return desk.mode()
+    modes = {desk.mode(name) for name in exchange.split(",")}
+    return "live" if "live" in modes else "paper"
+
+
 def with_details(problem: Problem, **details: object) -> Problem:
     """Return the problem with more details."""
     return replace(problem, details={**problem.details, **details})

@@ -17,14 +17,15 @@ from ems.core.errors import problem
 from ems.core.messages import Problem
 from ems.desk import DeskRefused
 from server.api.accounts import accounts
-from server.api.answers import Refused, refused
+from server.api.answers import Refused, mode_of, refused
+from server.api.costs import costs
 from server.api.desk_port import Desk
 from server.api.docs import docs
 from server.api.health import health
 from server.api.orders import orders
+from server.api.plans import plans
 from server.api.queries import queries
 from server.api.routes import PUBLIC, Api, House, house
-from server.api.smart_orders import smart_orders
 from server.auth import Authenticator, AuthError, raw_target
 from server.settings import Settings
 
@@ -64,7 +65,7 @@ def create_app(
     app.before_request(_admit)
     app.after_request(_protect)
     app.register_error_handler(Exception, _explain)
-    for noun in (orders, smart_orders, queries, accounts, health, docs):
+    for noun in (orders, plans, queries, accounts, costs, health, docs):
         app.register_blueprint(noun)
     return app
 
@@ -106,7 +107,7 @@ def _explain(error: Exception) -> Response:
     """Translate whatever went wrong into the envelope, once."""
     match error:
         case Refused():
-            mode = house().desk.mode(error.exchange) if error.exchange else None
+            mode = mode_of(error.exchange) if error.exchange else None
             return refused(error.problem, status=error.status, mode=mode)
         case DeskRefused():
             return refused(error.problem)

@@ -73,6 +73,32 @@ class Desk(Protocol):
         self, *, user: str, bot: str, exchange: str, account: str, symbol: str | None
     ) -> Mapping[str, object]: ...
 
+    def costs(
+        self,
+        *,
+        user: str,
+        bot: str,
+        since: datetime | None,
+        until: datetime | None,
+        exchange: str | None,
+        algo: str | None,
+        limit: int,
+    ) -> Mapping[str, object]:
+        """Report what the user's finished orders have cost; only decimal strings and plain JSON inside."""
+
+    def cost_plot(
+        self,
+        *,
+        user: str,
+        bot: str,
+        since: datetime | None,
+        until: datetime | None,
+        exchange: str | None,
+        algo: str | None,
+        limit: int,
+    ) -> bytes:
+        """Draw the same report as a PNG."""
+
     def health(self) -> Mapping[str, object]: ...
 
     def not_ready(self) -> Sequence[str]:

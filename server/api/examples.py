@@ -79,6 +79,7 @@ LIMIT_ORDER = query(
         "account": "default",
     },
 )
+STYLE: dict[str, object] = {"algo": "adaptive", "time_limit": "60", "on_timeout": "take"}
 SMART_ORDER = query(
     "smart_order",
     {
@@ -86,9 +87,98 @@ SMART_ORDER = query(
         "start_currency": "USDT",
         "end_currency": "ETH",
         "start_amount": "1000",
-        "time_limit": "60",
+        **STYLE,
         "account": "default",
     },
+)
+LIQUIDATE = query(
+    "liquidate",
+    {
+        "exchange": "binance,kraken",
+        "end_currency": "USDT",
+        "exclude": ["ZEN"],
+        "min_trade": "10",
+        **STYLE,
+        "account": "default",
+    },
+)
+REBALANCE = query(
+    "rebalance",
+    {
+        "exchange": "all",
+        "targets": {"BTC": "0.6", "USDT": "0.4"},
+        "tolerance": "0.002",
+        "min_trade": "10",
+        **STYLE,
+        "account": "default",
+    },
+)
+PLAN = {
+    "quote_id": "qt-5f0c2a71",
+    "expires_at": "2026-11-21T06:30:30.100000Z",
+    "verb": "smart_order",
+    "exchange": "binance,kraken",
+    "start_currency": "USDT",
+    "end_currency": "ETH",
+    "legs": [
+        {
+            "leg": 1,
+            "exchange": "binance",
+            "account": "default",
+            "symbol": "ETH/USDT",
+            "side": "buy",
+            "source": "USDT",
+            "target": "ETH",
+            "quantity": "0.253",
+            "price": "2450.3",
+            "limit": "2451.5",
+            "spend": "619.92",
+            "receive": "0.252747",
+            "level": 0,
+            "share": "0.62",
+        },
+        {
+            "leg": 2,
+            "exchange": "kraken",
+            "account": "default",
+            "symbol": "ETH/USDT",
+            "side": "buy",
+            "source": "USDT",
+            "target": "ETH",
+            "quantity": "0.155",
+            "price": "2450.6",
+            "limit": "2451.8",
+            "spend": "379.84",
+            "receive": "0.154752",
+            "level": 0,
+            "share": "0.38",
+        },
+    ],
+    "spent": {"USDT": "999.76"},
+    "expected": {"received": "0.407499", "currency": "ETH", "average_price": "2453.4"},
+    "worst_case": {"received": "0.407301"},
+    "cost": {"total_bps": "13.4", "fees_bps": "12.3", "spread_bps": "0.7", "impact_bps": "0.4"},
+    "certificate": {"gap_bp": "0.0000001", "scope": "hub", "arbitrage": False},
+    "book_ages_s": {"binance ETH/USDT": "0.12", "kraken ETH/USDT": "0.31"},
+    "left_out": {},
+    "dust": {"USDT": "0.24"},
+    "reason": "",
+}
+QUOTE = query(
+    "quote",
+    {
+        "verb": "smart_order",
+        "exchange": "binance,kraken",
+        "start_currency": "USDT",
+        "end_currency": "ETH",
+        "start_amount": "1000",
+        **STYLE,
+        "account": "default",
+    },
+    status="done",
+    seq=2,
+    finished_at="2026-11-21T06:30:00.104000Z",
+    result=PLAN,
 )
 CANCEL_ORDER = query("cancel_order", {"order_id": "o-5f0c2a71"}, exchange="kraken")
 CANCEL_ALL_ORDERS = query("cancel_all_orders", {"exchange": "kraken", "scope": "bot"})
@@ -101,5 +191,77 @@ FINISHED = query(
     orders=[ORDER],
 )
 ORDERS = {"orders": [ORDER], "next_cursor": None}
+_FIGURE = {
+    "n": 2,
+    "mean": "9.4",
+    "weighted_mean": "9.1",
+    "median": "9.4",
+    "sd": "1.2",
+    "p5": "8.3",
+    "p95": "10.5",
+    "ci_low": "8.2",
+    "ci_high": "10.6",
+}
+_PARTS = {
+    "delay": "0.1",
+    "timing": "-0.4",
+    "spread": "-0.9",
+    "depth": "0.2",
+    "fees": "10.4",
+    "opportunity": "0",
+}
+_GROUP: dict[str, object] = {
+    "name": "all",
+    "n": 2,
+    "notional": {"USDT": "2000"},
+    "total_bps": _FIGURE,
+    **{f"{part}_bps": {**_FIGURE, "mean": mean} for part, mean in _PARTS.items()},
+    "saved_bps": {**_FIGURE, "mean": "3.1"},
+    "saved": {"USDT": "0.62"},
+    "maker_share": "0.71",
+    "participation": "0.02",
+    "fill_time_s": "48.2",
+    "requests": "14",
+    "completion": "1",
+    "markouts": [{"tau_s": "5", "maker_bps": "-0.4", "taker_bps": "0.6"}],
+}
+COSTS = {
+    "since": "2026-11-21T06:30:00.000000Z",
+    "until": "2026-11-21T06:45:00.000000Z",
+    "currency": "USDT",
+    "summary": _GROUP,
+    "groups": {
+        "exchange": [{**_GROUP, "name": "kraken"}],
+        "algo": [{**_GROUP, "name": "adaptive"}],
+        "pair": [{**_GROUP, "name": "USDT>ETH"}],
+        "size": [{**_GROUP, "name": "1k - 10k USDT"}],
+        "spread": [{**_GROUP, "name": "< 1 bp"}],
+    },
+    "rows": [
+        {
+            "parent_id": "p-5f0c2a71",
+            "query_id": "q-5f0c2a71",
+            "bot": "bot-1",
+            "verb": "smart_order",
+            "exchange": "kraken",
+            "algo": "adaptive",
+            "pair": "USDT>ETH",
+            "mode": "paper",
+            "started_at": "2026-11-21T06:30:00.100000Z",
+            "ended_at": "2026-11-21T06:30:48.300000Z",
+            "complete": True,
+            "notional": "1000",
+            "currency": "USDT",
+            "size": "1k - 10k USDT",
+            "spread": "< 1 bp",
+            "total_bps": "9.4",
+            **{f"{part}_bps": mean for part, mean in _PARTS.items()},
+            "saved_bps": "3.1",
+            "maker_share": "0.71",
+            "fill_time_s": "48.2",
+            "requests": "14",
+        }
+    ],
+}
 ALIVE = {"alive": True, "loop_lag_ms": 0}
 READY = {"ready": True, "missing": []}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ems.core import errors
-from ems.core.codec import COMMON, Field, jsonable
+from ems.core.codec import COMMON, QUOTE_ID_FIELD, Field, jsonable
 from server.api.answers import HTTP_STATUS
 from server.api.routes import PUBLIC, Call
 from server.api.views import SCHEMAS
@@ -114,12 +114,13 @@ def body_schema(call: Call) -> dict[str, object]:
         if not wanted.required:
             schema = {"anyOf": [schema, {"type": "null"}]}  # null counts as absent
         properties[wanted.name] = {**_with_default(wanted, schema), "description": said(wanted)}
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": [wanted.name for wanted in fields if wanted.required],
-        "properties": properties,
-    }
+    required = [wanted.name for wanted in fields if wanted.required]
+    schema: dict[str, object] = {"type": "object", "additionalProperties": False, "properties": properties}
+    if call.verb is not None and call.verb.by_quote:
+        schema["anyOf"] = [{"required": required}, {"required": [QUOTE_ID_FIELD.name]}]
+    else:
+        schema["required"] = required
+    return schema
 
 
 def body_example(call: Call) -> dict[str, object]:
@@ -167,6 +168,8 @@ def _responses(call: Call) -> dict[str, object]:
 
 
 def _answer_schema(call: Call) -> dict[str, object]:
+    if call.media == "image/png":
+        return {}  # bytes; OpenAPI 3.1 describes them by the media type alone
     reference: dict[str, object] = {"$ref": f"#/components/schemas/{call.answer}"}
     if call.role == PUBLIC:
         return (

@@ -21,10 +21,22 @@ _MAYBE_TIME: dict[str, object] = {"type": ["string", "null"], "format": "date-ti
 _FLAG: dict[str, object] = {"type": "boolean"}
 _WHOLE: dict[str, object] = {"type": "integer"}
 _MAYBE_OBJECT: dict[str, object] = {"type": ["object", "null"]}
+_OBJECT: dict[str, object] = {"type": "object"}
+_BPS: dict[str, object] = {"type": ["string", "null"], "description": "basis points, above zero is a cost"}
+_AMOUNTS: dict[str, object] = {
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "description": "currency -> amount",
+}
 
 
 def _object(properties: dict[str, object]) -> dict[str, object]:
     return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _maybe(properties: dict[str, object], *, required: tuple[str, ...] = ()) -> dict[str, object]:
+    """Describe an object of which only some fields are always there."""
+    return {"type": "object", "properties": properties, "required": list(required)}
 
 
 def _list_of(name: str) -> dict[str, object]:
@@ -84,11 +96,118 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "finished_at": _MAYBE_TIME,
             "duplicate": _FLAG,
             "parameters": {"type": "object"},
-            "progress": _MAYBE_OBJECT,
+            "progress": {"anyOf": [{"$ref": "#/components/schemas/Progress"}, {"type": "null"}]},
             "result": _MAYBE_OBJECT,
             "error": {"anyOf": [{"$ref": "#/components/schemas/Error"}, {"type": "null"}]},
             "orders": _list_of("Order"),
         }
+    ),
+    "Progress": _maybe(
+        {
+            "phase": _TEXT,
+            "percent": _MAYBE_AMOUNT,
+            "note": _MAYBE_TEXT,
+            "eta_s": _MAYBE_AMOUNT,
+            "legs": {
+                "type": "array",
+                "items": _maybe(
+                    {
+                        "leg": _WHOLE,
+                        "exchange": _TEXT,
+                        "symbol": _TEXT,
+                        "side": _TEXT,
+                        "phase": _TEXT,
+                        "percent": _MAYBE_AMOUNT,
+                        "filled_quantity": _MAYBE_AMOUNT,
+                        "quantity": _MAYBE_AMOUNT,
+                        "price": _MAYBE_AMOUNT,
+                        "step": {"type": ["integer", "null"]},
+                        "steps": {"type": ["integer", "null"]},
+                        "note": _MAYBE_TEXT,
+                    }
+                ),
+            },
+        },
+        required=("phase",),
+    ),
+    "Plan": _maybe(
+        {
+            "quote_id": _MAYBE_TEXT,
+            "expires_at": _MAYBE_TIME,
+            "verb": {"type": "string", "enum": ["smart_order", "liquidate", "rebalance"]},
+            "exchange": _TEXT,
+            "start_currency": _MAYBE_TEXT,
+            "end_currency": _MAYBE_TEXT,
+            "legs": {"type": "array", "items": {"$ref": "#/components/schemas/PlannedLeg"}},
+            "spent": _AMOUNTS,
+            "expected": _maybe(
+                {"received": _MAYBE_AMOUNT, "currency": _MAYBE_TEXT, "average_price": _MAYBE_AMOUNT}
+            ),
+            "worst_case": _maybe({"received": _MAYBE_AMOUNT}),
+            "cost": _maybe({"total_bps": _BPS, "fees_bps": _BPS, "spread_bps": _BPS, "impact_bps": _BPS}),
+            "certificate": _maybe(
+                {
+                    "gap_bp": {"type": ["string", "null"], "description": "no plan can be better by more"},
+                    "scope": _MAYBE_TEXT,
+                    "arbitrage": {"type": ["boolean", "null"]},
+                }
+            ),
+            "book_ages_s": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": "exchange and symbol -> seconds",
+            },
+            "left_out": {"type": "object", "description": "currency -> why it is not traded"},
+            "dust": _OBJECT,
+            "reason": _TEXT,
+            "value_before": _MAYBE_AMOUNT,
+            "value_after": _MAYBE_AMOUNT,
+            "numeraire": _MAYBE_TEXT,
+            "turnover": _MAYBE_AMOUNT,
+            "unreached": _MAYBE_OBJECT,
+        },
+        required=("verb", "legs"),
+    ),
+    "PlannedLeg": _maybe(
+        {
+            "leg": _WHOLE,
+            "exchange": _TEXT,
+            "account": _TEXT,
+            "symbol": _TEXT,
+            "side": {"type": "string", "enum": ["buy", "sell"]},
+            "source": {"type": "string", "description": "the currency it spends"},
+            "target": {"type": "string", "description": "the currency it receives"},
+            "quantity": _AMOUNT,
+            "price": {**_MAYBE_AMOUNT, "description": "of the worst level it needs"},
+            "limit": {**_MAYBE_AMOUNT, "description": "the worst price allowed"},
+            "spend": _MAYBE_AMOUNT,
+            "receive": _MAYBE_AMOUNT,
+            "level": {"type": ["integer", "null"], "description": "legs of a level need those before it"},
+            "share": {**_MAYBE_AMOUNT, "description": "of what is spent of its source, 0 to 1"},
+        },
+        required=("leg", "exchange", "symbol", "side"),
+    ),
+    "QuoteQuery": {
+        "allOf": [
+            {"$ref": "#/components/schemas/Query"},
+            {
+                "type": "object",
+                "properties": {
+                    "result": {"anyOf": [{"$ref": "#/components/schemas/Plan"}, {"type": "null"}]}
+                },
+            },
+        ]
+    },
+    "Costs": _maybe(
+        {
+            "since": _MAYBE_TIME,
+            "until": _MAYBE_TIME,
+            "currency": {**_MAYBE_TEXT, "description": "of the notionals, where all share one"},
+            "summary": _OBJECT,
+            "groups": {"type": "object", "description": "kind of group -> groups, each like the summary"},
+            "rows": {"type": "array", "items": _OBJECT, "description": "one for every finished order"},
+        },
+        required=("summary", "groups", "rows"),
     ),
     "Error": _object(
         {

@@ -41,7 +41,14 @@ TRADE_ERRORS = (
 )
 
 
-def write(noun: Noun, verb_name: str, *, example: object, more_errors: tuple[str, ...] = ()) -> View:
+def write(
+    noun: Noun,
+    verb_name: str,
+    *,
+    example: object,
+    more_errors: tuple[str, ...] = (),
+    answer: str = "Query",
+) -> View:
     """Register the call of one command: POST /api/<verb>."""
     verb = VERBS[verb_name]
 
@@ -58,7 +65,7 @@ def write(noun: Noun, verb_name: str, *, example: object, more_errors: tuple[str
         noun=noun.name,
         fields=verb.fields,
         verb=verb,
-        answer="Query",
+        answer=answer,
         example=example,
         errors=TRADE_ERRORS + more_errors,
         statuses=(200, 202),

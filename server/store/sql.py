@@ -2,8 +2,8 @@
 
 Rules:
 1. There is one writer connection, under a lock. Readers have their own connections and never wait for it.
-2. A record that is a latest state (query, parent, order) is put by its id; facts are only added. A fact that
-   is there already is a broken promise of the caller, except a nonce: that is a replayed request.
+2. A record that is a latest state (query, parent, order, cost) is put by its id; facts are only added. A fact
+   that is there already is a broken promise of the caller, except a nonce: that is a replayed request.
 3. A connection lost before COMMIT was sent means nothing happened: the work is done once more. Lost during
    COMMIT means nobody knows: a fact of the batch is looked up by its key before the work is done once more,
    also when the same batch is committed again later.
@@ -40,7 +40,7 @@ from sqlalchemy import exc as sql_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ems.core.messages import Liquidity, NonceUse
-from ems.core.records import Fill, HistoryEntry, Notice, Order, Parent, Query, QueryStatus, Record
+from ems.core.records import Cost, Fill, HistoryEntry, Notice, Order, Parent, Query, QueryStatus, Record
 from ems.store import NonceUsed, OrderFilter, StoreUnavailable, Unfinished, page_key
 from server.store import tables
 from server.store.columns import EXACT, money_sum, money_sum_product, plain
@@ -54,6 +54,7 @@ from server.store.tables import (
     Account,
     Values,
     accounts,
+    costs,
     fills,
     nonces,
     notices,
@@ -85,6 +86,7 @@ class _Batch:
     history: list[Values] = field(default_factory=list)
     fills: list[Values] = field(default_factory=list)
     notices: list[Values] = field(default_factory=list)
+    costs: dict[str, Values] = field(default_factory=dict)
 
 
 class SqlStore:
@@ -201,6 +203,34 @@ class SqlStore:
         )
 
     # --- For people and reports ------------------------------------------------------------------
+
+    def costs(
+        self,
+        user: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        exchange: str | None = None,
+        algo: str | None = None,
+        limit: int = 1000,
+    ) -> list[Cost]:
+        """Return a user's costs that ended from `since` to before `until`, newest first up to the limit.
+
+        `exchange` finds what traded there, also beside others.
+        """
+        asked = select(costs).where(costs.c.user_id == user)
+        if since is not None:
+            asked = asked.where(costs.c.ended_at >= since)
+        if until is not None:
+            asked = asked.where(costs.c.ended_at < until)
+        if exchange is not None:
+            names = literal(",").concat(costs.c.exchange).concat(",")
+            asked = asked.where(names.contains(f",{exchange},", autoescape=True))
+        if algo is not None:
+            asked = asked.where(costs.c.algo == algo)
+        newest_first = asked.order_by(costs.c.ended_at.desc(), costs.c.parent_id.desc())
+        with self._reading() as connection:
+            return [tables.cost_from_row(row) for row in connection.execute(newest_first.limit(limit))]
 
     def recent_queries(self, user: str | None, limit: int = 20) -> list[Query]:
         """Return the newest queries first; of every user when `user` is None."""
@@ -484,6 +514,7 @@ class SqlStore:
             (prepared.new_history, batch.history),
             (prepared.new_fill, batch.fills),
             (prepared.new_notice, batch.notices),
+            (prepared.put_cost, list(batch.costs.values())),
         ):
             if rows:
                 connection.execute(statement, rows)
@@ -568,6 +599,7 @@ class _Statements:
         self.put_query = put(queries, "query_id")
         self.put_parent = put(parents, "parent_id")
         self.put_order = put(orders, "order_id")
+        self.put_cost = put(costs, "parent_id")
         self.new_history = order_history.insert()
         self.new_fill = fills.insert()
         self.new_nonce = nonces.insert()
@@ -593,6 +625,8 @@ def _sort(records: Sequence[Record]) -> _Batch:
             batch.nonces.append(tables.nonce_to_row(record))
         elif isinstance(record, Notice):
             batch.notices.append(tables.notice_to_row(record))
+        elif isinstance(record, Cost):
+            batch.costs[record.parent_id] = tables.cost_to_row(record)
     return batch
 
 

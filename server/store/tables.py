@@ -5,8 +5,8 @@ Columns carry the words of DESIGN.md 3, because people query them by hand; a rec
 A change here is a new migration.
 
 Rules:
-1. `queries`, `parents` and `orders` are the latest state and are overwritten by id. `order_history`, `fills`
-   and `nonces` are facts and only added. `orders` is a cache of the fold of `order_history`.
+1. `queries`, `parents`, `orders` and `costs` are the latest state and are overwritten by id. `order_history`,
+   `fills` and `nonces` are facts and only added. `orders` is a cache of the fold of `order_history`.
 2. The database itself keeps single what must never be double: the idempotency key of a query, the client
    order id at an account, a fill.
 3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
@@ -40,6 +40,7 @@ from sqlalchemy import (
 from ems.core.messages import Liquidity, NonceUse, OrderType, Problem, Side, TimeInForce
 from ems.core.records import (
     Asked,
+    Cost,
     Fill,
     HistoryEntry,
     Hop,
@@ -226,8 +227,32 @@ fills = Table(
     Column("fee_currency", Words, nullable=False),
     Column("liquidity", Words, nullable=False),
     Column("timestamp", UtcTime, nullable=False),
+    Column("mid", Money(MANY)),  # of the book just before it; null where no book was at hand
+    Column("touch", Money(MANY)),
     PrimaryKeyConstraint("exchange", "account", "symbol", "fill_id", "side"),
     Index(None, "order_id"),
+)
+
+# What each finished parent cost. The figures are in the body, as the report reads them.
+costs = Table(
+    "costs",
+    metadata,
+    Column("parent_id", Key, nullable=False),
+    Column("query_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("bot", Key, nullable=False),
+    Column("verb", Words, nullable=False),
+    Column("exchange", Words, nullable=False),  # several: joined by commas
+    Column("algo", Words, nullable=False),
+    Column("pair", Words, nullable=False),
+    Column("mode", Words, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime, nullable=False),
+    Column("body", JsonDoc, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    PrimaryKeyConstraint("parent_id"),
+    Index(None, "query_id"),
+    Index(None, "user_id", "ended_at", "parent_id"),
 )
 
 nonces = Table(
@@ -522,6 +547,8 @@ def fill_to_row(fill: Fill) -> Values:
         "fee_currency": fill.fee_currency,
         "liquidity": fill.liquidity.value,
         "timestamp": fill.timestamp,
+        "mid": fill.mid,
+        "touch": fill.touch,
     }
 
 
@@ -543,6 +570,44 @@ def fill_from_row(row: Row[Any]) -> Fill:
         fee_currency=row.fee_currency,
         liquidity=Liquidity(row.liquidity),
         timestamp=row.timestamp,
+        mid=row.mid,
+        touch=row.touch,
+    )
+
+
+def cost_to_row(cost: Cost) -> Values:
+    return {
+        "parent_id": cost.parent_id,
+        "query_id": cost.query_id,
+        "user_id": cost.user,
+        "bot": cost.bot,
+        "verb": cost.verb,
+        "exchange": cost.exchange,
+        "algo": cost.algo,
+        "pair": cost.pair,
+        "mode": cost.mode,
+        "started_at": cost.started_at,
+        "ended_at": cost.ended_at,
+        "body": cost.body,
+        "complete": cost.complete,
+    }
+
+
+def cost_from_row(row: Row[Any]) -> Cost:
+    return Cost(
+        parent_id=row.parent_id,
+        query_id=row.query_id,
+        user=row.user_id,
+        bot=row.bot,
+        verb=row.verb,
+        exchange=row.exchange,
+        algo=row.algo,
+        pair=row.pair,
+        mode=row.mode,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        body=row.body,
+        complete=row.complete,
     )
 
 

@@ -193,6 +193,16 @@ class StubDesk:
         self._may()
         return {"fees": [{"symbol": "ETH/USDT", "maker": Decimal("0.0016")}]}
 
+    def costs(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("costs", asked))
+        self._may()
+        return {"summary": {"n": 0}, "groups": {"algo": []}, "rows": []}
+
+    def cost_plot(self, **asked: object) -> bytes:
+        self.calls.append(("cost_plot", asked))
+        self._may()
+        return b"\x89PNG\r\n\x1a\n..."
+
     def health(self) -> Mapping[str, object]:
         self._may()
         return {"ready": not self.missing, "missing": self.missing, "accounts": []}
@@ -272,6 +282,9 @@ BODIES: dict[str, dict[str, object]] = {  # verb -> a body it accepts
     "market_order": dict(MARKET_ORDER),
     "limit_order": dict(LIMIT_ORDER),
     "smart_order": dict(SMART_ORDER),
+    "liquidate": {"exchange": ["kraken", "binance"], "end_currency": "USDT"},
+    "rebalance": {"exchange": "all", "targets": {"BTC": "60%", "USDT": "40%"}},
+    "quote": dict(SMART_ORDER),
     "cancel_order": {"order_id": "o-1"},
     "cancel_all_orders": {},
 }

@@ -15,7 +15,7 @@ from ems.core.codec import jsonable
 from ems.core.records import Query, QueryStatus, Status
 from ems.runner import QueryState
 from ems.store import OrderFilter
-from server.api.lanes import LONG_POLLS_MAX, NEW_ORDERS_MAX, VENUE_READS_MAX, Lane
+from server.api.lanes import LONG_POLLS_MAX, NEW_ORDERS_MAX, PICTURES_MAX, VENUE_READS_MAX, Lane
 from server.api.queries import MAX_WAIT_S
 from server.api.views import order_view
 from tests.server.api_world import FILL, NOW, SMART_ORDER, Caller, StubDesk, make_app, make_order
@@ -201,6 +201,42 @@ PASSED_ON: dict[str, tuple[str, dict[str, object]]] = {  # target -> what the de
 }
 
 
+COSTS: dict[str, dict[str, object]] = {  # query string -> what the desk is asked, beside who asks
+    "": {"since": None, "until": None, "exchange": None, "algo": None, "limit": 100},
+    "?since=2026-11-21T00:00:00Z&until=2026-11-22T00:00:00Z&exchange=GDAX&algo=TWAP&limit=7&bot=b": {
+        "since": datetime(2026, 11, 21, tzinfo=UTC),
+        "until": datetime(2026, 11, 22, tzinfo=UTC),
+        "exchange": "coinbaseexchange",
+        "algo": "twap",
+        "limit": 7,
+        "bot": "b",
+    },
+}
+
+
+@pytest.mark.parametrize("target", COSTS)
+def test_costs_are_asked_as_figures_and_as_a_picture(desk: StubDesk, alice: Caller, target: str) -> None:
+    asked = {"user": "alice", "bot": "default", **COSTS[target]}
+    figures = alice.get(f"/api/tca{target}")
+    assert figures.get_json()["data"] == {"summary": {"n": 0}, "groups": {"algo": []}, "rows": []}
+    picture = alice.get(f"/api/tca.png{target}")
+    assert (picture.status_code, picture.mimetype) == (200, "image/png")
+    assert picture.get_data() == desk.cost_plot()
+    assert desk.calls[:2] == [("costs", asked), ("cost_plot", asked)]
+
+
+def test_drawing_does_not_hold_every_thread(desk: StubDesk, alice: Caller) -> None:
+    lane = make_lane_full(alice, "pictures", PICTURES_MAX)
+    busy = alice.get("/api/tca.png")
+    assert (busy.status_code, busy.get_json()["error"]["code"]) == (503, errors.ENGINE_BUSY)
+    assert desk.calls == []
+    assert alice.get("/api/tca").status_code == 200
+    lane.release()
+    desk.problem = errors.problem(errors.STORE_UNAVAILABLE, "the database is away")
+    for _ in range(3):
+        assert alice.get("/api/tca.png").get_json()["error"]["code"] == errors.STORE_UNAVAILABLE
+
+
 @pytest.mark.parametrize("target", PASSED_ON)
 def test_questions_about_accounts_are_passed_on(desk: StubDesk, alice: Caller, target: str) -> None:
     name, asked = PASSED_ON[target]
@@ -248,6 +284,10 @@ BAD = {  # target -> (code, field)
     "/api/get_query?query_id=q-1&wait_s=0.5": ("REQUEST_FIELD_INVALID", "wait_s"),
     "/api/get_query?query_id=q-1&after_seq=99999999999999999999": ("REQUEST_FIELD_INVALID", "after_seq"),
     "/api/get_query?query_id=q%0A1": ("REQUEST_FIELD_INVALID", "query_id"),
+    "/api/tca?algo=magic": ("REQUEST_FIELD_INVALID", "algo"),
+    "/api/tca?exchange=all,kraken": ("REQUEST_FIELD_INVALID", "exchange"),
+    "/api/tca.png?since=7d": ("REQUEST_FIELD_INVALID", "since"),
+    "/api/tca.png?width=5": ("REQUEST_FIELD_UNKNOWN", "width"),
     "/api/check_health?verbose=1": ("REQUEST_FIELD_UNKNOWN", "verbose"),
 }
 

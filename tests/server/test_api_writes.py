@@ -12,11 +12,17 @@ from ems.core.codec import Options, digest
 from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
+    ExecuteQuote,
     LimitOrder,
+    Liquidate,
     MarketOrder,
     NonceUse,
+    Quote,
+    Rebalance,
+    Share,
     Side,
     SmartOrder,
+    Style,
     Ticket,
     TimeInForce,
 )
@@ -82,8 +88,44 @@ COMMANDS = {  # name -> (verb, body, command)
             start_currency="USDT",
             end_currency="ETH",
             start_amount=Decimal(1000),
-            time_limit=Decimal("2.5"),
+            style=Style(algo="adaptive", time_limit=Decimal("2.5")),
         ),
+    ),
+    "a share of what is free, anywhere": (
+        "smart_order",
+        {**SMART_ORDER, "exchange": ["kraken", "binance"], "start_amount": "35%", "algo": "twap"},
+        SmartOrder(
+            exchange="binance,kraken",
+            start_currency="USDT",
+            end_currency="ETH",
+            start_amount=Share(percent=Decimal(35)),
+            style=Style(algo="twap"),
+        ),
+    ),
+    "an amount to receive": (
+        "smart_order",
+        {**SMART_ORDER, "start_amount": None, "end_amount": "0.4"},
+        SmartOrder(exchange="kraken", start_currency="USDT", end_currency="ETH", end_amount=Decimal("0.4")),
+    ),
+    "liquidate": (
+        "liquidate",
+        {"exchange": "kraken", "end_currency": "usdt", "exclude": ["ZEN"]},
+        Liquidate(exchange="kraken", end_currency="USDT", exclude=("ZEN",)),
+    ),
+    "rebalance": (
+        "rebalance",
+        {"exchange": "all", "targets": {"BTC": "60%", "USDT": "0.4"}, "keep": ["ZEN"]},
+        Rebalance(exchange="all", targets={"BTC": Decimal("0.6"), "USDT": Decimal("0.4")}, keep=("ZEN",)),
+    ),
+    "quote": (
+        "quote",
+        {"verb": "liquidate", "exchange": "kraken", "end_currency": "USDT"},
+        Quote(command=Liquidate(exchange="kraken", end_currency="USDT")),
+    ),
+    "a quote carried out": (
+        "smart_order",
+        {"quote_id": "qt-1"},
+        ExecuteQuote(verb="smart_order", quote_id="qt-1"),
     ),
     "cancel by our id": ("cancel_order", {"order_id": "o-1"}, CancelOrder(order_id="o-1")),
     "cancel by the bot's key": (
@@ -155,7 +197,9 @@ def test_the_answer_is_the_query_in_the_envelope(alice: Caller) -> None:
                 "start_currency": "USDT",
                 "end_currency": "ETH",
                 "start_amount": "1000",
+                "algo": "adaptive",
                 "time_limit": "60",
+                "on_timeout": "take",
                 "account": "default",
             },
             "progress": None,
@@ -170,6 +214,10 @@ def test_the_mode_is_that_of_the_exchange(desk: StubDesk, alice: Caller) -> None
     desk.live = {"binance"}
     assert alice.post("smart_order", {**SMART_ORDER, "exchange": "binance"}).get_json()["mode"] == "live"
     assert alice.post("smart_order", SMART_ORDER).get_json()["mode"] == "paper"
+    desk.problem = errors.problem(errors.AMOUNT_TOO_SMALL, "too small")
+    for exchange, mode in (("kraken", "paper"), (["binance", "kraken"], "live"), ("all", "live")):
+        refused = alice.post("smart_order", {**SMART_ORDER, "exchange": exchange})
+        assert (refused.status_code, refused.get_json()["mode"]) == (422, mode)
 
 
 def test_the_same_key_again_is_the_same_query(desk: StubDesk, alice: Caller) -> None:
@@ -184,6 +232,10 @@ def test_the_same_key_again_is_the_same_query(desk: StubDesk, alice: Caller) -> 
 def test_a_query_finished_at_once_answers_200(desk: StubDesk, alice: Caller) -> None:
     desk.status = QueryStatus.DONE
     assert alice.post("cancel_all_orders", {}).status_code == 200
+    quoted = alice.post("quote", {"verb": "liquidate", "exchange": "kraken", "end_currency": "USDT"})
+    assert quoted.status_code == 200
+    assert quoted.get_json()["data"]["verb"] == "quote"
+    assert quoted.get_json()["data"]["parameters"]["verb"] == "liquidate"
 
 
 def test_a_query_that_failed_answers_its_error(desk: StubDesk, alice: Caller) -> None:
@@ -267,6 +319,30 @@ BAD = {  # name -> (verb, body, code, field named)
         {**SMART_ORDER, "end_currency": "usdt"},
         "REQUEST_FIELD_INVALID",
         "end_currency",
+    ),
+    "both amounts": (
+        "smart_order",
+        {**SMART_ORDER, "end_amount": "1"},
+        "REQUEST_FIELD_INVALID",
+        "end_amount",
+    ),
+    "targets that are not the whole": (
+        "rebalance",
+        {"exchange": "kraken", "targets": {"BTC": "0.6"}},
+        "REQUEST_FIELD_INVALID",
+        "targets",
+    ),
+    "a target twice": (
+        "rebalance",
+        b'{"exchange": "kraken", "targets": {"BTC": "0.5", "BTC": "0.5"}}',
+        "REQUEST_MALFORMED",
+        "BTC",
+    ),
+    "a quote and more": (
+        "smart_order",
+        {"quote_id": "qt-1", "exchange": "kraken"},
+        "REQUEST_FIELD_INVALID",
+        "exchange",
     ),
     "both names": (
         "cancel_order",

@@ -15,6 +15,7 @@ from ems.core.messages import Liquidity, NonceUse, OrderType, Problem, Side, Tim
 from ems.core.order import Change, Kind, apply, created, fold
 from ems.core.records import (
     Asked,
+    Cost,
     Fill,
     HistoryEntry,
     Hop,
@@ -194,6 +195,24 @@ def notice(notice_id: str = "q1-failed") -> Notice:
     )
 
 
+def cost(parent_id: str = "q1-p", **changes: object) -> Cost:
+    made = Cost(
+        parent_id=parent_id,
+        query_id=parent_id.partition("-")[0],
+        user="ann",
+        bot="bot-1",
+        verb="smart_order",
+        exchange="kraken",
+        algo="adaptive",
+        pair="USDT>ETH",
+        mode="paper",
+        started_at=NOON - timedelta(seconds=30),
+        ended_at=NOON,
+        body={"notional": "1000", "cost": {"total_bps": "-1.5"}, "saved_bps": None, "markouts": []},
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
 def nonce(text: str = "n1") -> NonceUse:
     return NonceUse(key_id="key-1", nonce=text, expires_at=SOON)
 
@@ -308,6 +327,55 @@ def test_history_and_fills_come_back_in_order(store: Store) -> None:
     assert store.history("none") == []
     kept = store.order("ann", "q1-p-0")
     assert kept is not None and kept.fill_ids == {"f1", "f2"}
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"mid": Decimal("60000.25"), "touch": Decimal("60000.5")},
+        {"mid": Decimal("0." + "0" * 18 + "5"), "touch": None},  # half a step of eighteen decimals
+        {"mid": None, "touch": Decimal("60000")},
+    ],
+    ids=["both", "a mid finer than any price", "only the touch"],
+)
+def test_the_book_a_fill_met_comes_back(store: Store, seen: dict[str, Decimal | None]) -> None:
+    store.commit([order(), fill(**seen)])
+    assert store.fills(["q1-p-0"]) == [fill(**seen)]
+
+
+def test_a_cost_is_kept_whole_and_completed_later(opened: tuple[Store, Reopen]) -> None:
+    store, reopen = opened
+    store.commit([query(), parent(), cost()])
+    assert store.costs("ann") == [cost()]
+    whole = cost(complete=True, body={**cost().body, "markouts": [{"tau_s": "1", "maker_bps": "0.5"}]})
+    store.commit([whole])
+    assert reopen().costs("ann") == [whole]
+
+
+COSTS = [
+    cost("q1-p", exchange="kraken", ended_at=NOON),
+    cost("q2-p", exchange="binance,kraken", algo="twap", ended_at=NOON + timedelta(seconds=1)),
+    cost("q3-p", exchange="krakenfutures", ended_at=NOON + timedelta(seconds=2)),
+    cost("q4-p", exchange="binance", ended_at=NOON + timedelta(seconds=2)),
+    cost("q5-p", user="bob", ended_at=NOON),
+]
+WANTED_COSTS = {
+    "all of a user, newest first": ({}, "q4 q3 q2 q1"),
+    "the newest": ({"limit": 2}, "q4 q3"),
+    "since, that moment included": ({"since": NOON + timedelta(seconds=1)}, "q4 q3 q2"),
+    "until, that moment excluded": ({"until": NOON + timedelta(seconds=1)}, "q1"),
+    "what traded at an exchange, also beside others": ({"exchange": "kraken"}, "q2 q1"),
+    "an exchange of no letters but signs": ({"exchange": "%"}, ""),
+    "an algorithm": ({"algo": "twap"}, "q2"),
+    "both": ({"exchange": "binance", "algo": "adaptive"}, "q4"),
+}
+
+
+@pytest.mark.parametrize("name", WANTED_COSTS)
+def test_costs_are_found(store: Store, name: str) -> None:
+    wanted, expected = WANTED_COSTS[name]
+    store.commit(COSTS)
+    assert [each.query_id for each in store.costs("ann", **wanted)] == expected.split()
 
 
 def test_an_order_is_the_fold_of_its_stored_history(store: Store) -> None:

@@ -112,7 +112,7 @@ def test_the_body_of_a_parent_on_two_venues() -> None:
         "exchange": "binance",
         "symbol": "ETH/USDT",
         "side": "buy",
-        "total_bps": "9",
+        "total_bps": "7.5",
         "delay_bps": "0",
         "timing_bps": "0.75",
         "spread_bps": "0.75",
@@ -258,6 +258,15 @@ def test_a_report_on_a_table() -> None:
     assert summary["markouts"] == [{"tau_s": "1", "maker_bps": "1.1429", "taker_bps": "-1"}]
     assert [row["parent_id"] for row in found["rows"]] == ["p1", "p2", "p3"]
     assert found["rows"][1]["saved_bps"] is None and found["rows"][1]["total_bps"] == "20"
+
+
+def test_parts_are_averaged_without_intervals() -> None:
+    """An interval costs a thousand rounds; only the figures people decide by have one."""
+    summary = report(TABLE)["summary"]
+    assert {name for name, figure in summary.items() if isinstance(figure, dict) and "ci_low" in figure} == {
+        "total_bps",
+        "saved_bps",
+    }
 
 
 def test_groups_are_in_their_order() -> None:

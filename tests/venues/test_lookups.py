@@ -253,7 +253,7 @@ def test_a_look_up_is_dated_by_its_first_question() -> None:
 
 
 def test_all_pages_of_an_orders_fills_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialects, "_MY_TRADES_PAGE", 2)
+    monkeypatch.setattr(dialects, "_PAGE", 2)
     pages = deque(
         [
             Reply(body=[binance_trade(7, 101), binance_trade(8, 101)]),
@@ -269,7 +269,7 @@ def test_all_pages_of_an_orders_fills_are_read(monkeypatch: pytest.MonkeyPatch) 
     assert {fill.fill_id for fill in report.fills} == {"7", "8", "9", "11", "12"}
     assert [fill.fill_id for fill in report.fills if fill.liquidity == "maker"] == ["12"]
     assert len(report.fills) == 5
-    assert [asked.fields.get("fromId") for asked in venue.requests(*MY_TRADES)] == [None, "9", "12"]
+    assert [asked.fields.get("fromId") for asked in venue.requests(*MY_TRADES)] == ["0", "9", "12"]
     assert {asked.fields["orderId"] for asked in venue.requests(*MY_TRADES)} == {"101"}
 
 
@@ -327,7 +327,7 @@ def test_no_fills_of_an_unknown_order_only_after_reading_the_history(
     case: str, history: Reply, strangers: list[Reply], fills: int | None
 ) -> None:
     order = new_order("binance")
-    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    since = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
     replies: dict[tuple[str, str], Reply | deque[Reply]] = {
         ORDER: deque([ABSENT, *strangers]),
         MY_TRADES: history,

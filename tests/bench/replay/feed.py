@@ -1,0 +1,427 @@
+"""Recordings as one compact stream of events each.
+
+Formats, as described in the data's own README: verbatim Binance captures (`*_raw.jsonl.gz`), Bitstamp's order
+by order capture (`*_l3_orders.csv.gz` with `*_trades.csv.gz`), and Gemini's best prices by the second
+(`*_bbo_1s.csv.gz` with `*_trades.csv.gz`).
+
+Prices are whole ticks and quantities whole lots, from here to the border of the machine. Tick and lot are the
+greatest common divisors of what was recorded. Times are microseconds of the exchange's clock: receive times
+are never mixed with it. Of two events of one time the trade comes first: a book row tells what is left.
+"""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import gzip
+import hashlib
+import json
+import math
+import pickle
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+# Kinds of events; an event is a tuple that starts with (at_us, kind).
+BOOK = 0  # changes: ((is_ask, price, new quantity), ...)
+TRADE = 1  # price, quantity, taker buys, number of the maker's order or -1
+ORDERS = 2  # changes as of BOOK, ((is_ask, price, quantity gone, number of the order), ...), last number
+TOP = 3  # bid, quantity, ask, quantity
+
+Event = tuple[Any, ...]
+
+ATOM = Decimal("1e-8")
+VERSION = 5  # of the cached form
+SECOND = 1_000_000
+NEARLY = 0.999
+
+# Smallest notional and quantity by venue, from the venues' own rules; an unknown venue gets the first row.
+RULES: dict[str, tuple[str, str | None]] = {
+    "": ("5", None),
+    "binance-spot": ("5", None),
+    "binance-usdm": ("100", None),
+    "bitstamp": ("10", None),
+    "gemini": ("1", "0.001"),
+}
+
+# Far-away and market orders of Bitstamp's feed, outside any market: left out, as its README advises.
+SANE = (1_000, 1_000_000)
+# Deletes of these fell between snapshot and subscription; they would keep the book crossed.
+STALE = {"2002347646152704", "2002347642003458"}
+
+
+class BadRecording(Exception):
+    """A file does not say what it should."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recording:
+    """One market's capture."""
+
+    name: str  # "binance-spot_BTCUSDT_20240808T2354Z"
+    venue: str
+    symbol: str  # ours: "BTC/USDT"
+    tick: Decimal
+    lot: Decimal
+    min_quantity: Decimal
+    min_notional: Decimal
+    detail: str  # "levels" | "orders" | "top"
+    events: list[Event]
+    volume: int  # lots traded
+    sigma_day: float  # standard deviation of a day's return, as a fraction
+    touch_size: int  # lots, mean
+    half_spread: int  # ticks, median, at least 1
+
+    @property
+    def begins(self) -> int:
+        return int(self.events[0][0])
+
+    @property
+    def ends(self) -> int:
+        return int(self.events[-1][0])
+
+    @property
+    def lots_per_minute(self) -> float:
+        return self.volume / ((self.ends - self.begins) / (60 * SECOND))
+
+    @property
+    def lots_per_day(self) -> float:
+        return self.lots_per_minute * 1440
+
+
+def find(folder: Path) -> list[tuple[str, list[Path]]]:
+    """Return the recordings in a folder or its `recordings`, as (name, files), by the patterns of their
+    names."""
+    places = [place for place in (folder, folder / "recordings") if place.is_dir()]
+    found: dict[str, list[Path]] = {}
+    for place in places:
+        for path in sorted(place.glob("*_raw.jsonl.gz")):
+            found[path.name.removesuffix("_raw.jsonl.gz")] = [path]
+        for ending in ("_l3_orders.csv.gz", "_bbo_1s.csv.gz"):
+            for path in sorted(place.glob("*" + ending)):
+                name = path.name.removesuffix(ending)
+                trades = path.with_name(name + "_trades.csv.gz")
+                if trades.exists():
+                    found[name] = [path, trades]
+    return sorted(found.items())
+
+
+def load(name: str, files: list[Path], cache: Path | None = None) -> Recording:
+    """Read a recording, from the cache when these very bytes were read before."""
+    kept = None
+    if cache is not None:
+        digest = hashlib.sha256(str(VERSION).encode())
+        for path in files:
+            digest.update(path.read_bytes())
+        kept = cache / f"{name}-{digest.hexdigest()[:16]}.pickle"
+        if kept.exists():
+            with kept.open("rb") as stream:
+                fields = pickle.load(stream)
+            return Recording(**fields)
+    recording = read(name, files)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fields = {field: getattr(recording, field) for field in Recording.__slots__}
+        beside = kept.with_suffix(".part")
+        with beside.open("wb") as stream:
+            pickle.dump(fields, stream, protocol=pickle.HIGHEST_PROTOCOL)
+        beside.rename(kept)
+    return recording
+
+
+def read(name: str, files: list[Path]) -> Recording:
+    """Read a recording from its files, whichever format they are of."""
+    kind = files[0].name
+    if kind.endswith("_raw.jsonl.gz"):
+        raw, detail = list(_binance(files[0])), "levels"
+    elif kind.endswith("_l3_orders.csv.gz"):
+        raw, detail = list(_bitstamp(files[0], files[1])), "orders"
+    elif kind.endswith("_bbo_1s.csv.gz"):
+        raw, detail = list(_gemini(files[0], files[1])), "top"
+    else:
+        raise BadRecording(f"{kind}: no known format")
+    if not raw:
+        raise BadRecording(f"{kind}: nothing in it")
+    raw.sort(key=lambda event: (event[0], event[1] != TRADE))
+    start = next(index for index, event in enumerate(raw) if event[1] != TRADE)
+    raw = raw[start:]
+    tick, lot = _steps(raw)
+    events = [_scaled(event, tick, lot) for event in raw]
+    venue, symbol = name.split("_")[:2]
+    notional, quantity = RULES.get(venue, RULES[""])
+    mids, sizes, spreads = _tops(events)
+    return Recording(
+        name=name,
+        venue=venue,
+        symbol=_symbol(symbol),
+        tick=tick * ATOM,
+        lot=lot * ATOM,
+        min_quantity=lot * ATOM if quantity is None else Decimal(quantity),
+        min_notional=Decimal(notional),
+        detail=detail,
+        events=events,
+        volume=sum(event[3] for event in events if event[1] == TRADE),
+        sigma_day=_sigma_day(mids),
+        touch_size=max(1, round(statistics.mean(sizes))),
+        half_spread=max(1, round(statistics.median(spreads) / 2)),
+    )
+
+
+def _symbol(venues: str) -> str:
+    for quote in ("USDT", "USDC", "USD", "EUR", "BTC"):
+        if venues.endswith(quote) and len(venues) > len(quote):
+            return f"{venues.removesuffix(quote)}/{quote}"
+    raise BadRecording(f"{venues}: which currencies are these?")
+
+
+def _atoms(text: str) -> int:
+    return round(float(text) * 1e8)
+
+
+# --- Readers: events in atoms of 1e-8 ---------------------------------------------------------------
+
+
+def _binance(path: Path) -> Iterator[Event]:
+    """Rebuild from the snapshot and every difference after it; E and T are the time axis."""
+    last_id: int | None = None
+    early: list[dict[str, Any]] = []
+    futures = False
+    snapshot: tuple[tuple[bool, int, int], ...] = ()
+
+    def book(update: dict[str, Any]) -> Event:
+        bids = [(False, _atoms(price), _atoms(quantity)) for price, quantity in update["b"]]
+        asks = [(True, _atoms(price), _atoms(quantity)) for price, quantity in update["a"]]
+        return (int(update["T" if futures else "E"]) * 1000, BOOK, tuple(bids + asks))
+
+    with gzip.open(path, "rt") as lines:
+        for line in lines:
+            if "bookTicker" in line:
+                continue
+            message = json.loads(line)["raw"]
+            if "lastUpdateId" in message:
+                if last_id is not None:
+                    continue
+                last_id = int(message["lastUpdateId"])
+                futures = "T" in message or any("pu" in update for update in early)
+                early = [update for update in early if int(update["u"]) > last_id]
+                bids = [(False, _atoms(price), _atoms(quantity)) for price, quantity in message["bids"]]
+                asks = [(True, _atoms(price), _atoms(quantity)) for price, quantity in message["asks"]]
+                snapshot = tuple(bids + asks)
+                if early:
+                    yield (book(early[0])[0], BOOK, snapshot)
+                    snapshot = ()
+                for update in early:
+                    yield book(update)
+                continue
+            data = message["data"]
+            if data["e"] == "depthUpdate":
+                if last_id is None:
+                    early.append(data)
+                elif int(data["u"]) > last_id:
+                    event = book(data)
+                    if snapshot:  # it bears no time of its own: it stood just before the first difference
+                        yield (event[0], BOOK, snapshot)
+                        snapshot = ()
+                    yield event
+            elif data["e"] == "trade" and last_id is not None:
+                yield (int(data["T"]) * 1000, TRADE, _atoms(data["p"]), _atoms(data["q"]), not data["m"], -1)
+
+
+def _bitstamp(orders: Path, trades: Path) -> Iterator[Event]:
+    """Read every order's life; a marketable order joins the book only once it no longer crosses it."""
+    alive: dict[str, tuple[bool, int, int, int]] = {}  # id -> is ask, price, quantity, number
+    hidden: dict[str, tuple[bool, int, int]] = {}  # id -> what crosses the book for a moment
+    totals: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    prices: tuple[list[int], list[int]] = ([], [])  # ascending
+    numbers: dict[str, int] = {}
+    number = 0
+    low, high = SANE[0] * 10**8, SANE[1] * 10**8
+
+    def shift(is_ask: bool, price: int, by: int) -> None:
+        before = totals[is_ask].get(price, 0)
+        after = before + by
+        if before == 0:
+            bisect.insort(prices[is_ask], price)
+        if after > 0:
+            totals[is_ask][price] = after
+        else:
+            totals[is_ask].pop(price, None)
+            del prices[is_ask][bisect.bisect_left(prices[is_ask], price)]
+
+    def crosses(is_ask: bool, price: int) -> bool:
+        others = prices[not is_ask]
+        return bool(others) and (price <= others[-1] if is_ask else price >= others[0])
+
+    with gzip.open(orders, "rt", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["id"] not in STALE]
+    first, last = int(rows[0]["exchange_timestamp"]), int(rows[-1]["exchange_timestamp"])
+    at, changes, gone = first, [], []  # type: ignore[var-annotated]
+
+    def join(key: str, is_ask: bool, price: int, quantity: int) -> None:
+        nonlocal number
+        number += 1
+        numbers[key] = number
+        alive[key] = (is_ask, price, quantity, number)
+        shift(is_ask, price, quantity)
+        changes.append((is_ask, price, totals[is_ask].get(price, 0)))
+
+    for row in rows:
+        when = int(row["exchange_timestamp"])
+        if when == last and row["action"] == "deleted" and row["timestamp"] == row["exchange_timestamp"]:
+            break  # synthetic rows for what still rests at the end
+        if when != at:
+            if changes or gone:
+                yield (at * 1000, ORDERS, tuple(changes), tuple(gone), number)
+            at, changes, gone = when, [], []
+        key, price, quantity = row["id"], _atoms(row["price"]), _atoms(row["volume"])
+        is_ask = row["direction"] == "ask"
+        if row["action"] == "created":
+            if not low <= price <= high or quantity <= 0:
+                continue
+            if when != first and crosses(is_ask, price):
+                hidden[key] = (is_ask, price, quantity)
+                continue
+            join(key, is_ask, price, quantity)
+        elif key in alive:
+            is_ask, price, before, own = alive[key]
+            after = quantity if row["action"] == "changed" else 0
+            if after > 0:
+                alive[key] = (is_ask, price, after, own)
+            else:
+                del alive[key]
+            shift(is_ask, price, after - before)
+            changes.append((is_ask, price, totals[is_ask].get(price, 0)))
+            if after < before:
+                gone.append((is_ask, price, before - after, own))
+        elif key in hidden:
+            is_ask, price, _ = hidden.pop(key)
+            if row["action"] == "changed" and quantity > 0:
+                hidden[key] = (is_ask, price, quantity)
+        for waiting in [k for k, (ask, level, _) in hidden.items() if not crosses(ask, level)]:
+            join(waiting, *hidden.pop(waiting))
+    if changes or gone:
+        yield (at * 1000, ORDERS, tuple(changes), tuple(gone), number)
+
+    with gzip.open(trades, "rt", newline="") as lines:
+        for row in csv.DictReader(lines):
+            buys = row["side"] == "buy"
+            maker = numbers.get(row["sell_order_id" if buys else "buy_order_id"], -1)
+            when = int(row["exchange_timestamp"]) * 1000
+            yield (when, TRADE, _atoms(row["price"]), _atoms(row["amount"]), buys, maker)
+
+
+def _gemini(tops: Path, trades: Path) -> Iterator[Event]:
+    with gzip.open(tops, "rt", newline="") as lines:
+        for row in csv.DictReader(lines):
+            bid, bid_size = row["bid_price_bid_size"].split("_")
+            ask, ask_size = row["ask_price_ask_size"].split("_")
+            when = int(row["time_seconds"]) * SECOND
+            yield (when, TOP, _atoms(bid), _atoms(bid_size), _atoms(ask), _atoms(ask_size))
+    with gzip.open(trades, "rt", newline="") as lines:
+        for row in csv.DictReader(lines):
+            when = round(float(row["time_seconds"]) * 1000) * 1000
+            buys = row["is_buyer_maker"] == "0"
+            yield (when, TRADE, _atoms(row["price"]), _atoms(row["size"]), buys, -1)
+
+
+# --- From atoms to ticks and lots -------------------------------------------------------------------
+
+
+def _steps(events: list[Event]) -> tuple[int, int]:
+    """Return tick and lot: the divisor of all prices, and the largest power of ten that divides nearly all
+    traded quantities (old orders may have a finer lot than new ones may)."""
+    tick = 0
+    traded = []
+    for event in events:
+        if event[1] == TRADE:
+            tick = math.gcd(tick, event[2])
+            traded.append(event[3])
+        elif event[1] == TOP:
+            tick = math.gcd(tick, event[2], event[4])
+        else:
+            for _, price, _ in event[2]:
+                tick = math.gcd(tick, price)
+    lot = 1
+    while traded and sum(quantity % (lot * 10) == 0 for quantity in traded) >= NEARLY * len(traded):
+        lot *= 10
+    return tick, lot
+
+
+def _scaled(event: Event, tick: int, lot: int) -> Event:
+    kind = event[1]
+    if kind == TRADE:
+        return (event[0], TRADE, event[2] // tick, event[3] // lot, event[4], event[5])
+    if kind == TOP:
+        return (event[0], TOP, event[2] // tick, event[3] // lot, event[4] // tick, event[5] // lot)
+    changes = tuple((is_ask, price // tick, size // lot) for is_ask, price, size in event[2])
+    if kind == BOOK:
+        return (event[0], BOOK, changes)
+    gone = tuple((is_ask, price // tick, size // lot, number) for is_ask, price, size, number in event[3])
+    return (event[0], ORDERS, changes, gone, event[4])
+
+
+def _tops(events: list[Event]) -> tuple[list[tuple[int, float]], list[int], list[int]]:
+    """Return mids with their times, touch sizes and spreads, sampled once a second of events."""
+    book = Sides()
+    mids: list[tuple[int, float]] = []
+    sizes: list[int] = []
+    spreads: list[int] = []
+    due = 0
+    for event in events:
+        if event[1] == TRADE:
+            continue
+        if event[1] == TOP:
+            bid, bid_size, ask, ask_size = event[2:6]
+        else:
+            for is_ask, price, quantity in event[2]:
+                book.put(is_ask, price, quantity)
+            if not book.bids or not book.asks:
+                continue
+            bid, ask = book.bids[-1], book.asks[0]
+            bid_size, ask_size = book.bid[bid], book.ask[ask]
+        if event[0] >= due and bid < ask:
+            due = event[0] + SECOND
+            mids.append((event[0], (bid + ask) / 2))
+            sizes += [bid_size, ask_size]
+            spreads.append(ask - bid)
+    if not mids:
+        raise BadRecording("there is never a two-sided book in it")
+    return mids, sizes, spreads
+
+
+def _sigma_day(mids: list[tuple[int, float]]) -> float:
+    """Scale the variance of one-minute returns to a day."""
+    returns, last_at, last = [], mids[0][0], mids[0][1]
+    for at, mid in mids[1:]:
+        if at - last_at >= 60 * SECOND:
+            returns.append((mid / last - 1) / math.sqrt((at - last_at) / (86_400 * SECOND)))
+            last_at, last = at, mid
+    if not returns:
+        return 0.03
+    return math.sqrt(sum(each * each for each in returns) / len(returns))
+
+
+class Sides:
+    """A displayed book: price -> quantity on both sides, with the prices in order."""
+
+    __slots__ = ("ask", "asks", "bid", "bids")
+
+    def __init__(self) -> None:
+        self.bid: dict[int, int] = {}
+        self.ask: dict[int, int] = {}
+        self.bids: list[int] = []  # ascending: the best is the last
+        self.asks: list[int] = []  # ascending: the best is the first
+
+    def put(self, is_ask: bool, price: int, quantity: int) -> None:
+        """Set what is displayed at a price; 0 removes it."""
+        levels, prices = (self.ask, self.asks) if is_ask else (self.bid, self.bids)
+        if quantity > 0:
+            if price not in levels:
+                bisect.insort(prices, price)
+            levels[price] = quantity
+        elif price in levels:
+            del levels[price]
+            del prices[bisect.bisect_left(prices, price)]
