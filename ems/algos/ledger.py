@@ -61,7 +61,11 @@ def current(parent: Parent) -> list[int]:
 def granted(parent: Parent, node: Node) -> Decimal:
     exchange, account, currency = node
     return sum(
-        (g.amount for g in parent.grants if (g.exchange, g.account, g.currency) == (exchange, account, currency)),
+        (
+            g.amount
+            for g in parent.grants
+            if (g.exchange, g.account, g.currency) == (exchange, account, currency)
+        ),
         ZERO,
     )
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from ems.algos.signals import Tape
 from ems.core.child import Patience
 from ems.core.instrument import HAIRCUTS, Market
 from ems.core.messages import BookUpdate, Side
@@ -40,6 +41,8 @@ class Account:
         self.markets: dict[str, Market] = {}  # symbol -> market
         self.books: dict[str, BookUpdate] = {}  # symbol -> latest book
         self.watched: dict[str, datetime] = {}  # symbol -> when a book was last needed
+        self.dark: dict[str, datetime] = {}  # symbol -> when its book was last waited for in vain
+        self.tapes: dict[str, Tape] = {}  # symbol -> what public data say of it
         self.holdings = Holdings()
         self.haircut_step: dict[tuple[str, Side], int] = {}  # (currency, side) -> index into HAIRCUTS
         self.clean_orders: dict[tuple[str, Side], int] = {}  # (currency, side) -> orders since the last step
@@ -52,6 +55,10 @@ class Account:
     @property
     def key(self) -> tuple[str, str]:
         return self.exchange, self.account
+
+    def tape(self, symbol: str) -> Tape:
+        """Return the estimates of a market; without data they are the defaults."""
+        return self.tapes.setdefault(symbol, Tape())
 
     def currencies(self) -> set[str]:
         return {c for market in self.markets.values() for c in (market.base, market.quote)}

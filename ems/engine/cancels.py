@@ -69,9 +69,9 @@ class Cancels:
                 return self._work.no_account(command.exchange, "default")
             exchange = command.exchange
             orders, left = self._orders_in_scope(ticket, command)
-        account = next((a for a in self._work.accounts.values() if a.exchange == exchange), None)
+        mode = self._work.mode_of(exchange)
         query = self._queries.make(
-            event.query_id, ticket, verb_of(command), account, encode_command(command), now
+            event.query_id, ticket, verb_of(command), exchange, mode, encode_command(command), now
         )
         parents = []
         for parent_id in dict.fromkeys(o.parent_id for o in orders):

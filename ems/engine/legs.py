@@ -282,9 +282,7 @@ class Legs:
         """Return which of how many steps a leg is at, for people."""
         return len(own), None
 
-    def _haircut(
-        self, account: Account, parent: Parent, index: int, own: list[list[Order]]
-    ) -> Decimal:
+    def _haircut(self, account: Account, parent: Parent, index: int, own: list[list[Order]]) -> Decimal:
         """Return the share left over for the venue's rounding; .99999 of a sale of everything there is."""
         leg = parent.legs[index]
         haircut = account.haircut(leg.source, leg.side)
@@ -360,9 +358,7 @@ class Legs:
             self._wait(run, "its orders are settling", now + timedelta(seconds=1))
             return
         problem = run.problem
-        self._change(
-            parent, index, closed_at=now, blocked=True, code=problem.code, why=problem.message
-        )
+        self._change(parent, index, closed_at=now, blocked=True, code=problem.code, why=problem.message)
 
     def _close(self, parent: Parent, index: int, why: str, now: datetime) -> None:
         leg = parent.legs[index]

@@ -326,9 +326,7 @@ class Orders:
         )
 
 
-def picture(
-    book: BookUpdate | None, side: Side, *, maker: bool
-) -> tuple[Decimal | None, Decimal | None]:
+def picture(book: BookUpdate | None, side: Side, *, maker: bool) -> tuple[Decimal | None, Decimal | None]:
     """Return (mid, touch) of a book for a maker or taker of this side."""
     if book is None or not book.bids or not book.asks:
         return None, None

@@ -164,9 +164,7 @@ class Parents:
             self._state_and_wake(parent, run, now)
 
     def _state_and_wake(self, parent: Parent, run: Run, now: datetime) -> None:
-        waits = [
-            run.leg(i) for i in ledger.current(parent) if parent.legs[i].closed_at is None
-        ]
+        waits = [run.leg(i) for i in ledger.current(parent) if parent.legs[i].closed_at is None]
         idle = all(leg.note.startswith(("waiting for", "the venue")) for leg in waits)
         state = ParentState.WAITING if idle else ParentState.WORKING
         if parent.state is not state:
@@ -343,9 +341,7 @@ class Parents:
             reason = next((leg.why for leg in reversed(parent.legs) if leg.why), "")
         got = any(o.filled_quantity > ZERO for o in orders)
         outcome = "nothing" if not got else ("partial" if state is ParentState.ABORTED else "done")
-        legs = tuple(
-            leg if leg.closed_at is not None else replace(leg, closed_at=now) for leg in parent.legs
-        )
+        legs = tuple(leg if leg.closed_at is not None else replace(leg, closed_at=now) for leg in parent.legs)
         parent = replace(parent, legs=legs, state=state, reason=reason, closed_at=now)
         self._save(parent)
         self._work.runs.pop(parent.parent_id, None)

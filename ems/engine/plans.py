@@ -58,6 +58,7 @@ SLIPPAGE_MAJOR_BPS = Decimal(50)
 SLIPPAGE_BPS = Decimal(150)
 
 SHOWN = Context(prec=18)
+LESS = Decimal("0.999")  # of what can be reached just now, prices move
 
 Key = tuple[str, str]  # (exchange, account)
 
@@ -301,9 +302,7 @@ class Plans:
         patient: bool,
     ) -> Draft | Need | Problem:
         known = {c for a in accounts for c in a.currencies()}
-        wanted = (
-            {command.end_currency} if isinstance(command, Liquidate) else set(command.targets)
-        )
+        wanted = {command.end_currency} if isinstance(command, Liquidate) else set(command.targets)
         for currency in sorted(wanted):
             if currency not in known:
                 name = "end_currency" if isinstance(command, Liquidate) else "targets"
@@ -340,7 +339,7 @@ class Plans:
         }
         if isinstance(command, Liquidate):
             goal["end"] = command.end_currency
-        dust = {f"{e}/{n}/{c}": why for (e, n, c), (_, _, why) in plan.dust.items()}
+        dust = {f"{e} {c}": dust.why for (e, n, c), dust in plan.dust.items()}
         if not plan.legs:
             return replace(
                 self._nothing(command, accounts, command.style, {**left_out, **dust}, plan.reason),
@@ -396,7 +395,7 @@ class Plans:
                     holdings[(*account.key, currency)] = free
         return holdings
 
-    # --- New plans for a parent at work ----------------------------------------------------------------------
+    # --- New plans for a parent at work --------------------------------------------------------------
 
     def again(self, parent: Parent, orders: list[Order], now: datetime) -> Draft | Need | None:
         """Plan what is left of a parent; None: there is nothing more that could be traded."""
@@ -572,9 +571,7 @@ class Plans:
     def begin_generation(self, parent: Parent, orders: list[Order], draft: Draft, now: datetime) -> Parent:
         """Return the parent with its next plan: old legs closed, new ones appended, the money as it lies."""
         generation = parent.generation + 1
-        legs = tuple(
-            leg if leg.closed_at is not None else replace(leg, closed_at=now) for leg in parent.legs
-        )
+        legs = tuple(leg if leg.closed_at is not None else replace(leg, closed_at=now) for leg in parent.legs)
         for leg in draft.legs:
             self._out.watch(self._work.accounts[leg.exchange, leg.account], leg.symbol, now)
         return replace(
@@ -613,7 +610,7 @@ class Plans:
                 left[node[2]] = left.get(node[2], ZERO) + amount
         return left
 
-    # --- Inside ----------------------------------------------------------------------------------------------
+    # --- Inside ------------------------------------------------------------------------------------------
 
     def _scope(self, exchange: str, account: str) -> tuple[list[Account], dict[str, str]] | Problem:
         """Return the accounts a command is about and why others are left out."""
@@ -845,14 +842,19 @@ class Plans:
             if book is None or not book.bids or not book.asks:
                 return None
             far = book.asks[0][0] if hop.side is Side.BUY else book.bids[0][0]
-            price = market.taker_price(hop.side, far * (1 + (TAKE_THROUGH if hop.side is Side.BUY else -TAKE_THROUGH)))
+            price = market.taker_price(
+                hop.side, far * (1 + (TAKE_THROUGH if hop.side is Side.BUY else -TAKE_THROUGH))
+            )
             worst = min(price, book.bids[0][0])
             if hop.side is Side.BUY:
                 quantity = market.largest_buy(carried, price, haircut=ZERO, post_only=False)
             else:
                 quantity = market.largest_sell(carried, haircut=ZERO, post_only=False)
             # The router wants 1.5 times the smallest notional of a leg (EXECUTION.md 2.5).
-            if not market.order_ok(quantity, worst) or quantity * worst < ROUTED_NOTIONAL * market.min_notional:
+            if (
+                not market.order_ok(quantity, worst)
+                or quantity * worst < ROUTED_NOTIONAL * market.min_notional
+            ):
                 smallest = market.smallest_order(worst) * ROUTED_NOTIONAL
                 needed = market.reserve(hop.side, smallest, price, post_only=False)
                 # Scale back to the start currency and add 1 %: prices move while it is worked.
@@ -901,7 +903,9 @@ def candidates(
     found = {
         m.symbol: (m.base, m.quote)
         for m in account.markets.values()
-        if m.base in inside and m.quote in inside and (m.base in currencies or m.quote in currencies or m.active)
+        if m.base in inside
+        and m.quote in inside
+        and (m.base in currencies or m.quote in currencies or m.active)
     }
     if start is None or end is None:
         return set(found)
@@ -956,7 +960,7 @@ def unreachable(wanted: Decimal, currency: str, most: Decimal) -> Problem:
         errors.AMOUNT_UNREACHABLE,
         f"end_amount: {plain(wanted)} {currency} is more than what is held can buy: about "
         f"{plain(short_number(most))} {currency}",
-        hint=f"Ask for at most about {plain(short_number(most * Decimal('0.999')))} {currency}, or deposit more.",
+        hint=f"Ask for at most about {plain(short_number(most * LESS))} {currency}, or deposit more.",
         details={"field": "end_amount", "value": plain(wanted), "reachable": plain(short_number(most))},
     )
 
@@ -967,7 +971,9 @@ def short_of(
     """Return the refusal for lack of funds, with what is there and what holds the rest."""
     available = max(held - claimed, ZERO)
     where = ", ".join(a.exchange for a in accounts)
-    message = f"{plain(wanted)} {currency} is needed and {plain(available)} {currency} is available at {where}"
+    message = (
+        f"{plain(wanted)} {currency} is needed and {plain(available)} {currency} is available at {where}"
+    )
     if wanted <= ZERO:
         message = f"no {currency} is available at {where}"
     if claimed > ZERO:
@@ -1091,7 +1097,9 @@ def _ages(
     }
 
 
-def _first(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> tuple[tuple[Decimal, Decimal], ...]:
+def _first(
+    levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal
+) -> tuple[tuple[Decimal, Decimal], ...]:
     """Return the levels down to where this much base is there."""
     found = []
     for price, size in levels:

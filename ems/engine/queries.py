@@ -15,7 +15,6 @@ from ems.core.records import (
     Query,
     QueryStatus,
 )
-from ems.engine.account import Account
 from ems.engine.turn import Out
 from ems.engine.work import Work
 
@@ -56,7 +55,8 @@ class Queries:
         query_id: str,
         ticket: Ticket,
         verb: str,
-        account: Account | None,
+        exchange: str | None,
+        mode: str,
         parameters: dict[str, object],
         now: datetime,
     ) -> Query:
@@ -65,13 +65,13 @@ class Queries:
             user=ticket.user,
             bot=ticket.bot,
             verb=verb,
-            exchange=account.exchange if account is not None else None,
+            exchange=exchange,
             parameters=parameters,
             idempotency_key=ticket.idempotency_key,
             body_digest=ticket.body_digest,
             record_in_db=ticket.record_in_db,
             send_fail_email=ticket.send_fail_email,
-            mode=account.mode if account is not None else self._work.mode_of(None),
+            mode=mode,
             status=QueryStatus.WORKING,
             accepted_at=now,
             seq=micros(now),
@@ -82,11 +82,12 @@ class Queries:
         query_id: str,
         ticket: Ticket,
         verb: str,
-        account: Account,
+        exchange: str | None,
+        mode: str,
         parameters: dict[str, object],
         now: datetime,
     ) -> Query:
-        query = self.make(query_id, ticket, verb, account, parameters, now)
+        query = self.make(query_id, ticket, verb, exchange, mode, parameters, now)
         self._work.remember(query)
         return query
 

@@ -41,7 +41,12 @@ class Quotes:
         self._kept: dict[str, Kept] = {}  # quote id -> quote
 
     def keep(
-        self, quote_id: str, user: str, command: SmartOrder | Liquidate | Rebalance, draft: Draft, now: datetime
+        self,
+        quote_id: str,
+        user: str,
+        command: SmartOrder | Liquidate | Rebalance,
+        draft: Draft,
+        now: datetime,
     ) -> dict[str, object]:
         """Remember a plan under an id and return what is told of it."""
         for old in [i for i, kept in self._kept.items() if kept.expires_at < now]:
@@ -178,11 +183,11 @@ class Quotes:
                 unreached={c: plain(short_number(z)) for c, z in portfolio.unreached.items()},
                 dust={
                     f"{exchange} {currency}": {
-                        "amount": plain(amount),
-                        "value": None if value is None else plain(short_number(value)),
-                        "why": why,
+                        "amount": plain(dust.amount),
+                        "value": None if dust.value is None else plain(short_number(dust.value)),
+                        "why": dust.why,
                     }
-                    for (exchange, _, currency), (amount, value, why) in portfolio.dust.items()
+                    for (exchange, _, currency), dust in portfolio.dust.items()
                 },
             )
         return body

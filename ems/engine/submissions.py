@@ -6,17 +6,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from ems.algos import classic
 from ems.core import errors
 from ems.core.codec import encode_command, plain, verb_of
 from ems.core.messages import (
     Archive,
     CancelAllOrders,
     CancelOrder,
+    Command,
+    ExecuteQuote,
     LimitOrder,
+    Liquidate,
     MarketOrder,
     Problem,
-    QueryBalances,
+    Quote,
+    Rebalance,
     SmartOrder,
     Submit,
     Ticket,
@@ -27,12 +30,15 @@ from ems.core.records import (
     Query,
     QueryStatus,
 )
-from ems.engine.account import Account
-from ems.engine.admission import Need, Plan, admit
+from ems.engine.account import Account, Readiness
+from ems.engine.admission import Admitted, admit
 from ems.engine.cancels import Cancels
+from ems.engine.costs import Costs
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
+from ems.engine.plans import Draft, Need, Plans, not_ready, usable
 from ems.engine.queries import Queries, micros
+from ems.engine.quotes import Quotes
 from ems.engine.turn import Out
 from ems.engine.waiting import Held, Waiting
 from ems.engine.work import Work
@@ -41,8 +47,13 @@ ZERO = Decimal(0)
 
 
 LOOK_FIRST_S = 5.0  # a submission waits this long for a balance or a book, then it is judged on what is known
+HOLDS = 2  # looks a submission may wait for
 NONCE_KEPT = timedelta(seconds=30)  # past its expiry: no server accepts it any more by then
 UNBOUND = "unbound:"  # starts the key of a query that does not hold its caller's idempotency key
+
+
+Tradeable = MarketOrder | LimitOrder | SmartOrder | Liquidate | Rebalance | Quote | ExecuteQuote
+Answer = Query | Problem | None
 
 
 class Submissions:
@@ -57,7 +68,12 @@ class Submissions:
         parents: Parents,
         cancels: Cancels,
         waiting: Waiting,
+        plans: Plans,
+        costs: Costs,
     ):
+        self._plans = plans
+        self._quotes = Quotes(work, plans)
+        self._costs = costs
         self._out = out
         self._work = work
         self._queries = queries
@@ -110,7 +126,7 @@ class Submissions:
                         query_id=event.query_id,
                         ticket=ticket,
                         verb=verb_of(command),
-                        exchange=getattr(command, "exchange", None),
+                        exchange=exchange_of(command),
                         parameters=encode_command(command),
                         error=answer,
                     ),
@@ -125,114 +141,252 @@ class Submissions:
         else:
             self._out.reply(event.token, self._work.queries[query_id])
 
-    def _submit_trade(
-        self, event: Submit, command: MarketOrder | LimitOrder | SmartOrder, now: datetime, patient: bool
-    ) -> Query | Problem | None:
-        account = self._work.accounts.get((command.exchange, command.account))
-        if account is None:
-            return self._work.no_account(command.exchange, command.account)
-        judged = admit(command, account, self._work.claims(account), now, patient=patient)
+    def _submit_trade(self, event: Submit, command: Tradeable, now: datetime, patient: bool) -> Answer:
+        """Judge a command; None: it is held until what it needs has been looked at."""
+        match command:
+            case MarketOrder() | LimitOrder():
+                judged = self._judge_order(command, now, patient)
+                asked: Tradeable = command
+            case Quote():
+                judged = self._plans.draft(command.command, now, patient=patient)
+                asked = command
+            case ExecuteQuote():
+                taken = self._quotes.take(event.ticket.user, command, now, patient=patient)
+                if isinstance(taken, Need | Problem):
+                    judged, asked = taken, command
+                else:
+                    asked, judged = taken
+            case _:
+                judged = self._plans.draft(command, now, patient=patient)
+                asked = command
         if isinstance(judged, Problem):
             return judged
         if isinstance(judged, Need):
-            self._hold(event, account, judged, now)
+            self._hold(event, judged, now)
             return None
+        if isinstance(judged, Admitted):
+            assert isinstance(command, MarketOrder | LimitOrder)
+            if event.ticket.dry_run:
+                return self._dry_run_order(event, command, judged, now)
+            return self._start_order(event, command, judged, now)
+        if isinstance(command, Quote):
+            return self._quote(event, command, judged, now)
         if event.ticket.dry_run:
-            return self._dry_run(event, account, judged, now)
-        return self._start(event, account, judged, now)
+            return self._dry_run(event, asked, judged, now)
+        return self._start(event, judged, now)
 
-    def _hold(self, event: Submit, account: Account, need: Need, now: datetime) -> None:
+    def _judge_order(
+        self, command: MarketOrder | LimitOrder, now: datetime, patient: bool
+    ) -> Admitted | Draft | Need | Problem:
+        account = self._work.accounts.get((command.exchange, command.account))
+        if account is None:
+            return self._work.no_account(command.exchange, command.account)
+        if account.readiness is not Readiness.READY:
+            return not_ready(account)
+        if command.style is None:
+            return admit(command, account, self._work.claims(account), now, patient=patient)
+        return self._plans.order(command, account, now, patient=patient)
+
+    def _hold(self, event: Submit, need: Need, now: datetime) -> None:
         until = now + timedelta(seconds=LOOK_FIRST_S)
-        self._waiting.held[event.token] = Held(
-            event=event, until=until, balance_after=now if need.balances else None, symbols=need.books
-        )
-        if need.balances:
-            self._out.send(account, QueryBalances())
-        for symbol in sorted(need.books):
-            self._out.watch(account, symbol, now)
+        times = self._waiting.times.pop(event.token, 0) + 1
+        self._waiting.held[event.token] = Held(event=event, until=until, asked_at=now, need=need, times=times)
+        self._plans.look(need, now)
         self._out.wake(("held", str(event.token)), until)
 
     def retry_held(self, account: Account, now: datetime, *, symbol: str | None = None) -> None:
         """Judge waiting submissions again when what they wait for has come."""
         for token, held in list(self._waiting.held.items()):
-            command = held.event.command
-            if (getattr(command, "exchange", None), getattr(command, "account", None)) != account.key:
+            need = held.need
+            if symbol is None and account.key not in need.balances:
                 continue
-            if symbol is not None and symbol not in held.symbols:
+            if symbol is not None and (*account.key, symbol) not in need.books:
                 continue
-            as_of = account.holdings.as_of
-            balances_in = held.balance_after is None or (as_of is not None and as_of >= held.balance_after)
-            books_in = all(classic.usable(account.books.get(s), now) for s in held.symbols)
-            if balances_in and books_in:
+            accounts = self._work.accounts
+            balances_in = all(
+                (as_of := accounts[key].holdings.as_of) is not None and as_of >= held.asked_at
+                for key in need.balances
+            )
+            books_in = all(usable(accounts[e, a].books.get(s), now) for e, a, s in need.books)
+            if balances_in and books_in and token in self._waiting.held:
                 del self._waiting.held[token]
-                self.submit(held.event, now, patient=held.balance_after is None)
+                self._waiting.times = {token: held.times}
+                # A plan may need books only after it has seen balances: it may be held once more for those.
+                self.submit(held.event, now, patient=held.times < HOLDS)
 
-    def _start(self, event: Submit, account: Account, plan: Plan, now: datetime) -> Query:
-        ticket, command = event.ticket, event.command
-        query = self._queries.new(
-            event.query_id, ticket, verb_of(command), account, encode_command(command), now
+    def _query(
+        self, event: Submit, command: Command, exchange: str | None, mode: str, now: datetime
+    ) -> Query:
+        return self._queries.new(
+            event.query_id, event.ticket, verb_of(command), exchange, mode, encode_command(command), now
         )
-        if ticket.nonce is not None:
-            self._out.record(ticket.nonce)
-        if not plan.hops:
-            result: dict[str, object] = {
-                "outcome": "nothing",
-                "reason": plan.reason,
-                "spent": "0",
-                "received": "0",
-            }
-            return self._queries.finish(query, QueryStatus.DONE, result, None, now)
-        parent = Parent(
+
+    def _parent(self, query: Query, **fields: object) -> Parent:
+        return Parent(
             parent_id=f"{query.query_id}.1",
             query_id=query.query_id,
             user=query.user,
             bot=query.bot,
-            exchange=account.exchange,
-            account=account.account,
-            algo=plan.algo,
-            hops=plan.hops,
-            start_amount=plan.amount,
-            time_limit=plan.time_limit,
             state=ParentState.WORKING,
-            created_at=now,
-            hop_started_at=now,
-            arrival=plan.arrival,
+            created_at=query.accepted_at,
+            planned_at=query.accepted_at,
+            **fields,  # type: ignore[arg-type]
+        )
+
+    def _start_order(
+        self, event: Submit, command: MarketOrder | LimitOrder, admitted: Admitted, now: datetime
+    ) -> Query:
+        leg = admitted.leg
+        account = self._work.accounts[leg.exchange, leg.account]
+        query = self._query(event, command, leg.exchange, account.mode, now)
+        if event.ticket.nonce is not None:
+            self._out.record(event.ticket.nonce)
+        parent = self._parent(
+            query,
+            exchange=leg.exchange,
+            account=leg.account,
+            algo="direct",
+            legs=(leg,),
+            start_amount=admitted.quantity,
+            time_limit=ZERO,
         )
         self._queries.save(query)
         self._work.add_parent(parent)
         self._out.record(parent)
-        if plan.algo == "direct":
-            self._orders.place(
-                parent,
-                account,
-                order_type=plan.order_type,
-                time_in_force=plan.time_in_force,
-                post_only=plan.post_only,
-                quantity=plan.amount,
-                price=plan.price,
-                purpose="direct",
-                reserved=plan.reserved,
-                now=now,
-            )
-        else:
-            for hop in plan.hops:
-                self._out.watch(account, hop.symbol, now)
-            self._parents.work(parent.parent_id, now)
+        self._orders.place(
+            parent,
+            0,
+            account,
+            order_type=admitted.order_type,
+            time_in_force=admitted.time_in_force,
+            post_only=admitted.post_only,
+            quantity=admitted.quantity,
+            price=admitted.price,
+            purpose="direct",
+            reserved=admitted.reserved,
+            now=now,
+        )
         return self._work.queries[query.query_id]
 
-    def _dry_run(self, event: Submit, account: Account, plan: Plan, now: datetime) -> Query:
-        query = self._queries.make(
-            event.query_id, event.ticket, verb_of(event.command), account, encode_command(event.command), now
+    def _start(self, event: Submit, draft: Draft, now: datetime) -> Query:
+        mode = self._mode(draft)
+        query = self._query(event, event.command, draft.exchange, mode, now)
+        if event.ticket.nonce is not None:
+            self._out.record(event.ticket.nonce)
+        if not draft.legs:
+            result: dict[str, object] = {
+                "outcome": "nothing",
+                "reason": draft.reason,
+                "spent": "0",
+                "received": "0",
+                "left_out": dict(draft.left_out),
+            }
+            return self._queries.finish(query, QueryStatus.DONE, result, None, now)
+        parent = self._parent(
+            query,
+            exchange=draft.exchange,
+            account=draft.account,
+            algo=draft.style.algo,
+            params=draft.style.params,
+            legs=draft.legs,
+            grants=draft.grants,
+            start_amount=draft.start_amount,
+            time_limit=draft.style.time_limit,
+            on_timeout=draft.style.on_timeout,
+            max_slippage_bps=draft.style.max_slippage_bps,
+            goal=draft.goal,
+            arrival=draft.arrival,
         )
+        self._queries.save(query)
+        self._work.add_parent(parent)
+        self._out.record(parent)
+        self._costs.follow(parent, now)
+        for leg in draft.legs:
+            self._out.watch(self._work.accounts[leg.exchange, leg.account], leg.symbol, now)
+        self._parents.work(parent.parent_id, now)
+        return self._work.queries[query.query_id]
+
+    def _mode(self, draft: Draft) -> str:
+        modes = {
+            self._work.accounts[name, draft.account].mode
+            for name in draft.exchange.split(",")
+            if (name, draft.account) in self._work.accounts
+        }
+        return modes.pop() if len(modes) == 1 else self._work.mode_of(None)
+
+    def _quote(self, event: Submit, command: Quote, draft: Draft, now: datetime) -> Query:
+        """Answer a quote at once. It trades nothing, so it does not bind its key."""
+        body = self._quotes.keep(event.query_id, event.ticket.user, command.command, draft, now)
+        if event.ticket.dry_run:
+            query = self._queries.make(
+                event.query_id,
+                event.ticket,
+                verb_of(command),
+                draft.exchange,
+                self._mode(draft),
+                encode_command(command),
+                now,
+            )
+            return replace(query, status=QueryStatus.DONE, result=body, finished_at=now)
+        return self.archive(
+            Archive(
+                query_id=event.query_id,
+                ticket=event.ticket,
+                verb=verb_of(command),
+                exchange=draft.exchange,
+                parameters=encode_command(command),
+                result=body,
+            ),
+            now,
+        )
+
+    def _dry_run_order(
+        self, event: Submit, command: MarketOrder | LimitOrder, admitted: Admitted, now: datetime
+    ) -> Query:
+        leg = admitted.leg
+        account = self._work.accounts[leg.exchange, leg.account]
         result: dict[str, object] = {
             "dry_run": True,
-            "path": [{"symbol": hop.symbol, "side": str(hop.side)} for hop in plan.hops],
-            "amount": plain(plan.amount),
-            "price": None if plan.price is None else plain(plan.price),
-            "taking_at_once": plan.arrival or None,
+            "path": [{"exchange": leg.exchange, "symbol": leg.symbol, "side": str(leg.side)}],
+            "amount": plain(admitted.quantity),
+            "price": None if admitted.price is None else plain(admitted.price),
+            "taking_at_once": None,
             "outcome": "nothing",
-            "reason": plan.reason or "dry run: nothing was recorded or sent",
+            "reason": "dry run: nothing was recorded or sent",
         }
+        query = self._queries.make(
+            event.query_id,
+            event.ticket,
+            verb_of(command),
+            account.exchange,
+            account.mode,
+            encode_command(command),
+            now,
+        )
+        return replace(query, status=QueryStatus.DONE, result=result, finished_at=now)
+
+    def _dry_run(self, event: Submit, command: Command, draft: Draft, now: datetime) -> Query:
+        result: dict[str, object] = {
+            "dry_run": True,
+            "path": [
+                {"exchange": leg.exchange, "symbol": leg.symbol, "side": str(leg.side)} for leg in draft.legs
+            ],
+            "amount": plain(draft.start_amount),
+            "taking_at_once": draft.arrival.get("net"),
+            "outcome": "nothing",
+            "reason": draft.reason or "dry run: nothing was recorded or sent",
+        }
+        if isinstance(command, SmartOrder | Liquidate | Rebalance):
+            result = {**self._quotes.body(command, draft), **result}
+        query = self._queries.make(
+            event.query_id,
+            event.ticket,
+            verb_of(event.command),
+            draft.exchange,
+            self._mode(draft),
+            encode_command(event.command),
+            now,
+        )
         return replace(query, status=QueryStatus.DONE, result=result, finished_at=now)
 
     def archive(self, event: Archive, now: datetime) -> Query:
@@ -264,3 +418,9 @@ class Submissions:
         if event.error is not None:
             self._queries.tell_failure(query, event.error, "No order was sent.", now)
         return query
+
+
+def exchange_of(command: Command) -> str | None:
+    """Return the exchange a command names, for its record."""
+    asked = command.command if isinstance(command, Quote) else command
+    return getattr(asked, "exchange", None)

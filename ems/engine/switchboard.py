@@ -38,14 +38,15 @@ from ems.core.messages import (
 )
 from ems.core.records import (
     ENDED_PARENT,
-    ParentState,
     Phase,
     Status,
 )
 from ems.engine.account import Account, Readiness
 from ems.engine.cancels import Cancels
+from ems.engine.costs import Costs
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
+from ems.engine.plans import Plans
 from ems.engine.queries import Queries
 from ems.engine.submissions import NONCE_KEPT, Submissions
 from ems.engine.turn import Out, Turn
@@ -72,13 +73,29 @@ class Engine:
         self._waiting = Waiting(self._out)
         self._queries = Queries(self._out, self.work)
         self.orders = Orders(self._out, self.work, self._queries)
+        self.costs = Costs(self._out, self.work)
+        plans = Plans(self._out, self.work)
         self.parents = Parents(
-            self._out, self.work, self._queries, self.orders, lambda now: self.cancels.check(now)
+            self._out,
+            self.work,
+            self._queries,
+            self.orders,
+            plans,
+            self.costs,
+            lambda now: self.cancels.check(now),
         )
         self.orders.listener = self.parents
         self.cancels = Cancels(self._out, self.work, self._queries, self.orders, self.parents, self._waiting)
         self.submissions = Submissions(
-            self._out, self.work, self._queries, self.orders, self.parents, self.cancels, self._waiting
+            self._out,
+            self.work,
+            self._queries,
+            self.orders,
+            self.parents,
+            self.cancels,
+            self._waiting,
+            plans,
+            self.costs,
         )
 
     def handle(self, event: Event, now: datetime) -> Turn:
@@ -109,6 +126,8 @@ class Engine:
             self.cancels.take_up(query)
         for parent in unfinished.parents:
             self.work.add_parent(parent)
+            if parent.state not in ENDED_PARENT:
+                self.costs.follow(parent, now)
         for order in sorted(unfinished.orders, key=lambda o: (o.parent_id, o.attempt)):
             seen_at = None if order.status in (Status.PENDING, Status.UNKNOWN) else now
             self.work.index(Child(order=order, lookup=Lookup(seen_at=seen_at)))
@@ -127,8 +146,8 @@ class Engine:
                 order = self.work.children[order_id].order
                 return order.exchange, order.account
             case Timer(key=("parent", parent_id)) if parent_id in self.work.parents:
-                parent = self.work.parents[parent_id]
-                return parent.exchange, parent.account
+                leg = self.work.parents[parent_id].legs[0]
+                return leg.exchange, leg.account
         return None
 
     def strangers(self, event: Event) -> list[tuple[str, str, str]]:
@@ -174,9 +193,11 @@ class Engine:
             case OpenOrders():
                 self._open_orders(account, report, now)
             case PublicTrade():
-                pass  # estimates are fed from here
+                account.tape(report.symbol).trade(report)
+                self.costs.trade(account, report)
             case MarketsLoaded():
                 account.markets = {m.symbol: m for m in report.markets if isinstance(m, Market)}
+                self.parents.markets_came(account, now)
             case StreamUp():
                 self._contact(account, now)
             case StreamDown():
@@ -187,15 +208,12 @@ class Engine:
 
     def _book(self, account: Account, report: BookUpdate, now: datetime) -> None:
         account.books[report.symbol] = report
+        account.dark.pop(report.symbol, None)
+        account.tape(report.symbol).book(report)
+        self.costs.book(account, report)
         if self._waiting.held:
             self.submissions.retry_held(account, now, symbol=report.symbol)
-        for parent in list(self.work.parents.values()):
-            if (
-                parent.state is ParentState.WAITING
-                and (parent.exchange, parent.account) == account.key
-                and parent.hops[parent.hop].symbol == report.symbol
-            ):
-                self.parents.work(parent.parent_id, now)
+        self.parents.book_came(account, report.symbol, now)
 
     def _contact(self, account: Account, now: datetime) -> None:
         """The stream is up: nothing is believed until open orders and balances have been read (R11, R12)."""
@@ -221,24 +239,17 @@ class Engine:
         account.ready_at = now
         account.trouble = ""
         self._out.publish("account", f"{account.exchange}/{account.account}", {"readiness": "ready"})
-        for parent in list(self.work.parents.values()):
-            if (parent.exchange, parent.account) == account.key and parent.state not in ENDED_PARENT:
-                for hop in parent.hops[parent.hop :]:
-                    self._out.watch(account, hop.symbol, now)
-                self.parents.work(parent.parent_id, now)
+        for parent in self.work.parents_at(account):
+            for leg in parent.legs:
+                if leg.closed_at is None and (leg.exchange, leg.account) == account.key:
+                    self._out.watch(account, leg.symbol, now)
+            self.parents.work(parent.parent_id, now)
 
     def _balances(self, account: Account, report: Balances, now: datetime) -> None:
         account.holdings.refresh(report, self.work.held_by_orders(account))
         self._reconciled(account, "balances", report.query_sent_at, now)
         self.submissions.retry_held(account, now)
-        for parent_id, run in list(self.work.runs.items()):
-            parent = self.work.parents[parent_id]
-            if (parent.exchange, parent.account) != account.key or run.balance_after is None:
-                continue
-            if report.query_sent_at >= run.balance_after:
-                run.balance_after = None
-                run.free = report.free.get(parent.hops[parent.hop].source, ZERO)
-                self.parents.work(parent_id, now)
+        self.parents.balances_came(account, report.query_sent_at, now)
 
     def _open_orders(self, account: Account, report: OpenOrders, now: datetime) -> None:
         for status in report.orders:
@@ -270,6 +281,8 @@ class Engine:
                 held = self._waiting.held.pop(int(token), None)
                 if held is not None:
                     self.submissions.submit(held.event, now, patient=False)
+            case ("cost", parent_id):
+                self.costs.complete(parent_id, now)
             case ("ask", "balances", exchange, account):
                 self._out.send(self.work.accounts[exchange, account], QueryBalances())
             case ("ask", "open_orders", exchange, account):
@@ -284,11 +297,18 @@ class Engine:
         if account.readiness is Readiness.READY:
             self._out.send(account, QueryBalances())
             self._out.send(account, QueryOpenOrders())
-        busy = {h.symbol for p in self.work.parents.values() if p.state not in ENDED_PARENT for h in p.hops}
+        busy = {
+            leg.symbol
+            for parent in self.work.parents_at(account)
+            for leg in parent.legs
+            if leg.closed_at is None and (leg.exchange, leg.account) == account.key
+        }
+        busy |= {symbol for *key, symbol in self.costs.watched() if tuple(key) == account.key}
         for symbol, needed_at in list(account.watched.items()):
             if symbol not in busy and (now - needed_at).total_seconds() > WATCH_IDLE_S:
                 del account.watched[symbol]
                 account.books.pop(symbol, None)
+                account.tapes.pop(symbol, None)
                 self._out.send(account, UnwatchBook(symbol=symbol))
         self.submissions.nonces = {
             key: expires for key, expires in self.submissions.nonces.items() if expires >= now - NONCE_KEPT

@@ -13,6 +13,7 @@ from ems.core.messages import (
     Submit,
     Ticket,
 )
+from ems.engine.plans import Need
 from ems.engine.turn import Out
 
 ZERO = Decimal(0)
@@ -24,8 +25,9 @@ class Held:
 
     event: Submit
     until: datetime
-    balance_after: datetime | None
-    symbols: frozenset[str]
+    asked_at: datetime
+    need: Need
+    times: int = 1  # how often it has been held
 
 
 class Waiting:
@@ -34,6 +36,7 @@ class Waiting:
     def __init__(self, out: Out):
         self._out = out
         self.held: dict[int, Held] = {}  # token -> submission
+        self.times: dict[int, int] = {}  # token -> how often it has been held, while it is judged again
 
     def drop_key(self, ticket: Ticket, command: CancelOrder) -> bool:
         """Refuse the submission of this key while it is still being judged; say whether there was one."""
@@ -52,8 +55,14 @@ class Waiting:
         for token, held in list(self.held.items()):
             waiting, asked = held.event.ticket, held.event.command
             mine = waiting.user == ticket.user and (command.scope == "user" or waiting.bot == ticket.bot)
-            here = command.exchange in (None, getattr(asked, "exchange", None))
+            here = command.exchange is None or command.exchange in exchanges_of(asked)
             if mine and here and command.symbol in (None, getattr(asked, "symbol", command.symbol)):
                 del self.held[token]
                 text = "cancel_all_orders came before this had started"
                 self._out.reply(token, errors.problem(errors.QUERY_CANCELED, text))
+
+
+def exchanges_of(command: object) -> tuple[str, ...]:
+    """Return the exchanges a command names; "all" is none of them by name."""
+    named = getattr(command, "exchange", None)
+    return tuple(named.split(",")) if isinstance(named, str) else ()

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from ems.core.instrument import Market
 from ems.core.messages import Side
+
 MAX_HOPS = 3
 
 # Currencies most others trade against, deepest first.

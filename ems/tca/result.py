@@ -119,7 +119,7 @@ def _numbers(found: object) -> dict[str, Decimal]:
 
 
 def _taking_at_once(parent: Parent) -> dict[str, object] | None:
-    """Return what the books at the decision would have given at once: written down then, never chosen later."""
+    """Return what the books at the decision would have given at once, as written down then."""
     net = _numbers(parent.arrival.get("net"))
     if not net:
         return None
