@@ -15,10 +15,11 @@ from ems.core.messages import (
     OrderType,
     Side,
     SmartOrder,
+    Style,
     Ticket,
     TimeInForce,
 )
-from ems.core.records import Hop, Order, Parent, ParentState
+from ems.core.records import Grant, Leg, Order, Parent, ParentState
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENCE = Patience()
@@ -108,6 +109,31 @@ def fill(
     return replace(report, **fields)  # type: ignore[arg-type]
 
 
+def leg(symbol: str = "ETH/USDT", **fields: object) -> Leg:
+    """Return a leg that buys with all the money there is."""
+    base, quote = symbol.split("/")
+    side = fields.get("side", Side.BUY)
+    values: dict[str, object] = {
+        "exchange": "binance",
+        "account": "default",
+        "symbol": symbol,
+        "side": side,
+        "source": quote if side is Side.BUY else base,
+        "target": base if side is Side.BUY else quote,
+        "amount": Decimal(1000),
+        "started_at": T0,
+        "ends_at": at(60),
+    }
+    values.update(fields)
+    return Leg(**values)  # type: ignore[arg-type]
+
+
+def grant(amount: str = "1000", currency: str = "USDT", **fields: object) -> Grant:
+    values: dict[str, object] = {"exchange": "binance", "account": "default", "currency": currency}
+    values.update(fields)
+    return Grant(amount=Decimal(amount), **values)  # type: ignore[arg-type]
+
+
 def parent(**fields: object) -> Parent:
     values: dict[str, object] = {
         "parent_id": "q1.1",
@@ -117,12 +143,13 @@ def parent(**fields: object) -> Parent:
         "exchange": "binance",
         "account": "default",
         "algo": "classic",
-        "hops": (Hop(symbol="ETH/USDT", side=Side.BUY, source="USDT", target="ETH"),),
+        "legs": (leg(),),
+        "grants": (grant(),),
         "start_amount": Decimal(1000),
         "time_limit": Decimal(60),
         "state": ParentState.WORKING,
         "created_at": T0,
-        "hop_started_at": T0,
+        "goal": {"kind": "convert", "start": "USDT", "end": "ETH", "accounts": [["binance", "default"]]},
     }
     values.update(fields)
     return Parent(**values)  # type: ignore[arg-type]
@@ -145,6 +172,7 @@ def smart_order(amount: str = "1000", **fields: object) -> SmartOrder:
         "start_currency": "USDT",
         "end_currency": "ETH",
         "start_amount": Decimal(amount),
+        "style": Style(algo="classic"),
     }
     values.update(fields)
     return SmartOrder(**values)  # type: ignore[arg-type]

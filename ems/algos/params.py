@@ -79,7 +79,7 @@ class Params:
 
     # Tries.
     tries: int = 6  # K
-    dwell: Decimal = Decimal("0.15")  # share of the time each try may rest
+    resting: float = 0.9  # share of the time for all tries together: 0.15 each of six
     first_offset: Decimal = 5 * BP  # delta_0; the last try rests at the touch
 
     # Shares of the market.

@@ -77,12 +77,8 @@ class View:
     orders: Sequence[Order]  # of this leg, oldest first, ended ones included
     book: BookUpdate | None
     total: Decimal  # source currency the leg is to spend in all, what is spent included; may grow with `more`
-    available: (
-        Decimal  # source currency it may still spend now; what its open orders may take is NOT deducted
-    )
-    quantity: Decimal | None = (
-        None  # base it is to trade in all, what is filled included; None: spend `total`
-    )
+    available: Decimal  # source currency it may still spend; what open orders may take is NOT deducted
+    quantity: Decimal | None = None  # base to trade in all, what is filled included; None: spend `total`
     more: bool = False  # other legs may still bring in funds: never Done for lack of them
     started_at: datetime
     ends_at: datetime  # T is over here

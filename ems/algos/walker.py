@@ -459,7 +459,7 @@ def _beyond_limit(leg: _Leg) -> Decision:
 def try_of(view: View, when: datetime) -> int:
     """Return which try the clock is in: 0 to K - 1 rest, K takes."""
     params = view.params
-    dwell = float(params.dwell) * (view.ends_at - view.started_at).total_seconds()
+    dwell = params.resting / params.tries * (view.ends_at - view.started_at).total_seconds()
     if dwell <= 0.0:
         return params.tries
     elapsed = max((when - view.started_at) / SECOND, 0.0)
@@ -479,7 +479,7 @@ def _try_ends(view: View, number: int) -> datetime:
     time = (view.ends_at - view.started_at).total_seconds()
     if view.on_timeout == "cancel" and number >= view.params.tries - 1:
         return view.ends_at
-    seconds = float(view.params.dwell) * time * (number + 1)
+    seconds = view.params.resting / view.params.tries * time * (number + 1)
     return view.started_at + timedelta(seconds=seconds, microseconds=1)
 
 

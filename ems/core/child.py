@@ -8,8 +8,10 @@ Rules:
 2. A failed cancel proves nothing; a timeout proves nothing; both are resolved by looking, never by resending.
 3. Rule N: *not found* counts only when the query was SENT after the venue could no longer accept or hide
    the order, three times at least two seconds apart, and the trade history since the send shows nothing
-   either. (A verdict on the time of the answer instead of the time of the query gave the only over-fill in
-   fuzzing.)
+   either, asked once nothing can be hidden in it: the order may have filled until the first of these
+   answers, and fills may stay invisible for the margin after that. (A verdict on the time of the answer
+   instead of the time of the query gave the only over-fill in fuzzing; a history asked too early gave the
+   only wrong ledgers.)
 4. Every unsettled child has a pending wake-up.
 
 `PHASES` is the table of EXECUTION.md 3: (phase, event) -> next phase. `SEE` is resolved by what the answer
@@ -144,6 +146,7 @@ class Lookup:
     tries: int = 0
     not_founds: int = 0
     not_found_sent_at: datetime | None = None  # the last counted one
+    gone_by: datetime | None = None  # when the first counted one was answered: it cannot fill later
     empty_sent_at: datetime | None = None  # a trade query sent then showed nothing new
     cancel_at: datetime | None = None  # do not send another cancel before
     haunted: bool = False  # an order we had ended was seen alive: followed until it is gone
@@ -235,7 +238,12 @@ class _Work:
     def seen(self) -> None:
         """The venue showed the order: every earlier 'not found' is void."""
         self.lookup = replace(
-            self.lookup, seen_at=self.now, not_founds=0, not_found_sent_at=None, empty_sent_at=None
+            self.lookup,
+            seen_at=self.now,
+            not_founds=0,
+            not_found_sent_at=None,
+            gone_by=None,
+            empty_sent_at=None,
         )
 
     def done(self) -> Step:
@@ -521,7 +529,7 @@ def _trades(work: _Work, event: TradesAnswer) -> None:
     for fill in fresh:
         _book(work, fill)
     _complete(work)
-    if work.order.phase is Phase.SETTLED or fresh:
+    if fresh or (work.order.phase is Phase.SETTLED and not work.lookup.haunted):
         return
     work.lookup = replace(work.lookup, empty_sent_at=event.query_sent_at)
     _give_up(work)
@@ -544,12 +552,11 @@ def _not_found(work: _Work, event: OrderStatus) -> None:
     gap = timedelta(seconds=work.patience.not_found_gap_s)
     if last is None or event.query_sent_at >= last + gap:
         work.lookup = replace(
-            work.lookup, not_founds=work.lookup.not_founds + 1, not_found_sent_at=event.query_sent_at
+            work.lookup,
+            not_founds=work.lookup.not_founds + 1,
+            not_found_sent_at=event.query_sent_at,
+            gone_by=work.lookup.gone_by or work.now,
         )
-    if order.phase is Phase.SETTLED:
-        if work.lookup.not_founds >= work.patience.not_founds:
-            work.lookup = replace(work.lookup, haunted=False)
-        return
     work.do(Do.TRADES)
     _give_up(work)
 
@@ -564,14 +571,16 @@ def _proof_from(order: Order, lookup: Lookup, patience: Patience) -> datetime:
 
 
 def _give_up(work: _Work) -> None:
-    """End an order the venue provably does not have."""
-    order, lookup, patience = work.order, work.lookup, work.patience
-    if order.phase is not Phase.UNKNOWN or lookup.not_founds < patience.not_founds:
+    """End an order the venue provably does not have, or stop following one that had ended before."""
+    order, lookup = work.order, work.lookup
+    if not _proven_gone(lookup, work.patience):
         return
-    if order.final_quantity is not None:
+    if order.phase is Phase.SETTLED:
+        work.lookup = replace(lookup, haunted=False)
+        work.actions.clear()
+        return
+    if order.phase is not Phase.UNKNOWN or order.final_quantity is not None:
         return  # the venue has said how it ended: nothing found now can overrule that
-    if lookup.empty_sent_at is None or lookup.empty_sent_at < _proof_from(order, lookup, patience):
-        return
     if order.exchange_order_id is None and order.filled_quantity == ZERO:
         work.change(Kind.REJECT, Phase.SETTLED, message="never arrived at the venue")
         work.actions.clear()
@@ -586,3 +595,10 @@ def _give_up(work: _Work) -> None:
         )
         work.actions.clear()
         _complete(work)
+
+
+def _proven_gone(lookup: Lookup, patience: Patience) -> bool:
+    """Say whether rule N holds: not found often enough, and no fill that may still be invisible."""
+    if lookup.not_founds < patience.not_founds or lookup.gone_by is None or lookup.empty_sent_at is None:
+        return False
+    return lookup.empty_sent_at >= lookup.gone_by + timedelta(seconds=patience.margin_s)

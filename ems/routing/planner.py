@@ -11,7 +11,7 @@ lots in the order in which money flows.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, localcontext
 from math import log
 
@@ -32,6 +32,7 @@ TOLERANCE = Decimal("0.002")  # of the whole value: how far a weight may be off 
 MIN_TRADE = Decimal(10)  # USD
 PENALTY = Decimal("0.05")  # EXECUTION.md 5.1's rho: no trade costs more than twice this
 REPAIRS = 5
+ENOUGH = 2e-6  # 0.02 bp of the value: rounding that loses less is not repaired
 SHOWN = Decimal("1e-6")  # shares below 0.01 bp are not worth a line
 
 BALANCED = "nothing to do: every weight is within its band"
@@ -292,6 +293,7 @@ class _Planning:
         if flows is None:
             return self._finished((), UNSOLVED)
         bound = float(self.value) * (1 - flows.bound)
+        enough = bound * (1 - ENOUGH)
         best: tuple[Decimal, tuple[PlannedLeg, ...]] = (self._objective(()), ())
         banned: set[int] = set()
         for repair in range(REPAIRS + 1):
@@ -300,8 +302,9 @@ class _Planning:
             score = self._objective(legs)
             if score > best[0]:
                 best = (score, legs)
-            fresh = self._to_drop(small, flows) if small else set(refused)
-            if not fresh or repair == REPAIRS:
+            fresh = self._to_drop(small) if small else set(refused)
+            narrowed = not fresh and float(best[0]) < enough and self._narrow(legs)
+            if repair == REPAIRS or not (fresh or narrowed):
                 break
             banned |= fresh
             again = optimise(self.programme, self.edges, banned)
@@ -330,9 +333,10 @@ class _Planning:
                 usable.append(listing)
                 for currency in (market.base, market.quote):
                     self.nodes.setdefault((listing.exchange, listing.account, currency), len(self.nodes))
-        currencies: dict[str, int] = {}
+        self.currencies: dict[str, int] = {}
         for node in self.nodes:
-            currencies.setdefault(node[2], len(currencies))
+            self.currencies.setdefault(node[2], len(self.currencies))
+        currencies = self.currencies
         scale, penalty = float(self.value), float(self.penalty)
         self.worth = {c: float(self.prices[c]) for c in currencies}
         spendable = [
@@ -341,11 +345,6 @@ class _Planning:
         account_worth: dict[tuple[str, str], float] = {}
         for node, number in self.nodes.items():
             account_worth[node[:2]] = account_worth.get(node[:2], 0.0) + spendable[number]
-        tolerance = float(self.tolerance)
-        bands = []
-        for currency in currencies:
-            missing = float(self.weights.get(currency, ZERO)) - float(self.before.get(currency, ZERO)) / scale
-            bands.append((missing - tolerance, missing + tolerance))
         self.edges: list[Edge] = []
         for listing in usable:
             need = account_worth[listing.exchange, listing.account] * 1.01
@@ -375,12 +374,20 @@ class _Planning:
         self.programme = Programme(
             currency_of=[currencies[node[2]] for node in self.nodes],
             spendable=spendable,
-            bands=bands,
+            bands=self._bands(),
             kept=[currency in self.keep for currency in currencies],
             penalty=penalty,
             arbitrage=self._profit_in_a_circle(list(currencies)),
         )
         self._enliven(currencies)
+
+    def _bands(self) -> list[tuple[float, float]]:
+        """Return by how much each currency's share of the value is to change, from ... to."""
+        bands = []
+        for currency in self.currencies:
+            missing = self.weights.get(currency, ZERO) - self.before.get(currency, ZERO) / self.value
+            bands.append((float(missing - self.tolerance), float(missing + self.tolerance)))
+        return bands
 
     def _enliven(self, currencies: Mapping[str, int]) -> None:
         """Let in the edges and levels an optimum is likely to use; the pricing finds the others."""
@@ -403,6 +410,25 @@ class _Planning:
                     until = min(until, under[bought])
                 edge.live = True
                 edge.extend(until, at_least=2)
+
+    def _narrow(self, legs: Iterable[PlannedLeg]) -> bool:
+        """Aim inside each band that whole lots have missed, by as much as they did; say whether any was."""
+        after = _sums(self._after(legs), self.prices)
+        bands = list(self.programme.bands)
+        start = self._bands()
+        for currency, number in self.currencies.items():
+            change = float((after.get(currency, ZERO) - self.before.get(currency, ZERO)) / self.value)
+            low, high = start[number]
+            aimed_low, aimed_high = bands[number]
+            inside = 0.4 * (high - low)
+            if 0 < low - change < inside:
+                bands[number] = (min(aimed_low + 1.2 * (low - change), low + inside), aimed_high)
+            elif 0 < change - high < inside:
+                bands[number] = (aimed_low, max(aimed_high - 1.2 * (change - high), high - inside))
+        if bands == list(self.programme.bands):
+            return False
+        self.programme = replace(self.programme, bands=bands)
+        return True
 
     def _hubs(self) -> set[tuple[tuple[str, str], str]]:
         """Return the currencies other currencies trade against, account by account."""
@@ -455,7 +481,7 @@ class _Planning:
             wishes.append(Wish(number=number, listing=edge.listing, side=edge.side, quantity=quantity))
         return wishes, sorted(small, key=lambda n: (flows.flow[n], n))
 
-    def _to_drop(self, small: Sequence[int], flows: Flows) -> set[int]:
+    def _to_drop(self, small: Sequence[int]) -> set[int]:
         """Return which small edges go now: of several between two currencies, the largest may stay."""
         largest: dict[tuple[int, int], int] = {}
         for number in small:  # smallest first

@@ -115,12 +115,12 @@ def body_schema(call: Call) -> dict[str, object]:
             schema = {"anyOf": [schema, {"type": "null"}]}  # null counts as absent
         properties[wanted.name] = {**_with_default(wanted, schema), "description": said(wanted)}
     required = [wanted.name for wanted in fields if wanted.required]
-    schema: dict[str, object] = {"type": "object", "additionalProperties": False, "properties": properties}
+    body: dict[str, object] = {"type": "object", "additionalProperties": False, "properties": properties}
     if call.verb is not None and call.verb.by_quote:
-        schema["anyOf"] = [{"required": required}, {"required": [QUOTE_ID_FIELD.name]}]
+        body["anyOf"] = [{"required": required}, {"required": [QUOTE_ID_FIELD.name]}]
     else:
-        schema["required"] = required
-    return schema
+        body["required"] = required
+    return body
 
 
 def body_example(call: Call) -> dict[str, object]:

@@ -264,7 +264,7 @@ def test_three_late_not_founds_and_an_empty_history_end_it():
     events = [(PROOF + n, not_found(PROOF + n)) for n in (1, 4, 7)]
     done = play(unknown(), *events)
     assert done.child.order.status is Status.UNKNOWN and Do.TRADES in done.actions
-    done = do(done.child, no_trades(PROOF + 8), PROOF + 9)
+    done = do(done.child, no_trades(PROOF + 1 + PATIENCE.margin_s), PROOF + 17)
     assert (done.child.order.status, done.child.order.reason) == (
         Status.REJECTED,
         "never arrived at the venue",
@@ -297,9 +297,48 @@ def test_an_acknowledged_order_gone_from_the_venue_ends_with_its_fills():
     )
     child = replace(child, lookup=Lookup(seen_at=at(0)))
     events = [(PROOF + n, not_found(PROOF + n)) for n in (1, 4, 7)]
-    known = TradesAnswer(order_id=ID, fills=(fill("f1", "1"),), query_sent_at=at(PROOF + 8))
-    done = play(child, *events, (PROOF + 9, known))
+    asked = PROOF + 1 + PATIENCE.margin_s
+    known = TradesAnswer(order_id=ID, fills=(fill("f1", "1"),), query_sent_at=at(asked))
+    done = play(child, *events, (asked + 1, known))
     assert (done.child.order.status, done.child.order.filled_quantity) == (Status.CANCELED, 1)
+
+
+def test_fills_still_invisible_when_the_order_is_gone_are_waited_for():
+    """Found by fuzzing: filled and forgotten while nobody could look, an order ended without its fills."""
+    child = replace(child_in(Phase.LIVE), lookup=Lookup(seen_at=at(0)))
+    gone = 40.0  # it filled just before, and its fills show in the history only 15 s later
+    events = [(gone + n, not_found(gone + n)) for n in (0, 3, 6)]
+    early = gone + PATIENCE.margin_s - 0.001
+    done = play(child, *events, (gone + 8, no_trades(gone + 7)), (early + 1, no_trades(early)))
+    assert done.child.order.phase is Phase.UNKNOWN and exposure(done.child.order) == 2
+    shown = TradesAnswer(order_id=ID, fills=(fill("f1", "2"),), query_sent_at=at(gone + 16))
+    done = do(done.child, shown, gone + 17)
+    assert (done.child.order.status, done.child.order.filled_quantity) == (Status.FILLED, 2)
+
+
+def test_fills_are_waited_for_from_the_answer_of_the_first_not_found():
+    """A query may travel: its 'not found' is of any moment until the answer came."""
+    sent, answered = PROOF + 1, PROOF + 12
+    events = [
+        (answered, not_found(sent)),
+        (answered + 1, not_found(sent + 3)),
+        (answered + 2, not_found(sent + 6)),
+    ]
+    asked = answered + PATIENCE.margin_s
+    done = play(unknown(), *events, (asked, no_trades(asked - 0.001)))
+    assert done.child.order.status is Status.UNKNOWN
+    done = do(done.child, no_trades(asked), asked + 1)
+    assert done.child.order.status is Status.REJECTED
+
+
+def test_an_order_risen_again_is_followed_until_its_fills_must_have_shown():
+    child = child_in(Phase.SETTLED, status=Status.REJECTED, exchange_order_id=None)
+    risen = do(child, replace(EVENTS[Saw.OPEN], query_sent_at=at(20)), 21)
+    events = [(60.0 + n, not_found(60.0 + n)) for n in (0, 3, 6)]
+    done = play(risen.child, *events, (67, no_trades(67)))
+    assert done.child.lookup.haunted and done.wake_at is not None
+    done = do(done.child, no_trades(60 + PATIENCE.margin_s), 76)
+    assert (done.child.lookup.haunted, done.wake_at, done.actions) == (False, None, ())
 
 
 def test_a_failed_lookup_is_no_news():

@@ -153,6 +153,13 @@ def history_not_waited_for(child: Child, event: ChildEvent, now: datetime, patie
     return done
 
 
+def history_asked_too_early(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
+    """Rule N with any empty history: fills up to the end of the order may still be invisible in it."""
+    if child.lookup.gone_by is not None:
+        child = replace(child, lookup=replace(child.lookup, gone_by=START))
+    return step(child, event, now, patience)
+
+
 def repeated_fill_is_money_again(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
     if isinstance(event, FillReport):
         event = replace(event, fill_id=f"{event.fill_id}/{len(child.order.fill_ids)}")
@@ -187,6 +194,7 @@ MUTANTS: dict[str, StepFunction] = {
         first_not_found_counts,
         invisible_for_two_seconds_only,
         history_not_waited_for,
+        history_asked_too_early,
         repeated_fill_is_money_again,
         settled_before_every_fill,
         cancel_only_once,
@@ -253,6 +261,16 @@ class Weather:
         self.outage_to_s = self.outage_from_s + draw() * 40.0  # meanwhile streams and queries say nothing
         self.vanish = draw() < 0.3  # closed orders cannot be looked up
         self.restart = draw() < 0.1  # our process dies once
+        # Faults that only hurt together meet too rarely by chance.
+        luck = draw()
+        if luck < 0.05:  # an order fills while nobody looks, is forgotten, and its fills show later
+            self.vanish, self.steady_lag, self.order_lag_s, self.trade_lag_s = True, True, 0.0, INVISIBLE_S
+            self.lose_stream, self.fill_s, self.refuse = 1.0, 30.0, 0.0
+            self.outage_from_s, self.outage_to_s = draw() * 5.0, 15.0 + draw() * 20.0
+        elif luck < 0.1:  # what was true of an order not yet there is heard when it is
+            self.steady_lag, self.order_lag_s, self.trade_lag_s = True, INVISIBLE_S, INVISIBLE_S
+            self.lose_stream, self.lose_answer, self.late_look = 1.0, 0.6, 0.8
+            self.outage_from_s, self.outage_to_s = 5.0 + draw() * 10.0, 25.0 + draw() * 20.0
 
     def calm(self) -> None:
         """Lose nothing any more; what is invisible for a while stays so."""
