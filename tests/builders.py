@@ -166,13 +166,13 @@ def ticket(key: str = "key-1", **fields: object) -> Ticket:
     return Ticket(**values)  # type: ignore[arg-type]
 
 
-def smart_order(amount: str = "1000", **fields: object) -> SmartOrder:
+def smart_order(amount: str = "1000", *, time_limit: Decimal = Decimal(60), **fields: object) -> SmartOrder:
     values: dict[str, object] = {
         "exchange": "binance",
         "start_currency": "USDT",
         "end_currency": "ETH",
         "start_amount": Decimal(amount),
-        "style": Style(algo="classic"),
+        "style": Style(algo="classic", time_limit=time_limit),
     }
     values.update(fields)
     return SmartOrder(**values)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -42,8 +42,9 @@ from ems.core.records import (
     Asked,
     Cost,
     Fill,
+    Grant,
     HistoryEntry,
-    Hop,
+    Leg,
     Notice,
     Order,
     Parent,
@@ -124,13 +125,18 @@ parents = Table(
     Column("exchange", Words, nullable=False),
     Column("account", Words, nullable=False),
     Column("algo", Words, nullable=False),
-    Column("hops", JsonDoc, nullable=False),
-    Column("start_amount", Money, nullable=False),
+    Column("params", JsonDoc, nullable=False),
+    Column("legs", JsonDoc, nullable=False),
+    Column("grants", JsonDoc, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("start_amount", Money(MANY), nullable=False),
     Column("time_limit", Money, nullable=False),
+    Column("on_timeout", Words, nullable=False),
+    Column("max_slippage_bps", Money),
+    Column("goal", JsonDoc, nullable=False),
     Column("state", Words, nullable=False),
     Column("created_at", UtcTime, nullable=False),
-    Column("hop", Integer, nullable=False),
-    Column("hop_started_at", UtcTime),
+    Column("planned_at", UtcTime),
     Column("reason", Words, nullable=False),
     Column("arrival", JsonDoc, nullable=False),
     Column("closed_at", UtcTime),
@@ -168,7 +174,7 @@ orders = Table(
     Column("client_order_id", Key, nullable=False),
     Column("exchange_order_id", Key),
     Column("purpose", Words, nullable=False),
-    Column("hop", Integer, nullable=False),
+    Column("leg", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("asked", Words, nullable=False),
     Column("phase", Words, nullable=False),
@@ -387,20 +393,57 @@ def parent_to_row(parent: Parent) -> Values:
         "exchange": parent.exchange,
         "account": parent.account,
         "algo": parent.algo,
-        "hops": [
-            {"symbol": hop.symbol, "side": hop.side.value, "source": hop.source, "target": hop.target}
-            for hop in parent.hops
+        "params": parent.params,
+        "legs": [_leg_to_json(leg) for leg in parent.legs],
+        "grants": [
+            {
+                "exchange": grant.exchange,
+                "account": grant.account,
+                "currency": grant.currency,
+                "amount": format(grant.amount, "f"),
+            }
+            for grant in parent.grants
         ],
+        "generation": parent.generation,
         "start_amount": parent.start_amount,
         "time_limit": parent.time_limit,
         "state": parent.state.value,
         "created_at": parent.created_at,
-        "hop": parent.hop,
-        "hop_started_at": parent.hop_started_at,
+        "on_timeout": parent.on_timeout,
+        "max_slippage_bps": parent.max_slippage_bps,
+        "goal": parent.goal,
+        "planned_at": parent.planned_at,
         "reason": parent.reason,
         "arrival": parent.arrival,
         "closed_at": parent.closed_at,
     }
+
+
+_LEG_TEXTS = ("exchange", "account", "symbol", "source", "target", "code", "why")
+_LEG_AMOUNTS = ("amount", "receive", "limit", "quantity", "goal")
+_LEG_TIMES = ("ends_at", "started_at", "closed_at")
+_LEG_PLAIN = ("level", "generation", "capped", "blocked")
+
+
+def _leg_to_json(leg: Leg) -> dict[str, object]:
+    body: dict[str, object] = {name: getattr(leg, name) for name in (*_LEG_TEXTS, *_LEG_PLAIN)}
+    body["side"] = leg.side.value
+    for name in _LEG_AMOUNTS:
+        amount = getattr(leg, name)
+        body[name] = None if amount is None else format(amount, "f")
+    for name in _LEG_TIMES:
+        when = getattr(leg, name)
+        body[name] = None if when is None else when.isoformat()
+    return body
+
+
+def _leg_from_json(body: Mapping[str, Any]) -> Leg:
+    values: dict[str, Any] = {name: body[name] for name in (*_LEG_TEXTS, *_LEG_PLAIN)}
+    for name in _LEG_AMOUNTS:
+        values[name] = None if body[name] is None else Decimal(body[name])
+    for name in _LEG_TIMES:
+        values[name] = None if body[name] is None else datetime.fromisoformat(body[name])
+    return Leg(side=Side(body["side"]), **values)
 
 
 def parent_from_row(row: Row[Any]) -> Parent:
@@ -412,16 +455,26 @@ def parent_from_row(row: Row[Any]) -> Parent:
         exchange=row.exchange,
         account=row.account,
         algo=row.algo,
-        hops=tuple(
-            Hop(symbol=hop["symbol"], side=Side(hop["side"]), source=hop["source"], target=hop["target"])
-            for hop in row.hops
+        params=row.params,
+        legs=tuple(_leg_from_json(leg) for leg in row.legs),
+        grants=tuple(
+            Grant(
+                exchange=grant["exchange"],
+                account=grant["account"],
+                currency=grant["currency"],
+                amount=Decimal(grant["amount"]),
+            )
+            for grant in row.grants
         ),
+        generation=row.generation,
         start_amount=row.start_amount,
         time_limit=row.time_limit,
         state=ParentState(row.state),
         created_at=row.created_at,
-        hop=row.hop,
-        hop_started_at=row.hop_started_at,
+        on_timeout=row.on_timeout,
+        max_slippage_bps=row.max_slippage_bps,
+        goal=row.goal,
+        planned_at=row.planned_at,
         reason=row.reason,
         arrival=row.arrival,
         closed_at=row.closed_at,
@@ -455,7 +508,7 @@ def order_to_row(order: Order) -> Values:
         "client_order_id": order.client_order_id,
         "exchange_order_id": order.exchange_order_id,
         "purpose": order.purpose,
-        "hop": order.hop,
+        "leg": order.leg,
         "attempt": order.attempt,
         "asked": order.asked.value,
         "phase": order.phase.value,
@@ -495,7 +548,7 @@ def order_from_row(row: Row[Any], fill_ids: Iterable[str]) -> Order:
         client_order_id=row.client_order_id,
         exchange_order_id=row.exchange_order_id,
         purpose=row.purpose,
-        hop=row.hop,
+        leg=row.leg,
         attempt=row.attempt,
         asked=Asked(row.asked),
         phase=Phase(row.phase),

@@ -16,7 +16,6 @@ from ems.core.messages import (
     Refusal,
     Rejected,
     Side,
-    SmartOrder,
     TradesAnswer,
 )
 from ems.core.records import Phase, QueryStatus, Status
@@ -151,7 +150,7 @@ def test_a_refusal_told_twice_counts_once():
     )
     for _ in range(3):
         world.venue(refused)
-    assert world.engine.work.runs["q1.1"].funds_refusals == 1
+    assert world.engine.work.runs["q1.1"].leg(0).funds_refusals == 1
 
 
 # --- The venue's last word --------------------------------------------------------------------
@@ -230,7 +229,7 @@ def test_a_parent_whose_fees_come_out_of_its_source_spends_no_more_than_asked():
     # Binance with BNB fees: selling BNB pays its fee in BNB on top.
     world = EngineWorld(markets=(market("BNB/USDT", fee_mode="third"),), free={"BNB": D(10)})
     world.book("BNB/USDT", bid="600", ask="600.5")
-    world.submit(SmartOrder(exchange="binance", start_currency="BNB", end_currency="USDT", start_amount=D(1)))
+    world.submit(smart_order("1", start_currency="BNB", end_currency="USDT"))
     world.ack("q1.1.1")
     order = world.order("q1.1.1")
     world.venue(

@@ -9,7 +9,6 @@ from ems.core.messages import (
     CancelOrder,
     Refusal,
     Rejected,
-    SmartOrder,
 )
 from ems.core.records import QueryStatus
 from tests.builders import at, book, fill, market, smart_order
@@ -27,13 +26,7 @@ def test_a_refused_remainder_of_the_first_hop_does_not_strand_what_it_bought():
     tight = book("0.04", "0.04001", symbol="ETH/BTC")
     world.venue(replace(tight, bids=((D("0.04"), D(500)),), asks=((D("0.04001"), D(500)),), at=at(world.now)))
     world.submit(
-        SmartOrder(
-            exchange="binance",
-            start_currency="USDT",
-            end_currency="BTC",
-            start_amount=D(1000),
-            time_limit=D(10),
-        )
+        smart_order("1000", end_currency="BTC", time_limit=D(20)),
     )
     world.ack("q1.1.1")
     order = world.order("q1.1.1")
@@ -43,12 +36,14 @@ def test_a_refused_remainder_of_the_first_hop_does_not_strand_what_it_bought():
     world.timer("parent", "q1.1")
     world.book("ETH/USDT")
     world.venue(CancelAcked(order_id="q1.1.1", filled_quantity=quantity))
-    if "q1.1.2" not in world.engine.work.children:
+    if "q1.1.3" not in world.engine.work.children:
         world.timer("parent", "q1.1")
+    assert world.order("q1.1.2").symbol == "ETH/BTC"  # what was bought is already on its way
+    world.ack("q1.1.2", "X2")
     # 8 USDT are left; another bot has taken 4 of them in the meantime.
     world.venue(
         Rejected(
-            order_id="q1.1.2",
+            order_id="q1.1.3",
             refusal=Refusal.INSUFFICIENT_FUNDS,
             message="insufficient balance",
             venue_code="-2010",
@@ -56,7 +51,8 @@ def test_a_refused_remainder_of_the_first_hop_does_not_strand_what_it_bought():
     )
     world.balances(free={"USDT": D(4), "ETH": quantity})
     assert world.query().status is QueryStatus.WORKING, world.query().error
-    assert world.engine.work.parents["q1.1"].hop == 1  # 0.49 ETH go on to BTC
+    first, second = world.engine.work.parents["q1.1"].legs
+    assert first.closed_at is not None and second.closed_at is None  # 0.49 ETH go on to BTC
 
 
 def test_a_submission_that_is_being_judged_can_be_cancelled_by_its_key():

@@ -5,6 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from ems.algos import walker
+from ems.algos.view import Place
 from ems.core import errors
 from ems.core.messages import (
     Balances,
@@ -304,8 +306,7 @@ def test_a_smart_order_rests_then_moves_closer_once_the_cancel_has_settled():
     assert (first.post_only, first.price) == (True, D("1999.00"))
     world.ack(first.order_id)
     world.now = 9.1
-    world.book()
-    world.timer("parent", "q1.1")
+    world.book()  # a new book wakes the leg
     assert world.sent() == [
         CancelRequest(
             order_id="q1.1.1",
@@ -334,8 +335,11 @@ def test_a_smart_order_ends_with_its_cost_against_taking_at_once():
     assert D(result["spent"]) + D(result["unspent"]) == D("999.5")
     at_once = D("999.5") / D("2000.5") * D("0.999")
     assert abs(D(result["taking_at_once"]["received"]) - at_once) < D("1e-11")
-    saved = (D(result["received"]) / D(result["spent"])) / (at_once / D("999.5")) - 1
-    assert abs(D(result["saved_bps"]) - saved * 10000) < D("0.001")
+    mid = D("2000.25")
+    lost = {"ours": D(result["spent"]) - bought * D("0.999") * mid, "at once": D("999.5") - at_once * mid}
+    cost = {name: money / D("999.5") * 10000 for name, money in lost.items()}
+    assert abs(D(result["cost"]["total_bps"]) - cost["ours"]) < D("0.001")
+    assert abs(D(result["saved_bps"]) - (cost["at once"] - cost["ours"])) < D("0.001")
     assert world.sent(QueryBalances)
 
 
@@ -380,19 +384,13 @@ def test_a_refusal_for_funds_takes_a_fresh_balance_and_a_smaller_order_and_gives
 
 
 def test_the_guard_stops_an_order_beyond_what_was_asked(monkeypatch):
-    from ems.algos import classic
+    decide = walker.decide
 
-    decide = classic.decide
+    def greedy(seen, now):
+        decision = decide(seen, now)
+        return replace(decision, quantity=decision.quantity * 2) if isinstance(decision, Place) else decision
 
-    def greedy(view, now):
-        decision = decide(view, now)
-        return (
-            replace(decision, quantity=decision.quantity * 2)
-            if isinstance(decision, classic.Place)
-            else decision
-        )
-
-    monkeypatch.setattr(classic, "decide", greedy)
+    monkeypatch.setattr(walker, "decide", greedy)
     world = started()
     assert world.placed() == []
     assert world.query().error.code == errors.INTERNAL_ERROR
@@ -494,7 +492,6 @@ def test_after_a_restart_progress_is_what_the_orders_say():
     reborn.venue(open_order)
     reborn.now = 9.5
     reborn.book()
-    reborn.timer("parent", "q1.1")
     assert [r.order_id for r in reborn.sent(CancelRequest)] == ["q1.1.1"]
     reborn.venue(CancelAcked(order_id="q1.1.1", filled_quantity=D("0.2")))
     (second,) = reborn.placed()

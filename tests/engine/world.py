@@ -27,7 +27,8 @@ from ems.engine.turn import Turn
 from ems.store import MemoryStore
 from tests.builders import at, book, market, ticket
 
-MARKETS = (market("ETH/USDT"), market("BTC/USDT"), market("ETH/BTC", min_notional="0.0001", tick="0.00001"))
+MARKETS = (market("ETH/USDT"),)
+TRIANGLE = (market("ETH/USDT"), market("BTC/USDT"), market("ETH/BTC", min_notional="0.0001", tick="0.00001"))
 
 
 class EngineWorld:
