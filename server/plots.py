@@ -28,7 +28,7 @@ PARTS = {
 }
 INK = "#222222"
 GOOD, BAD = "#009E73", "#D55E00"
-BARS_MAX = 16
+GROUPS_MAX = 6  # of one kind
 GAP = 0.5  # between kinds of groups, in bars
 BINS_MAX = 40
 SIZE_INCHES = (13, 9)
@@ -72,13 +72,15 @@ def _headline(report: Report) -> str:
 def _parts(axes: Axes, report: Report) -> None:
     """Draw the mean parts of the cost by group: what was paid to the right of zero, what was earned left."""
     groups, places = [("all", report["summary"])], [0.0]
+    left_out = 0
     for kind in ("exchange", "algo", "size"):
         found = report["groups"][kind]
         if len(found) > 1:  # a single group is "all" again
-            places += [places[-1] + GAP + k for k in range(1, len(found) + 1)]
-            groups += [(group["name"], group) for group in found]
-    left_out = len(groups) - BARS_MAX
-    groups, places = groups[:BARS_MAX], places[:BARS_MAX]
+            largest = sorted(found, key=lambda group: -group["n"])[:GROUPS_MAX]
+            shown = [group for group in found if group in largest]
+            left_out += len(found) - len(shown)
+            places += [places[-1] + GAP + k for k in range(1, len(shown) + 1)]
+            groups += [(group["name"], group) for group in shown]
     paid, earned = [0.0] * len(groups), [0.0] * len(groups)
     for part, colour in PARTS.items():
         widths = [_mean(group, f"{part}_bps") for _, group in groups]
@@ -99,7 +101,7 @@ def _parts(axes: Axes, report: Report) -> None:
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(places, [f"{name}  ({group['n']})" for name, group in groups], parse_math=False)
     axes.set_ylim(max(places[-1], 4.0) + 0.6, -0.6)  # the first on top, and a lone bar no wall
-    more = f"; {left_out} more groups not shown" if left_out > 0 else ""
+    more = f"; {left_out} small groups not shown" if left_out else ""
     _label(axes, f"Mean cost by part (number of orders{more})", "bp of notional, below zero: earned", "")
     axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)
 
