@@ -359,8 +359,11 @@ class _Displayed:
 class _MarketState:
     """All that moves in one market."""
 
-    def __init__(self, market: Market, self_trade: SelfTrade, refill_s: float) -> None:
+    def __init__(
+        self, market: Market, self_trade: SelfTrade, refill_s: float, changed: "dict[str, _MarketState]"
+    ) -> None:
         self.market = market
+        self._changed = changed
         self.book = Book(self_trade)
         self.displayed: dict[Side, _Displayed] = {
             "buy": _Displayed("buy", market.lot, refill_s),
@@ -374,6 +377,18 @@ class _MarketState:
         self.mode = TRADING
         self.last_price: Decimal | None = None
         self.trades: list[PublicTrade] = []
+
+    def touch(self, side: Side, price: Decimal) -> None:
+        """Have a price published again; the exchange looks at the markets that say so, not at all of them."""
+        self.touched[side].add(price)
+        self._changed[self.market.symbol] = self
+
+    def touch_taken(self) -> None:
+        """Have published what refills with time."""
+        for side, displayed in self.displayed.items():
+            if displayed.taken:
+                self.touched[side].update(displayed.taken)
+                self._changed[self.market.symbol] = self
 
     def visible(self, side: Side, price: Decimal, now: float) -> Decimal:
         """The displayed size people see at a price.
@@ -424,6 +439,7 @@ class Exchange:
         self.outside: dict[str, Decimal] = {}  # currency -> net of everybody who has no account here
         self._self_trade: SelfTrade = self_trade
         self._states: dict[str, _MarketState] = {}
+        self._touched: dict[str, _MarketState] = {}  # symbol -> market with something to publish
         self._listeners: list[Callable[[Event], None]] = []
         self._events: list[Event] = []
         self._delivering = False
@@ -442,7 +458,7 @@ class Exchange:
         self.markets[market.symbol] = market
         state = self._states.get(market.symbol)
         if state is None:
-            self._states[market.symbol] = _MarketState(market, self._self_trade, self.refill_s)
+            self._states[market.symbol] = _MarketState(market, self._self_trade, self.refill_s, self._touched)
         else:
             state.market = market
 
@@ -452,6 +468,7 @@ class Exchange:
         for order in [order for order in self.orders.values() if order.open and order.symbol == symbol]:
             self._end(order, EXPIRED, "DELISTED", now)
         del self.markets[symbol], self._states[symbol]
+        self._touched.pop(symbol, None)
         self._deliver(now)
 
     def open_account(
@@ -754,7 +771,7 @@ class Exchange:
                     self._cancel_ahead(state, side, price, old, max(ZERO, old - size - traded))
                 elif size > old:
                     grown[side].append((price, size - old))
-                state.touched[side].add(price)
+                state.touch(side, price)
         for side, levels in (("sell", grown["sell"]), ("buy", grown["buy"])):
             for price, size in sorted(levels, reverse=side == "buy"):
                 self._cross(state, side, price, size, now)
@@ -807,8 +824,7 @@ class Exchange:
     def advance(self, symbol: str, now: float) -> None:
         """Publish the levels that have refilled since; call it now and then when nothing else happens."""
         state = self._state(symbol)
-        for side in state.displayed:
-            state.touched[side].update(state.displayed[side].taken)
+        state.touch_taken()
         self._deliver(now)
 
     def best(self, symbol: str, side: Side, now: float) -> tuple[Decimal, Decimal] | None:
@@ -1038,7 +1054,7 @@ class Exchange:
                 other: Side = "sell" if order.side == "buy" else "buy"
                 state.displayed[other].take(price, quantity, now)
                 self._shrink_fronts(state, other, price, quantity)
-                state.touched[other].add(price)
+                state.touch(other, price)
                 self._apply_fill(state, order, price, quantity, "taker", trade_id, now)
                 self._outsider(state.market, order.side, price, quantity)
                 self._publish_trade(state, trade_id, price, quantity, order.side, now)
@@ -1055,7 +1071,7 @@ class Exchange:
                 self._apply_fill(state, maker, price, quantity, "maker", trade_id, now)
                 if any(isinstance(e, Closed) and e.order_id == maker_id for e in events):
                     state.front.pop(maker_id, None)
-                state.touched[maker.side].add(price)
+                state.touch(maker.side, price)
                 self._publish_trade(state, trade_id, price, quantity, order.side, now)
         return False
 
@@ -1071,7 +1087,7 @@ class Exchange:
             state.book.add(
                 order.order_id, order.side, order.remaining_quantity, order.price, owner=order.account
             )
-            state.touched[order.side].add(order.price)
+            state.touch(order.side, order.price)
 
     def _cancel_ahead(
         self, state: _MarketState, side: Side, price: Decimal, total: Decimal, canceled: Decimal
@@ -1120,7 +1136,7 @@ class Exchange:
             state.front.pop(order.order_id, None)
         self._apply_fill(state, order, order.price, quantity, "maker", trade_id, now)
         self._outsider(state.market, order.side, order.price, quantity)
-        state.touched[order.side].add(order.price)
+        state.touch(order.side, order.price)
         return trade_id
 
     # Money movements
@@ -1206,7 +1222,7 @@ class Exchange:
             state.book.cancel(order.order_id)
         state.front.pop(order.order_id, None)
         if order.price is not None:
-            state.touched[order.side].add(order.price)
+            state.touch(order.side, order.price)
         currency = state.market.quote if order.side == "buy" else state.market.base
         self._move(account, currency, order.reserved, -order.reserved, now)
         order.reserved = ZERO
@@ -1311,7 +1327,9 @@ class Exchange:
         self._events.append(trade)
 
     def _publish_books(self, now: float) -> None:
-        for state in self._states.values():
+        touched = list(self._touched.values())
+        self._touched.clear()
+        for state in touched:
             changes: dict[Side, Levels] = {"buy": [], "sell": []}
             for side, prices in state.touched.items():
                 shown = state.shown[side]

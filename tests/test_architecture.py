@@ -122,6 +122,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "dotenv": ("server/settings.py",),
     "uvicorn": ("server/asgi.py",),
     "a2wsgi": ("server/asgi.py",),
+    "matplotlib": ("server/plots.py",),
     "setuptools": ("setup.py",),
 }
 

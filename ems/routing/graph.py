@@ -195,8 +195,8 @@ class Graph:
         self.sink = len(books.nodes)
         self.source = self.sink + 1
         self.ways: list[int] = []
-        self.out: list[list[int]] = [[] for _ in range(self.sink + 2)]
-        self.into: list[list[int]] = [[] for _ in range(self.sink + 2)]
+        self.out: dict[int, list[int]] = {}  # node -> ways that leave it
+        self.into: dict[int, list[int]] = {}
 
 
 def build(
@@ -232,8 +232,8 @@ def build(
     if without:
         graph.ways = [way for way in graph.ways if _key(books, way) not in without]
     for way in graph.ways:
-        graph.out[books.tails[way]].append(way)
-        graph.into[books.heads[way]].append(way)
+        graph.out.setdefault(books.tails[way], []).append(way)
+        graph.into.setdefault(books.heads[way], []).append(way)
     return graph
 
 

@@ -32,6 +32,8 @@ TOLERANCE = Decimal("0.002")  # of the whole value: how far a weight may be off 
 MIN_TRADE = Decimal(10)  # USD
 PENALTY = Decimal("0.05")  # EXECUTION.md 5.1's rho: no trade costs more than twice this
 REPAIRS = 5
+NEARER = 0.4  # of the smallest trade: a trade this large is raised to it rather than dropped
+WORTH_RAISING = 2e-6  # the share of the value that dropping small trades must lose before raising is tried
 ENOUGH = 2e-6  # 0.02 bp of the value: rounding that loses less is not repaired
 SHOWN = Decimal("1e-6")  # shares below 0.01 bp are not worth a line
 
@@ -173,7 +175,16 @@ def better_by_bp(new: PortfolioPlan, old: Sequence[PlannedLeg], listings: Sequen
         for legs in (new.legs, old):
             after = _sums(carry_out(legs, books, new.holdings), new.prices)
             turnover = max(turnover, _turned(before, after))
-            scores.append(_score(after, new))
+            scores.append(
+                _score(
+                    before,
+                    after,
+                    weights=new.weights,
+                    keep=new.keep,
+                    tolerance=new.tolerance,
+                    penalty=new.penalty,
+                )
+            )
         return (scores[0] - scores[1]) / turnover * BP if turnover > 0 else ZERO
 
 
@@ -234,19 +245,46 @@ def _turned(before: Mapping[str, Decimal], after: Mapping[str, Decimal]) -> Deci
     return sum((abs(after.get(c, ZERO) - before.get(c, ZERO)) for c in currencies), ZERO) / 2
 
 
-def _score(after: Mapping[str, Decimal], plan: PortfolioPlan) -> Decimal:
-    """Return the planner's objective: value after, less the penalty for what is outside its band."""
+def _band(before: Decimal, weight: Decimal, tolerance: Decimal, value: Decimal) -> tuple[Decimal, Decimal]:
+    """Return between which values a currency may end: in its band, and never past its weight.
+
+    The second half is what lets no plan buy a coin nobody asked for, because its band has room.
+    """
+    goal, slack = weight * value, tolerance * value
+    low = max(goal - slack, min(before, goal))
+    high = min(goal + slack, max(before, goal))
+    return low, high
+
+
+def _score(
+    before: Mapping[str, Decimal],
+    after: Mapping[str, Decimal],
+    *,
+    weights: Mapping[str, Decimal],
+    keep: Collection[str],
+    tolerance: Decimal,
+    penalty: Decimal,
+) -> Decimal:
+    """Return the programme's objective: value after, less the penalty for what is outside its band."""
+    value = sum((v for c, v in sorted(before.items()) if c not in keep), ZERO)
     outside = ZERO
-    for currency in sorted(after.keys() | plan.weights.keys()):
-        if currency in plan.keep or currency not in plan.prices:
-            continue
-        off = abs(after.get(currency, ZERO) - plan.weights.get(currency, ZERO) * plan.value_before)
-        outside += max(off - plan.tolerance * plan.value_before, ZERO)
-    return sum(after.values(), ZERO) - plan.penalty * outside
+    for currency in sorted(before.keys() | after.keys() | weights.keys()):
+        if currency not in keep:
+            start, end = before.get(currency, ZERO), after.get(currency, ZERO)
+            low, high = _band(start, weights.get(currency, ZERO), tolerance, value)
+            outside += max(low - end, end - high, ZERO)
+    return sum(after.values(), ZERO) - penalty * outside
 
 
 class _Planning:
     """One planning: the question, what is worked out on the way, and the plan."""
+
+    # Made by `_build`, once there is something to solve.
+    nodes: dict[Node, int]
+    currencies: dict[str, int]
+    edges: list[Edge]
+    programme: Programme
+    arbitrage = False
 
     def __init__(
         self,
@@ -282,50 +320,70 @@ class _Planning:
         }
         self.before = _sums(self.counted, self.prices)
         self.value = sum(self.before.values(), ZERO)
+        self.some_small = False
 
     def plan(self) -> PortfolioPlan:
         if self.value <= 0:
             return self._finished((), EMPTY)
-        if all(self._outside(c, self.before.get(c, ZERO)) <= 0 for c in self._currencies()):
+        slack = self.tolerance * self.value
+        off = (
+            abs(self.before.get(currency, ZERO) - self.weights.get(currency, ZERO) * self.value)
+            for currency in self.before.keys() | self.weights.keys()
+        )
+        if all(distance <= slack for distance in off):
             return self._finished((), BALANCED)
         self._build()
-        flows = optimise(self.programme, self.edges, frozenset())
+        flows = optimise(self.programme, self.edges)
         if flows is None:
             return self._finished((), UNSOLVED)
         bound = float(self.value) * (1 - flows.bound)
-        enough = bound * (1 - ENOUGH)
+        best = self._repaired(flows, bound, raising=False)
+        if self.some_small and float(best[0]) < bound * (1 - WORTH_RAISING):
+            best = max(best, self._repaired(flows, bound, raising=True), key=lambda found: found[0])
+        return self._finished(best[1], "" if best[1] else TOO_SMALL, bound)
+
+    def _repaired(
+        self, flows: Flows, bound: float, *, raising: bool
+    ) -> tuple[Decimal, tuple[PlannedLeg, ...]]:
+        """Return the best legs found, and their score, when small trades are dropped, or else raised.
+
+        Each round drops what is too small, raises it to the smallest trade where that is nearer, or aims
+        inside the bands that whole lots have missed; then all is solved again.
+        """
+        self.programme = replace(self.programme, bands=self._bands())
         best: tuple[Decimal, tuple[PlannedLeg, ...]] = (self._objective(()), ())
         banned: set[int] = set()
+        least: dict[int, float] = {}
         for repair in range(REPAIRS + 1):
-            wishes, small = self._wishes(flows)
+            wishes, small = self._wishes(flows, least)
             legs, refused = round_legs(wishes, self.spendable, self._emptied(flows))
             score = self._objective(legs)
             if score > best[0]:
                 best = (score, legs)
-            fresh = self._to_drop(small) if small else set(refused)
-            narrowed = not fresh and float(best[0]) < enough and self._narrow(legs)
-            if repair == REPAIRS or not (fresh or narrowed):
+            if repair == REPAIRS:
                 break
-            banned |= fresh
-            again = optimise(self.programme, self.edges, banned)
+            if small or refused:
+                self.some_small = True
+                raised = self._to_raise(small, flows) if raising else {}
+                least |= raised
+                banned |= (self._to_drop(small) if small else set(refused)) - raised.keys()
+            elif float(best[0]) >= bound * (1 - ENOUGH) or not self._narrow(legs):
+                break
+            again = optimise(self.programme, self.edges, banned, least)
+            if again is None and least:  # they do not fit together
+                banned |= least.keys()
+                least = {}
+                again = optimise(self.programme, self.edges, banned)
             if again is None:
                 break
             flows = again
-        return self._finished(best[1], "" if best[1] else TOO_SMALL, bound)
+        return best
 
     # --- The programme ---------------------------------------------------------------------------
 
-    def _currencies(self) -> list[str]:
-        return sorted(self.before.keys() | {c for c in self.weights if c in self.prices})
-
-    def _outside(self, currency: str, value: Decimal) -> Decimal:
-        """Return the value outside its band, as the programme sees it."""
-        off = abs(value - self.weights.get(currency, ZERO) * self.value)
-        return off - self.tolerance * self.value
-
     def _build(self) -> None:
         """Make the nodes, the bands and the edges."""
-        self.nodes: dict[Node, int] = {node: number for number, node in enumerate(self.counted)}
+        self.nodes = {node: number for number, node in enumerate(self.counted)}
         usable = []
         for listing in self.listings:
             market = listing.market
@@ -333,7 +391,7 @@ class _Planning:
                 usable.append(listing)
                 for currency in (market.base, market.quote):
                     self.nodes.setdefault((listing.exchange, listing.account, currency), len(self.nodes))
-        self.currencies: dict[str, int] = {}
+        self.currencies = {}
         for node in self.nodes:
             self.currencies.setdefault(node[2], len(self.currencies))
         currencies = self.currencies
@@ -345,7 +403,7 @@ class _Planning:
         account_worth: dict[tuple[str, str], float] = {}
         for node, number in self.nodes.items():
             account_worth[node[:2]] = account_worth.get(node[:2], 0.0) + spendable[number]
-        self.edges: list[Edge] = []
+        self.edges = []
         for listing in usable:
             need = account_worth[listing.exchange, listing.account] * 1.01
             if need <= NOISE:
@@ -371,13 +429,14 @@ class _Planning:
                 )
                 if edge.ahead is not None:
                     self.edges.append(edge)
+        self.arbitrage = self._profit_in_a_circle(list(currencies))
         self.programme = Programme(
             currency_of=[currencies[node[2]] for node in self.nodes],
             spendable=spendable,
             bands=self._bands(),
             kept=[currency in self.keep for currency in currencies],
             penalty=penalty,
-            arbitrage=self._profit_in_a_circle(list(currencies)),
+            arbitrage=self.arbitrage,
         )
         self._enliven(currencies)
 
@@ -385,8 +444,9 @@ class _Planning:
         """Return by how much each currency's share of the value is to change, from ... to."""
         bands = []
         for currency in self.currencies:
-            missing = self.weights.get(currency, ZERO) - self.before.get(currency, ZERO) / self.value
-            bands.append((float(missing - self.tolerance), float(missing + self.tolerance)))
+            before = self.before.get(currency, ZERO)
+            low, high = _band(before, self.weights.get(currency, ZERO), self.tolerance, self.value)
+            bands.append((float((low - before) / self.value), float((high - before) / self.value)))
         return bands
 
     def _enliven(self, currencies: Mapping[str, int]) -> None:
@@ -468,12 +528,12 @@ class _Planning:
         by_notional = Decimal("1.5") * market.min_notional * self.prices[market.quote]
         return max(by_notional, market.min_quantity * self.prices[market.base], self.min_trade)
 
-    def _wishes(self, flows: Flows) -> tuple[list[Wish], list[int]]:
+    def _wishes(self, flows: Flows, raised: Collection[int]) -> tuple[list[Wish], list[int]]:
         """Return what is to be traded where, and the edges with too little of it, smallest first."""
         wishes, small = [], []
         for number, flow in flows.flow.items():
             edge = self.edges[number]
-            if Decimal(flow) * self.value < self._least(edge):
+            if number not in raised and Decimal(flow) * self.value < self._least(edge):
                 small.append(number)
                 continue
             # A lot that only the solver's last digit denies is granted; what is held caps it anyway.
@@ -490,6 +550,19 @@ class _Planning:
             largest[pair] = number
         dropped = set(small) - set(largest.values())
         return dropped or set(small)
+
+    def _to_raise(self, small: Sequence[int], flows: Flows) -> dict[int, float]:
+        """Return which small edges are nearer to the smallest trade than to none, and its share."""
+        raised = {}
+        for number in small:
+            edge = self.edges[number]
+            least = float(self._least(edge) / self.value) * (1 + 1e-6)
+            received = sum(f for other, f in flows.flow.items() if self.edges[other].target == edge.source)
+            if flows.flow[number] >= NEARER * least <= self.programme.spendable[edge.source] + received:
+                edge.extend(2 * least)
+                if edge.carried >= least:
+                    raised[number] = least
+        return raised
 
     def _emptied(self, flows: Flows) -> set[Node]:
         """Return the nodes of which the optimum leaves nothing."""
@@ -511,16 +584,14 @@ class _Planning:
         return held
 
     def _objective(self, legs: Iterable[PlannedLeg]) -> Decimal:
-        after = _sums(self._after(legs), self.prices)
-        outside = sum(
-            (
-                max(self._outside(c, after.get(c, ZERO)), ZERO)
-                for c in sorted(after.keys() | set(self._currencies()))
-                if c not in self.keep
-            ),
-            ZERO,
+        return _score(
+            self.before,
+            _sums(self._after(legs), self.prices),
+            weights=self.weights,
+            keep=self.keep,
+            tolerance=self.tolerance,
+            penalty=self.penalty,
         )
-        return sum(after.values(), ZERO) - self.penalty * outside
 
     # --- The answer ------------------------------------------------------------------------------
 
@@ -545,7 +616,7 @@ class _Planning:
             dust=self._dust(held),
             prices=self.prices,
             gap_bp=max(gap, ZERO),
-            arbitrage=hasattr(self, "programme") and self.programme.arbitrage,
+            arbitrage=self.arbitrage,
             reason=reason,
             holdings=self.holdings,
             weights=self.weights,

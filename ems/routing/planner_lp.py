@@ -10,7 +10,7 @@ attractive cannot improve the optimum (column generation), so the answer is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,14 +122,23 @@ class Flows:
 IDLE = 1e-6
 
 
-def optimise(programme: Programme, edges: Sequence[Edge], banned: frozenset[int] | set[int]) -> Flows | None:
-    """Solve over all edges but the banned ones; None where the solver gives up."""
+def optimise(
+    programme: Programme,
+    edges: Sequence[Edge],
+    banned: Collection[int] = (),
+    least: Mapping[int, float] | None = None,
+) -> Flows | None:
+    """Solve over all edges but the banned ones; None where there is no solution.
+
+    Through an edge in `least` flows at least so much.
+    """
+    least = least or {}
     import numpy as np
 
     priced = [number for number in range(len(edges)) if number not in banned]
     for _ in range(ROUNDS):
         used = [number for number in priced if edges[number].live and edges[number].gains]
-        answer = _solve(programme, [edges[number] for number in used])
+        answer = _solve(programme, [edges[number] for number in used], [least.get(n, 0.0) for n in used])
         if answer is None:
             return None
         flow, loss, worth, scarcity, outside = answer
@@ -160,7 +169,9 @@ def optimise(programme: Programme, edges: Sequence[Edge], banned: frozenset[int]
     )
 
 
-def _solve(programme: Programme, edges: Sequence[Edge]) -> tuple[Any, float, Any, Any, Any] | None:
+def _solve(
+    programme: Programme, edges: Sequence[Edge], least: Sequence[float]
+) -> tuple[Any, float, Any, Any, Any] | None:
     """Return (flows, loss, worth of a currency's band, scarcity at a node, outside), duals as rewards."""
     import numpy as np
     from scipy.optimize import linprog  # type: ignore[import-untyped]
@@ -185,6 +196,13 @@ def _solve(programme: Programme, edges: Sequence[Edge]) -> tuple[Any, float, Any
         columns.append(np.array(parts))
         values.append(1 / upper[parts])
         limits.append(1.0)
+    starts = np.cumsum(counts) - counts
+    for position, flow in enumerate(least):
+        if flow > 0:
+            rows.append(np.full(counts[position], len(limits)))
+            columns.append(np.arange(starts[position], starts[position] + counts[position]))
+            values.append(-np.ones(counts[position]))
+            limits.append(-flow)
     width = arcs + 3 * currencies
     a_ub = csc_array(
         (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(len(limits), width)

@@ -20,11 +20,17 @@ from ems.routing.solver import Flow
 
 LOTS_MIN = 20  # a leg of fewer lots is mostly rounding
 NOTIONAL_MIN = Decimal("1.5")  # times the venue's minimum: room for the price to move
-RESOLVES = 10  # times a plan is solved again without one of its edges, at most
+DROPS = 10  # edges a plan may lose
+CHOICES = 5  # edges tried for one of them
+WORK = 1000  # augmentations of all solves together: small orders get every try, huge ones a few
+ENOUGH = 1.03  # what a leg is raised to, over the smallest order: the next solve splits a little differently
+MATTERS = Decimal("1e-3")  # of the output: an impossible leg of less just goes
 WORTH_KEEPING = Decimal("0.01")  # a small leg stays where more than this share of it would be lost without
-DUST_ACCEPTED = Decimal("2e-6")  # of the output: less is not worth another solve
+DUST_ACCEPTED = Decimal("5e-6")  # of the output: less is not worth another solve
 
-Again = Callable[[frozenset[int]], Flow]  # the best flow without these edges
+# The best flow without these edges and from these supplies (by node).
+Again = Callable[[frozenset[int], Mapping[int, float]], Flow]
+Change = tuple[int | None, Mapping[int, float] | None]  # an edge that goes, or other supplies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +47,12 @@ class Rounded:
 class Mending:
     """Drops legs from a plan while that makes it legal, simpler or better (EXECUTION.md 2.5).
 
-    1. A leg no venue would accept goes, always.
+    1. While a leg is one no venue would accept, one leg goes: it, or one beside it whose money makes it
+       large enough; or an account that may spend more gives way to the leg's own.
     2. A leg too small to be worth an order goes, unless its money has nowhere else to go.
-    3. The smallest leg goes while the rounded output rises.
+    3. One of the smallest legs goes while the rounded output rises.
 
-    After each the rest is solved again, ten times at most.
+    After each the rest is solved again; where there is a choice, each is tried and the best result stays.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Mending:
         end_currency: str,
         usd: Mapping[str, Decimal],
         min_leg: Decimal,
+        starts: Mapping[int, float],
         again: Again,
     ) -> None:
         self.books = books
@@ -64,82 +72,115 @@ class Mending:
         self.end_currency = end_currency
         self.usd = usd
         self.min_leg = min_leg
+        self.starts = starts  # what each supply may give
         self.again = again
-        self.solves = 0
+        self.work = 0
+        self.dropped: frozenset[int] = frozenset()
         self.why: dict[int, str] = {}  # dropped edge -> why
 
     def mend(self, flow: Flow) -> Rounded:
         """Return the orders of a flow, or of the better one without its small branches."""
-        dropped: frozenset[int] = frozenset()
-        flow, plan, dropped = self._legal(flow, self._round(flow), dropped)
-        tried: set[int] = set()
-        while len(plan.legs) > 1 and self.solves < RESOLVES:
+        plan = self._round(flow)
+        kept: set[int] = set()  # small legs that nothing can replace
+        for _ in range(DROPS):
+            if not plan.legs or self.work >= WORK:
+                break
             worth = values(plan.legs, self.end_currency)
             by_size = sorted(range(len(plan.legs)), key=lambda place: (worth[place], plan.edges[place]))
-            small = [
-                (place, why)
-                for place in by_size
-                if plan.edges[place] not in tried and (why := self._small(plan, place))
-            ]
-            if small:
-                place, why = small[0]
+            edges = [plan.edges[place] for place in by_size]
+            if plan.illegal:
+                place = next(place for place in by_size if place in plan.illegal)
+                edge, why = plan.edges[place], "below the smallest order"
+                choice: list[Change] = [(edge, None)]
+                if worth[place] > plan.received * MATTERS:
+                    choice += [(other, None) for other in edges if other != edge][: CHOICES - 1]
+                    more = self._give_way(flow, plan, place)
+                    choice += [(None, more)] if more else []
+                found = self._best(choice, ZERO, least=True)
+            elif len(edges) < 2:
+                break
+            elif small := self._smallest(plan, by_size, kept):
+                place, why = small
+                edge = plan.edges[place]
                 floor = plan.received - worth[place] * WORTH_KEEPING
+                found = self._best([(edge, None)], floor, least=True)
+                if found is None:
+                    kept.add(edge)
+                    continue
             elif Decimal(flow.received) - plan.received > plan.received * DUST_ACCEPTED:
-                place, why = by_size[0], "rounding would cost more than it brings"
-                floor = plan.received
+                why = "rounding would cost more than it brings"
+                found = self._best([(edge, None) for edge in edges[:CHOICES]], plan.received)
             else:
                 break
-            edge = plan.edges[place]
-            found = self._without(dropped | {edge}, floor)
-            if found is None or (not small and found[1].received <= plan.received):
-                if not small:
-                    break
-                tried.add(edge)
+            if found is None:
+                break
+            (gone, starts), flow, plan = found
+            if gone is not None:
+                self.dropped |= {gone}
+                self.why[gone] = why
+            self.starts = starts or self.starts
+        return self._round(flow, strict=True) if plan.illegal else plan
+
+    def _best(
+        self, choice: Collection[Change], floor: Decimal, *, least: bool = False
+    ) -> tuple[Change, Flow, Rounded] | None:
+        """Solve with each change; return the one whose legal orders bring the most and more than `floor`.
+
+        With `least` as much as `floor` is enough.
+        """
+        best: tuple[Change, Flow, Rounded] | None = None
+        most = floor
+        for edge, starts in choice:
+            if self.work >= WORK:
+                break
+            dropped = self.dropped if edge is None else self.dropped | {edge}
+            flow = self.again(dropped, starts or self.starts)
+            self.work += len(flow.curve) + 1
+            enough = least and best is None
+            if flow.received < float(most) or (flow.received <= float(most) and not enough):
                 continue
-            flow, plan, dropped = found
-            self.why[edge] = why
-        return plan
-
-    def _without(
-        self, dropped: frozenset[int], floor: Decimal
-    ) -> tuple[Flow, Rounded, frozenset[int]] | None:
-        """Solve without these edges; None where that brings less than `floor`."""
-        flow = self._solve(dropped)
-        if Decimal(flow.received) < floor or flow.received <= 0:
-            return None
-        known = dict(self.why)
-        flow, plan, dropped = self._legal(flow, self._round(flow), dropped)
-        if plan.received < floor or not plan.legs:
-            self.why = known
-            return None
-        return flow, plan, dropped
-
-    def _legal(
-        self, flow: Flow, plan: Rounded, dropped: frozenset[int]
-    ) -> tuple[Flow, Rounded, frozenset[int]]:
-        """Drop legs no venue would accept, the smallest first."""
-        while plan.illegal and self.solves < RESOLVES:
-            worth = values(plan.legs, self.end_currency)
-            edge = plan.edges[min(plan.illegal, key=lambda place: (worth[place], plan.edges[place]))]
-            self.why[edge] = "below the smallest order"
-            dropped |= {edge}
-            flow = self._solve(dropped)
             plan = self._round(flow)
-        if plan.illegal:
-            plan = self._round(flow, strict=True)
-        return flow, plan, dropped
+            brought = (self._round(flow, strict=True) if plan.illegal else plan).received
+            if brought > most or (enough and brought == most):
+                best, most = ((edge, starts), flow, plan), brought
+        return best
 
-    def _solve(self, dropped: frozenset[int]) -> Flow:
-        self.solves += 1
-        return self.again(dropped)
+    def _smallest(self, plan: Rounded, by_size: list[int], kept: set[int]) -> tuple[int, str] | None:
+        """Return the smallest leg not worth an order, and why."""
+        for place in by_size:
+            if plan.edges[place] not in kept:
+                ladder = self.books.ladders[plan.edges[place]]
+                why = too_small(ladder, plan.legs[place], self.usd, self.min_leg)
+                if why:
+                    return place, why
+        return None
+
+    def _give_way(self, flow: Flow, plan: Rounded, place: int) -> dict[int, float] | None:
+        """Return supplies that leave so much to a leg's own account that its order becomes legal.
+
+        Only where several accounts hold the one currency and what may be spent is less than they hold.
+        """
+        leg, ladder = plan.legs[place], self.books.ladders[plan.edges[place]]
+        at = {node: self.books.nodes[node][:2] for node in self.starts}
+        mine = [node for node in self.starts if at[node] == (leg.exchange, leg.account)]
+        others = {node: flow.started.get(node, 0.0) for node in self.starts if node not in mine}
+        if len(mine) != 1 or not any(others.values()) or not flow.started.get(mine[0]):
+            return None
+        price = min([leg.price, *(level[0] for level in (ladder.listing.bids + ladder.listing.asks)[:1])])
+        needed = ladder.listing.market.smallest_order(price) / leg.quantity
+        spends = flow.started[mine[0]]
+        wanted = spends * float(needed) * ENOUGH
+        if wanted > self.starts[mine[0]]:
+            return None
+        giver = max(others, key=lambda node: (others[node], -node))
+        left = others[giver] - (wanted - spends)
+        return {**self.starts, giver: left} if left > 0 else None
 
     def _round(self, flow: Flow, *, strict: bool = False) -> Rounded:
         budgets = exact_budgets(self.books, flow, self.supplies, self.limit)
-        return carry_out(self.books, flow.used, budgets, self.end_currency, strict=strict)
-
-    def _small(self, plan: Rounded, place: int) -> str:
-        ladder = self.books.ladders[plan.edges[place]]
-        return too_small(ladder, plan.legs[place], self.usd, self.min_leg)
+        return carry_out(
+            self.books, flow.used, budgets, self.end_currency, supplies=self.supplies, strict=strict
+        )
 
 
 def exact_budgets(
@@ -193,12 +234,15 @@ def carry_out(
     budgets: Mapping[Node, Decimal],
     end_currency: str,
     *,
+    supplies: Mapping[Node, Decimal] | None = None,
     strict: bool = False,
 ) -> Rounded:
     """Turn each edge's flow into one order, in the order in which money flows.
 
-    `budgets` is what the supplies may spend, exactly. With `strict` an order no venue would accept is left
-    away and its money goes on to the next leg of the same node; otherwise it is kept and reported.
+    `budgets` is what is to be spent where, exactly; what rounding leaves of one is added to the next of the
+    same currency as far as `supplies` allow, the account of the coarsest lots first. With `strict` an order
+    no venue would accept is left away and its money goes on to the next leg of the same node; otherwise it
+    is kept and reported.
     """
     branches: dict[int, list[int]] = {}
     for edge in flows:
@@ -207,6 +251,8 @@ def carry_out(
     given = dict(have)
     spent: dict[Node, Decimal] = {}
     depth = dict.fromkeys(have, 0)
+    held = {books.ids[node]: amount for node, amount in (supplies or budgets).items() if node in books.ids}
+    over: dict[str, Decimal] = {}  # currency -> what accounts before could not spend
     received = ZERO
     found: list[tuple[int, int, PlannedLeg]] = []  # (level, edge, leg)
     illegal: set[int] = set()
@@ -214,6 +260,13 @@ def carry_out(
         budget = have.get(node, ZERO)
         if budget <= ZERO:
             continue
+        currency = books.nodes[node][2]
+        if node in given:
+            more = min(over.get(currency, ZERO), held[node] - given[node])
+            if more > ZERO:
+                over[currency] -= more
+                given[node] += more
+                budget += more
         left, paid = budget, ZERO
         level = depth[node]
         whole = sum(flows[edge] for edge in branches[node])
@@ -242,6 +295,7 @@ def carry_out(
             # What arrived on top of the supply is spent first.
             arrived = budget - given[node]
             spent[books.nodes[node]] = max(paid - arrived, ZERO) if arrived else paid
+            over[currency] = over.get(currency, ZERO) + left
     found.sort(key=lambda item: (item[0], item[1]))
     return Rounded(
         legs=tuple(leg for _, _, leg in found),
@@ -253,7 +307,10 @@ def carry_out(
 
 
 def _order_of_money(books: Books, branches: Mapping[int, list[int]]) -> list[int]:
-    """Return the nodes money leaves, each after all that send to it; a circle is entered at its lowest."""
+    """Return the nodes money leaves, each after all that send to it, those of coarser lots first.
+
+    A circle is entered at its first node.
+    """
     senders: dict[int, int] = dict.fromkeys(branches, 0)
     for edges in branches.values():
         for edge in edges:
@@ -262,8 +319,9 @@ def _order_of_money(books: Books, branches: Mapping[int, list[int]]) -> list[int
     order: list[int] = []
     waiting = set(senders)
     while waiting:
-        free = sorted(node for node in waiting if not senders[node])
-        for node in free or [min(waiting)]:
+        free = [node for node in waiting if not senders[node]]
+        finest = {node: min(_lot_value(books.ladders[edge]) for edge in branches[node]) for node in free}
+        for node in sorted(free, key=lambda node: (-finest[node], node)) or [min(waiting)]:
             waiting.discard(node)
             order.append(node)
             for edge in branches[node]:

@@ -182,9 +182,14 @@ def _without_circles(graph: Graph, amount: float, dropped: Collection[int] = ())
     return Solution(graph=graph, flow=flow, gap_bp=gap, scope="all", arbitrage=True)
 
 
-def _again(found: Solution, amount: Decimal, dropped: Collection[int]) -> Flow:
-    """Solve the same graph for another amount or without some edges."""
-    flow = solve(found.graph, float(amount), without=dropped)
+def _again(
+    found: Solution,
+    amount: Decimal,
+    dropped: Collection[int] = (),
+    supplies: Mapping[int, float] | None = None,
+) -> Flow:
+    """Solve the same graph for another amount, without some edges or from other supplies."""
+    flow = solve(found.graph, float(amount), without=dropped, supplies=supplies)
     return _without_circles(found.graph, float(amount), dropped).flow if flow is None else flow
 
 
@@ -201,7 +206,7 @@ def _propose(question: Question) -> Proposal:
     else:
         spend = min(limit, Decimal(flow.pushed))
         for _ in range(FINISHING):
-            flow = _again(found, spend, ())
+            flow = _again(found, spend)
             plan, why = _orders(question, found, flow, spend)
             if plan.received >= goal or spend >= limit:
                 break
@@ -242,7 +247,8 @@ def _orders(
         question.end_currency,
         question.usd,
         question.min_leg,
-        lambda dropped: _again(found, limit, dropped),
+        found.graph.starts,
+        lambda dropped, supplies: _again(found, limit, dropped, supplies),
     )
     return mending.mend(flow), mending.why
 

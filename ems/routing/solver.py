@@ -16,7 +16,7 @@ the whole curve from size to output, and its last labels prove the result.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import exp, inf
@@ -42,12 +42,17 @@ class Flow:
 
 
 def solve(
-    graph: Graph, amount: float, *, target: float | None = None, without: Collection[int] = ()
+    graph: Graph,
+    amount: float,
+    *,
+    target: float | None = None,
+    without: Collection[int] = (),
+    supplies: Mapping[int, float] | None = None,
 ) -> Flow | None:
     """Push `amount` from the supplies to the sink, or until `target` has arrived there.
 
-    Edges in `without` are not used. Returns None where a cycle makes money: the books are wrong or an
-    arbitrage, and the first labels have no end.
+    Edges in `without` are not used; `supplies` replaces those of the graph. Returns None where a cycle
+    makes money: the books are wrong or an arbitrage, and the first labels have no end.
     """
     books = graph.books
     ladders = books.ladders
@@ -61,7 +66,8 @@ def solve(
     source, sink = graph.source, graph.sink
     ends = set(graph.ends)
     leaving: list[int] = []
-    for node, supply in graph.starts.items():
+    starts = graph.starts if supplies is None else supplies
+    for node, supply in starts.items():
         leaving.append(len(tail))
         tail.append(source)
         head.append(node)
@@ -132,7 +138,7 @@ def solve(
                     came[sink] = node
                     heappush(heap, (bound, -1))  # among equals the sink comes first
                 continue
-            for edge in leaving if node == source else out[node]:
+            for edge in leaving if node == source else out.get(node, ()):
                 other = head[edge]
                 near = here - label[other] - lead[edge]
                 if near < bound and near < best[other]:
@@ -232,7 +238,7 @@ def solve(
         for edge in edges
     }
     started = {
-        head[edge]: graph.starts[head[edge]] if level[edge] else taken[edge]
+        head[edge]: starts[head[edge]] if level[edge] else taken[edge]
         for edge in leaving
         if level[edge] or taken[edge] > 0
     }
@@ -267,7 +273,7 @@ def _first_labels(graph: Graph, tail: list[int], lead: list[float]) -> list[floa
         node = queue.popleft()
         waiting.discard(node)
         here = label[node]
-        for edge in into[node]:
+        for edge in into.get(node, ()):
             better = here + lead[edge]
             other = tail[edge]
             if better > label[other] + SAME:

@@ -6,7 +6,8 @@ worse than the benchmark, but a markout is positive when the market moved our wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
@@ -89,6 +90,25 @@ def impact(legs: Sequence[LegFacts], mid_at: MidAt, ended_at: datetime) -> Impac
         return Impact(temporary_bps=temporary / value / BP, permanent_bps=permanent / value / BP)
 
 
+def mid_from(
+    mids: Mapping[tuple[str, str], Sequence[tuple[datetime, Decimal]]], *, valid_for: timedelta
+) -> MidAt:
+    """Return a `MidAt` that reads mids kept per (exchange, symbol), oldest first, each valid for so long.
+
+    Beyond that the market may have moved unseen: a gap in the feed is no mid, not an old one.
+    """
+
+    def mid_at(exchange: str, symbol: str, when: datetime) -> Decimal | None:
+        kept = mids.get((exchange, symbol), ())
+        place = bisect_right(kept, when, key=lambda each: each[0])
+        if place == 0:
+            return None
+        since, mid = kept[place - 1]
+        return mid if when - since <= valid_for else None
+
+    return mid_at
+
+
 # --- Prices to compare with ----------------------------------------------------------------------
 
 
@@ -105,6 +125,27 @@ def average_price_net(side: Side, fills: Sequence[FillFacts]) -> Decimal:
         quantity = sum((fill.quantity for fill in fills), ZERO)
         fees = sum((fill.fee for fill in fills), ZERO)
         return average_price(fills) + (fees if side is Side.BUY else -fees) / quantity
+
+
+def sweep_price(
+    side: Side, quantity: Decimal, levels: Sequence[tuple[Decimal, Decimal]], taker_fee: Decimal
+) -> Decimal | None:
+    """Return the average price, fee included, of taking `quantity` at once from (price, quantity) levels.
+
+    `levels` are of the other side, best first. None where they do not hold so much: what is beyond the
+    displayed book would be a guess, and one in our favour.
+    """
+    with localcontext(MONEY):
+        left, value = quantity, ZERO
+        for price, displayed in levels:
+            taken = min(left, displayed)
+            value += taken * price
+            left -= taken
+            if left <= ZERO:
+                break
+        if left > ZERO or quantity <= ZERO:
+            return None
+        return value / quantity * (ONE + taker_fee if side is Side.BUY else ONE - taker_fee)
 
 
 def interval_vwap(trades: Sequence[PublicTrade], own: Sequence[FillFacts]) -> Decimal | None:

@@ -16,18 +16,19 @@ from ems.tca.identity import MONEY, ZERO
 
 ROUNDS = 1000
 CONFIDENCE = Decimal("0.95")
+FEWEST = 8  # with fewer, a block is so much of the whole that all resamples are alike
 BYTES_OF_A_DRAW = 8  # 2^64 / n leaves a bias of n / 2^64: none that a percentile shows
 
 
 def mean_interval(
     figures: Sequence[Decimal], *, seed: str, rounds: int = ROUNDS, confidence: Decimal = CONFIDENCE
 ) -> tuple[Decimal, Decimal] | None:
-    """Return the interval of the mean of figures in order of time; None for fewer than two.
+    """Return the interval of the mean of figures in order of time; None for too few.
 
     Below some twenty figures a bootstrap is too sure of itself: show n beside it.
     """
     count = len(figures)
-    if count < 2:
+    if count < FEWEST:
         return None
     with localcontext(MONEY):
         length = block_length(count)

@@ -38,6 +38,7 @@ from ems.core.messages import (
     OrderStatus,
     OutcomeUnknown,
     QueryBalances,
+    QueryMarkets,
     QueryOpenOrders,
     QueryOrder,
     QueryTrades,
@@ -77,7 +78,9 @@ CREATE_PATIENCE_S = (
     2.0  # a create older than this is refused unsent: its price is no longer the one decided on
 )
 ASK_PATIENCE_S = 10.0
-MARKETS_EVERY_S = 3600.0
+MARKETS_EVERY_S = 600.0
+MARKETS_AGAIN_S = 30.0  # no sooner than this after a refusal that smells of other rules than those we know
+RULES_MAY_BE_OLD = frozenset({Refusal.LOT_TICK, Refusal.MIN_SIZE, Refusal.MARKET_CLOSED})
 CLOCK_EVERY_S = 300.0
 CLOCK_WARN_S = 1.0
 PAUSE_MAX_S = 3 * 86400.0  # the longest ban Binance documents; "inf" would keep cancels back for ever
@@ -197,6 +200,8 @@ class CcxtGateway:
         self._loop = asyncio.get_running_loop()
         self._deliver = deliver
         self._ready = asyncio.Event()
+        self._loading = asyncio.Lock()
+        self._markets_doubted = asyncio.Event()
         self._limiter = Limiter(self._shapes, self._loop.time)
         if self.dialect.nonce_lane:
             self._ccxt.lane = Lane()
@@ -221,6 +226,8 @@ class CcxtGateway:
                 self._start(self._query_balances())
             case QueryOpenOrders():
                 self._start(self._query_open_orders())
+            case QueryMarkets():
+                self._start(self._query_markets())
             case WatchBook():
                 self._start(self._watch(request.symbol))
             case UnwatchBook():
@@ -292,7 +299,7 @@ class CcxtGateway:
             "latency_ms": None if self._latency_s is None else Decimal(round(self._latency_s * 1000)),
             "clock_skew_ms": None if self._skew_s is None else Decimal(round(self._skew_s * 1000)),
             "stream_up": self._streams.up,
-            "markets": len(self._markets),
+            "markets": sum(market.active for market in self._markets),
             "problems": [f"{subject}: {words}" for subject, words in sorted(wrong.items())],
         }
 
@@ -306,7 +313,10 @@ class CcxtGateway:
     async def _create(self, order: NewOrder, asked_at: float) -> None:
         call = Call(Priority.CREATE, symbol=order.symbol)
         try:
-            self._deliver(await self._try_create(order, asked_at, call))
+            report = await self._try_create(order, asked_at, call)
+            if isinstance(report, Rejected) and report.sent and report.refusal in RULES_MAY_BE_OLD:
+                self._markets_doubted.set()
+            self._deliver(report)
         except Exception as error:  # a fault of ours must not lose an order that may exist
             log.exception("create %s at %s", order.order_id, self.exchange)
             self._deliver(OutcomeUnknown(order_id=order.order_id, request="create", message=repr(error)))
@@ -602,6 +612,13 @@ class CcxtGateway:
 
         await self._answer("open_orders", None, open_orders())
 
+    async def _query_markets(self) -> None:
+        async def markets() -> MarketsLoaded:
+            await self._load_markets()
+            return MarketsLoaded(markets=self._markets)
+
+        await self._answer("markets", None, markets())
+
     async def _answer(self, request: str, order_id: str | None, asking: Awaitable[VenueReport]) -> None:
         """Deliver what a question brought, or that it brought nothing."""
         refusal: Refusal | None = None
@@ -734,10 +751,20 @@ class CcxtGateway:
             if not self._ready.is_set():
                 self._ready.set()
                 self._streams.start()
-            await asyncio.sleep(MARKETS_EVERY_S)
+            loaded_at = self._loop.time()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MARKETS_EVERY_S):
+                    await self._markets_doubted.wait()
+                    await asyncio.sleep(loaded_at + MARKETS_AGAIN_S - self._loop.time())
+            self._markets_doubted.clear()
 
     async def _load_markets(self) -> None:
-        await self._ask("markets", lambda: self._ccxt.load_markets(True))
+        """Load the markets with their rules and status, and the account's fees; one load at a time."""
+        async with self._loading:
+            await self._load_markets_now()
+
+    async def _load_markets_now(self) -> None:
+        await self._ask("markets", self._ccxt.read_markets)
         fees: Fees = {}
         try:
             fees = (await self._ask("fees", lambda: self.dialect.fees(self._ccxt))).value
@@ -749,7 +776,7 @@ class CcxtGateway:
         self._markets = tuple(
             market
             for raw in self._ccxt.markets.values()
-            if raw["spot"] and raw["active"] is not False
+            if raw["spot"]
             if (market := self._market(raw, fees)) is not None
         )
         if not self._markets:

@@ -207,6 +207,7 @@ def market_of(
         maker_fee=_decimal(maker) or Decimal(0),
         taker_fee=_decimal(taker) or Decimal(0),
         fee_mode=fee_mode,
+        active=raw["active"] is not False,  # a halted one keeps its rules: it may be open again soon
     )
 
 

@@ -86,6 +86,26 @@ class Wire:
     on_frame: Callable[[Any, Any], bool] | None = None  # True: dealt with, ccxt need not see it
     trades_apart: bool = False  # where ccxt would mix public trades with the books on one connection
 
+    async def read_markets(self) -> None:
+        """Read the markets, and put them in place of those there are when all of it could be read.
+
+        ccxt's own `load_markets(True)` keeps every other call waiting, fails them all when it fails, and
+        takes an answer that is no list for an empty one: nothing could be traded until the next good one.
+        """
+        ex: Any = self
+        currencies = None
+        if ex.has["fetchCurrencies"] is True:
+            currencies = ex.options["cachedCurrencies"] = await ex.fetch_currencies()
+        try:
+            markets = await ex.fetch_markets()
+        finally:
+            ex.options.pop("cachedCurrencies", None)
+        call = current_call.get()
+        unread = call is not None and any(one.body is None for one in call.attempts)
+        if unread or not markets or (currencies is not None and not currencies):
+            raise ccxt.BadResponse("the list of markets cannot be read")
+        ex.set_markets(markets, currencies)
+
     async def fetch2(self, path: str, api: Any = "public", *args: Any) -> Any:
         """Sign and send inside the lane, because the nonce is drawn while signing."""
         if self.lane is None or "private" not in api:

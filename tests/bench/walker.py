@@ -359,8 +359,9 @@ def _print_case(measured: Measured, settings: Settings) -> None:
     case = measured.case
     queue = "true queue" if measured.exact else settings.models[0]
     print(
-        f"\n{case.name} in {case.seconds:g} s: {measured.lots} of {measured.recording}, {measured.starts} starts "
-        f"x buy and sell, {settings.latencies[0]} ms, {queue}, levels refill in {settings.refill_s:g} s\n"
+        f"\n{case.name} in {case.seconds:g} s: {measured.lots} of {measured.recording}, "
+        f"{measured.starts} starts x buy and sell, {settings.latencies[0]} ms, {queue}, "
+        f"levels refill in {settings.refill_s:g} s\n"
     )
     print(table_of(measured, settings, settings.models[0], settings.latencies[0]), flush=True)
     problems = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -17,8 +17,10 @@ from ems.tca.benchmarks import (
     impact,
     interval_vwap,
     markouts,
+    mid_from,
     participation,
     participation_price,
+    sweep_price,
     time_weighted,
 )
 from ems.tca.identity import FillFacts, LegFacts, MarketFacts
@@ -91,6 +93,32 @@ def test_impact_by_hand() -> None:
     )
     assert impact([bought], lambda *_: None, at(5)) is None
     assert impact([leg()], lambda *_: D(1), at(5)) is None
+
+
+def test_a_mid_is_the_last_one_seen_unless_that_is_long_ago() -> None:
+    kept = {("binance", "ETH/USDT"): [(at(1), D(10)), (at(2), D(20)), (at(30), D(30))]}
+    mid_at = mid_from(kept, valid_for=timedelta(seconds=5))
+    asked = {0.5: None, 1: D(10), 1.9: D(10), 2: D(20), 7: D(20), 8: None, 31: D(30)}
+    assert {when: mid_at("binance", "ETH/USDT", at(when)) for when in asked} == asked
+    assert mid_at("kraken", "ETH/USDT", at(2)) is None
+
+
+LEVELS = [(D(100), D(1)), (D(101), D(2)), (D(105), D(1))]
+
+
+@pytest.mark.parametrize(
+    ("side", "quantity", "expected"),
+    [
+        ("buy", "1", "100.1"),
+        ("buy", "4", "101.85175"),  # 407 / 4, and 10 bp
+        ("sell", "2", "100.3995"),
+        ("buy", "4.1", None),
+        ("buy", "0", None),
+    ],
+)
+def test_the_price_of_taking_at_once(side: str, quantity: str, expected: str | None) -> None:
+    found = sweep_price(Side(side), D(quantity), LEVELS, D("0.001"))
+    assert found == (None if expected is None else D(expected))
 
 
 def test_our_own_trades_are_not_in_the_interval_vwap() -> None:

@@ -239,7 +239,6 @@ def test_a_report_on_a_table() -> None:
     summary = found["summary"]
     assert summary["n"] == 3 and summary["notional"] == {"USDT": "4100"}
     total = summary["total_bps"]
-    low, high = total.pop("ci_low"), total.pop("ci_high")
     assert total == {
         "n": 3,
         "mean": "30",
@@ -248,8 +247,9 @@ def test_a_report_on_a_table() -> None:
         "sd": "26.4575",
         "p5": "11",
         "p95": "56",
+        "ci_low": None,  # three figures say nothing of how sure their mean is
+        "ci_high": None,
     }
-    assert D(10) <= D(low) < 30 < D(high) <= D(60)
     assert summary["fees_bps"]["mean"] == "10" and summary["depth_bps"]["mean"] == "20"
     assert summary["saved_bps"]["n"] == 2 and summary["saved_bps"]["mean"] == "-2.5"
     assert summary["saved"] == {"USDT": "0.4"}  # 5 bp of 1000, less 10 bp of 100
@@ -280,7 +280,11 @@ def test_groups_are_in_their_order() -> None:
         "spread": [("2 - 5 bp", 1), (">= 50 bp", 1), ("unknown", 1)],
     }
     assert groups["exchange"][0]["total_bps"]["sd"] is None
-    assert groups["exchange"][0]["total_bps"]["ci_low"] is None
+
+
+def test_a_mean_of_enough_costs_has_its_interval() -> None:
+    total = report([cost(n, str(n)) for n in range(1, 21)])["summary"]["total_bps"]
+    assert D(5) < D(total["ci_low"]) < D(total["mean"]) == D("10.5") < D(total["ci_high"]) < D(16)
 
 
 def test_currencies_are_weighed_only_when_their_values_are_given() -> None:
@@ -321,7 +325,8 @@ def test_the_same_figures_have_the_same_interval() -> None:
 
 def test_the_interval_of_equal_figures_is_that_figure() -> None:
     assert mean_interval([D("1.5")] * 9, seed="a", rounds=50) == (D("1.5"), D("1.5"))
-    assert mean_interval([D(1)], seed="a") is None
+    assert mean_interval([D(n) for n in range(7)], seed="a") is None
+    assert mean_interval([D(n) for n in range(8)], seed="a") is not None
 
 
 def test_draws_are_even() -> None:

@@ -566,13 +566,14 @@ def test_a_price_step_coarser_than_its_decimals_is_the_one_that_counts() -> None
     asyncio.run(story())
 
 
-def test_only_active_spot_markets_with_steps_are_told_of() -> None:
+def test_a_halted_market_is_told_of_as_one_that_is_not_active() -> None:
     async def story() -> None:
         async with ScriptedVenue("binance") as venue:
             halted = {**BINANCE_MARKET, "symbol": "ETHUSDT", "baseAsset": "ETH", "status": "BREAK"}
             venue.replies[("GET", "/api/v3/exchangeInfo")] = Reply(body={"symbols": [BINANCE_MARKET, halted]})
             async with opened("binance", venue.base_url) as (gateway, _):
-                assert [market.symbol for market in gateway._markets] == ["BTC/USDT"]
+                told = [(market.symbol, market.active) for market in gateway._markets]
+                assert told == [("BTC/USDT", True), ("ETH/USDT", False)]
                 health = await gateway.fetch_health()
                 assert (health["reachable"], health["markets"]) == (True, 1)
                 assert abs(health["clock_skew_ms"]) < 50  # type: ignore[arg-type]

@@ -29,14 +29,17 @@ from typing import Any
 BOOK = 0  # changes: ((is_ask, price, new quantity), ...)
 TRADE = 1  # price, quantity, taker buys, number of the maker's order or -1
 ORDERS = 2  # changes as of BOOK, ((is_ask, price, quantity gone, number of the order), ...), last number
-TOP = 3  # bid, quantity, ask, quantity
+TOP = 3  # bid, quantity, ask, quantity: all that is known
+QUOTE = 4  # the same of a book that is known: what is better than these prices is gone
 
 Event = tuple[Any, ...]
 
 ATOM = Decimal("1e-8")
-VERSION = 5  # of the cached form
+VERSION = 8  # of the cached form
 SECOND = 1_000_000
 NEARLY = 0.999
+QUOTE_LATE = 1_000  # quotes are placed this much later
+WINDOW = 50  # differences looked at on either side of a quote for the fastest
 
 # Smallest notional and quantity by venue, from the venues' own rules; an unknown venue gets the first row.
 RULES: dict[str, tuple[str, str | None]] = {
@@ -185,49 +188,112 @@ def _atoms(text: str) -> int:
 
 
 def _binance(path: Path) -> Iterator[Event]:
-    """Rebuild from the snapshot and every difference after it; E and T are the time axis."""
+    """Rebuild from the snapshot and every difference after it; E and T are the time axis.
+
+    Differences come every 100 ms. Between them the quotes (`bookTicker`) tell the best prices: without them a
+    take would find prices that had long gone. A spot quote bears no time; see `_timed`.
+    """
     last_id: int | None = None
     early: list[dict[str, Any]] = []
-    futures = False
     snapshot: tuple[tuple[bool, int, int], ...] = ()
+    events: list[Event] = []
+    quotes: list[tuple[int, int | None, int, Event]] = []  # received, at, update id, prices
+    clocks: list[tuple[int, int]] = []  # received, at: the messages that bear a time
+    ids: dict[int, int] = {}  # number of a BOOK event -> its update id
 
     def book(update: dict[str, Any]) -> Event:
         bids = [(False, _atoms(price), _atoms(quantity)) for price, quantity in update["b"]]
         asks = [(True, _atoms(price), _atoms(quantity)) for price, quantity in update["a"]]
-        return (int(update["T" if futures else "E"]) * 1000, BOOK, tuple(bids + asks))
+        return (int(update.get("T", update["E"])) * 1000, BOOK, tuple(bids + asks))
+
+    def note(event: Event, update_id: int) -> None:
+        ids[len(events)] = update_id
+        events.append(event)
 
     with gzip.open(path, "rt") as lines:
         for line in lines:
-            if "bookTicker" in line:
-                continue
-            message = json.loads(line)["raw"]
+            row = json.loads(line)
+            message, received = row["raw"], int(row["recv_us"])
             if "lastUpdateId" in message:
                 if last_id is not None:
                     continue
                 last_id = int(message["lastUpdateId"])
-                futures = "T" in message or any("pu" in update for update in early)
                 early = [update for update in early if int(update["u"]) > last_id]
                 bids = [(False, _atoms(price), _atoms(quantity)) for price, quantity in message["bids"]]
                 asks = [(True, _atoms(price), _atoms(quantity)) for price, quantity in message["asks"]]
                 snapshot = tuple(bids + asks)
                 if early:
-                    yield (book(early[0])[0], BOOK, snapshot)
+                    note((book(early[0])[0], BOOK, snapshot), last_id)
                     snapshot = ()
                 for update in early:
-                    yield book(update)
+                    note(book(update), int(update["u"]))
                 continue
             data = message["data"]
+            if "B" in data:
+                if last_id is not None:
+                    at = int(data["T"]) * 1000 if "T" in data else None
+                    prices = tuple(_atoms(data[name]) for name in "bBaA")
+                    quotes.append((received, at, int(data["u"]), prices))
+                continue
             if data["e"] == "depthUpdate":
+                clocks.append((received, int(data["E"]) * 1000))
                 if last_id is None:
                     early.append(data)
                 elif int(data["u"]) > last_id:
                     event = book(data)
                     if snapshot:  # it bears no time of its own: it stood just before the first difference
-                        yield (event[0], BOOK, snapshot)
+                        note((event[0], BOOK, snapshot), last_id)
                         snapshot = ()
-                    yield event
+                    note(event, int(data["u"]))
             elif data["e"] == "trade" and last_id is not None:
-                yield (int(data["T"]) * 1000, TRADE, _atoms(data["p"]), _atoms(data["q"]), not data["m"], -1)
+                price, quantity = _atoms(data["p"]), _atoms(data["q"])
+                events.append((int(data["T"]) * 1000, TRADE, price, quantity, not data["m"], -1))
+    yield from _merged(events, ids, _timed(quotes, clocks))
+
+
+def _timed(
+    quotes: list[tuple[int, int | None, int, Event]], clocks: list[tuple[int, int]]
+) -> list[tuple[int, int, Event]]:
+    """Return (at, update id, prices) of each quote.
+
+    One without a time gets its receive time moved by the fastest difference around it, and all come a little
+    later: the trade that caused a quote explains it, and has to be met first. Placed so, more trades are at
+    the best price than with any other rule tried (96 % of the futures', 73 % of the spot ones).
+    """
+    timed, after = [], 0
+    for received, at, update_id, prices in quotes:
+        if at is None:
+            while after < len(clocks) and clocks[after][0] < received:
+                after += 1
+            near = clocks[max(after - WINDOW, 0) : after + WINDOW]
+            gains = [clock[1] - clock[0] for clock in near]
+            at = received + (max(gains) if gains else 0) + QUOTE_LATE
+        timed.append((at, update_id, prices))
+    return timed
+
+
+def _merged(
+    events: list[Event], ids: dict[int, int], quotes: list[tuple[int, int, Event]]
+) -> Iterator[Event]:
+    """Put quotes between the differences: none that a difference before it already contains, and once more
+    after a difference that is older than it."""
+    rows = [
+        (event[0], event[1] != TRADE, 0, ids.get(number, 0), event) for number, event in enumerate(events)
+    ]
+    rows += [(at, True, 1, update_id, prices) for at, update_id, prices in quotes]
+    rows.sort(key=lambda row: row[:3])
+    book_id, quote_id, last = 0, 0, None
+    for at, _, is_quote, update_id, what in rows:
+        if is_quote:
+            if update_id > max(book_id, quote_id):
+                quote_id, last = update_id, what
+                yield (at, QUOTE, *what)
+        else:
+            yield what
+            if what[1] == BOOK:
+                book_id = update_id
+                if last is not None and quote_id > book_id:
+                    yield (at, QUOTE, *last)
 
 
 def _bitstamp(orders: Path, trades: Path) -> Iterator[Event]:
@@ -339,7 +405,7 @@ def _steps(events: list[Event]) -> tuple[int, int]:
         if event[1] == TRADE:
             tick = math.gcd(tick, event[2])
             traded.append(event[3])
-        elif event[1] == TOP:
+        elif event[1] in (TOP, QUOTE):
             tick = math.gcd(tick, event[2], event[4])
         else:
             for _, price, _ in event[2]:
@@ -354,8 +420,8 @@ def _scaled(event: Event, tick: int, lot: int) -> Event:
     kind = event[1]
     if kind == TRADE:
         return (event[0], TRADE, event[2] // tick, event[3] // lot, event[4], event[5])
-    if kind == TOP:
-        return (event[0], TOP, event[2] // tick, event[3] // lot, event[4] // tick, event[5] // lot)
+    if kind in (TOP, QUOTE):
+        return (event[0], kind, event[2] // tick, event[3] // lot, event[4] // tick, event[5] // lot)
     changes = tuple((is_ask, price // tick, size // lot) for is_ask, price, size in event[2])
     if kind == BOOK:
         return (event[0], BOOK, changes)
@@ -371,7 +437,7 @@ def _tops(events: list[Event]) -> tuple[list[tuple[int, float]], list[int], list
     spreads: list[int] = []
     due = 0
     for event in events:
-        if event[1] == TRADE:
+        if event[1] in (TRADE, QUOTE):
             continue
         if event[1] == TOP:
             bid, bid_size, ask, ask_size = event[2:6]

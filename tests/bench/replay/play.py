@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from ems.algos.signals import Signals, Tape
 from ems.core.messages import BookUpdate, PublicTrade, Side
-from tests.bench.replay.feed import SECOND, TRADE, Recording
+from tests.bench.replay.feed import QUOTE, SECOND, TRADE, Recording
 from tests.bench.replay.venue import Line, Venue
 
 # As the gateway delivers: ems/venues/streams.py.
@@ -228,10 +228,11 @@ class Play:
                 event = events[index]
                 index += 1
                 self.venue.play(event)
-                if event[1] != TRADE:
+                if event[1] == TRADE:
+                    if self._published:
+                        self._publish_trade(event)
+                elif event[1] != QUOTE:  # the gateway follows the book, which has them a little later
                     self._dirty = True
-                elif self._published:
-                    self._publish_trade(event)
                 self._turn_on_or_off()
                 if tell is not None and index / len(events) >= tell_at:
                     tell(index / len(events))

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.bench.replay.feed import BOOK, ORDERS, SECOND, TOP, TRADE, Event, Recording, Sides
+from tests.bench.replay.feed import BOOK, ORDERS, QUOTE, SECOND, TOP, TRADE, Event, Recording, Sides
 
 RISK_AVERSE, PROBABLE, OPTIMISTIC = "risk-averse", "probable", "optimistic"
 MODELS = (RISK_AVERSE, PROBABLE, OPTIMISTIC)
@@ -181,6 +181,9 @@ class Venue:
             for is_ask, price, quantity in event[2]:
                 self.book.put(is_ask, price, quantity)
             self._crossings()
+        elif kind == QUOTE:
+            self._quote(event[2], event[3], event[4], event[5])
+            self._crossings()
         elif kind == TOP:
             self._top(event[2], event[3], event[4], event[5])
             self._crossings()
@@ -195,6 +198,15 @@ class Venue:
                 for order in waiting:
                     order.front = front_after(order.line.model, order.front, before, quantity)
         book.put(is_ask, price, quantity)
+
+    def _quote(self, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
+        book = self.book
+        while book.bids and book.bids[-1] > bid:
+            self._level(False, book.bids[-1], 0)
+        while book.asks and book.asks[0] < ask:
+            self._level(True, book.asks[0], 0)
+        self._level(False, bid, bid_size)
+        self._level(True, ask, ask_size)
 
     def _departed(self, is_ask: bool, price: int, quantity: int, number: int) -> None:
         for order in (self._asks if is_ask else self._bids).get(price, ()):
