@@ -6,7 +6,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from ems.core import errors
-from ems.core.messages import LimitOrder, MarketOrder, Problem, SmartOrder
+from ems.core.messages import LimitOrder, Liquidate, MarketOrder, Problem, SmartOrder
 from ems.core.order import fold
 from ems.core.records import ENDED, ENDED_PARENT, Order, Phase, Query
 from tests.simulation.venue import Venue
@@ -141,14 +141,34 @@ def _within_what_was_asked(world: World) -> None:
                 "I5", filled <= command.quantity, f"{query.query_id}: filled {filled} of {command.quantity}"
             )
         elif isinstance(command, SmartOrder):
-            first = [o for o in orders if o.hop == 0]
-            spent = sum((o.quote_filled if o.side == "buy" else o.filled_quantity for o in first), ZERO)
-            spent += sum((o.fees.get(command.start_currency, ZERO) for o in first), ZERO)
-            _require(
-                "I5",
-                spent <= command.start_amount,
-                f"{query.query_id}: spent {spent} of {command.start_amount}",
-            )
+            net = _net(orders)
+            gone, came = -net.get(command.start_currency, ZERO), net.get(command.end_currency, ZERO)
+            if isinstance(command.start_amount, Decimal):
+                _require(
+                    "I5",
+                    gone <= command.start_amount,
+                    f"{query.query_id}: spent {gone} of {command.start_amount}",
+                )
+            if command.end_amount is not None:
+                most = command.end_amount * Decimal("1.01") + Decimal("0.001")
+                _require("I5", came <= most, f"{query.query_id}: {came} came in of {command.end_amount}")
+        elif isinstance(command, Liquidate):
+            for currency in command.exclude:
+                out = -_net(orders).get(currency, ZERO)
+                _require("I5", out <= ZERO, f"{query.query_id}: sold {out} {currency}, which was excluded")
+
+
+def _net(orders: list[Order]) -> dict[str, Decimal]:
+    """Return what the orders moved: currency -> in (+) or out (-), fees included."""
+    net: dict[str, Decimal] = {}
+    for order in orders:
+        base, quote = order.symbol.split("/")
+        sign = 1 if order.side == "buy" else -1
+        net[base] = net.get(base, ZERO) + sign * order.filled_quantity
+        net[quote] = net.get(quote, ZERO) - sign * order.quote_filled
+        for currency, fee in order.fees.items():
+            net[currency] = net.get(currency, ZERO) - fee
+    return net
 
 
 def _answers_repeat(world: World) -> None:

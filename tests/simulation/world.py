@@ -19,11 +19,15 @@ from ems.core.messages import (
     CancelOrder,
     Command,
     LimitOrder,
+    Liquidate,
     MarketOrder,
     Problem,
+    Rebalance,
     Request,
+    Share,
     Side,
     SmartOrder,
+    Style,
     Submit,
     Ticket,
 )
@@ -335,26 +339,54 @@ class World:
         rng = self.rng
         exchange = rng.choice(list(self.fee_modes))
         kind = rng.random()
-        if kind < 0.6:
+        style = Style(
+            algo=rng.choice(("classic", "adaptive", "adaptive", "now", "twap", "chase", "pegged")),
+            time_limit=Decimal(rng.choice((5, 10, 20))),
+            on_timeout=rng.choice(("take", "take", "take", "cancel")),
+        )
+        several = rng.choice((exchange, exchange, "alpha,beta", "all"))
+        if kind < 0.5:
             start, end = rng.choice(
                 (("USDT", "ETH"), ("ETH", "USDT"), ("BTC", "ETH"), ("USDT", "BTC"), ("ETH", "BTC"))
             )
             share = Decimal(rng.randint(1, 100)) / 100
-            amount = (DEPOSITS[start] / 4 * share).quantize(Decimal("0.0001"))
-            if rng.random() < 0.1:
+            amount: Decimal | Share | None = (DEPOSITS[start] / 4 * share).quantize(Decimal("0.0001"))
+            end_amount = None
+            dice = rng.random()
+            if dice < 0.1:
                 amount = DEPOSITS[start]
-            limit = Decimal(rng.choice((5, 10, 20)))
+            elif dice < 0.2:
+                amount = Share(percent=Decimal(rng.choice((5, 35, 100))))
+            elif dice < 0.3:
+                amount = None
+                end_amount = (DEPOSITS[end] / 8 * share).quantize(Decimal("0.0001"))
             return SmartOrder(
-                exchange=exchange,
+                exchange=several,
                 start_currency=start,
                 end_currency=end,
                 start_amount=amount,
-                time_limit=limit,
+                end_amount=end_amount,
+                style=style,
             )
+        if kind < 0.56:
+            exclude = rng.choice(((), ("BTC",)))
+            return Liquidate(
+                exchange=several, end_currency=rng.choice(("USDT", "ETH")), exclude=exclude, style=style
+            )
+        if kind < 0.62:
+            targets = rng.choice(
+                (
+                    {"USDT": Decimal("0.4"), "ETH": Decimal("0.35"), "BTC": Decimal("0.25")},
+                    {"ETH": Decimal("0.5"), "BTC": Decimal("0.5")},
+                )
+            )
+            return Rebalance(exchange=several, targets=targets, tolerance=Decimal("0.005"), style=style)
         symbol, price = rng.choice((("ETH/USDT", Decimal(2000)), ("BTC/USDT", Decimal(50000))))
         side = rng.choice(list(Side))
         quantity = (Decimal(rng.randint(20, 2000)) / price).quantize(Decimal("0.0001"))
-        if kind < 0.75:
+        if kind < 0.68:
+            return MarketOrder(exchange=exchange, side=side, symbol=symbol, quantity=quantity, style=style)
+        if kind < 0.77:
             return MarketOrder(exchange=exchange, side=side, symbol=symbol, quantity=quantity)
         if kind < 0.9:
             away = Decimal(rng.randint(-20, 40)) / 10000
