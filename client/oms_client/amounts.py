@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Union
@@ -11,6 +12,7 @@ from .errors import InvalidRequest
 
 Amount = Union[str, int, float, Decimal]
 Time = Union[str, datetime]
+Exchanges = Union[str, Iterable[str]]  # a name, several, or "all"
 
 _DIGITS_MAX = 100  # beyond this an exponent is not written out; the server refuses it with its own words
 
@@ -43,6 +45,31 @@ def amount_text(name: str, value: Amount) -> str:
     if not number.is_finite():
         raise _invalid(name, value, "is not a finite number")
     return f"{number:f}" if abs(number.adjusted()) < _DIGITS_MAX else str(number)
+
+
+def exchanges(exchange: Exchanges) -> str | list[str]:
+    """Write where to trade: one name, "all", or a list of names."""
+    return exchange if isinstance(exchange, str) else [str(name) for name in exchange]
+
+
+def weights(targets: Mapping[str, Amount]) -> dict[str, str]:
+    """Write target weights as exact text; raise InvalidRequest naming the currency that has none."""
+    if not isinstance(targets, Mapping):
+        raise InvalidRequest(
+            f"targets: {targets!r} is not a dictionary",
+            code="REQUEST_FIELD_INVALID",
+            hint='Give currency and part of the whole, such as {"BTC": "60%", "USDT": 0.4}.',
+            details={"field": "targets"},
+        )
+    return {str(currency): amount_text(f"targets: {currency}", part) for currency, part in targets.items()}
+
+
+def settings(params: Mapping[str, str | int | float | Decimal | bool]) -> dict[str, str | bool]:
+    """Write an algorithm's own numbers; a float means what its owner typed, as everywhere."""
+    return {
+        str(name): value if isinstance(value, (str, bool)) else amount_text(f"algo_params: {name}", value)
+        for name, value in params.items()
+    }
 
 
 def time_text(name: str, value: Time | None) -> str | None:

@@ -10,6 +10,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Callable, ClassVar
 
+from .cost_text import cost_text
+from .plan_text import plan_text
+from .result_text import result_text
+
 OVER = ("done", "failed")
 CLOSED = ("filled", "canceled", "expired", "rejected", "invalidated")
 
@@ -132,10 +136,30 @@ class Order(Answer):
         return self.__dict__.get("_query")
 
 
+class LegProgress(Answer):
+    """How far one order of a working query is."""
+
+    leg: int
+    exchange: str
+    symbol: str
+    side: str
+    phase: str
+    percent: Decimal | None
+    filled_quantity: Decimal | None
+    quantity: Decimal | None
+    price: Decimal | None
+    step: int | None
+    steps: int | None
+    note: str | None
+
+
 class Progress(Answer):
     """How far a working query is."""
 
     phase: str  # "making" | "taking" | "settling" | "waiting"
+    note: str | None
+    eta_s: Decimal | None
+    legs: list[LegProgress]
     hop: int
     hops: int
     tries: int
@@ -171,6 +195,16 @@ class Query(Answer):
         """Say whether nothing more will happen."""
         return self.get("status") in OVER
 
+    @property
+    def unreachable(self) -> str | None:
+        """Say why the server does not answer while it is waited for; the rest is the last that was known."""
+        return self.__dict__.get("_unreachable")
+
+    @property
+    def silent_s(self) -> float | None:
+        """Say how long the server was silent, where this is its first answer afterwards."""
+        return self.__dict__.get("_silent_s")
+
 
 class Step(Answer):
     """One market of a path."""
@@ -188,6 +222,79 @@ class TakingAtOnce(Answer):
     cost_bps: Decimal | None
 
 
+class Cost(Answer):
+    """What something cost against the middle price at the decision; the parts add up to the total."""
+
+    total_bps: Decimal | None
+    delay_bps: Decimal | None
+    timing_bps: Decimal | None
+    spread_bps: Decimal | None
+    depth_bps: Decimal | None
+    fees_bps: Decimal | None
+    opportunity_bps: Decimal | None
+    notional: Decimal | None
+    currency: str | None
+
+
+class Leg(Answer):
+    """What one order of a finished query did, at one market of one exchange."""
+
+    exchange: str
+    account: str
+    symbol: str
+    side: str
+    quantity: Decimal
+    average_price: Decimal | None
+    spent: Decimal | None
+    received: Decimal | None
+    fees: dict[str, Decimal]
+    cost: Cost | None
+
+
+class PlannedLeg(Answer):
+    """One order of a plan."""
+
+    leg: int
+    exchange: str
+    account: str
+    symbol: str
+    side: str
+    source: str  # the currency it spends
+    target: str  # the currency it receives
+    quantity: Decimal
+    price: Decimal | None  # of the worst level it needs
+    limit: Decimal | None  # the worst price allowed
+    spend: Decimal | None
+    receive: Decimal | None
+    level: int | None
+    share: Decimal | None  # of what is spent of its source, 0 to 1
+
+
+class Expected(Answer):
+    """What a plan brings."""
+
+    received: Decimal | None
+    currency: str | None
+    average_price: Decimal | None
+
+
+class Certificate(Answer):
+    """How good a plan provably is: no other on the same books is better by more than the gap."""
+
+    gap_bp: Decimal | None
+    scope: str | None
+    arbitrage: bool | None
+
+
+class PlannedCost(Answer):
+    """What a plan costs against the middle prices."""
+
+    total_bps: Decimal | None
+    fees_bps: Decimal | None
+    spread_bps: Decimal | None
+    impact_bps: Decimal | None
+
+
 class _Outcome(Answer):
     @property
     def query(self) -> Query | None:
@@ -195,8 +302,39 @@ class _Outcome(Answer):
         return self.__dict__.get("_query")
 
 
+class Quote(_Outcome):
+    """A plan that can be carried out within the bounds it names; printed, it is a table to read."""
+
+    quote_id: str | None
+    expires_at: datetime | None
+    verb: str  # "smart_order" | "liquidate" | "rebalance"
+    exchange: str
+    start_currency: str | None
+    end_currency: str | None
+    legs: list[PlannedLeg]
+    spent: dict[str, Decimal]
+    expected: Expected | None
+    worst_case: Expected | None
+    cost: PlannedCost | None
+    certificate: Certificate | None
+    book_ages_s: dict[str, Decimal]
+    left_out: dict[str, str]
+    dust: dict[str, Decimal]
+    reason: str
+    value_before: Decimal | None
+    value_after: Decimal | None
+    numeraire: str | None
+    turnover: Decimal | None
+    unreached: dict[str, Any] | None
+
+    def __repr__(self) -> str:
+        return plan_text(self)
+
+    __str__ = __repr__
+
+
 class SmartOrderResult(_Outcome):
-    """What a conversion achieved and what it cost."""
+    """What a conversion achieved and what it cost; printed, it is a summary to read."""
 
     exchange: str
     start_currency: str
@@ -215,6 +353,50 @@ class SmartOrderResult(_Outcome):
     duration_s: Decimal
     outcome: str  # "done" | "partial" | "nothing"
     reason: str
+    algo: str
+    legs: list[Leg]
+    cost: Cost | None
+    maker_share: Decimal | None
+    participation: Decimal | None
+
+    def __str__(self) -> str:
+        return result_text(self)
+
+
+class Weight(Answer):
+    """The part of the value one currency has."""
+
+    target: Decimal | None
+    before: Decimal | None
+    after: Decimal | None
+
+
+class PortfolioResult(_Outcome):
+    """What a liquidation or a rebalance achieved and what it cost; printed, it is a summary to read."""
+
+    exchange: str
+    value_before: Decimal | None
+    value_after: Decimal | None
+    numeraire: str | None
+    weights: dict[str, Weight]
+    unreached: dict[str, Any] | None
+    fees: dict[str, Decimal]
+    dust: dict[str, Decimal]
+    legs: list[Leg]
+    algo: str
+    cost: Cost | None
+    taking_at_once: TakingAtOnce | None
+    cost_bps: Decimal | None
+    saved_bps: Decimal | None
+    tries: int
+    maker_share: Decimal | None
+    participation: Decimal | None
+    duration_s: Decimal
+    outcome: str  # "done" | "partial" | "nothing"
+    reason: str
+
+    def __str__(self) -> str:
+        return result_text(self)
 
 
 class CancelResult(_Outcome):
@@ -296,6 +478,20 @@ class Fees(Answer):
 
 class Stats(Answer):
     """Counts and volumes of orders."""
+
+
+class Costs(Answer):
+    """What trading has cost: summary, groups, a row for every order; printed, it is a drawing to read."""
+
+    since: datetime | None
+    until: datetime | None
+    currency: str | None
+    summary: dict[str, Any]
+    groups: dict[str, Any]  # kind of group -> groups, each like the summary
+    rows: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        return cost_text(self)
 
 
 class Health(Answer):

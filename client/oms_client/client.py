@@ -11,6 +11,8 @@ import os
 import platform
 import stat
 import time
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, TypeVar
@@ -19,16 +21,19 @@ from urllib.parse import urlsplit
 import requests
 
 from . import __version__, progress, signing
-from .amounts import Amount, Time, amount_text, time_text
+from .amounts import Amount, Exchanges, Time, amount_text, exchanges, settings, time_text, weights
 from .answers import (
     Answer,
     Balances,
     CancelResult,
+    Costs,
     Fees,
     Health,
     Order,
     OrderPage,
+    PortfolioResult,
     Query,
+    Quote,
     SmartOrderResult,
     Stats,
     Transfers,
@@ -36,13 +41,14 @@ from .answers import (
 from .errors import (
     ConfigError,
     ConnectionFailed,
+    InvalidRequest,
     OMSError,
     OutcomeUnknown,
     RateLimited,
     Unavailable,
     from_query,
 )
-from .naming import both_spellings
+from .naming import both_spellings, snake_case
 from .pending import PendingCalls
 from .transport import Reply, Transport
 
@@ -53,6 +59,7 @@ _NOT_AT_THE_VENUE_YET = ("created", "pending", "unknown")
 
 A = TypeVar("A", bound=Answer)
 OnEvent = Callable[[Query], None]
+AlgoParams = Mapping[str, "str | int | float | Decimal | bool"]
 log = logging.getLogger("oms_client")
 
 
@@ -61,8 +68,9 @@ class OMSClient:
 
     The first five arguments are the manual's. `key` is the private key (text), by default OMS_KEY from the
     environment; `timeout` is (seconds to connect, seconds to wait for an answer); `on_event` is called with
-    the Query whenever it changes, by default a line is printed if somebody watches; `idempotency_store` names
-    a small file that lets a bot which died find its unfinished calls again.
+    the Query whenever it changes, and when the server goes away (`query.unreachable` says why) and answers
+    again (`query.silent_s`), by default a line is printed if somebody watches; `idempotency_store` names a
+    small file that lets a bot which died find its unfinished calls again.
     """
 
     patience_s = 120.0  # how long waiting goes on while the server cannot be reached
@@ -155,16 +163,22 @@ class OMSClient:
         symbol: str,
         quantity: Amount,
         *,
+        algo: str | None = None,
+        algo_params: AlgoParams | None = None,
+        time_limit: Amount | None = None,
+        on_timeout: str | None = None,
+        max_slippage_bps: Amount | None = None,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
         dry_run: bool = False,
         record_in_db: bool | None = None,
         send_fail_email: bool | None = None,
-    ) -> Order | Query:
+    ) -> Order | SmartOrderResult | Query:
         """Buy or sell `quantity` of the base currency at once; returns the order when it has ended.
 
-        With `wait=False` the Query is returned as soon as the server has written the intent down.
+        With `algo` it is worked by that algorithm instead, for `time_limit` seconds, and the result of the
+        whole is returned. With `wait=False` the Query is returned as soon as the intent is written down.
         """
         body = {
             "exchange": exchange,
@@ -172,10 +186,13 @@ class OMSClient:
             "symbol": symbol,
             "quantity": amount_text("quantity", quantity),
             "account": account,
+            **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
             **self._options(record_in_db, send_fail_email, dry_run),
         }
         if not wait:
             return self._write("market_order", body, idempotency_key, lambda query: query, until=None)
+        if algo is not None:
+            return self._write("market_order", body, idempotency_key, _worked, until=_is_over)
         return self._write("market_order", body, idempotency_key, _placed_order, until=_is_over)
 
     def limit_order(
@@ -188,16 +205,22 @@ class OMSClient:
         *,
         post_only: bool = False,
         time_in_force: str = "GTC",
+        algo: str | None = None,
+        algo_params: AlgoParams | None = None,
+        time_limit: Amount | None = None,
+        on_timeout: str | None = None,
+        max_slippage_bps: Amount | None = None,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
         dry_run: bool = False,
         record_in_db: bool | None = None,
         send_fail_email: bool | None = None,
-    ) -> Order | Query:
+    ) -> Order | SmartOrderResult | Query:
         """Buy or sell at `price` or better; returns the order when it stands in the book or has ended.
 
-        With `wait=False` the Query is returned as soon as the server has written the intent down.
+        With `algo` it is worked by that algorithm, never beyond `price`, and the result of the whole is
+        returned. With `wait=False` the Query is returned as soon as the intent is written down.
         """
         body = {
             "exchange": exchange,
@@ -208,10 +231,13 @@ class OMSClient:
             "post_only": _flag("post_only", post_only),
             "time_in_force": time_in_force,
             "account": account,
+            **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
             **self._options(record_in_db, send_fail_email, dry_run),
         }
         if not wait:
             return self._write("limit_order", body, idempotency_key, lambda query: query, until=None)
+        if algo is not None:
+            return self._write("limit_order", body, idempotency_key, _worked, until=_is_over)
         rests = str(time_in_force).upper() == "GTC"
         return self._write(
             "limit_order", body, idempotency_key, _placed_order, until=_is_placed if rests else _is_over
@@ -248,12 +274,18 @@ class OMSClient:
     @both_spellings
     def smart_order(
         self,
-        exchange: str,
-        startCurrency: str,
-        endCurrency: str,
-        startCurrencyAmount: Amount,
+        exchange: Exchanges | None = None,
+        startCurrency: str | None = None,
+        endCurrency: str | None = None,
+        startCurrencyAmount: Amount | None = None,
         *,
-        time_limit: Amount = 60,
+        end_amount: Amount | None = None,
+        algo: str | None = None,
+        algo_params: AlgoParams | None = None,
+        time_limit: Amount | None = None,
+        on_timeout: str | None = None,
+        max_slippage_bps: Amount | None = None,
+        quote_id: str | None = None,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
@@ -261,23 +293,161 @@ class OMSClient:
         record_in_db: bool | None = None,
         send_fail_email: bool | None = None,
     ) -> SmartOrderResult | Query:
-        """Convert one currency into another, worked in steps to keep the cost low.
+        """Convert one currency into another over the best paths, worked over time to keep the cost low.
 
-        Returns the result when all is done; with `wait=False` the Query at once. `time_limit` is in seconds
-        for each market of the path. Raises QueryFailed where it failed: its query shows what was traded.
+        `exchange` is a name, a list of names, or "all". `startCurrencyAmount` may be "35%" or "all";
+        instead of it `end_amount` says how much is to be received. `time_limit` is in seconds for the whole
+        (60 unless said); `on_timeout` is "take" or "cancel". `quote_id` alone carries out a quote.
+
+        Returns the result when all is done; with `wait=False` the Query at once. Raises QueryFailed where it
+        failed: its query shows what was traded.
         """
-        body = {
+        plan = {
             "exchange": exchange,
             "start_currency": startCurrency,
             "end_currency": endCurrency,
-            "start_amount": amount_text("startCurrencyAmount", startCurrencyAmount),
-            "time_limit": amount_text("time_limit", time_limit),
+            "start_amount": startCurrencyAmount,
+            "end_amount": end_amount,
+            **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
+        }
+        if quote_id is None:
+            _needed("smart_order", exchange=exchange, startCurrency=startCurrency, endCurrency=endCurrency)
+            if startCurrencyAmount is None and end_amount is None:
+                raise InvalidRequest(
+                    "startCurrencyAmount: None is not an amount",
+                    code="REQUEST_FIELD_MISSING",
+                    hint='Give how much to spend ("1000", "35%" or "all"), or end_amount, or quote_id.',
+                    details={"field": "startCurrencyAmount"},
+                )
+            plan.setdefault("time_limit", "60")
+        body = {
+            **_plan("smart_order", plan, quote_id),
             "account": account,
             **self._options(record_in_db, send_fail_email, dry_run),
         }
-        if not wait:
-            return self._write("smart_order", body, idempotency_key, lambda query: query, until=None)
-        return self._write("smart_order", body, idempotency_key, _result_of(SmartOrderResult), until=_is_over)
+        return self._work("smart_order", body, idempotency_key, _result_of(SmartOrderResult), wait)
+
+    def liquidate(
+        self,
+        exchange: Exchanges | None = None,
+        end_currency: str | None = None,
+        *,
+        currencies: Iterable[str] | None = None,
+        exclude: Iterable[str] | None = None,
+        min_trade: Amount | None = None,
+        algo: str | None = None,
+        algo_params: AlgoParams | None = None,
+        time_limit: Amount | None = None,
+        on_timeout: str | None = None,
+        max_slippage_bps: Amount | None = None,
+        quote_id: str | None = None,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        wait: bool = True,
+        dry_run: bool = False,
+        record_in_db: bool | None = None,
+        send_fail_email: bool | None = None,
+    ) -> PortfolioResult | Query:
+        """Turn everything held, or only `currencies`, into `end_currency`, on each account where it is held.
+
+        `exclude` names what is never sold; trades below `min_trade` US dollars (10 unless said) are not made.
+        The rest is as in smart_order.
+        """
+        plan = {
+            "exchange": exchange,
+            "end_currency": end_currency,
+            "currencies": currencies,
+            "exclude": exclude,
+            "min_trade": min_trade,
+            **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
+        }
+        if quote_id is None:
+            _needed("liquidate", exchange=exchange, end_currency=end_currency)
+        body = {
+            **_plan("liquidate", plan, quote_id),
+            "account": account,
+            **self._options(record_in_db, send_fail_email, dry_run),
+        }
+        return self._work("liquidate", body, idempotency_key, _result_of(PortfolioResult), wait)
+
+    def rebalance(
+        self,
+        exchange: Exchanges | None = None,
+        targets: Mapping[str, Amount] | None = None,
+        *,
+        keep: Iterable[str] | None = None,
+        tolerance: Amount | None = None,
+        min_trade: Amount | None = None,
+        algo: str | None = None,
+        algo_params: AlgoParams | None = None,
+        time_limit: Amount | None = None,
+        on_timeout: str | None = None,
+        max_slippage_bps: Amount | None = None,
+        quote_id: str | None = None,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        wait: bool = True,
+        dry_run: bool = False,
+        record_in_db: bool | None = None,
+        send_fail_email: bool | None = None,
+    ) -> PortfolioResult | Query:
+        """Bring what is held to target weights: `{"BTC": "60%", "USDT": 0.4}`; together they are 1.
+
+        Held currencies without a target are sold unless `keep` names them. A weight within `tolerance` of its
+        target (0.002 unless said) is left alone. The rest is as in liquidate.
+        """
+        plan = {
+            "exchange": exchange,
+            "targets": targets,
+            "keep": keep,
+            "tolerance": tolerance,
+            "min_trade": min_trade,
+            **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
+        }
+        if quote_id is None:
+            _needed("rebalance", exchange=exchange, targets=targets)
+        body = {
+            **_plan("rebalance", plan, quote_id),
+            "account": account,
+            **self._options(record_in_db, send_fail_email, dry_run),
+        }
+        return self._work("rebalance", body, idempotency_key, _result_of(PortfolioResult), wait)
+
+    def quote(self, verb: str = "smart_order", **fields: Any) -> Quote:
+        """Plan smart_order, liquidate or rebalance without trading; `fields` are that call's arguments.
+
+        Printed, the answer is a table of route, result and cost. `execute(quote)` carries it out.
+        """
+        named: dict[str, Any] = {}
+        for name, value in fields.items():
+            name = _MANUAL_NAMES.get(snake_case(name), snake_case(name))
+            if name in named:
+                raise TypeError(f"quote() got {name} in two spellings; give one of the two")
+            named[name] = value
+        key = named.pop("idempotency_key", None)
+        options = {name: named.pop(name, None) for name in ("record_in_db", "send_fail_email")}
+        body = {
+            "verb": verb,
+            **_written(named),
+            **self._options(options["record_in_db"], options["send_fail_email"], False),
+        }
+        return self._write("quote", body, key, _result_of(Quote), until=_is_over)
+
+    def execute(
+        self, quote: Quote | str, *, verb: str | None = None, **options: Any
+    ) -> SmartOrderResult | PortfolioResult | Query:
+        """Carry out a quote, or the quote_id of one of `verb`, within its bounds or not at all.
+
+        Raises QuoteLapsed where it has expired or the books have moved: nothing was sent then.
+        """
+        if isinstance(quote, Quote):
+            verb, quote = quote["verb"], str(quote.get("quote_id") or "")
+        if verb not in _PLANNED:
+            raise TypeError(f"execute() needs verb, one of {', '.join(_PLANNED)}, beside the id of a quote")
+        if not quote:
+            raise TypeError("execute() needs a quote with a quote_id; this one has nothing to carry out")
+        result: SmartOrderResult | PortfolioResult | Query = getattr(self, verb)(quote_id=quote, **options)
+        return result
 
     # --- questions ---
 
@@ -358,6 +528,50 @@ class OMSClient:
             Fees, "get_fees", exchange=exchange, symbol=symbol, account=account, bot=self.bot_name
         )
 
+    def tca(
+        self,
+        *,
+        since: Time | None = None,
+        until: Time | None = None,
+        exchange: str | None = None,
+        algo: str | None = None,
+        limit: int | None = None,
+    ) -> Costs:
+        """Ask what trading has cost: by order, exchange, algorithm, pair, size and spread."""
+        return self._ask(Costs, "tca", **self._costs(since, until, exchange, algo, limit))
+
+    def tca_plot(
+        self,
+        *,
+        since: Time | None = None,
+        until: Time | None = None,
+        exchange: str | None = None,
+        algo: str | None = None,
+        limit: int | None = None,
+    ) -> bytes:
+        """Ask for the same report as a picture (PNG)."""
+        reply = self._transport.get("/api/tca.png", self._costs(since, until, exchange, algo, limit))
+        if not isinstance(reply.data, bytes):
+            raise OMSError("the server sent no picture", request_id=reply.request_id)
+        return reply.data
+
+    def _costs(
+        self,
+        since: Time | None,
+        until: Time | None,
+        exchange: str | None,
+        algo: str | None,
+        limit: int | None,
+    ) -> dict[str, Any]:
+        return {
+            "since": time_text("since", since),
+            "until": time_text("until", until),
+            "exchange": exchange,
+            "algo": algo,
+            "limit": limit,
+            "bot": self.bot_name,
+        }
+
     def check_health(self) -> Health:
         """Ask how the server and every exchange account are."""
         return self._ask(Health, "check_health")
@@ -388,6 +602,18 @@ class OMSClient:
             "send_fail_email": email,
             "dry_run": _flag("dry_run", dry_run),
         }
+
+    def _work(
+        self,
+        verb: str,
+        body: dict[str, Any],
+        idempotency_key: str | None,
+        result: Callable[[Query], A],
+        wait: bool,
+    ) -> A | Query:
+        if not wait:
+            return self._write(verb, body, idempotency_key, lambda query: query, until=None)
+        return self._write(verb, body, idempotency_key, result, until=_is_over)
 
     def _write(
         self,
@@ -510,6 +736,8 @@ class OMSClient:
                 parameters = {"query_id": query["query_id"], "wait_s": wait_s, "after_seq": query["seq"]}
                 newer = self._read(Query, self._transport.get("/api/get_query", parameters, retries=0))
             except (ConnectionFailed, RateLimited, Unavailable) as error:
+                if not missed:
+                    self._tell(_marked(query, _unreachable=error.message))
                 if time.monotonic() - heard_at > self.patience_s:
                     text = f"the server has not answered for {self.patience_s:.0f} s: {error.message}"
                     raise self._unknown(query, key, text, "The work goes on there") from error
@@ -518,10 +746,11 @@ class OMSClient:
                 continue
             except OMSError as error:  # asking failed, which says nothing about the work
                 raise self._unknown(query, key, error.message, error.hint or "The work goes on") from error
+            back = _marked(newer, _silent_s=time.monotonic() - heard_at) if missed else newer
             heard_at, pause_s, missed = time.monotonic(), POLL_PAUSE_S, False
-            if newer != query:
+            if newer != query or back is not newer:
                 query = newer
-                self._tell(query)
+                self._tell(back)
             elif heard_at - asked_at < POLL_PAUSE_S:
                 time.sleep(POLL_PAUSE_S)  # a server with many waiting callers answers at once
         return query
@@ -569,6 +798,79 @@ class OMSClient:
         return answer
 
 
+def _marked(query: Query, **marks: Any) -> Query:
+    """Copy a query with what is known of the connection beside it."""
+    copy = Query(query)
+    copy.__dict__.update(query.__dict__, **marks)
+    return copy
+
+
+# --- what a write says ---
+
+_PLANNED = ("smart_order", "liquidate", "rebalance")
+# The manual's name in snake_case -> the field it becomes.
+_MANUAL_NAMES = {"start_currency_amount": "start_amount"}
+_CURRENCIES = ("currencies", "exclude", "keep")
+_AMOUNTS = ("start_amount", "end_amount", "min_trade", "tolerance", "time_limit", "max_slippage_bps")
+
+
+def _style(
+    algo: str | None,
+    algo_params: AlgoParams | None,
+    time_limit: Amount | None,
+    on_timeout: str | None,
+    max_slippage_bps: Amount | None,
+) -> dict[str, Any]:
+    """Give what was said about how to work an order; what was not said stays out of the body.
+
+    A body equal to that of an older client keeps the key that client remembered for the same call.
+    """
+    said = {
+        "algo": algo,
+        "algo_params": algo_params,
+        "time_limit": time_limit,
+        "on_timeout": on_timeout,
+        "max_slippage_bps": max_slippage_bps,
+    }
+    return _written(said)
+
+
+def _written(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the arguments that were given as the wire carries them."""
+    written: dict[str, Any] = {}
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if name == "exchange":
+            value = exchanges(value)
+        elif name == "targets":
+            value = weights(value)
+        elif name == "algo_params":
+            value = settings(value)
+        elif name in _CURRENCIES:
+            value = [value] if isinstance(value, str) else [str(currency) for currency in value]
+        elif name in _AMOUNTS:
+            value = amount_text("startCurrencyAmount" if name == "start_amount" else name, value)
+        written[name] = value
+    return written
+
+
+def _plan(verb: str, fields: Mapping[str, Any], quote_id: str | None) -> dict[str, Any]:
+    """Give the body of a planned call, or of the execution of its quote, which settles everything else."""
+    said = _written(fields)
+    if quote_id is None:
+        return said
+    if said:
+        raise TypeError(f"{verb}() got quote_id and {', '.join(said)}; the quote has settled everything else")
+    return {"quote_id": quote_id}
+
+
+def _needed(verb: str, **arguments: Any) -> None:
+    missing = [name for name, value in arguments.items() if value is None]
+    if missing:
+        raise TypeError(f"{verb}() needs {', '.join(missing)}, or quote_id alone")
+
+
 # --- what a finished query means ---
 
 
@@ -587,6 +889,11 @@ def _placed_order(query: Query) -> Order:
     orders = query.get("orders") or []
     order = Order(orders[0] if orders else query.get("result") or {})
     return _with_query(order, query)
+
+
+def _worked(query: Query) -> SmartOrderResult:
+    """Give the result of an order that an algorithm worked."""
+    return _with_query(SmartOrderResult(query.get("result") or {}), query)
 
 
 def _result_of(kind: type[A]) -> Callable[[Query], A]:

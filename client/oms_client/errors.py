@@ -11,9 +11,11 @@
      |    +-- InsufficientFunds
      |    +-- NotFound             no such order, query or path
      |    +-- IdempotencyConflict  the key was used before for something else
+     |    +-- QuoteLapsed          the quote has expired, or the books no longer allow it; nothing was sent
      |    +-- Unavailable          the server or exchange takes nothing new at the moment
      +-- QueryFailed          accepted, worked on, and failed; `query` shows what was done until then
      |    +-- FundsRanOut     the same, and also an InsufficientFunds
+     |    +-- QuoteFell       the same, and also a QuoteLapsed
      +-- OutcomeUnknown       sent but not answered, or not finished; `resolve()` finds out, never twice
 
 An unknown outcome is not a no: never send the order again with a new key, call `resolve()`.
@@ -119,6 +121,10 @@ class IdempotencyConflict(Rejected):
     """The idempotency key was used before for a different request."""
 
 
+class QuoteLapsed(Rejected):
+    """The quote has expired, or what it promised is no longer possible; nothing was sent. Quote again."""
+
+
 class Unavailable(Rejected):
     """The server, its database or the exchange takes nothing new at the moment; nothing was done."""
 
@@ -138,6 +144,10 @@ class QueryFailed(OMSError):
 
 class FundsRanOut(QueryFailed, InsufficientFunds):
     """The query failed because the account did not have enough."""
+
+
+class QuoteFell(QueryFailed, QuoteLapsed):
+    """The query failed because its quote no longer held; nothing was sent."""
 
 
 class OutcomeUnknown(OMSError):
@@ -184,9 +194,16 @@ def from_envelope(error: dict[str, Any], **fields: Any) -> OMSError:
 def from_query(query: Query) -> QueryFailed:
     """Make the exception for a query that failed."""
     error = query.get("error") or {}
-    kind = FundsRanOut if error.get("code") == "FUNDS_INSUFFICIENT" else QueryFailed
+    kind = _FAILED_AS.get(str(error.get("code")), QueryFailed)
     message = str(error.get("message") or "the query failed")
     return kind(message, query=query, mode=query.mode, request_id=query.request_id, **_fields(error))
+
+
+_FAILED_AS = {  # code -> what a query that failed with it raises
+    "FUNDS_INSUFFICIENT": FundsRanOut,
+    "QUOTE_EXPIRED": QuoteFell,
+    "QUOTE_MOVED": QuoteFell,
+}
 
 
 def _fields(error: dict[str, Any]) -> dict[str, Any]:
@@ -209,9 +226,11 @@ def _kind(code: str, http_status: int | None) -> type[OMSError]:
         return InsufficientFunds
     if code == "IDEMPOTENCY_CONFLICT":
         return IdempotencyConflict
+    if code in ("QUOTE_EXPIRED", "QUOTE_MOVED"):
+        return QuoteLapsed
     if code in _UNAVAILABLE:
         return Unavailable
-    if code.endswith("_NOT_FOUND"):
+    if code.endswith("_NOT_FOUND") or code == "QUOTE_UNKNOWN":
         return NotFound
     if code.startswith("REQUEST_"):
         return InvalidRequest

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Any
 
-_NUMBER = re.compile(r"[+-]?[0-9][0-9.]*( %)?")
+_NUMBER = re.compile(r"[+-]?[0-9][0-9.]*( %| s)?")
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "nothing") -> str:
@@ -55,5 +55,9 @@ def _cell(value: Any) -> str:
         return ", ".join(f"{_cell(amount)} {name}" for name, amount in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_cell, value))
-    # An exchange or another user may have put anything in there; a terminal would obey control characters.
+    return clean(value)
+
+
+def clean(value: Any) -> str:
+    """Make a text safe to print: a terminal would obey control characters, whoever put them there."""
     return "".join(c if c.isprintable() else "?" for c in str(value))

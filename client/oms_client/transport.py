@@ -44,9 +44,9 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Reply(NamedTuple):
-    """The good half of the server's envelope."""
+    """The good half of the server's envelope, or a picture."""
 
-    data: Any
+    data: Any  # of a picture its bytes
     mode: str | None
     request_id: str | None
     http_status: int
@@ -138,7 +138,7 @@ class Transport:
                 raise _given_up(error, idempotency_key, unsure) from error.__cause__
 
     def _attempt(self, method: str, target: str, body: bytes, idempotency_key: str | None) -> Reply:
-        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        headers = {"Accept": "application/json, image/png", "User-Agent": self._user_agent}
         if method == "POST":
             headers["Content-Type"] = "application/json"
         if idempotency_key is not None:
@@ -198,6 +198,8 @@ class Transport:
                 hint="Use that address as the client's url: a signed request cannot be redirected.",
                 http_status=status,
             )
+        if status == 200 and response.headers.get("Content-Type") == "image/png":
+            return Reply(response.content, None, None, status)
         envelope = _envelope(response)
         if envelope is None:
             raise self._no_envelope(response, method)

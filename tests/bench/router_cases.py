@@ -183,3 +183,14 @@ def case(random: Random, world: Universe) -> Case:
         supplies[exchange, "main", start] = amount * Decimal(f"{share:.4f}")
     total = sum(supplies.values(), Decimal(0))
     return Case(supplies=supplies, amount=min(amount, total), end=end, size_usd=size)
+
+
+def resized(asked: Case, size_usd: float) -> Case:
+    """Return the same order in another size."""
+    factor = Decimal(repr(round(size_usd / asked.size_usd, 9)))
+    return Case(
+        supplies={node: held * factor for node, held in asked.supplies.items()},
+        amount=asked.amount * factor,
+        end=asked.end,
+        size_usd=size_usd,
+    )

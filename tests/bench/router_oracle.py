@@ -32,7 +32,7 @@ class Whole:
 
 
 def best_in_lots(
-    graph: Graph, amount: float, usd: Mapping[str, Decimal], min_leg: Decimal, *, seconds: float = 10.0
+    graph: Graph, amount: float, usd: Mapping[str, Decimal], min_leg: Decimal, *, seconds: float = 3.0
 ) -> Whole | None:
     """Return the optimum over whole lots, None where nothing can be sent."""
     made = program(graph, amount)

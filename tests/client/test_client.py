@@ -169,8 +169,10 @@ def test_both_spellings_at_once_are_a_mistake(oms, client):
         client.smart_order("kraken", "USDT", "ETH", 5, start_currency="USDT")
     with pytest.raises(TypeError, match="both userName and user_name"):
         OMSClient(userName="a", user_name="a")
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidRequest):
         client.smart_order("kraken", "USDT", "ETH")
+    with pytest.raises(TypeError, match="needs startCurrency, endCurrency, or quote_id alone"):
+        client.smart_order("kraken", startCurrencyAmount=5)
     assert oms.requests == []
 
 
