@@ -8,8 +8,11 @@ from decimal import Decimal
 
 import pytest
 
+from ems.core.messages import Side
+from ems.routing.graph import Books, build
 from ems.routing.plan import Listing, Node, Proposal
 from ems.routing.route import route
+from ems.routing.solver import bound, solve
 from tests.builders import T0, market
 
 HOME: Node = ("binance", "main", "USDT")
