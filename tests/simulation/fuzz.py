@@ -63,7 +63,7 @@ from ems.core.messages import (
     Side,
     TradesAnswer,
 )
-from ems.core.order import created, fold
+from ems.core.order import IllegalTransition, created, fold
 from ems.core.records import HistoryEntry, Order, Phase, Status
 from tests.builders import order as an_order
 
@@ -358,9 +358,10 @@ class Run:
         while heap:
             self.now, _, call, arguments = heapq.heappop(heap)
             if self.now > LIMIT_S:
+                self.now = LIMIT_S
                 break
             call(*arguments)
-        outcome.ended_s = min(self.now, LIMIT_S)
+        outcome.ended_s = self.now
         self.judge()
         return outcome
 
@@ -426,7 +427,11 @@ class Run:
         child = self.children[number]
         now = START + timedelta(seconds=self.now)
         started = time.perf_counter_ns()
-        done = self.machine(child, event, now, PATIENCE)
+        try:
+            done = self.machine(child, event, now, PATIENCE)
+        except (AssertionError, IllegalTransition) as error:
+            self.fault("invariants", f"order {number} at {type(event).__name__}: {error!r}")
+            return
         taken = time.perf_counter_ns() - started
         if self.timings is not None:
             self.timings[min(taken >> 9, len(self.timings) - 1)] += 1
@@ -715,25 +720,23 @@ class Run:
 
     def _tell_step(self, number: int, event: ChildEvent, done: Step) -> None:
         order = done.child.order
-        print_of = type(event).__name__
+        said = type(event).__name__
         match event:
             case OrderStatus():
-                print_of += (
-                    f"({event.found}, filled {event.filled_quantity}, asked {_s(event.query_sent_at)})"
-                )
+                said += f"({event.found}, filled {event.filled_quantity}, asked {_s(event.query_sent_at)})"
             case FillReport():
-                print_of += f"({event.fill_id}, {event.quantity})"
+                said += f"({event.fill_id}, {event.quantity})"
             case TradesAnswer():
                 ids = [fill.fill_id for fill in event.fills]
-                print_of += f"({ids}, asked {_s(event.query_sent_at)})"
+                said += f"({ids}, asked {_s(event.query_sent_at)})"
             case Acked() | CancelAcked():
-                print_of += f"(filled {event.filled_quantity})"
+                said += f"(filled {event.filled_quantity})"
             case OutcomeUnknown():
-                print_of += f"({event.request})"
+                said += f"({event.request})"
         asks = " ".join(done.actions)
         assert self.tell is not None
         self.tell(
-            f"{self.now:9.3f}  order {number}  {print_of:58} -> {order.phase:14} {order.status:16}"
+            f"{self.now:9.3f}  order {number}  {said:58} -> {order.phase:14} {order.status:16}"
             f" {order.filled_quantity}/{order.quantity}  {asks}"
         )
 

@@ -87,6 +87,15 @@ def test_a_broken_machine_is_found(name):
     assert tally.faults.keys() & set(FAULTS), f"{name} survived {tally.runs} runs"
 
 
+def test_a_broken_promise_of_the_machine_is_told_and_the_fuzz_goes_on():
+    def breaks(child, event, now, patience):
+        assert not isinstance(event, Acked), "acks are too much for this one"
+        return step(child, event, now, patience)
+
+    tally = fuzz(20, 1, machine=breaks, report=quiet)
+    assert tally.runs == 20 and "too much" in tally.first["invariants"].faults["invariants"]
+
+
 def test_what_is_found_can_be_replayed(capsys):
     assert main(["--runs", "300", "--seed", "3", "--naive"]) == 1
     kind, seed, run, words = re.search(
