@@ -149,6 +149,12 @@ def _within_what_was_asked(world: World) -> None:
                     gone <= command.start_amount,
                     f"{query.query_id}: spent {gone} of {command.start_amount}",
                 )
+            for (exchange, currency), moved in _net_by_exchange(orders).items():
+                if currency != command.start_currency:
+                    what = (
+                        f"{query.query_id}: took {-moved} {currency} of {exchange} that it had not brought in"
+                    )
+                    _require("I5", moved >= ZERO, what)
             if command.end_amount is not None:
                 most = command.end_amount * Decimal("1.01") + Decimal("0.001")
                 _require("I5", came <= most, f"{query.query_id}: {came} came in of {command.end_amount}")
@@ -156,6 +162,15 @@ def _within_what_was_asked(world: World) -> None:
             for currency in command.exclude:
                 out = -_net(orders).get(currency, ZERO)
                 _require("I5", out <= ZERO, f"{query.query_id}: sold {out} {currency}, which was excluded")
+
+
+def _net_by_exchange(orders: list[Order]) -> dict[tuple[str, str], Decimal]:
+    """Return the same for each exchange: nothing moves between accounts."""
+    return {
+        (exchange, currency): moved
+        for exchange in {o.exchange for o in orders}
+        for currency, moved in _net([o for o in orders if o.exchange == exchange]).items()
+    }
 
 
 def _net(orders: list[Order]) -> dict[str, Decimal]:

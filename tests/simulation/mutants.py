@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from ems.algos import classic
+from ems.algos import ledger, walker
 from ems.core import child, order
 from ems.core.messages import (
     CancelRefused,
@@ -30,7 +30,10 @@ from ems.core.order import Kind
 from ems.core.records import Asked, Phase, Status
 from ems.engine import Engine
 from ems.engine import orders as orders_module
+from ems.engine import parents as parents_module
 from ems.engine.orders import Orders
+from ems.engine.parents import Parents
+from ems.engine.plans import Plans
 from ems.engine.work import Work
 from ems.runner import Runner
 from tests.simulation.campaign import play
@@ -150,13 +153,13 @@ def failed_cancel_is_canceled() -> None:
 
 def replace_without_settlement() -> None:
     """R9: the next order goes out while the cancel of the last one is still a question."""
-    decide = classic.decide
+    decide = walker.decide
 
     def eager(view, now):
         kept = [o for o in view.orders if o.phase is Phase.SETTLED or o.asked is Asked.NOTHING]
         return decide(replace(view, orders=kept), now)
 
-    classic.decide = eager
+    walker.decide = eager
 
 
 def no_looking_around() -> None:
@@ -223,6 +226,33 @@ def keep_everything() -> None:
     Work.evict = lambda self, now: None
 
 
+def every_leg_has_it_all() -> None:
+    """Two legs that leave one node each spend all of its money."""
+    ledger.allotment = lambda parent, index, money: max(money, Decimal(0))
+
+
+def spend_before_it_is_there() -> None:
+    """A leg spends what the legs before it are planned to bring in."""
+    ledger.inflow = ledger.expected
+
+
+def new_plans_forget_what_was_spent() -> None:
+    """A new plan starts with the old one's money, not with what is left of it."""
+    totals = ledger.pools
+
+    def forgetful(parent, own):
+        return totals(parent, [[] for _ in own])
+
+    ledger.pools = forgetful
+
+
+def plan_anew_at_once() -> None:
+    """A new plan starts while orders of the old one are still out, at the drop of a hat."""
+    Parents._cancel_open = lambda self, orders, now: False
+    Plans.better = lambda self, parent, orders, now: True
+    parents_module.REVIEW_S = 2.0
+
+
 def without_row(table: dict, row: tuple) -> Callable[[], None]:
     """Return a mutant that takes one row out of a transition table."""
 
@@ -258,6 +288,10 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "cancel sent only once": cancel_once,
     "I7 keys forgotten": forget_keys,
     "memory never let go of": keep_everything,
+    "every leg has it all": every_leg_has_it_all,
+    "spent before it is there": spend_before_it_is_there,
+    "new plans forget what was spent": new_plans_forget_what_was_spent,
+    "a new plan beside the old one": plan_anew_at_once,
     "LIFE pending+doubt -> rejected": with_row(order.LIFE, (Status.PENDING, Kind.DOUBT), Status.REJECTED),
     "LIFE without unknown+reject": without_row(order.LIFE, (Status.UNKNOWN, Kind.REJECT)),
     "LIFE without unknown+fill": without_row(order.LIFE, (Status.UNKNOWN, Kind.FILL)),
