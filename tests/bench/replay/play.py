@@ -30,6 +30,8 @@ BOOK_SILENCE = 5 * SECOND
 BOOK_POLL = 2 * SECOND
 BOOK_LEVELS = 20
 
+REMEMBERED = 400_000  # levels whose decimals are kept
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 NEVER = math.inf
@@ -82,22 +84,13 @@ class Amounts:
 
     def __init__(self, recording: Recording) -> None:
         self.tick, self.lot = recording.tick, recording.lot
-        self._prices: dict[int, Decimal] = {}
-        self._quantities: dict[int, Decimal] = {}
+        self._levels = _Converted(recording.tick, recording.lot)
 
     def price(self, ticks: int) -> Decimal:
-        held = self._prices.get(ticks)
-        if held is None:
-            held = self._prices[ticks] = ticks * self.tick
-        return held
+        return ticks * self.tick
 
     def quantity(self, lots: int) -> Decimal:
-        held = self._quantities.get(lots)
-        if held is None:
-            if len(self._quantities) > 300_000:
-                self._quantities.clear()
-            held = self._quantities[lots] = lots * self.lot
-        return held
+        return lots * self.lot
 
     def ticks(self, price: Decimal) -> int:
         return int(price / self.tick)
@@ -106,8 +99,21 @@ class Amounts:
         return int(quantity / self.lot)
 
     def levels(self, side: Sequence[tuple[int, int]]) -> tuple[tuple[Decimal, Decimal], ...]:
-        price, quantity = self.price, self.quantity
-        return tuple([(price(level), quantity(size)) for level, size in side])
+        converted = self._levels
+        if len(converted) > REMEMBERED:
+            converted.clear()
+        return tuple([converted[level] for level in side])
+
+
+class _Converted(dict[tuple[int, int], tuple[Decimal, Decimal]]):
+    """(ticks, lots) -> (price, quantity)."""
+
+    def __init__(self, tick: Decimal, lot: Decimal) -> None:
+        self._tick, self._lot = tick, lot
+
+    def __missing__(self, level: tuple[int, int]) -> tuple[Decimal, Decimal]:
+        self[level] = pair = (level[0] * self._tick, level[1] * self._lot)
+        return pair
 
 
 class Feed:

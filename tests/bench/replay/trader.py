@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from random import Random
@@ -16,6 +16,7 @@ from ems.core.child import AskCancel, Child, ChildEvent, Do, Patience, Sent, Tic
 from ems.core.instrument import Market
 from ems.core.messages import (
     Acked,
+    BookUpdate,
     CancelAcked,
     CancelRefused,
     Ending,
@@ -254,17 +255,16 @@ class Trader:
         self, side: tuple[tuple[int, int], ...], is_ask: bool, seen: int
     ) -> tuple[tuple[int, int], ...]:
         line = self.line
-        if not any(ask is is_ask and held[1] <= seen for (ask, _), held in line.eaten.items()):
+        missing = {
+            price: int(line.missing(is_ask, price, seen))
+            for (ask, price), held in tuple(line.eaten.items())
+            if ask is is_ask and held[1] <= seen
+        }
+        if not missing:
             return side
-        left = []
-        for price, lots in side:
-            held = line.eaten.get((is_ask, price))
-            if held is not None and held[1] <= seen:
-                lots -= int(line.missing(is_ask, price, seen))
-                if lots <= 0:
-                    continue
-            left.append((price, lots))
-        return tuple(left)
+        return tuple(
+            [(price, lots - missing.get(price, 0)) for price, lots in side if lots > missing.get(price, 0)]
+        )
 
 
 def _with(side: tuple[tuple[int, int], ...], price: int, lots: int, sign: int) -> tuple[tuple[int, int], ...]:
@@ -340,8 +340,14 @@ class Machine(Trader):
         feed, task = self.feed, self.task
         book = feed.book
         if book is not None and levels is not None and levels is not feed.levels:
-            amounts = self.play.amounts
-            book = replace(book, bids=amounts.levels(levels[0]), asks=amounts.levels(levels[1]))
+            amounts, public = self.play.amounts, feed.levels
+            assert public is not None
+            book = BookUpdate(
+                symbol=book.symbol,
+                bids=book.bids if levels[0] is public[0] else amounts.levels(levels[0]),
+                asks=book.asks if levels[1] is public[1] else amounts.levels(levels[1]),
+                at=book.at,
+            )
         return View(
             params=self._params,
             side=self._side,
