@@ -10,17 +10,35 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, Callable
 
 from . import __version__, signing
-from .answers import Answer, Query
+from .answers import Answer, Query, Quote
 from .client import DEFAULT_URL, OMSClient
+from .cost_text import KINDS, cost_text
 from .errors import AuthError, ConfigError, ConnectionFailed, OMSError, OutcomeUnknown, QueryFailed
-from .progress import ProgressPrinter, progress_line
-from .tables import facts, short, table
+from .plan_text import plan_text
+from .progress import LiveProgress, ProgressPrinter
+from .views import (
+    order_table,
+    show_balances,
+    show_canceled,
+    show_facts,
+    show_fees,
+    show_health,
+    show_order,
+    show_orders,
+    show_plan,
+    show_query,
+    show_result,
+    show_stats,
+    show_transfers,
+)
 
 DONE, FAILED, MISUSED, MISCONFIGURED, NOT_AUTHENTICATED, NOT_REACHED, UNKNOWN = 0, 1, 2, 3, 4, 5, 6
 INTERRUPTED = 130
@@ -35,10 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "keygen":
         return _keygen(options)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without bars shows question marks, not a trace
     watcher = _Watcher()
     try:
         with _client(options, watcher) as client:
             answer = options.run(client, options)
+    except _NotCarriedOut as no:
+        return _left_alone(no.quote, options)
     except OMSError as error:
         return _explain(error, options)
     except KeyboardInterrupt:
@@ -86,22 +109,48 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("--role", choices=("read", "trade", "admin"), help="default: trade")
     keygen.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print as JSON")
 
-    smart = add("smart-order", "convert one currency into another", _smart_order, _show_result)
-    smart.add_argument("exchange")
-    smart.add_argument("start_currency", metavar="FROM")
-    smart.add_argument("end_currency", metavar="TO")
-    smart.add_argument("amount", help="how much of FROM to spend")
-    smart.add_argument("--time-limit", default="60", metavar="SECONDS", help="per market; default 60")
-    smart.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
-    _trading_options(smart)
+    smart = add("smart-order", "convert one currency into another", _smart_order, show_result)
+    _conversion(smart, "?")
+    liquidate = add("liquidate", "turn what is held into one currency", _liquidate, show_result)
+    liquidate.add_argument("exchange", nargs="?", help=EXCHANGES)
+    liquidate.add_argument("end_currency", metavar="TO", nargs="?", help="the currency to hold in the end")
+    liquidate.add_argument("--only", metavar="BTC,ETH", type=_listed, help="sell only these")
+    liquidate.add_argument("--exclude", metavar="ZEN", type=_listed, help="never sell these")
+    rebalance = add("rebalance", "bring what is held to target weights", _rebalance, show_result)
+    rebalance.add_argument("exchange", nargs="?", help=EXCHANGES)
+    rebalance.add_argument(
+        "targets", metavar="BTC=60%", nargs="*", type=_pair, help="parts of the whole, together 100%%"
+    )
+    rebalance.add_argument("--keep", metavar="ZEN", type=_listed, help="leave these as they are")
+    rebalance.add_argument(
+        "--tolerance", metavar="0.2%", help="leave a weight alone that is this close; default 0.2%%"
+    )
+    for portfolio in (liquidate, rebalance):
+        portfolio.add_argument("--min-trade", metavar="USD", help="make no smaller trades; default 10")
+    for planned in (smart, liquidate, rebalance):
+        planned.add_argument("--quote", action="store_true", help="show the plan first and ask")
+        planned.add_argument("--yes", action="store_true", help="with --quote: do not ask")
+        planned.add_argument(
+            "--quote-id", metavar="ID", help="instead of everything else: carry this quote out"
+        )
+        planned.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
+        _style_options(planned)
+        _trading_options(planned)
+        planned.set_defaults(parser=planned)
+    quote = add("quote", "plan a smart order without trading", _quote, show_plan)
+    _conversion(quote, None)
+    quote.add_argument("--account", help=ACCOUNT)
+    _style_options(quote)
+    quote.set_defaults(parser=quote, quote_id=None)
 
-    market = add("market-order", "buy or sell at once", _market_order, _show_order)
-    limit = add("limit-order", "buy or sell at a price or better", _limit_order, _show_order)
+    market = add("market-order", "buy or sell at once", _market_order, show_order)
+    limit = add("limit-order", "buy or sell at a price or better", _limit_order, show_order)
     for order in (market, limit):
         order.add_argument("exchange")
         order.add_argument("side", choices=("buy", "sell"))
         order.add_argument("symbol", help="such as ETH/USDT")
         order.add_argument("quantity", help="in the base currency")
+        _style_options(order)
         _trading_options(order)
     limit.add_argument("price")
     limit.add_argument("--post-only", action="store_true", help="never trade at once, only wait in the book")
@@ -109,39 +158,54 @@ def _parser() -> argparse.ArgumentParser:
         "--tif", default="GTC", choices=("GTC", "IOC", "FOK"), help="time in force; default GTC"
     )
 
-    cancel = add("cancel", "cancel one order", _cancel, _show_canceled)
+    cancel = add("cancel", "cancel one order", _cancel, show_canceled)
     which = cancel.add_mutually_exclusive_group(required=True)
     which.add_argument("order_id", nargs="?", help="our id of the order")
     which.add_argument("--client-order-id", help="instead: the idempotency key the order was asked with")
-    cancel_all = add("cancel-all", "cancel the open orders of this bot", _cancel_all, _show_canceled)
+    cancel_all = add("cancel-all", "cancel the open orders of this bot", _cancel_all, show_canceled)
     cancel_all.add_argument("--exchange")
     cancel_all.add_argument("--symbol")
     cancel_all.add_argument(
         "--scope", choices=("bot", "user"), default="bot", help="of this bot (--bot), or of all your bots"
     )
 
-    balances = add("balances", "what an account holds", _balances, _show_balances)
+    balances = add("balances", "what an account holds", _balances, show_balances)
     balances.add_argument("exchange")
-    orders = add("orders", "orders, newest first", _orders, _show_orders)
+    orders = add("orders", "orders, newest first", _orders, show_orders)
     orders.add_argument("exchange", nargs="?")
-    stats = add("stats", "counts and volumes of orders", _stats, _show_stats)
+    stats = add("stats", "counts and volumes of orders", _stats, show_stats)
     stats.add_argument("exchange", nargs="?")
     for command in (orders, stats):
         command.add_argument("--symbol")
         command.add_argument("--of-bot", help="only what this bot asked for")
         _period(command)
     _page(orders)
-    history = add("history", "deposits and withdrawals", _history, _show_transfers)
+    history = add("history", "deposits and withdrawals", _history, show_transfers)
     history.add_argument("exchange")
     history.add_argument("--currency")
-    history.add_argument("--since", metavar="TIME", help=SINCE)
+    history.add_argument("--since", metavar="TIME", type=_moment, help=SINCE)
     history.add_argument("--limit", type=int)
-    fees = add("fees", "what trading costs", _fees, _show_fees)
+    fees = add("fees", "what trading costs", _fees, show_fees)
     fees.add_argument("exchange")
     fees.add_argument("--symbol")
-    add("health", "how the server and its exchange accounts are", _health, _show_health)
-    query = add("query", "look at a query", _query, _show_query)
-    wait = add("wait", "wait until a query is over", _wait, _show_query)
+    costs = add("tca", "what trading has cost", _tca, show_facts)
+    costs.add_argument("exchange", nargs="?")
+    costs.add_argument("--algo", help="only what this algorithm worked")
+    _period(costs)
+    costs.add_argument("--limit", type=int, help="at most this many orders, the newest; default 100")
+    costs.add_argument(
+        "--by",
+        metavar="KIND",
+        choices=KINDS,
+        action="append",
+        help=f"{', '.join(KINDS)}; default: the first two",
+    )
+    costs.add_argument("--png", metavar="FILE", type=Path, help="also write the picture to this file")
+    add("health", "how the server and its exchange accounts are", _health, show_health)
+    order = add("order", "look at one order with its fills", _order, show_order)
+    order.add_argument("order_id")
+    query = add("query", "look at a query", _query, show_query)
+    wait = add("wait", "wait until a query is over", _wait, show_query)
     for command in (query, wait):
         command.add_argument("query_id")
     wait.add_argument("--timeout", type=float, metavar="SECONDS", help="by default as long as it takes")
@@ -164,7 +228,7 @@ def _connection(parser: argparse.ArgumentParser) -> None:
 
 
 def _trading_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--account", help="which of the server's accounts at the exchange")
+    command.add_argument("--account", help=ACCOUNT)
     command.add_argument("--dry-run", action="store_true", help="check and plan, and change nothing")
     command.add_argument(
         "--idempotency-key", metavar="KEY", help="a second call with the same key does nothing new"
@@ -175,12 +239,64 @@ def _trading_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-email", action="store_true", help="send no e-mail when it fails")
 
 
-SINCE = "such as 2026-11-21T00:00:00Z"
+def _conversion(command: argparse.ArgumentParser, nargs: str | None) -> None:
+    command.add_argument("exchange", nargs=nargs, help=EXCHANGES)
+    command.add_argument("start_currency", metavar="FROM", nargs=nargs)
+    command.add_argument("end_currency", metavar="TO", nargs=nargs)
+    command.add_argument("amount", nargs="?", help="how much of FROM to spend: 1000, 35%% or all")
+    command.add_argument("--end-amount", metavar="AMOUNT", help="instead: how much of TO to receive")
+
+
+def _style_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--algo", help="how to work it: adaptive, classic, market, twap, vwap, pov, is, ...")
+    command.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        type=_pair,
+        action="append",
+        help="a number of the algorithm; repeat it",
+    )
+    command.add_argument("--time-limit", metavar="SECONDS", help="for the whole of it; default 60")
+    command.add_argument(
+        "--on-timeout", choices=("take", "cancel"), help="what is left then: take it (default) or leave it"
+    )
+    command.add_argument(
+        "--max-slippage", metavar="BP", help="trade no market further than this from its middle price"
+    )
+
+
+EXCHANGES = 'a name, several separated by commas, or "all"'
+ACCOUNT = "which of the server's accounts at the exchange"
+SINCE = "such as 7d, 12h, 30m or 2026-11-21T00:00:00Z"
+_AGO = re.compile(r"([0-9]{1,6})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _moment(text: str) -> datetime | str:
+    """Read how long ago, such as 7d; anything else goes to the server as it is."""
+    found = _AGO.fullmatch(text)
+    if found is None:
+        return text
+    try:
+        return datetime.now(timezone.utc) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        raise argparse.ArgumentTypeError(f"{text} is longer ago than time itself") from None
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} has not the form NAME=VALUE")
+    return name, value
 
 
 def _period(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--since", metavar="TIME", help=SINCE)
-    command.add_argument("--until", metavar="TIME")
+    command.add_argument("--since", metavar="TIME", type=_moment, help=SINCE)
+    command.add_argument("--until", metavar="TIME", type=_moment)
 
 
 def _page(command: argparse.ArgumentParser) -> None:
@@ -196,12 +312,22 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.query: Query | None = None
+        self._live = LiveProgress(sys.stderr) if _redraws(sys.stderr) else None
         self._print = ProgressPrinter(sys.stderr)
 
     def __call__(self, query: Query) -> None:
         self.query = query
-        if not query.is_over:
+        if query["verb"] == "quote":
+            return  # over at once; the plan is what is to be seen
+        if self._live is not None:
+            self._live(query)
+        elif not query.is_over:
             self._print(query)
+
+
+def _redraws(stream: Any) -> bool:
+    """Say whether lines can be drawn over: a terminal, and one that knows how."""
+    return bool(stream.isatty()) and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _client(options: argparse.Namespace, watcher: _Watcher) -> OMSClient:
@@ -221,21 +347,141 @@ def _trading(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _style(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "algo": options.algo,
+        "algo_params": dict(options.param) if options.param else None,
+        "time_limit": options.time_limit,
+        "on_timeout": options.on_timeout,
+        "max_slippage_bps": options.max_slippage,
+    }
+
+
+class _NotCarriedOut(Exception):
+    """The quote was shown, and nobody said yes."""
+
+    def __init__(self, quote: Quote) -> None:
+        super().__init__(quote)
+        self.quote = quote
+
+
+def _planned(
+    client: OMSClient,
+    options: argparse.Namespace,
+    verb: str,
+    arguments: Mapping[str, Any],
+    needed: Sequence[str],
+) -> Answer:
+    """Carry out a planned call; with --quote after its plan was shown and agreed to."""
+    call = getattr(client, verb)
+    how = {**_trading(options), "wait": not options.no_wait}
+    if options.quote_id is not None:
+        said = {name: value for name, value in arguments.items() if value not in (None, {}, [])}
+        if said:
+            options.parser.error(f"--quote-id stands alone: the quote has settled {', '.join(said)}")
+        answer: Answer = call(quote_id=options.quote_id, **how)
+        return answer
+    _check_needed(options, arguments, needed)
+    if not options.quote:
+        answer = call(**arguments, **how)
+        return answer
+    quote = client.quote(verb, **arguments, account=how.pop("account"))
+    print(plan_text(quote), file=sys.stderr)
+    if not quote.get("legs") or not quote.get("quote_id"):
+        raise _NotCarriedOut(quote)
+    if not options.yes and not _agreed():
+        raise _NotCarriedOut(quote)
+    return client.execute(quote, **how)
+
+
+def _check_needed(options: argparse.Namespace, arguments: Mapping[str, Any], needed: Sequence[str]) -> None:
+    missing = [_TYPED.get(name, name) for name in needed if arguments.get(name) in (None, {}, [])]
+    if missing:
+        options.parser.error(f"the following arguments are required: {', '.join(missing)}")
+
+
+_TYPED = {"startCurrency": "FROM", "endCurrency": "TO", "end_currency": "TO", "targets": "BTC=60%"}
+
+
+def _agreed() -> bool:
+    """Ask; without anybody to ask, or without an answer, the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    print("Carry it out? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _left_alone(quote: Quote, options: argparse.Namespace) -> int:
+    """Say that nothing was sent, and how it still can be."""
+    if options.json:
+        print(json.dumps(quote, indent=2))
+    if quote.get("legs") and quote.get("quote_id"):
+        command = f"oms {options.command} --quote-id {quote['quote_id']}"
+        print(f"nothing was sent; to carry this quote out: {command}", file=sys.stderr)
+        return FAILED
+    print("nothing was sent; there is nothing to do", file=sys.stderr)
+    return DONE
+
+
+def _converted(options: argparse.Namespace) -> dict[str, Any]:
+    if options.amount is not None and options.end_amount is not None:
+        options.parser.error("give how much to spend, or --end-amount, not both")
+    if options.quote_id is None and options.amount is None and options.end_amount is None:
+        options.parser.error("how much? give AMOUNT (1000, 35% or all) or --end-amount")
+    return {
+        "exchange": options.exchange,
+        "startCurrency": options.start_currency,
+        "endCurrency": options.end_currency,
+        "startCurrencyAmount": options.amount,
+        "end_amount": options.end_amount,
+        **_style(options),
+    }
+
+
 def _smart_order(client: OMSClient, options: argparse.Namespace) -> Answer:
-    return client.smart_order(
-        options.exchange,
-        options.start_currency,
-        options.end_currency,
-        options.amount,
-        time_limit=options.time_limit,
-        wait=not options.no_wait,
-        **_trading(options),
-    )
+    needed = ("exchange", "startCurrency", "endCurrency")
+    return _planned(client, options, "smart_order", _converted(options), needed)
+
+
+def _quote(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.quote("smart_order", **_converted(options), account=options.account)
+
+
+def _liquidate(client: OMSClient, options: argparse.Namespace) -> Answer:
+    arguments = {
+        "exchange": options.exchange,
+        "end_currency": options.end_currency,
+        "currencies": options.only,
+        "exclude": options.exclude,
+        "min_trade": options.min_trade,
+        **_style(options),
+    }
+    return _planned(client, options, "liquidate", arguments, ("exchange", "end_currency"))
+
+
+def _rebalance(client: OMSClient, options: argparse.Namespace) -> Answer:
+    twice = sorted({name for name, _ in options.targets if [n for n, _ in options.targets].count(name) > 1})
+    if twice:
+        options.parser.error(f"{', '.join(twice)} has two targets")
+    arguments = {
+        "exchange": options.exchange,
+        "targets": dict(options.targets) or None,
+        "keep": options.keep,
+        "tolerance": options.tolerance,
+        "min_trade": options.min_trade,
+        **_style(options),
+    }
+    return _planned(client, options, "rebalance", arguments, ("exchange", "targets"))
 
 
 def _market_order(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.market_order(
-        options.exchange, options.side, options.symbol, options.quantity, **_trading(options)
+        options.exchange,
+        options.side,
+        options.symbol,
+        options.quantity,
+        **_style(options),
+        **_trading(options),
     )
 
 
@@ -248,6 +494,7 @@ def _limit_order(client: OMSClient, options: argparse.Namespace) -> Answer:
         options.price,
         post_only=options.post_only,
         time_in_force=options.tif,
+        **_style(options),
         **_trading(options),
     )
 
@@ -295,6 +542,33 @@ def _fees(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_fees(options.exchange, symbol=options.symbol)
 
 
+def _tca(client: OMSClient, options: argparse.Namespace) -> Answer:
+    wanted = {
+        "since": options.since,
+        "until": options.until,
+        "exchange": options.exchange,
+        "algo": options.algo,
+        "limit": options.limit,
+    }
+    answer = client.tca(**wanted)
+    written = ""
+    if options.png is not None:
+        picture = client.tca_plot(**wanted)
+        try:
+            options.png.write_bytes(picture)
+        except OSError as error:
+            raise ConfigError(f"--png: {options.png} cannot be written: {error.strerror}") from None
+        written = f"\n\npicture written to {options.png}"
+    kinds = tuple(dict.fromkeys(options.by or KINDS[:2]))
+    width = shutil.get_terminal_size((100, 24)).columns
+    options.show = lambda costs: cost_text(costs, kinds=kinds, width=width) + written
+    return answer
+
+
+def _order(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.get_order(options.order_id)
+
+
 def _health(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.check_health()
 
@@ -325,171 +599,56 @@ def _keygen(options: argparse.Namespace) -> int:
     return DONE
 
 
-# --- showing it --------------------------------------------------------------------------------------------
+# --- when it does not work ---------------------------------------------------------------------------------
 
 
-def _show_facts(answer: Mapping[str, Any]) -> str:
-    """Show any answer: single values one to a line, lists of records as tables below."""
-    plain = {name: value for name, value in answer.items() if not _is_records(value)}
-    parts = [facts(plain)]
-    for name, value in answer.items():
-        if _is_records(value):
-            rows = value if isinstance(value, list) else [{"": key, **row} for key, row in value.items()]
-            titles = list(dict.fromkeys(title for row in rows for title in row))
-            parts += [
-                "",
-                name.replace("_", " ").upper(),
-                table(titles, [[row.get(t) for t in titles] for row in rows]),
-            ]
-    return "\n".join(parts).strip("\n")
-
-
-def _is_records(value: Any) -> bool:
-    rows = list(value.values()) if isinstance(value, dict) else value
-    return isinstance(rows, list) and bool(rows) and all(isinstance(row, dict) for row in rows)
-
-
-def _show_result(answer: Answer) -> str:
-    if isinstance(answer, Query):
-        return f"accepted as {answer['query_id']}; follow it with: oms wait {answer['query_id']}"
-    shown = dict(answer)
-    for name, currency in (
-        ("spent", "start_currency"),
-        ("unspent", "start_currency"),
-        ("received", "end_currency"),
-    ):
-        if shown.get(name) is not None and shown.get(currency):
-            shown[name] = f"{shown[name]} {shown[currency]}"
-    shown["path"] = [f"{step['side']} {step['symbol']}" for step in shown.get("path") or []]
-    if shown.get("average_price"):
-        shown["average_price"] = short(shown["average_price"])
-    at_once = shown.pop("taking_at_once", None) or {}
-    shown["taking_at_once"] = at_once.get("average_price") and (
-        f"{at_once.get('received')} {shown.get('end_currency', '')} at {short(at_once['average_price'])}"
+# What a hint calls it -> what is typed here. A hint is written for programs: it names methods and fields.
+_TYPED_WORDS = {
+    "; call resolve(), do not send it again under a new key": "",
+    "call resolve() or wait(query_id)": "follow it with: oms wait {query_id}",
+    "get_balances": "oms balances",
+    "get_past_orders": "oms orders",
+    "get_order_stats": "oms stats",
+    "get_order": "oms order",
+    "get_query": "oms query",
+    "get_fees": "oms fees",
+    "get_withdrawal_deposit_history": "oms history",
+    "check_health": "oms health",
+    "smart_order": "oms smart-order",
+    "market_order": "oms market-order",
+    "limit_order": "oms limit-order",
+    "cancel_all_orders": "oms cancel-all",
+    "cancel_order": "oms cancel",
+    "start_currency": "FROM",
+    "startCurrencyAmount": "AMOUNT",
+    "start_amount": "AMOUNT",
+    "end_amount": "--end-amount",
+    "end_currency": "TO",
+    "algo_params": "--param",
+    "algo": "--algo",
+    "time_limit": "--time-limit",
+    "on_timeout": "--on-timeout",
+    "max_slippage_bps": "--max-slippage",
+    "quote_id": "--quote-id",
+    "min_trade": "--min-trade",
+    "time_in_force": "--tif",
+    "post_only": "--post-only",
+    "dry_run": "--dry-run",
+    "client_order_id": "--client-order-id",
+    "order_id": "ORDER_ID",
+    "Idempotency-Key": "--idempotency-key",
+}
+_PROGRAM_WORDS = re.compile(
+    "|".join(
+        re.escape(word) if not word.isidentifier() else rf"(?<![\w-]){word}\b"
+        for word in sorted(_TYPED_WORDS, key=len, reverse=True)
     )
-    if shown.pop("dry_run", False):
-        if at_once.get("received"):
-            shown["taking_at_once"] = f"{at_once['received']} for {at_once.get('spent')}, fees included"
-        shown.pop("outcome", None)
-        return facts(shown)
-    for name in ("start_currency", "end_currency"):
-        shown.pop(name, None)
-    query = getattr(answer, "query", None)
-    if query is not None:
-        shown["query_id"] = query["query_id"]
-    return facts(shown)
-
-
-_ORDER_COLUMNS = (
-    "created_at",
-    "order_id",
-    "exchange",
-    "symbol",
-    "side",
-    "order_type",
-    "quantity",
-    "filled_quantity",
-    "price",
-    "average_price",
-    "status",
 )
 
 
-def _show_order(answer: Answer) -> str:
-    if answer.get("dry_run"):
-        return _show_result(answer)
-    return facts({name: value for name, value in answer.items() if name not in ("fills", "parent_id")})
-
-
-def _order_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    titles = [name.replace("_", " ") for name in _ORDER_COLUMNS]
-    return table(
-        titles,
-        [[str(row.get("created_at"))[:19], *(row.get(name) for name in _ORDER_COLUMNS[1:])] for row in rows],
-        empty="no orders",
-    )
-
-
-def _show_orders(answer: Mapping[str, Any]) -> str:
-    text = _order_table(answer.get("orders") or [])
-    if answer.get("next_cursor"):
-        text += f"\nmore: --cursor {answer['next_cursor']}"
-    return text
-
-
-def _show_canceled(answer: Mapping[str, Any]) -> str:
-    return facts(answer) or "nothing to cancel"
-
-
-def _show_stats(answer: Mapping[str, Any]) -> str:
-    shown = dict(answer)
-    for name in ("maker_share", "fill_ratio"):  # shares, not amounts of something
-        shares = shown.get(name) or {}
-        shown[name] = [f"{key} {Decimal(share) * 100:.1f} %" for key, share in shares.items()]
-    return _show_facts(shown)
-
-
-def _show_balances(answer: Mapping[str, Any]) -> str:
-    held = answer.get("balances") or {}
-    return table(
-        ("currency", "free", "used", "total"),
-        [[name, row.get("free"), row.get("used"), row.get("total")] for name, row in sorted(held.items())],
-        empty="the account is empty",
-    )
-
-
-def _show_transfers(answer: Mapping[str, Any]) -> str:
-    columns = ("at", "kind", "currency", "amount", "fee", "status", "id")
-    rows = answer.get("transfers") or []
-    return table(columns, [[row.get(name) for name in columns] for row in rows], empty="no transfers")
-
-
-def _show_fees(answer: Mapping[str, Any]) -> str:
-    columns = ("symbol", "maker", "taker")
-    return table(
-        columns, [[row.get(name) for name in columns] for row in answer.get("fees") or []], empty="no fees"
-    )
-
-
-def _show_health(answer: Mapping[str, Any]) -> str:
-    accounts = [
-        [
-            row.get("exchange"),
-            row.get("account"),
-            row.get("mode"),
-            row.get("readiness"),
-            (row.get("venue") or {}).get("latency_ms"),
-            row.get("trouble"),
-        ]
-        for row in answer.get("accounts") or []
-    ]
-    rest = {name: value for name, value in answer.items() if name != "accounts"}
-    text = facts(rest)
-    if accounts:
-        text += "\n\n" + table(("exchange", "account", "mode", "state", "latency ms", "trouble"), accounts)
-    return text
-
-
-def _show_query(answer: Mapping[str, Any]) -> str:
-    query = Query(answer)
-    parts = [
-        facts(
-            {
-                "query_id": query.get("query_id"),
-                "state": progress_line(query),
-                "bot": query.get("bot"),
-                "asked": json.dumps(query.get("parameters")),
-                "accepted_at": query.get("accepted_at"),
-                "finished_at": query.get("finished_at"),
-            }
-        )
-    ]
-    if query.get("orders"):
-        parts += ["", _order_table(query["orders"])]
-    return "\n".join(parts)
-
-
-# --- when it does not work ---------------------------------------------------------------------------------
+def in_typed_words(hint: str, query_id: str | None = None) -> str:
+    """Say a hint in the words of this command line."""
+    return _PROGRAM_WORDS.sub(lambda found: _TYPED_WORDS[found[0]].format(query_id=query_id), hint)
 
 
 def _explain(error: OMSError, options: argparse.Namespace) -> int:
@@ -510,7 +669,7 @@ def _explain(error: OMSError, options: argparse.Namespace) -> int:
     if error.venue_message:
         lines.append(f"  the exchange said: {error.venue_code or ''} {error.venue_message}")
     if error.hint:
-        lines.append(f"  {error.hint}")
+        lines.append(f"  {in_typed_words(error.hint, error.query_id)}")
     if error.query_id and error.code != "QUERY_NOT_FOUND":
         lines.append(f"  query: oms query {error.query_id}")
     elif error.request_id:
@@ -520,7 +679,7 @@ def _explain(error: OMSError, options: argparse.Namespace) -> int:
             f"  to find out and do nothing twice, repeat with --idempotency-key {error.idempotency_key}"
         )
     if isinstance(error, QueryFailed) and error.query.get("orders") and not options.json:
-        lines += ["", _order_table(error.query["orders"])]
+        lines += ["", order_table(error.query["orders"])]
     print("\n".join(lines), file=sys.stderr)
     if isinstance(error, ConfigError):
         return MISCONFIGURED

@@ -69,7 +69,7 @@ def drawing(groups: Sequence[Group], width: int = 80) -> str:
     name_width = max(map(len, names))
     room = max(width - name_width - 12, 20)
     per_character = max((gain + cost) / (room - 1), Decimal("0.001"))
-    left, right = int(gain / per_character + 1) if gain else 0, int(cost / per_character + 1)
+    left, right = (int(size / per_character + Decimal("0.5")) for size in (gain, cost))
     lines = [
         f"{name.ljust(name_width)} {_mean(group, 'total_bps').rjust(8)} "
         + stacked(row, per_character=per_character, left=left, right=right)

@@ -1,0 +1,192 @@
+"""What the command line shows of each answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from .answers import Answer, Order, Query
+from .plan_text import plan_text
+from .progress import progress_line
+from .result_text import result_text
+from .tables import facts, table
+
+
+def show_facts(answer: Mapping[str, Any]) -> str:
+    """Show any answer: single values one to a line, lists of records as tables below."""
+    plain = {name: value for name, value in answer.items() if not _is_records(value)}
+    parts = [facts(plain)]
+    for name, value in answer.items():
+        if _is_records(value):
+            rows = value if isinstance(value, list) else [{"": key, **row} for key, row in value.items()]
+            titles = list(dict.fromkeys(title for row in rows for title in row))
+            parts += [
+                "",
+                name.replace("_", " ").upper(),
+                table(titles, [[row.get(t) for t in titles] for row in rows]),
+            ]
+    return "\n".join(parts).strip("\n")
+
+
+def _is_records(value: Any) -> bool:
+    rows = list(value.values()) if isinstance(value, dict) else value
+    return isinstance(rows, list) and bool(rows) and all(isinstance(row, dict) for row in rows)
+
+
+def show_result(answer: Answer) -> str:
+    """Show what a write achieved, or that it was accepted, or its plan."""
+    if isinstance(answer, Query):
+        return f"accepted as {answer['query_id']}; follow it with: oms wait {answer['query_id']}"
+    query = getattr(answer, "query", None)
+    if not answer.get("dry_run"):
+        return result_text(answer, query["query_id"] if query is not None else None)
+    if answer.get("legs") is not None:
+        return plan_text(answer)
+    shown = dict(answer)
+    shown["path"] = [f"{step['side']} {step['symbol']}" for step in shown.get("path") or []]
+    at_once = shown.pop("taking_at_once", None) or {}
+    if at_once.get("received"):
+        shown["taking_at_once"] = f"{at_once['received']} for {at_once.get('spent')}, fees included"
+    for name in ("dry_run", "outcome"):
+        shown.pop(name, None)
+    return facts(shown)
+
+
+def show_plan(answer: Answer) -> str:
+    """Show a quote and how to carry it out."""
+    text = plan_text(answer)
+    if answer.get("quote_id"):
+        command = str(answer.get("verb") or "smart_order").replace("_", "-")
+        text += f"\n\ncarry it out with: oms {command} --quote-id {answer['quote_id']}"
+    return text
+
+
+_ORDER_COLUMNS = (
+    "created_at",
+    "order_id",
+    "exchange",
+    "symbol",
+    "side",
+    "order_type",
+    "quantity",
+    "filled_quantity",
+    "price",
+    "average_price",
+    "status",
+)
+
+
+def show_order(answer: Answer) -> str:
+    """Show one order with its fills."""
+    if answer.get("dry_run") or not isinstance(answer, Order):
+        return show_result(answer)
+    text = facts({name: value for name, value in answer.items() if name not in ("fills", "parent_id")})
+    columns = ("timestamp", "price", "quantity", "fee", "fee_currency", "liquidity", "fill_id")
+    if answer.get("fills"):
+        rows = [[fill.get(name) for name in columns] for fill in answer["fills"]]
+        text += "\n\n" + table([name.replace("_", " ") for name in columns], rows)
+    return text
+
+
+def order_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay orders out, one to a line."""
+    titles = [name.replace("_", " ") for name in _ORDER_COLUMNS]
+    return table(
+        titles,
+        [[str(row.get("created_at"))[:19], *(row.get(name) for name in _ORDER_COLUMNS[1:])] for row in rows],
+        empty="no orders",
+    )
+
+
+def show_orders(answer: Mapping[str, Any]) -> str:
+    """Show a page of orders."""
+    text = order_table(answer.get("orders") or [])
+    if answer.get("next_cursor"):
+        text += f"\nmore: --cursor {answer['next_cursor']}"
+    return text
+
+
+def show_canceled(answer: Mapping[str, Any]) -> str:
+    """Show what became of the orders that were to be canceled."""
+    return facts(answer) or "nothing to cancel"
+
+
+def show_stats(answer: Mapping[str, Any]) -> str:
+    """Show counts and volumes; shares as percentages."""
+    shown = dict(answer)
+    for name in ("maker_share", "fill_ratio"):  # shares, not amounts of something
+        shares = shown.get(name) or {}
+        shown[name] = [f"{key} {Decimal(share) * 100:.1f} %" for key, share in shares.items()]
+    return show_facts(shown)
+
+
+def show_balances(answer: Mapping[str, Any]) -> str:
+    """Show what an account holds."""
+    held = answer.get("balances") or {}
+    return table(
+        ("currency", "free", "used", "total"),
+        [[name, row.get("free"), row.get("used"), row.get("total")] for name, row in sorted(held.items())],
+        empty="the account is empty",
+    )
+
+
+def show_transfers(answer: Mapping[str, Any]) -> str:
+    """Show deposits and withdrawals."""
+    columns = ("at", "kind", "currency", "amount", "fee", "status", "id")
+    rows = answer.get("transfers") or []
+    return table(columns, [[row.get(name) for name in columns] for row in rows], empty="no transfers")
+
+
+def show_fees(answer: Mapping[str, Any]) -> str:
+    """Show what trading costs."""
+    columns = ("symbol", "maker", "taker")
+    return table(
+        columns, [[row.get(name) for name in columns] for row in answer.get("fees") or []], empty="no fees"
+    )
+
+
+def show_health(answer: Mapping[str, Any]) -> str:
+    """Show the server and its exchange accounts."""
+    accounts = [
+        [
+            row.get("exchange"),
+            row.get("account"),
+            row.get("mode"),
+            row.get("readiness"),
+            (row.get("venue") or {}).get("latency_ms"),
+            row.get("trouble"),
+        ]
+        for row in answer.get("accounts") or []
+    ]
+    rest = {name: value for name, value in answer.items() if name != "accounts"}
+    text = facts(rest)
+    if accounts:
+        text += "\n\n" + table(("exchange", "account", "mode", "state", "latency ms", "trouble"), accounts)
+    return text
+
+
+def show_query(answer: Mapping[str, Any]) -> str:
+    """Show a query with its orders."""
+    query = Query(answer)
+    parts = [
+        facts(
+            {
+                "query_id": query.get("query_id"),
+                "state": progress_line(query),
+                "bot": query.get("bot"),
+                "asked": json.dumps(query.get("parameters")),
+                "accepted_at": query.get("accepted_at"),
+                "finished_at": query.get("finished_at"),
+            }
+        )
+    ]
+    result = query.get("result") or {}
+    if query.get("verb") == "quote" and result:
+        parts += ["", plan_text(result)]
+    elif query.get("status") == "done" and (result.get("cost") or result.get("weights")):
+        parts += ["", result_text(result)]
+    if query.get("orders"):
+        parts += ["", order_table(query["orders"])]
+    return "\n".join(parts)
