@@ -33,8 +33,8 @@ MIN_TRADE = Decimal(10)  # USD
 PENALTY = Decimal("0.05")  # EXECUTION.md 5.1's rho: no trade costs more than twice this
 REPAIRS = 5
 NEARER = 0.4  # of the smallest trade: a trade this large is raised to it rather than dropped
-WORTH_RAISING = 2e-6  # the share of the value that dropping small trades must lose before raising is tried
-ENOUGH = 2e-6  # 0.02 bp of the value: rounding that loses less is not repaired
+WORTH_RAISING = 5e-6  # the share of the value that dropping small trades must lose before raising is tried
+ENOUGH = 4e-6  # 0.04 bp of the value: rounding that loses less is not repaired
 SHOWN = Decimal("1e-6")  # shares below 0.01 bp are not worth a line
 
 BALANCED = "nothing to do: every weight is within its band"

@@ -150,23 +150,76 @@ def optimise(
         if not missed:
             break
     bound = loss - sum(gain * edges[number].need for number, gain in missed)
-    change = np.zeros(len(programme.currency_of))
     flows: dict[int, float] = {}
+    received: dict[int, float] = {}
     bases: dict[int, float] = {}
     start = 0
     for number in used:
         edge = edges[number]
         x = flow[start : start + len(edge.gains)]
         start += len(edge.gains)
-        total = float(x.sum())
-        if total > NOISE:
+        if (total := float(x.sum())) > NOISE:
             flows[number] = total
+            received[number] = float(x @ np.array(edge.gains))
             bases[number] = float(x @ np.array(edge.bases))
-            change[edge.source] -= total
-            change[edge.target] += float(x @ np.array(edge.gains))
-    return Flows(
-        flow=flows, base=bases, change=change.tolist(), loss=loss, bound=bound, outside=outside.tolist()
-    )
+    open_circles(edges, flows, received, bases)
+    change = [0.0] * len(programme.currency_of)
+    for number, total in flows.items():
+        change[edges[number].source] -= total
+        change[edges[number].target] += received[number]
+    return Flows(flow=flows, base=bases, change=change, loss=loss, bound=bound, outside=outside.tolist())
+
+
+def open_circles(
+    edges: Sequence[Edge], flows: dict[int, float], received: dict[int, float], bases: dict[int, float]
+) -> None:
+    """Take out what flows in circles, both sides of one market among them, in place.
+
+    An optimum has none unless the books allow profit in a circle; each circle is cut at its smallest flow.
+    """
+    while circle := _circle(edges, flows):
+        # What one unit into the first edge becomes at each edge, and how much the smallest one bears.
+        scale, share = [], 1.0
+        for number in circle:
+            scale.append(share)
+            share *= received[number] / flows[number]
+        amount, cut = min((flows[number] / part, number) for number, part in zip(circle, scale, strict=True))
+        for number, part in zip(circle, scale, strict=True):
+            left = 1 - amount * part / flows[number]
+            if number == cut or flows[number] * left <= NOISE:
+                del flows[number], received[number], bases[number]
+            else:
+                flows[number] *= left
+                received[number] *= left
+                bases[number] *= left
+
+
+def _circle(edges: Sequence[Edge], flows: Mapping[int, float]) -> list[int]:
+    """Return the edges of one circle of flow, in its direction, or nothing."""
+    leaving: dict[int, list[int]] = {}
+    for number in flows:
+        leaving.setdefault(edges[number].source, []).append(number)
+    done: set[int] = set()
+    for root in leaving:
+        path: list[int] = []
+        on_path = {root: 0}  # node -> how many edges lead to it
+        waiting = [list(leaving[root])]
+        while waiting:
+            if not waiting[-1]:
+                waiting.pop()
+                done.add(edges[path[-1]].target if path else root)
+                if path:
+                    del on_path[edges[path.pop()].target]
+                continue
+            number = waiting[-1].pop()
+            node = edges[number].target
+            if node in on_path:
+                return [*path[on_path[node] :], number]
+            if node not in done:
+                path.append(number)
+                on_path[node] = len(path)
+                waiting.append(list(leaving.get(node, ())))
+    return []
 
 
 def _solve(
@@ -238,7 +291,12 @@ def _solve(
         b_eq=np.zeros(currencies),
         bounds=bounds,
         method="highs-ds",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        # Presolve costs more than it saves on programmes this small.
+        options={
+            "presolve": False,
+            "primal_feasibility_tolerance": 1e-10,
+            "dual_feasibility_tolerance": 1e-10,
+        },
     )
     if solved.x is None or solved.status != 0:
         return None

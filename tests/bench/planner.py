@@ -9,6 +9,7 @@ or wanted by nobody. The same portfolio is planned three times: as shipped, over
 same programme (the best USDT-only plan), and by hand: every over-weight sold for USDT at the venue that pays
 most, every under-weight then bought where it is cheapest.
 
+Times are of the wall; "its CPU" is what they would be on a machine that does nothing else.
 Saving: cost per one-way turnover of that plan less ours. Gap: the plan's certificate, that is the optimum
 without lots and least sizes against the legs as rounded, per turnover.
 """
@@ -240,7 +241,7 @@ class Stopwatch:
 
 def measure(assets: int, venues: int, instances: int, seed: int) -> dict[str, Any]:
     """Plan `instances` universes of one size; return the figures."""
-    build, solve, total, solves, gaps, gaps_value = [], [], [], [], [], []
+    build, solve, total, busy, solves, gaps, gaps_value = [], [], [], [], [], [], []
     ours, best_usdt, hand = [], [], []
     for number in range(instances):
         given = instance(Random(f"{seed}/{assets}x{venues}/{number}"), assets, venues)
@@ -248,9 +249,10 @@ def measure(assets: int, venues: int, instances: int, seed: int) -> dict[str, An
             plan_portfolio(given.listings, given.holdings, given.weights)  # imports scipy
         gc.collect()
         with Stopwatch() as watch:
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             plan = plan_portfolio(given.listings, given.holdings, given.weights)
             total.append(time.perf_counter() - started)
+            busy.append(time.process_time() - worked)
         build.append(watch.build)
         solve.append(watch.solve)
         solves.append(watch.solves)
@@ -268,6 +270,7 @@ def measure(assets: int, venues: int, instances: int, seed: int) -> dict[str, An
         "build_ms": _summary(build),
         "solve_ms": _summary(solve),
         "total_ms": _summary(total),
+        "total_cpu_ms": _summary(busy),
         "solves_mean": round(statistics.mean(solves), 2),
         "cost_bps": round(statistics.mean(ours), 3),
         "cost_best_usdt_bps": round(statistics.mean(best_usdt), 3),
@@ -296,13 +299,18 @@ def main(arguments: list[str] | None = None) -> int:
             size,
             *(
                 f"{f[part]['p50']:.1f} / {f[part]['p99']:.1f}"
-                for part in ("build_ms", "solve_ms", "total_ms")
+                for part in ("build_ms", "solve_ms", "total_ms", "total_cpu_ms")
             ),
             f"{f['solves_mean']:.1f}",
         )
         for size, f in figures.items()
     ]
-    print(table(("assets x venues", "build ms p50/p99", "solve p50/p99", "total p50/p99", "solves"), times))
+    print(
+        table(
+            ("assets x venues", "build ms p50/p99", "solve p50/p99", "total p50/p99", "its CPU", "solves"),
+            times,
+        )
+    )
     costs = [
         (
             size,
@@ -343,7 +351,8 @@ def main(arguments: list[str] | None = None) -> int:
          largest["gap_of_value_bp"]["p50"] <= GAP_BP),
         ("within 0.1 bp of the bound, worst", f"{largest['gap_of_value_bp']['max']:.3f} bp", GAP_BP,
          largest["gap_of_value_bp"]["max"] <= GAP_BP),
-        ("3 bp/turnover below the best USDT-only plan", f"{largest['saving_best_usdt_bps']:.2f} bp", SAVING_BP,
+        ("3 bp/turnover below the best USDT-only plan", f"{largest['saving_best_usdt_bps']:.2f} bp",
+         SAVING_BP,
          largest["saving_best_usdt_bps"] >= SAVING_BP),
     ]  # fmt: skip
     print()

@@ -111,6 +111,7 @@ def check(
             node = (leg.exchange, leg.account, leg.target)
             now[node] = now.get(node, D(0)) + leg.receive
     sides: dict[tuple[str, str, str], set[Side]] = {}
+    assert acyclic(plan.legs), "money flows in a circle"
     for leg in plan.legs:
         book = books[leg.exchange, leg.account, leg.symbol]
         rules, levels = book.market, book.bids if leg.side is Side.SELL else book.asks
@@ -122,6 +123,17 @@ def check(
         assert all(isinstance(x, Decimal) for x in (leg.quantity, leg.price, leg.spend, leg.receive))
     assert all(len(seen) == 1 for seen in sides.values()), "both sides of one market"
     assert bool(plan.legs) != bool(plan.reason)
+
+
+def acyclic(legs: Iterable[PlannedLeg]) -> bool:
+    ahead: dict[Node, set[Node]] = {}
+    for leg in legs:
+        here, there = (leg.exchange, leg.account, leg.source), (leg.exchange, leg.account, leg.target)
+        ahead.setdefault(here, set()).add(there)
+    while ends := [node for node, targets in ahead.items() if not targets & ahead.keys()]:
+        for node in ends:
+            del ahead[node]
+    return not ahead
 
 
 # --- Rebalancing ---------------------------------------------------------------------------------
@@ -335,6 +347,31 @@ def test_profit_in_a_circle_is_not_sought():
     check(plan, books, holdings)
     assert plan.arbitrage
     assert plan.turnover < 2000  # what the weights ask for, not all that the circle would bear
+
+
+@pytest.mark.parametrize(
+    "books",
+    [
+        [*venue(), listing("ETH/BTC", "0.0425", size="2", min_notional="0.0001")],  # a circle of three
+        [*venue(), listing("ETH/BTC", "0.0410", size="2", min_notional="0.0001")],  # and the other way round
+        [
+            replace(
+                listing("ETH/USDT", "2500"),
+                bids=((D(2530), D(4)), (D(2499), D(100))),  # a crossed book
+                asks=((D(2480), D(4)), (D(2501), D(100))),
+            )
+        ],
+    ],
+    ids=["dear", "cheap", "crossed"],
+)
+def test_liquidating_over_bad_books_goes_in_no_circle(books):
+    """What is missing of the whole value makes profit welcome; the circle is opened all the same."""
+    holdings = held(USDT="10000", ETH="2", BTC="0.1")
+    plan = liquidate(books, holdings, "USDT", currencies=None if len(books) > 1 else ["ETH"])
+    check(plan, books, holdings)
+    assert plan.arbitrage
+    spent = sum(leg.spend * plan.prices[leg.source] for leg in plan.legs)
+    assert spent < 20000  # 11000 are to be sold, over two hops at most
 
 
 @pytest.mark.parametrize("fee_mode", ["received", "quote", "base", "third"])
