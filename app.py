@@ -41,6 +41,7 @@ from server.api.app import create_app
 from server.auth import Authenticator
 from server.keystore import DEFAULT_ACCOUNT, RedactingFilter, Redactor
 from server.notify.mailer import Mailer
+from server.plots import cost_plot
 from server.settings import Settings, SettingsError, load_settings
 from server.store import migrate, tables
 from server.store.connect import BadDatabaseUrl
@@ -179,7 +180,7 @@ class Server:
             answered=lambda token, answer: self.desk.answered(token, answer),
             broken=self._broken,
         )
-        self.desk = Desk(self.loop, self.runner, self.store, self.gateways, new_id)
+        self.desk = Desk(self.loop, self.runner, self.store, self.gateways, new_id, cost_plot)
         self.mailer = Mailer(self.store, settings.mail, clock=utc_now)
         authenticator = Authenticator(settings.keys, settings.hosts, time.time, boot_time)
         lag = asgi.LoopLag()

@@ -26,10 +26,11 @@ from ems.core.messages import (
     Submit,
     Ticket,
 )
-from ems.core.records import Fill, Order, Phase, Query, QueryStatus
+from ems.core.records import Cost, Fill, Order, Phase, Query, QueryStatus
 from ems.loop import LoopThread
 from ems.runner import QueryState, Runner
 from ems.store import OrderFilter, Store, StoreUnavailable
+from ems.tca.report import report
 from ems.venues.gateway import Gateway, VenueRefused, VenueUnavailable
 
 SUBMIT_S = 20.0  # longer than the engine waits for a look at balances and books
@@ -50,6 +51,17 @@ class Archives(Store, Protocol):
 
     def order_stats(self, user: str, wanted: OrderFilter) -> dict[str, object]: ...
 
+    def costs(
+        self,
+        user: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        exchange: str | None = None,
+        algo: str | None = None,
+        limit: int = 1000,
+    ) -> list[Cost]: ...
+
 
 class Desk:
     """Serves the API, the command line and every later author of orders."""
@@ -61,7 +73,9 @@ class Desk:
         store: Archives,
         gateways: Mapping[tuple[str, str], Gateway],
         new_id: Callable[[], str],
+        draw: Callable[[Mapping[str, object]], bytes] | None = None,  # a report of costs -> PNG
     ):
+        self._draw = draw
         self._loop = loop
         self._runner = runner
         self._store = store
@@ -230,6 +244,33 @@ class Desk:
         stats = self._read(lambda: self._store.order_stats(user, wanted))
         self._record(user, bot, "get_order_stats", wanted.exchange, _asked(wanted), stats)
         return stats
+
+    def costs(
+        self,
+        *,
+        user: str,
+        bot: str,
+        since: datetime | None,
+        until: datetime | None,
+        exchange: str | None,
+        algo: str | None,
+        limit: int,
+    ) -> Mapping[str, object]:
+        """Return what the user's parents cost, as ems.tca.report.report tells it."""
+        found = self._read(
+            lambda: self._store.costs(
+                user, since=since, until=until, exchange=exchange, algo=algo, limit=limit
+            )
+        )
+        asked = {"since": since, "until": until, "exchange": exchange, "algo": algo, "limit": limit}
+        given = {name: value for name, value in asked.items() if value is not None}
+        self._record(user, bot, "tca", exchange, given, {"parents": len(found)})
+        return report(found)
+
+    def cost_plot(self, **wanted: Any) -> bytes:
+        """Return the same as a picture (PNG)."""
+        assert self._draw is not None
+        return self._draw(self.costs(**wanted))
 
     def _fills(self, orders: Sequence[Order]) -> dict[str, list[Fill]]:
         found: dict[str, list[Fill]] = {order.order_id: [] for order in orders}

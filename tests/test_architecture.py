@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "ems.runner",
         "ems.loop",
         "ems.store",
+        "ems.tca",  # what trading cost, over many
         "ems.venues.gateway",  # the protocol: reads go straight to it, orders never do
     ),
     # The wires do not import one another.
