@@ -80,6 +80,8 @@ CREATE_PATIENCE_S = (
 ASK_PATIENCE_S = 10.0
 MARKETS_EVERY_S = 600.0
 MARKETS_AGAIN_S = 30.0  # no sooner than this after a refusal that smells of other rules than those we know
+MARKETS_HALTED_S = 30.0  # how often while a market is halted that traded before
+HALT_WATCHED_S = 3600.0  # and for how long; after that it is one of the many that trade no more
 RULES_MAY_BE_OLD = frozenset({Refusal.LOT_TICK, Refusal.MIN_SIZE, Refusal.MARKET_CLOSED})
 CLOCK_EVERY_S = 300.0
 CLOCK_WARN_S = 1.0
@@ -188,6 +190,8 @@ class CcxtGateway:
         # (symbol or "", exchange order id) -> (our order id or None, client order id)
         self._orders: OrderedDict[tuple[str, str], tuple[str | None, str | None]] = OrderedDict()
         self._markets: tuple[Market, ...] = ()
+        self._fees: Fees = {}  # the account's own, as last read
+        self._halted_since: dict[str, float] = {}  # symbol -> loop time, of those that traded before
         self._skew_s: float | None = (
             None  # venue minus us, what cannot be explained by delay and coarse clocks
         )
@@ -615,6 +619,8 @@ class CcxtGateway:
     async def _query_markets(self) -> None:
         async def markets() -> MarketsLoaded:
             await self._load_markets()
+            if self._markets_again_s() < MARKETS_EVERY_S:
+                self._markets_doubted.set()  # the upkeep sleeps until much later
             return MarketsLoaded(markets=self._markets)
 
         await self._answer("markets", None, markets())
@@ -753,10 +759,16 @@ class CcxtGateway:
                 self._streams.start()
             loaded_at = self._loop.time()
             with suppress(TimeoutError):
-                async with asyncio.timeout(MARKETS_EVERY_S):
+                async with asyncio.timeout(self._markets_again_s()):
                     await self._markets_doubted.wait()
                     await asyncio.sleep(loaded_at + MARKETS_AGAIN_S - self._loop.time())
             self._markets_doubted.clear()
+
+    def _markets_again_s(self) -> float:
+        """Return how soon to look again: nobody tells that a halt is over, and until then nothing trades."""
+        now = self._loop.time()
+        watched = any(now - since < HALT_WATCHED_S for since in self._halted_since.values())
+        return min(MARKETS_HALTED_S, MARKETS_EVERY_S) if watched else MARKETS_EVERY_S
 
     async def _load_markets(self) -> None:
         """Load the markets with their rules and status, and the account's fees; one load at a time."""
@@ -765,28 +777,35 @@ class CcxtGateway:
 
     async def _load_markets_now(self) -> None:
         await self._ask("markets", self._ccxt.read_markets)
-        fees: Fees = {}
         try:
-            fees = (await self._ask("fees", lambda: self.dialect.fees(self._ccxt))).value
+            self._fees = (await self._ask("fees", lambda: self.dialect.fees(self._ccxt))).value
         except (VenueRefused, VenueUnavailable, TooBusy) as error:
             # Trading on the listed fees is right for planning and wrong by a tier at most; say so.
-            self._trouble["fees"] = f"own fees unknown, the listed ones are used: {error}"
+            used = "those read before" if self._fees else "the listed ones"
+            self._trouble["fees"] = f"own fees unknown, {used} are used: {error}"
         else:
             self._trouble.pop("fees", None)
-        self._markets = tuple(
+        traded = {market.symbol for market in self._markets if market.active}
+        markets = tuple(
             market
             for raw in self._ccxt.markets.values()
             if raw["spot"]
-            if (market := self._market(raw, fees)) is not None
+            if (market := self._market(raw)) is not None
         )
-        if not self._markets:
+        if not markets:
             raise Unreadable("no market in the venue's list")
+        self._markets = markets
+        for market in markets:
+            if market.active:
+                self._halted_since.pop(market.symbol, None)
+            elif market.symbol in traded:
+                self._halted_since[market.symbol] = self._loop.time()
 
-    def _market(self, raw: Any, fees: Fees) -> Market | None:
+    def _market(self, raw: Any) -> Market | None:
         return market_of(
             self.exchange,
             raw,
-            fees=fees.get(raw["symbol"]),
+            fees=self._fees.get(raw["symbol"]),
             fee_mode=self.dialect.fee_mode,
             tick_key=self.dialect.tick_key,
             precision_mode=self._ccxt.precisionMode,

@@ -69,6 +69,67 @@ def test_a_halt_is_seen_and_its_end_too(exchange: str, mode: str) -> None:
 
 
 @each_exchange
+def test_fees_that_cannot_be_read_again_are_those_read_before(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            venue.strike(Rule(action="html", kinds=("fees",)))
+            change(venue, lot=D("0.01"), maker_fee=D("0.0004"), taker_fee=D("0.0008"))
+            gateway.send(QueryMarkets())
+            market = the_market(await reports.next(MarketsLoaded))
+            assert (market.lot, market.maker_fee, market.taker_fee) == (D("0.01"), D("0.001"), D("0.002"))
+            health: dict[str, Any] = await gateway.fetch_health()
+            assert any("those read before" in problem for problem in health["problems"])
+
+    run(story())
+
+
+@each_exchange
+def test_a_halt_learned_of_by_asking_is_watched_as_well(
+    exchange: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ccxt_gateway, "MARKETS_AGAIN_S", 0.1)
+    monkeypatch.setattr(ccxt_gateway, "MARKETS_HALTED_S", 0.2)
+
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            venue.exchange.set_mode(HALT, venue.server.now(), venue.symbol)
+            gateway.send(QueryMarkets())
+            await reports.next(MarketsLoaded, lambda one: not the_market(one).active)
+            venue.exchange.set_mode(TRADING, venue.server.now(), venue.symbol)
+            await reports.next(MarketsLoaded, lambda one: the_market(one).active)
+
+    run(story())
+
+
+@each_exchange
+def test_the_end_of_a_halt_is_looked_out_for(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ccxt_gateway, "MARKETS_AGAIN_S", 0.1)
+    monkeypatch.setattr(ccxt_gateway, "MARKETS_HALTED_S", 0.2)
+
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            venue.exchange.set_mode(HALT, venue.server.now(), venue.symbol)
+            gateway.send(new_order(exchange))
+            await reports.next(MarketsLoaded, lambda one: not the_market(one).active)
+            venue.exchange.set_mode(TRADING, venue.server.now(), venue.symbol)
+            await reports.next(MarketsLoaded, lambda one: the_market(one).active)
+            reports.all.clear()
+            await asyncio.sleep(0.4)
+            assert not reports.of(MarketsLoaded)  # and that was that
+
+    run(story())
+
+
+@each_exchange
 def test_new_rules_and_fees_come_when_asked_for(exchange: str) -> None:
     async def story() -> None:
         async with (

@@ -99,7 +99,8 @@ def test_what_a_frame_says(case: str, dialect: Dialect, frame: str, expected: li
 
 
 def others_trade(venue: Simulated, price: str, quantity: str, side: str) -> None:
-    venue.exchange.public_trade(venue.symbol, D(price), D(quantity), side, venue.server.now())  # type: ignore[arg-type]
+    now = venue.server.now()
+    venue.exchange.public_trade(venue.symbol, D(price), D(quantity), side, now)  # type: ignore[arg-type]
 
 
 async def until_trades_come(venue: Simulated, reports: Any) -> None:
