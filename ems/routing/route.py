@@ -16,14 +16,13 @@ from ems.core.instrument import ZERO
 from ems.routing.graph import Books, Graph, Key, build
 from ems.routing.linear import along_paths, optimum
 from ems.routing.plan import Listing, Node, Proposal
-from ems.routing.repair import Mending, Rounded
+from ems.routing.repair import Mending, Rounded, values
 from ems.routing.solver import Flow, bound, solve
 
 MAX_BOOK_AGE = timedelta(seconds=1.5)
 MAX_SKEW = timedelta(seconds=1)  # of one book behind the newest
 GAP_ACCEPTED_BP = 0.05  # beyond it the hubs were not enough, and all edges are tried
-FINISHING = 5  # rounds that make up for rounding where an output was asked for
-MORE = Decimal("1.02")  # of what is missing: the last of it is not bought at the average price
+FINISHING = 10  # rounds that make up for rounding where an output was asked for
 WHOLE = 1 - 1e-12
 MONEY = Context(prec=50)  # the money context of the house, whatever the caller's is
 SHOWN = Context(prec=15)  # what a float is good for
@@ -205,22 +204,23 @@ def _propose(question: Question) -> Proposal:
         plan, why = _orders(question, found, flow, limit)
     else:
         spend = min(limit, Decimal(flow.pushed))
-        for _ in range(FINISHING):
+        for turn in range(FINISHING):
             flow = _again(found, spend)
             plan, why = _orders(question, found, flow, spend)
             if plan.received >= goal or spend >= limit:
                 break
-            missing = (goal - plan.received) * MORE
-            spend = min(limit, spend + missing * spend / Decimal(flow.received))
+            missing = goal - plan.received + (2**turn - 1) * _grain(question, plan)
+            spend = min(limit, spend + missing * _last_price(flow))
     for edge, words in sorted(why.items()):
         listing = question.books.ladders[edge].listing
         left_out[_name(listing.exchange, listing.account, listing.market.symbol)] = words
     if goal is not None and plan.received < goal:
-        ended = "displayed books" if flow.exhausted else "supplies"
-        left_out[question.end_currency] = f"{goal - plan.received:f} short of {goal:f}: the {ended} end"
+        why_short = "the displayed books end" if flow.exhausted else "the supplies end"
+        left_out[question.end_currency] = f"{_plain(goal - plan.received)} short of {goal:f}: {why_short}"
     elif goal is None and flow.exhausted:
         for currency in sorted({node[2] for node in question.supplies}):
-            left_out[currency] = f"the displayed books end after {_decimal(flow.pushed):f} of {limit:f}"
+            ended = f"the displayed books end after {_plain(_decimal(flow.pushed))} of {_plain(limit)}"
+            left_out[currency] = ended
     if not plan.legs:
         return _nothing(question, "below the smallest order on every way", found, left_out)
     return Proposal(
@@ -234,6 +234,25 @@ def _propose(question: Question) -> Proposal:
         curve=tuple((_decimal(pushed), _decimal(out)) for pushed, out in flow.curve),
         left_out=left_out,
     )
+
+
+def _grain(question: Question, plan: Rounded) -> Decimal:
+    """Return what the finest lot of a plan is worth in the end currency."""
+    worth = values(plan.legs, question.end_currency)
+    lots = [question.books.ladders[edge].listing.market.lot for edge in plan.edges]
+    return min(
+        (value * lot / leg.quantity for value, lot, leg in zip(worth, lots, plan.legs, strict=True)),
+        default=ZERO,
+    )
+
+
+def _last_price(flow: Flow) -> Decimal:
+    """Return what the last unit of the output cost."""
+    (pushed, received), *_ = flow.curve[-1:]
+    before, had = flow.curve[-2] if len(flow.curve) > 1 else (0.0, 0.0)
+    if received - had > received * 1e-9:
+        return Decimal((pushed - before) / (received - had))
+    return Decimal(pushed / received)
 
 
 def _orders(
@@ -288,6 +307,10 @@ def _no_way(question: Question) -> str:
 
 def _name(exchange: str, account: str, symbol: str) -> str:
     return f"{exchange}/{account} {symbol}"
+
+
+def _plain(value: Decimal) -> str:
+    return f"{value.normalize():f}"
 
 
 def _decimal(value: float) -> Decimal:

@@ -5,8 +5,9 @@
 Invented books (tests/bench/router_cases.py): three venues, five hundred markets each, fifty levels a side;
 orders of 300 to 1,000,000 USD between any two currencies. Timed is what production does for one order:
 pick the edges from books already kept as floats, solve, prove. What keeping them costs is timed apart, per
-book. Times are CPU time of this process, so that neighbours on the machine count little. Solved again for comparison, on samples: HiGHS on the same edges as a linear program, HiGHS on small
-cases in whole lots, and simpler ways to trade the same order.
+book. Times are CPU time of this process, so that neighbours on the machine count little. Solved again for
+comparison, on samples: HiGHS on the same edges as a linear program, HiGHS on small cases in whole lots, and
+simpler ways to trade the same order.
 """
 
 from __future__ import annotations
