@@ -144,11 +144,18 @@ def plan_portfolio(
 
 
 def value_of(
-    legs: Iterable[PlannedLeg], listings: Sequence[Listing], holdings: Mapping[Node, Decimal]
+    legs: Iterable[PlannedLeg],
+    listings: Sequence[Listing],
+    holdings: Mapping[Node, Decimal],
+    *,
+    usd: Mapping[str, Decimal] | None = None,
 ) -> Decimal:
-    """Return what is held is worth at mid, in the numeraire, after the legs have swept today's books."""
+    """Return what all that is held is worth, at mid in the numeraire, once the legs have swept today's books.
+
+    `usd` as in `plan_portfolio`; what has no price counts nothing.
+    """
     with localcontext(MONEY):
-        prices = mid_prices(listings, choose_numeraire(listings))
+        prices = mid_prices(_freshest(listings), choose_numeraire(listings), usd)
         return _worth(carry_out(legs, _freshest(listings), holdings), prices)
 
 
@@ -252,6 +259,8 @@ def _band(before: Decimal, weight: Decimal, tolerance: Decimal, value: Decimal) 
     """
     goal, slack = weight * value, tolerance * value
     low = max(goal - slack, min(before, goal))
+    if weight >= 1:
+        return low, Decimal("Infinity")  # of the only currency wanted there cannot be too much
     high = min(goal + slack, max(before, goal))
     return low, high
 
@@ -633,7 +642,7 @@ class _Planning:
                 continue
             value, weight = after.get(currency, ZERO), self.weights.get(currency, ZERO)
             short = (weight - self.tolerance) * value_after - value
-            long = value - (weight + self.tolerance) * self.value
+            long = value - (weight + self.tolerance) * max(self.value, value_after)
             share = (max(short, long) / self.value).quantize(SHOWN)
             if share > 0:
                 shares[currency] = share
