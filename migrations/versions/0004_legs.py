@@ -138,7 +138,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back to chains. A parent over several accounts does not fit one: its legs are listed all the same."""
+    """Go back to chains. A parent over several accounts fits none: its legs are listed all the same."""
     rows = _rows()
     table = _table(
         sa.Column("hops", json_doc(), nullable=False),
