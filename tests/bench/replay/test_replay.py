@@ -18,7 +18,7 @@ from ems.algos.walker import decide
 from ems.core.records import Phase
 from tests.bench import walker as command
 from tests.bench.replay import cases, feed, figures
-from tests.bench.replay.baselines import BASELINES
+from tests.bench.replay.baselines import BASELINES, Join
 from tests.bench.replay.cases import Case, Key, Settings, market_of
 from tests.bench.replay.feed import BOOK, ORDERS, QUOTE, SECOND, TOP, TRADE, Event, Recording
 from tests.bench.replay.play import Latency, Play
@@ -540,7 +540,7 @@ def test_public_data_reaches_us_late_and_shows_our_own_orders() -> None:
     events = [book(second, 9_990, 10_010, size=1000 + second) for second in range(30)]
     seen: list[tuple[int, Any]] = []
 
-    class Onlooker(BASELINES["join"]):  # type: ignore[misc]
+    class Onlooker(Join):
         def on_book(self) -> None:
             seen.append((self.play.now, self.levels()))
 
