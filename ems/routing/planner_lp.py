@@ -11,7 +11,7 @@ attractive cannot improve the optimum (column generation), so the answer is the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ems.core.messages import Side
@@ -115,7 +115,6 @@ class Flows:
     change: Sequence[float]  # node -> net change
     loss: float  # cost plus penalties, the programme's optimum
     bound: float  # no plan over these edges loses less
-    outside: Sequence[float] = field(default=())  # currency -> value outside its band
 
 
 # The least a flow costs where gains are not rewarded: enough that nothing flows without a purpose.
@@ -141,7 +140,7 @@ def optimise(
         answer = _solve(programme, [edges[number] for number in used], [least.get(n, 0.0) for n in used])
         if answer is None:
             return None
-        flow, loss, worth, scarcity, outside = answer
+        flow, loss, worth, scarcity = answer
         missed = _missed(programme, edges, priced, worth, scarcity)
         for number, _ in missed:
             edge = edges[number]
@@ -167,7 +166,7 @@ def optimise(
     for number, total in flows.items():
         change[edges[number].source] -= total
         change[edges[number].target] += received[number]
-    return Flows(flow=flows, base=bases, change=change, loss=loss, bound=bound, outside=outside.tolist())
+    return Flows(flow=flows, base=bases, change=change, loss=loss, bound=bound)
 
 
 def open_circles(
@@ -224,8 +223,8 @@ def _circle(edges: Sequence[Edge], flows: Mapping[int, float]) -> list[int]:
 
 def _solve(
     programme: Programme, edges: Sequence[Edge], least: Sequence[float]
-) -> tuple[Any, float, Any, Any, Any] | None:
-    """Return (flows, loss, worth of a currency's band, scarcity at a node, outside), duals as rewards."""
+) -> tuple[Any, float, Any, Any] | None:
+    """Return (flows, loss, worth of a currency's band, scarcity at a node), duals as rewards."""
     import numpy as np
     from scipy.optimize import linprog  # type: ignore[import-untyped]
     from scipy.sparse import csc_array  # type: ignore[import-untyped]
@@ -300,14 +299,11 @@ def _solve(
     )
     if solved.x is None or solved.status != 0:
         return None
-    above = solved.x[arcs + currencies : arcs + 2 * currencies]
-    below = solved.x[arcs + 2 * currencies :]
     return (
         solved.x[:arcs],
         float(solved.fun),
         solved.eqlin.marginals,
         -solved.ineqlin.marginals[:nodes],
-        above + below,
     )
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import platform
 import statistics
 import sys
@@ -324,6 +325,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         for size, f in figures.items()
     ]
+    load = os.getloadavg()[0]
+    print(f"one-minute load of the machine: {load:.1f} on {os.cpu_count()} cores")
     print()
     print("Cost in bp of one-way turnover; gap to the programme's bound in bp, p50 / max")
     print(
@@ -368,6 +371,7 @@ def main(arguments: list[str] | None = None) -> int:
             {
                 "seed": chosen.seed,
                 "python": platform.python_version(),
+                "load": round(load, 1),
                 "sizes": figures,
                 "targets": {row[0]: row[3] for row in targets},
             },
