@@ -424,11 +424,7 @@ def _left_alone(quote: Quote, options: argparse.Namespace) -> int:
 
 
 def _converted(options: argparse.Namespace) -> dict[str, Any]:
-    if options.amount is not None and options.end_amount is not None:
-        options.parser.error("give how much to spend, or --end-amount, not both")
-    if options.quote_id is None and options.amount is None and options.end_amount is None:
-        options.parser.error("how much? give AMOUNT (1000, 35% or all) or --end-amount")
-    return {
+    arguments = {
         "exchange": options.exchange,
         "startCurrency": options.start_currency,
         "endCurrency": options.end_currency,
@@ -436,11 +432,17 @@ def _converted(options: argparse.Namespace) -> dict[str, Any]:
         "end_amount": options.end_amount,
         **_style(options),
     }
+    if options.amount is not None and options.end_amount is not None:
+        options.parser.error("give how much to spend, or --end-amount, not both")
+    if options.quote_id is None:
+        _check_needed(options, arguments, ("exchange", "startCurrency", "endCurrency"))
+        if options.amount is None and options.end_amount is None:
+            options.parser.error("how much? give AMOUNT (1000, 35% or all) or --end-amount")
+    return arguments
 
 
 def _smart_order(client: OMSClient, options: argparse.Namespace) -> Answer:
-    needed = ("exchange", "startCurrency", "endCurrency")
-    return _planned(client, options, "smart_order", _converted(options), needed)
+    return _planned(client, options, "smart_order", _converted(options), ())
 
 
 def _quote(client: OMSClient, options: argparse.Namespace) -> Answer:

@@ -625,7 +625,9 @@ class OMSClient:
         until: Callable[[Query], bool] | None,
     ) -> A:
         key = idempotency_key or new_idempotency_key()
-        remembered = self._pending is not None and idempotency_key is None and not body.get("dry_run")
+        # A quote is asked for anew: a remembered one would be old when it is found again.
+        lasting = verb != "quote" and not body.get("dry_run")
+        remembered = self._pending is not None and idempotency_key is None and lasting
         if remembered:
             assert self._pending is not None
             key = self._pending.claim({"verb": verb, **body}, key)

@@ -177,6 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
         except AuthError as error:
             said = error_view(error.code, error.message, hint=error.hint, details=error.details)
             return self.envelope(error.http_status, {"error": said}, {})
+        picture = self.oms.answers.get(request.verb)
+        if isinstance(picture, bytes):
+            return self.reply(200, picture, {"Content-Type": "image/png"})
         answer = self.oms.answer(request)
         if fault == "lose":
             return self.cut()
@@ -187,8 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = {"status": "ok" if good else "error", "mode": "paper", "request_id": "r-1", **content}
         self.reply(status, json.dumps(body), {"Content-Type": "application/json", **headers})
 
-    def reply(self, status: int, body: str, headers: dict[str, Any]) -> None:
-        data = body.encode()
+    def reply(self, status: int, body: str | bytes, headers: dict[str, Any]) -> None:
+        data = body if isinstance(body, bytes) else body.encode()
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, str(value))

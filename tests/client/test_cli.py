@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from oms_client import signing
-from oms_client.cli import main
+from oms_client.cli import in_typed_words, main
 from oms_client.tables import facts, short, table
+from server.api import examples
 
 KEY = signing.PrivateKey(b"\x01" * 32)
 CLIENT = Path(__file__).resolve().parents[2] / "client"
@@ -304,3 +307,271 @@ def test_as_a_module():
 def test_a_hostile_name_cannot_command_the_terminal():
     text = table(("a",), [["\x1b[2Jgone\n"]]) + facts({"b": "\x1b]0;x\x07"})
     assert "\x1b" not in text and "\x07" not in text and text.count("\n") == 1
+
+
+# --- plans, quotes and costs ---
+
+QUOTED = {**examples.PLAN, "quote_id": "qt-7"}
+DONE = {**RESULT, "algo": "twap"}
+
+
+class Person(io.StringIO):
+    """Somebody at the keyboard."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def quoting(oms):
+    """Answer a quote with its plan, and what comes after it with a result."""
+    submit = oms.submit
+
+    def answer(request):
+        result = {**QUOTED, "verb": request.json["verb"]} if request.verb == "quote" else DONE
+        oms.stages = [{"status": "done", "result": result}]
+        return submit(request)
+
+    oms.submit = answer
+    return oms
+
+
+SENT = {  # name -> (words typed, verb, fields sent)
+    "a smart order with everything": (
+        "smart-order okx,kraken USDT ETH 35% --algo TWAP --param slots=12 --param curve=3,1 --time-limit 600"
+        " --on-timeout cancel --max-slippage 25",
+        "smart_order",
+        {
+            "exchange": "okx,kraken",
+            "start_currency": "USDT",
+            "end_currency": "ETH",
+            "start_amount": "35%",
+            "algo": "TWAP",
+            "algo_params": {"slots": "12", "curve": "3,1"},
+            "time_limit": "600",
+            "on_timeout": "cancel",
+            "max_slippage_bps": "25",
+        },
+    ),
+    "an amount to receive": (
+        "smart-order all USDT ETH --end-amount 0.5",
+        "smart_order",
+        {
+            "exchange": "all",
+            "start_currency": "USDT",
+            "end_currency": "ETH",
+            "end_amount": "0.5",
+            "time_limit": "60",
+        },
+    ),
+    "a quote carried out": ("smart-order --quote-id qt-7", "smart_order", {"quote_id": "qt-7"}),
+    "a liquidation": (
+        "liquidate kraken USDT --only BTC,ETH --exclude ZEN --min-trade 25",
+        "liquidate",
+        {
+            "exchange": "kraken",
+            "end_currency": "USDT",
+            "currencies": ["BTC", "ETH"],
+            "exclude": ["ZEN"],
+            "min_trade": "25",
+        },
+    ),
+    "a rebalance": (
+        "rebalance kraken USDT=0.4 BTC=60% --keep ZEN --tolerance 0.5%",
+        "rebalance",
+        {
+            "exchange": "kraken",
+            "targets": {"USDT": "0.4", "BTC": "60%"},
+            "keep": ["ZEN"],
+            "tolerance": "0.5%",
+        },
+    ),
+    "a rebalance carried out": ("rebalance --quote-id qt-7", "rebalance", {"quote_id": "qt-7"}),
+    "an order worked": (
+        "market-order kraken buy ETH/USDT 1 --algo iceberg",
+        "market_order",
+        {"exchange": "kraken", "side": "buy", "symbol": "ETH/USDT", "quantity": "1", "algo": "iceberg"},
+    ),
+    "a quote": (
+        "quote kraken USDT ETH 1000 --algo is",
+        "quote",
+        {
+            "verb": "smart_order",
+            "exchange": "kraken",
+            "start_currency": "USDT",
+            "end_currency": "ETH",
+            "start_amount": "1000",
+            "algo": "is",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_is_typed_is_what_is_sent(quoting, run, name):
+    words, verb, fields = SENT[name]
+    assert run(*words.split())[0] == 0
+    [write] = quoting.writes
+    common = {"bot": "cli", "record_in_db": True, "send_fail_email": True, "dry_run": False}
+    assert (write.verb, write.json) == (verb, {**common, **fields})
+
+
+MISTYPED = {
+    "smart-order kraken USDT": "required: TO",
+    "smart-order kraken USDT ETH": "how much?",
+    "smart-order kraken USDT ETH 5 --end-amount 1": "not both",
+    "smart-order kraken USDT ETH 5 --quote-id q": "the quote has settled exchange, startCurrency",
+    "liquidate kraken": "required: TO",
+    "rebalance kraken": "required: BTC=60%",
+    "rebalance kraken BTC": "NAME=VALUE",
+    "rebalance kraken BTC=1 BTC=0": "BTC has two targets",
+    "tca --by day": "invalid choice",
+}
+
+
+@pytest.mark.parametrize("words", MISTYPED)
+def test_what_cannot_be_meant_is_not_sent(oms, run, capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        run(*words.split())
+    assert stopped.value.code == 2 and oms.requests == []
+    assert MISTYPED[words] in capsys.readouterr().err
+
+
+def test_a_quote_says_how_to_carry_it_out(quoting, run):
+    status, out, _ = run("quote", "kraken", "USDT", "ETH", "1000")
+    assert status == 0 and out.startswith("smart order USDT -> ETH on binance,kraken: quote qt-7")
+    assert "carry it out with: oms smart-order --quote-id qt-7" in out
+
+
+@pytest.mark.parametrize(("typed", "sent"), [("y\n", 2), ("YES\n", 2), ("n\n", 1), ("\n", 1), ("", 1)])
+def test_the_quote_is_shown_before_and_asked_about(quoting, run, monkeypatch, typed, sent):
+    monkeypatch.setattr("sys.stdin", Person(typed))
+    status, out, err = run("liquidate", "kraken", "USDT", "--quote", "--account", "arb")
+    assert "62 %  USDT -> ETH" in err and "Carry it out? [y/N]" in err
+    assert [write.verb for write in quoting.writes] == ["quote", "liquidate"][:sent]
+    assert quoting.writes[0].json["account"] == "arb"
+    if sent == 2:
+        assert status == 0 and "received        0.40771 ETH" in out
+        assert quoting.writes[1].json["quote_id"] == "qt-7"  # and so says no account
+    else:
+        assert status == 1 and out == ""
+        assert "nothing was sent; to carry this quote out: oms liquidate --quote-id qt-7" in err
+
+
+def test_without_anybody_to_ask_only_yes_carries_a_quote_out(quoting, run):
+    assert run("rebalance", "kraken", "BTC=1", "--quote")[0] == 1
+    status, out, _ = run("rebalance", "kraken", "BTC=1", "--quote", "--json")
+    assert status == 1 and json.loads(out)["quote_id"] == "qt-7"
+    assert run("rebalance", "kraken", "BTC=1", "--quote", "--yes")[0] == 0
+    assert [write.verb for write in quoting.writes] == ["quote", "quote", "quote", "rebalance"]
+
+
+def test_a_quote_of_nothing_to_do_asks_nothing(oms, run):
+    oms.stages = [{"status": "done", "result": {"verb": "rebalance", "legs": [], "reason": "in tolerance"}}]
+    status, _, err = run("rebalance", "kraken", "BTC=1", "--quote", "--yes")
+    assert status == 0 and "reason  in tolerance" in err and "nothing to do" in err
+    assert len(oms.writes) == 1
+
+
+def test_costs_are_drawn_and_written_to_a_file(oms, run, tmp_path):
+    oms.answers = {"tca": examples.COSTS, "tca.png": b"\x89PNG"}
+    file = tmp_path / "costs.png"
+    before = datetime.now(UTC)
+    words = ("tca", "kraken", "--since", "7d", "--algo", "twap", "--by", "pair", "--png", str(file))
+    status, out, _ = run(*words)
+    assert status == 0 and "COST BY PAIR" in out and "COST BY ALGO" not in out
+    assert f"picture written to {file}" in out and file.read_bytes() == b"\x89PNG"
+    figures, picture = (request.query for request in oms.requests)
+    assert figures == picture
+    ago = before - datetime.fromisoformat(figures["since"])
+    assert abs(ago - timedelta(days=7)) < timedelta(minutes=1)
+    assert (figures["exchange"], figures["algo"]) == ("kraken", "twap")
+    status, _, err = run("tca", "--png", str(tmp_path / "nowhere" / "x.png"))
+    assert status == 3 and "cannot be written" in err
+
+
+def test_a_time_is_an_age_or_goes_as_it_is(oms, run):
+    oms.answers = {"get_past_orders": {"orders": []}}
+    run("orders", "--since", "2026-11-21T00:00:00Z", "--until", "90m")
+    assert oms.requests[0].query["since"] == "2026-11-21T00:00:00Z"
+    age = datetime.now(UTC) - datetime.fromisoformat(oms.requests[0].query["until"])
+    assert abs(age - timedelta(minutes=90)) < timedelta(minutes=1)
+
+
+def test_an_order_with_its_fills(oms, run):
+    fill = {"timestamp": "2026-11-21T06:30:01Z", "price": "2450.1", "quantity": "0.1", "liquidity": "maker"}
+    oms.answers = {"get_order": {**ORDER, "fills": [fill]}}
+    status, out, _ = run("order", "o-1")
+    assert status == 0 and "status           canceled" in out
+    assert out.splitlines()[-2].startswith("2026-11-21T06:30:01Z  2450.1       0.1")
+
+
+def test_a_finished_query_shows_its_result_and_a_quote_its_plan(oms, run):
+    oms.stages = [{"status": "done", "result": {**DONE, "cost": {"total_bps": "9.4", "fees_bps": "9.4"}}}]
+    run("smart-order", "kraken", "USDT", "ETH", "1", "--no-wait")
+    assert "cost            9.4 bp = fees 9.4" in run("wait", "q-1")[1]
+    oms.stages = [{"status": "done", "result": QUOTED}]
+    run("quote", "kraken", "USDT", "ETH", "1000")
+    assert "62 %  USDT -> ETH" in run("query", "q-2")[1]
+
+
+HINTS = {  # a hint as the server or the client writes it -> as it is shown
+    "get_balances shows what is free.": "oms balances shows what is free.",
+    "get_past_orders lists your orders.": "oms orders lists your orders.",
+    "Use smart_order, which splits by itself.": "Use oms smart-order, which splits by itself.",
+    "At most details.reachable, or use start_amount.": "At most details.reachable, or use AMOUNT.",
+    "Send the call without quote_id.": "Send the call without --quote-id.",
+    "Nothing is wrong; call resolve() or wait(query_id).": "Nothing is wrong; follow it with: oms wait q-1.",
+    "It may have arrived; call resolve(), do not send it again under a new key.": "It may have arrived.",
+    "Did you mean algo?": "Did you mean --algo?",
+    "The algorithms are twap and pov.": "The algorithms are twap and pov.",
+    "Use cancel_order or cancel_all_orders.": "Use oms cancel or oms cancel-all.",
+}
+
+
+@pytest.mark.parametrize("hint", HINTS)
+def test_hints_speak_of_what_is_typed(hint):
+    assert in_typed_words(hint, "q-1") == HINTS[hint]
+
+
+def test_every_word_of_a_hint_is_a_command_or_option_there_is(capsys):
+    for word in ("get_balances", "get_order", "get_query", "smart_order", "cancel_order", "check_health"):
+        command = in_typed_words(word).removeprefix("oms ")
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["smart-order", "--help"])
+    text = capsys.readouterr().out
+    for word in (
+        "time_limit",
+        "on_timeout",
+        "algo",
+        "algo_params",
+        "max_slippage_bps",
+        "quote_id",
+        "end_amount",
+    ):
+        assert in_typed_words(word) in text
+
+
+def test_a_terminal_gets_a_block_that_is_drawn_over(oms, run, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("oms_client.cli._redraws", lambda stream: True)
+    leg = {
+        "leg": 1,
+        "exchange": "kraken",
+        "symbol": "ETH/USDT",
+        "side": "buy",
+        "percent": "50",
+        "phase": "making",
+    }
+    oms.stages = [
+        {"progress": {"phase": "working", "percent": "50", "legs": [leg]}},
+        {"status": "done", "result": RESULT},
+    ]
+    status, out, err = run("smart-order", "kraken", "USDT", "ETH", "1000")
+    assert status == 0 and "received        0.40771 ETH" in out
+    assert "  kraken buy ETH/USDT  ██████████░░░░░░░░░░  50 %" in err
+    assert err.endswith("\x1b[2F\x1b[J")  # erased: what is left on the screen is the result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
 import json
 import pickle
@@ -31,8 +32,11 @@ from oms_client import (
     Order,
     OutcomeUnknown,
     PendingCalls,
+    PortfolioResult,
     Query,
     QueryFailed,
+    Quote,
+    QuoteLapsed,
     RateLimited,
     Rejected,
     SmartOrderResult,
@@ -262,6 +266,123 @@ WRITES = [
         },
         id="smart_order",
     ),
+    pytest.param(
+        lambda c: c.smart_order(
+            ["okx", "kraken"],
+            "USDT",
+            "ETH",
+            end_amount=0.5,
+            algo="pov",
+            algo_params={"participation": 0.1, "slots": 12, "curve": "3,1,2", "on": True},
+            on_timeout="cancel",
+            max_slippage_bps=Decimal("12.5"),
+        ),
+        "smart_order",
+        {
+            "exchange": ["okx", "kraken"],
+            "start_currency": "USDT",
+            "end_currency": "ETH",
+            "end_amount": "0.5",
+            "algo": "pov",
+            "algo_params": {"participation": "0.1", "slots": "12", "curve": "3,1,2", "on": True},
+            "time_limit": "60",
+            "on_timeout": "cancel",
+            "max_slippage_bps": "12.5",
+        },
+        id="smart_order with everything",
+    ),
+    pytest.param(
+        lambda c: c.smart_order("all", "USDT", "ETH", "35%"),
+        "smart_order",
+        {
+            "exchange": "all",
+            "start_currency": "USDT",
+            "end_currency": "ETH",
+            "start_amount": "35%",
+            "time_limit": "60",
+        },
+        id="a share",
+    ),
+    pytest.param(
+        lambda c: c.smart_order(quote_id="qt-1"),
+        "smart_order",
+        {"quote_id": "qt-1"},
+        id="a quote carried out",
+    ),
+    pytest.param(
+        lambda c: c.liquidate("kraken", "USDT"),
+        "liquidate",
+        {"exchange": "kraken", "end_currency": "USDT"},
+        id="liquidate",
+    ),
+    pytest.param(
+        lambda c: c.liquidate(
+            ("kraken", "okx"), "USDT", currencies=("BTC", "ETH"), exclude="ZEN", min_trade=25, time_limit=300
+        ),
+        "liquidate",
+        {
+            "exchange": ["kraken", "okx"],
+            "end_currency": "USDT",
+            "currencies": ["BTC", "ETH"],
+            "exclude": ["ZEN"],
+            "min_trade": "25",
+            "time_limit": "300",
+        },
+        id="liquidate with everything",
+    ),
+    pytest.param(
+        lambda c: c.rebalance("all", {"BTC": 0.6, "USDT": "40%"}, keep=["ZEN"], tolerance=0.01),
+        "rebalance",
+        {"exchange": "all", "targets": {"BTC": "0.6", "USDT": "40%"}, "keep": ["ZEN"], "tolerance": "0.01"},
+        id="rebalance",
+    ),
+    pytest.param(
+        lambda c: c.market_order("kraken", "buy", "ETH/USDT", 1, algo="twap", time_limit=600),
+        "market_order",
+        {
+            "exchange": "kraken",
+            "side": "buy",
+            "symbol": "ETH/USDT",
+            "quantity": "1",
+            "algo": "twap",
+            "time_limit": "600",
+        },
+        id="market_order worked",
+    ),
+    pytest.param(
+        lambda c: c.limit_order("kraken", "buy", "ETH/USDT", 1, 2500, algo="iceberg", on_timeout="cancel"),
+        "limit_order",
+        {
+            "exchange": "kraken",
+            "side": "buy",
+            "symbol": "ETH/USDT",
+            "quantity": "1",
+            "price": "2500",
+            "post_only": False,
+            "time_in_force": "GTC",
+            "algo": "iceberg",
+            "on_timeout": "cancel",
+        },
+        id="limit_order worked",
+    ),
+    pytest.param(
+        lambda c: c.quote(exchange="kraken", startCurrency="USDT", end_currency="ETH", startCurrencyAmount=5),
+        "quote",
+        {
+            "verb": "smart_order",
+            "exchange": "kraken",
+            "start_currency": "USDT",
+            "end_currency": "ETH",
+            "start_amount": "5",
+        },
+        id="quote in both spellings",
+    ),
+    pytest.param(
+        lambda c: c.quote("rebalance", exchange=["okx"], targets={"BTC": 1}, algo_params={"slots": 3}),
+        "quote",
+        {"verb": "rebalance", "exchange": ["okx"], "targets": {"BTC": "1"}, "algo_params": {"slots": "3"}},
+        id="quote of a rebalance",
+    ),
 ]
 
 
@@ -301,6 +422,11 @@ SINCE = datetime(2026, 11, 21, 7, 0, tzinfo=timezone(timedelta(hours=1)))
             lambda c: c.get_fees("kraken", symbol="ETH/USDT"),
             "/api/get_fees?exchange=kraken&symbol=ETH%2FUSDT&bot=bot-1",
         ),
+        (lambda c: c.tca(), "/api/tca?bot=bot-1"),
+        (
+            lambda c: c.tca(since=SINCE, exchange="kraken", algo="twap", limit=5),
+            "/api/tca?since=2026-11-21T06%3A00%3A00Z&exchange=kraken&algo=twap&limit=5&bot=bot-1",
+        ),
         (lambda c: c.check_health(), "/api/check_health"),
         (lambda c: c.get_order("o-1"), "/api/get_order?order_id=o-1"),
     ],
@@ -310,6 +436,92 @@ def test_what_a_question_sends(oms, client, call, target):
     [request] = oms.requests
     assert (request.method, request.target, request.body) == ("GET", target, b"")
     assert request.key is None
+
+
+def test_a_picture_comes_as_bytes(oms, client):
+    oms.answers["tca.png"] = b"\x89PNG\r\n"
+    assert client.tca_plot(until=SINCE) == b"\x89PNG\r\n"
+    assert oms.requests[0].target == "/api/tca.png?until=2026-11-21T06%3A00%3A00Z&bot=bot-1"
+    oms.answers["tca.png"] = {}
+    with pytest.raises(OMSError, match="no picture"):
+        client.tca_plot()
+
+
+MISUSES = {
+    "a quote and more": (lambda c: c.smart_order("kraken", quote_id="q"), "quote_id and exchange"),
+    "a quote and a time": (lambda c: c.liquidate(quote_id="q", time_limit=5), "quote_id and time_limit"),
+    "no exchange": (lambda c: c.liquidate(end_currency="USDT"), "needs exchange, or quote_id alone"),
+    "no targets": (lambda c: c.rebalance("kraken"), "needs targets"),
+    "an id without its call": (lambda c: c.execute("qt-1"), "needs verb"),
+    "a call that cannot be quoted": (lambda c: c.execute("qt-1", verb="cancel_order"), "needs verb"),
+    "a plan without an id": (lambda c: c.execute(Quote(verb="rebalance", quote_id=None)), "nothing to carry"),
+    "one field twice": (lambda c: c.quote(start_amount=1, startCurrencyAmount=1), "two spellings"),
+}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_a_call_that_cannot_be_meant_is_not_sent(oms, client, name):
+    call, words = MISUSES[name]
+    with pytest.raises(TypeError, match=words):
+        call(client)
+    assert oms.requests == []
+
+
+@pytest.mark.parametrize("bad", [{"BTC": True}, {"BTC": float("nan")}, "BTC", ["BTC"], {"BTC": None}])
+def test_targets_that_are_none_are_refused_before_they_are_sent(oms, client, bad):
+    with pytest.raises(InvalidRequest, match="^REQUEST_FIELD_INVALID: targets"):
+        client.rebalance("kraken", bad)
+    assert oms.requests == []
+
+
+PLAN = {
+    "quote_id": "qt-1",
+    "verb": "liquidate",
+    "exchange": "kraken",
+    "legs": [{"leg": 1, "exchange": "kraken", "symbol": "BTC/USDT", "side": "sell", "share": "1"}],
+    "expected": {"received": "5", "currency": "USDT", "average_price": None},
+}
+
+
+def test_a_quote_is_read_and_then_carried_out(oms, client):
+    oms.stages = [{"status": "done", "result": PLAN}]
+    quote = client.quote("liquidate", exchange="kraken", end_currency="USDT")
+    assert isinstance(quote, Quote) and quote == PLAN and quote.query["query_id"] == "q-1"
+    assert quote.expected.received == Decimal(5) and quote.legs[0].share == Decimal(1)
+    oms.stages = [{"status": "done", "result": {"outcome": "done", "value_before": "5", "weights": {}}}]
+    result = client.execute(quote, account=None, idempotency_key="k-9")
+    assert isinstance(result, PortfolioResult) and result.value_before == Decimal(5)
+    assert (oms.writes[1].target, oms.writes[1].key) == ("/api/liquidate", "k-9")
+    assert oms.writes[1].json["quote_id"] == "qt-1" and "exchange" not in oms.writes[1].json
+    assert isinstance(client.execute("qt-2", verb="smart_order", wait=False), Query)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("QUOTE_UNKNOWN", 404, NotFound),
+        ("QUOTE_EXPIRED", 410, QuoteLapsed),
+        ("QUOTE_MOVED", 409, QuoteLapsed),
+        ("AMOUNT_UNREACHABLE", 422, Rejected),
+    ],
+)
+def test_a_quote_that_no_longer_holds(oms, client, code, status, kind):
+    oms.refusals["smart_order"] = (status, error_view(code))
+    with pytest.raises(kind) as caught:
+        client.smart_order(quote_id="qt-1")
+    assert caught.value.code == code and type(caught.value) is kind
+    del oms.refusals["smart_order"]
+    oms.stages = [{"status": "failed", "error": error_view(code)}]
+    with pytest.raises(QueryFailed) as failed:
+        client.smart_order(quote_id="qt-1")
+    assert isinstance(failed.value, QuoteLapsed) == (kind is QuoteLapsed)
+
+
+def test_what_an_algorithm_worked_comes_back_as_a_result(oms, client):
+    oms.stages = [{"status": "done", "orders": [ORDER, ORDER], "result": {**RESULT, "algo": "twap"}}]
+    result = client.market_order("kraken", "buy", "ETH/USDT", 1, algo="twap")
+    assert isinstance(result, SmartOrderResult) and result.algo == "twap"
+    assert client.limit_order("kraken", "buy", "ETH/USDT", 1, 2, algo="twap").received == Decimal("0.40771")
 
 
 def test_a_time_without_a_zone_is_refused(oms, client):
@@ -692,9 +904,14 @@ def test_a_signed_target_is_the_one_sent(oms):
 def test_waiting_survives_a_server_that_goes_away_for_a_while(oms, client):
     oms.stages = [{"progress": PROGRESS}, {"status": "done", "result": RESULT}]
     query = client.smart_order("kraken", "USDT", "ETH", 1, wait=False)
+    told = []
+    client._on_event = told.append
     oms.faults.extend([None, "cut", (503, "", {}), "cut", None, None])
     assert client.wait(query.query_id).result == RESULT
     polls = [request.query["wait_s"] for request in oms.requests[2:]]
+    told = [(query.unreachable is not None, query.silent_s is not None) for query in told]
+    # Once when it goes away, once when it is back; then the ordinary changes.
+    assert told[:3] == [(False, False), (True, False), (False, True)] and told.count((True, False)) == 1
     # After an outage the state is asked for at once: the server may have counted anew.
     assert polls == ["2", "0", "0", "0", "2", "2"]
 
@@ -807,6 +1024,38 @@ def test_a_bot_that_died_finds_its_call_again_in_its_store(oms, tmp_path):
     # Over is over: the next call is a new intention.
     reborn.smart_order("kraken", "USDT", "ETH", 1)
     assert len(oms.queries) == 2
+
+
+def test_a_newer_client_finds_the_calls_of_an_older_one(oms, tmp_path):
+    """What is new in a call stays out of its body until it is used: the key kept for the call still fits."""
+    body = {
+        "exchange": "kraken",
+        "start_currency": "USDT",
+        "end_currency": "ETH",
+        "start_amount": "1",
+        "time_limit": "60",
+        "account": None,
+        "bot": "b",
+        "record_in_db": True,
+        "send_fail_email": True,
+        "dry_run": False,
+    }
+    call = json.dumps({"verb": "smart_order", **body}, sort_keys=True)
+    store = tmp_path / "calls.json"
+    store.write_text(json.dumps({hashlib.sha256(call.encode()).hexdigest()[:32]: ["key-of-0.1.0"]}))
+    made = OMSClient("alice", oms.url, "b", key=KEY.reveal(), idempotency_store=store)
+    made.smart_order("kraken", "USDT", "ETH", 1)
+    assert oms.writes[0].key == "key-of-0.1.0"
+
+
+def test_a_quote_is_never_an_old_one(oms, tmp_path):
+    oms.faults.extend(["lose"] * 3)
+    made = OMSClient("alice", oms.url, "b", key=KEY.reveal(), idempotency_store=tmp_path / "calls.json")
+    ask = {"exchange": "kraken", "end_currency": "USDT"}
+    with pytest.raises(OutcomeUnknown):
+        made.quote("liquidate", **ask)
+    made.quote("liquidate", **ask)
+    assert oms.writes[-1].key != oms.writes[0].key
 
 
 def test_two_threads_that_ask_the_same_get_two_orders(oms, tmp_path):
