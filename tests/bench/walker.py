@@ -26,7 +26,19 @@ from ems.algos.params import PROFILES
 from oms_client.tables import table
 from tests.bench.replay import feed
 from tests.bench.replay.baselines import BASELINES
-from tests.bench.replay.cases import CASES, MAJORS, Case, Fees, Key, Settings, dust_lots, lots_of, run
+from tests.bench.replay.cases import (
+    CASES,
+    MAJORS,
+    Case,
+    Fees,
+    Key,
+    Settings,
+    cases_of,
+    dust_lots,
+    lots_of,
+    profile_of,
+    run,
+)
 from tests.bench.replay.figures import Figures, difference, summary
 from tests.bench.replay.trader import Outcome
 from tests.bench.replay.venue import MODELS, RISK_AVERSE
@@ -212,7 +224,7 @@ def _majors(all_measured: list[Measured], latency: int, fees: Fees) -> list[Verd
     rows = [
         (measured.case.name, measured.rows[key])
         for measured in all_measured
-        if measured.case.name in MAJORS
+        if measured.case.name.startswith(MAJORS)
         and (key := Key("adaptive", fees, RISK_AVERSE, latency)) in measured.rows
     ]
     if fees not in MAJOR_TOTAL or not rows:
@@ -279,21 +291,14 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = [word for word in chosen.only.lower().split(",") if word]
     all_measured = []
     began = time.monotonic()
-    for case in CASES:
-        if wanted and not any(word in case.name for word in wanted):
-            continue
-        if case.large and not (chosen.full or any(word in case.name and "1m" in word for word in wanted)):
-            continue
-        for name, files in recordings:
-            if name.startswith(case.prefix):
-                recording = feed.load(name, files, CACHE)
-                starts = settings.starts
-                if case.seconds > LONG_S and chosen.starts is None:
-                    starts = max(starts // 2, 1)
-                measured = measure(case, recording, replace(settings, starts=starts))
-                if measured.rows:
-                    all_measured.append(measured)
-                    _print_case(measured, settings)
+    for case, recording in _wanted(recordings, wanted, full=chosen.full):
+        starts = settings.starts
+        if case.seconds > LONG_S and chosen.starts is None:
+            starts = max(starts // 2, 1)
+        measured = measure(case, recording, replace(settings, starts=starts))
+        if measured.rows:
+            all_measured.append(measured)
+            _print_case(measured, settings)
     if not all_measured:
         there = ", ".join(name for name, _ in recordings) or "none"
         print(f"no recording in {chosen.data} fits; there is: {there}")
@@ -313,13 +318,39 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _wanted(
+    recordings: list[tuple[str, list[Path]]], words: list[str], *, full: bool
+) -> list[tuple[Case, feed.Recording]]:
+    """Return what is measured, the known markets first and in their order."""
+    found = []
+    for name, files in recordings:
+        recording = feed.load(name, files, CACHE)
+        for case in cases_of(recording):
+            asked = any(word in case.name for word in words)
+            if (asked or not words) and (full or not case.large or any("1m" in word for word in words)):
+                found.append((case, recording))
+    found.sort(key=lambda each: CASES.index(each[0]) if each[0] in CASES else len(CASES))
+    names = [case.name for case, _ in found]
+    return [
+        (
+            case if names.count(case.name) == 1 else replace(case, name=f"{case.name} {_stamp(recording)}"),
+            recording,
+        )
+        for case, recording in found
+    ]
+
+
+def _stamp(recording: feed.Recording) -> str:
+    """Return what tells two recordings of one market apart: the time in the name."""
+    return recording.name.split("_")[2].lower()
+
+
 def _settings(chosen: argparse.Namespace) -> Settings:
     algos = tuple(chosen.algo.split(",")) if chosen.algo else (*BASELINES, *MACHINE)
     for algo in algos:
-        if algo not in BASELINES and algo not in PROFILES and algo != "twap-profile":
-            raise SystemExit(
-                f"--algo: {algo} is none of {', '.join([*BASELINES, *PROFILES, 'twap-profile'])}"
-            )
+        if algo not in BASELINES and profile_of(algo) not in PROFILES:
+            ours = [f"{name}-profile" if name in BASELINES else name for name in PROFILES]
+            raise SystemExit(f"--algo: {algo} is none of {', '.join([*BASELINES, *ours])}")
     starts = FULL_STARTS if chosen.full else QUICK_STARTS if chosen.quick else STARTS
     quick = chosen.quick
     models = MODELS if chosen.models == "all" else tuple(chosen.models.split(","))
@@ -343,7 +374,7 @@ def _settings(chosen: argparse.Namespace) -> Settings:
 
 def _changed(algo: str, given: list[str]) -> Any:
     """Return a profile with some fields changed, each read as the type it has."""
-    params = PROFILES[algo]
+    params = PROFILES[profile_of(algo)]
     changes: dict[str, Any] = {}
     for each in given:
         name, _, value = each.partition("=")

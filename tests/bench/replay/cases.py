@@ -13,7 +13,6 @@ from tests.bench.replay.baselines import BASELINES
 from tests.bench.replay.feed import SECOND, TRADE, Recording
 from tests.bench.replay.play import Play
 from tests.bench.replay.trader import GRACE, Machine, Outcome, Task, Trader
-from tests.bench.replay.venue import MODELS, RISK_AVERSE
 
 SPACING_S = 5.0  # starts lie no closer
 WARM_UP_S = 300.0
@@ -47,6 +46,11 @@ CASES = (
     Case("eth 1m", "binance-spot_ETHUSDT", 1_000_000, 60, large=True),
     Case("btc-perp 1m", "binance-usdm_BTCUSDT", 1_000_000, 60, large=True),
 )
+LIQUID = 50_000  # traded in a minute, in the quote currency: a market without a case of its own gets 100k
+THIN = (
+    (1.4, 60),
+    (0.7, 600),
+)  # a thinner one: so much of a minute's volume for each minute of so many seconds
 MAJORS = ("btc 100k", "eth 100k", "btc-perp 100k")  # EXECUTION.md 9.4 speaks of their mean
 
 
@@ -72,6 +76,25 @@ class Key:
     fees: Fees
     model: str
     latency: int
+
+
+def cases_of(recording: Recording) -> list[Case]:
+    """Return what is measured on a recording; a market that is not in `CASES` gets sizes by its volume, thin
+    ones as much of it as NEXO does."""
+    own = [case for case in CASES if recording.name.startswith(case.prefix)]
+    if own:
+        return own
+    worth = first_price(recording) * float(recording.tick * recording.lot)
+    per_minute = recording.lots_per_minute * worth
+    market = "-".join(recording.name.split("_")[:2]).lower()
+    if per_minute >= LIQUID:
+        return [Case(f"{market} 100k", recording.name, 100_000, 60)]
+    return [
+        Case(
+            f"{market} {share:.0%} of volume", recording.name, int(share * per_minute * s / 60), s, thin=True
+        )
+        for share, s in THIN
+    ]
 
 
 def market_of(recording: Recording, fees: Fees) -> Market:
@@ -186,8 +209,10 @@ def _same(key: Key, settings: Settings, exact: bool) -> Key:
 def _trader(play: Play, task: Task, algo: str, settings: Settings) -> Trader:
     if algo in BASELINES:
         return BASELINES[algo](play, task)
-    name = "twap" if algo == "twap-profile" else algo
-    return Machine(play, task, decide=decide, params=settings.overrides.get(algo) or PROFILES[name])
+    params = settings.overrides.get(algo) or PROFILES[profile_of(algo)]
+    return Machine(play, task, decide=decide, params=params)
 
 
-__all__ = ["CASES", "MAJORS", "MODELS", "RISK_AVERSE", "Case", "Fees", "Key", "Settings", "run"]
+def profile_of(algo: str) -> str:
+    """Return whose profile an algorithm of the command is: `twap` is the baseline, `twap-profile` ours."""
+    return algo.removesuffix("-profile")
