@@ -7,6 +7,7 @@ are closed, and the start amount becomes the grant. An unfinished one goes on af
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,7 +49,7 @@ SAME = (
     "arrival",
     "closed_at",
 )
-WORKING = "state not in ('done', 'dust_done', 'aborted')"
+WORKING = "state NOT IN ('done', 'dust_done', 'aborted')"
 
 
 def key() -> TypeEngine[Any]:
@@ -151,9 +152,11 @@ def downgrade() -> None:
         legs = json.loads(row.legs) if isinstance(row.legs, str) else row.legs
         hops = [{name: leg[name] for name in ("symbol", "side", "source", "target")} for leg in legs]
         done = sum(1 for leg in legs if leg["closed_at"] is not None)
+        hop = max(min(done, len(hops) - 1), 0)
+        started = legs[hop]["started_at"] if legs else None
+        since = row.created_at if started is None else _moment(started)
         converted.append(
-            {name: getattr(row, name) for name in SAME}
-            | {"hops": hops, "hop": min(done, len(hops) - 1), "hop_started_at": row.created_at}
+            {name: getattr(row, name) for name in SAME} | {"hops": hops, "hop": hop, "hop_started_at": since}
         )
     _put(table, converted)
     op.alter_column("orders", "leg", new_column_name="hop")
@@ -195,6 +198,11 @@ def _converted(row: Any) -> tuple[list[dict[str, Any]], list[dict[str, str]], di
     grant = {"exchange": row.exchange, "account": row.account, "currency": start, "amount": amount}
     accounts = [[row.exchange, row.account]]
     return legs, [grant], {"kind": "convert", "start": start, "end": end, "accounts": accounts}
+
+
+def _moment(text: str) -> str:
+    """Write a time of a document as the columns of SQLite have it; PostgreSQL reads it too."""
+    return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _when(found: Any) -> str | None:

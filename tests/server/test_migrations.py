@@ -14,21 +14,22 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, inspect, select, text
 
-from ems.core.messages import Liquidity
-from ems.core.records import Fill
+from ems.core.messages import BookUpdate, Liquidity, Side
+from ems.core.records import Fill, Grant, Leg, Parent, ParentState, Phase, Status
 from server.store import migrate, tables
-from server.store.columns import EXACT
+from server.store.columns import EXACT, JsonDoc, UtcTime
 from server.store.connect import database_url, open_engine
 from server.store.migrate import SchemaTooNew, downgrade, upgrade
 from server.store.sql import SqlStore
 from server.store.tables import metadata
 from tests import builders
+from tests.engine.world import TRIANGLE, EngineWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {*metadata.tables, "alembic_version"}
-HEAD = "0003"
+HEAD = "0004"
 
 
 @pytest.fixture
@@ -157,12 +158,32 @@ def test_a_migration_that_fails_leaves_no_trace(
     assert upgrade(any_db_url) == HEAD
 
 
-def write(engine: Engine, table: str, rows: list[dict[str, Any]]) -> None:
+# Columns that today's tables do not have, or under another name.
+OLD_COLUMNS = {
+    "orders": (Column("hop", Integer),),
+    "parents": (Column("hops", JsonDoc), Column("hop", Integer), Column("hop_started_at", UtcTime)),
+}
+
+
+def as_it_is(engine: Engine, name: str) -> Table:
+    """Return a table with the columns the database has now, and our types for them."""
+    there = {column["name"] for column in inspect(engine).get_columns(name)}
+    known = (*metadata.tables[name].c, *OLD_COLUMNS.get(name, ()))
+    return Table(name, MetaData(), *(Column(c.name, c.type) for c in known if c.name in there))
+
+
+def write(engine: Engine, name: str, rows: list[dict[str, Any]]) -> None:
     """Write rows as a server of the database's own age would: without the columns it does not have yet."""
-    there = {column["name"] for column in inspect(engine).get_columns(table)}
-    known = [{name: value for name, value in row.items() if name in there} for row in rows]
+    table = as_it_is(engine, name)
+    known = [{key: value for key, value in row.items() if key in table.c} for row in rows]
     with engine.begin() as connection:
-        connection.execute(metadata.tables[table].insert(), known)
+        connection.execute(table.insert(), known)
+
+
+def read(engine: Engine, name: str) -> list[dict[str, Any]]:
+    table = as_it_is(engine, name)
+    with engine.begin() as connection:
+        return [dict(row) for row in connection.execute(select(table).order_by(*table.c[:1])).mappings()]
 
 
 def test_each_step_keeps_what_was_written_before_it(any_db_url: str, engine: Engine) -> None:
@@ -193,7 +214,7 @@ def test_each_step_keeps_what_was_written_before_it(any_db_url: str, engine: Eng
     for path in (("0001", "head"), ("0002", "head"), ("head", "0001", "head")):
         downgrade(any_db_url)
         upgrade(any_db_url, path[0])
-        write(engine, "orders", [tables.order_to_row(made)])
+        write(engine, "orders", [{**tables.order_to_row(made), "hop": 0}])
         write(engine, "fills", [tables.fill_to_row(fill) for fill in fills])
         for revision in path[1:]:
             (upgrade if revision == "head" else downgrade)(any_db_url, revision)
@@ -202,3 +223,188 @@ def test_each_step_keeps_what_was_written_before_it(any_db_url: str, engine: Eng
         kept = store.order(made.user, "o1")
         assert kept is not None and kept.fill_ids == {"f0", "f1", "f2"}
         store.close()
+
+
+# --- Chains become legs --------------------------------------------------------------------------
+
+OLD_PARENT = {
+    "query_id": "q1",
+    "user_id": "ann",
+    "bot": "bot-1",
+    "exchange": "binance",
+    "account": "default",
+    "algo": "classic",
+    "hops": [
+        {"symbol": "BTC/USDT", "side": "buy", "source": "USDT", "target": "BTC"},
+        {"symbol": "ETH/BTC", "side": "buy", "source": "BTC", "target": "ETH"},
+    ],
+    "start_amount": Decimal("1000.5"),
+    "time_limit": Decimal(60),
+    "state": "working",
+    "created_at": builders.at(0),
+    "hop": 1,
+    "hop_started_at": builders.at(40),
+    "reason": "",
+    "arrival": {"spent": "1000", "received": "0.4", "mid_rate": "0.0004"},
+    "closed_at": None,
+}
+OLD_PARENTS = [
+    {**OLD_PARENT, "parent_id": "q1.1"},
+    {**OLD_PARENT, "parent_id": "q1.2", "hop": 0, "hop_started_at": None, "state": "init"},
+    {
+        **OLD_PARENT,
+        "parent_id": "q1.3",
+        "algo": "direct",
+        "hops": [{"symbol": "ETH/USDT", "side": "sell", "source": "ETH", "target": "USDT"}],
+        "start_amount": Decimal("2.5"),
+        "hop": 0,
+        "hop_started_at": builders.at(0),
+    },
+    {**OLD_PARENT, "parent_id": "q1.4", "state": "done", "closed_at": builders.at(90)},
+]
+
+
+def as_legs(old: dict[str, Any], *legs: Leg) -> Parent:
+    """Return what an old parent is expected to become."""
+    direct = old["algo"] == "direct"
+    account = {"exchange": "binance", "account": "default"}
+    return Parent(
+        **{name: old[name] for name in ("parent_id", "query_id", "bot", "algo", "reason", "arrival")},
+        **{name: old[name] for name in ("start_amount", "time_limit", "created_at", "closed_at")},
+        **account,
+        user="ann",
+        state=ParentState(old["state"]),
+        legs=legs,
+        grants=() if direct else (Grant(**account, currency="USDT", amount=Decimal("1000.5")),),
+        goal={}
+        if direct
+        else {"kind": "convert", "start": "USDT", "end": "ETH", "accounts": [["binance", "default"]]},
+        planned_at=builders.at(0),
+    )
+
+
+def chain(first: dict[str, Any], second: dict[str, Any]) -> tuple[Leg, Leg]:
+    common = {"ends_at": None}
+    return (
+        builders.leg("BTC/USDT", amount=Decimal("1000.5"), **common, **first),
+        builders.leg("ETH/BTC", amount=Decimal(0), level=1, **common, **second),
+    )
+
+
+EXPECTED = [
+    as_legs(
+        OLD_PARENTS[0],
+        *chain(
+            {"started_at": builders.at(40), "closed_at": builders.at(40)}, {"started_at": builders.at(40)}
+        ),
+    ),
+    as_legs(OLD_PARENTS[1], *chain({"started_at": builders.at(0)}, {"started_at": None})),
+    as_legs(
+        OLD_PARENTS[2],
+        builders.leg(side=Side.SELL, amount=Decimal(0), quantity=Decimal("2.5"), ends_at=None),
+    ),
+    as_legs(
+        OLD_PARENTS[3],
+        *chain(
+            {"started_at": builders.at(40), "closed_at": builders.at(40)}, {"started_at": builders.at(40)}
+        ),
+    ),
+]
+
+
+def loaded(url: str) -> tuple[Parent, ...]:
+    store = SqlStore(url)
+    try:
+        return tuple(sorted(store.load(builders.at(-600)).parents, key=lambda parent: parent.parent_id))
+    finally:
+        store.close()
+
+
+def test_chains_become_legs_and_chains_again(any_db_url: str, engine: Engine) -> None:
+    upgrade(any_db_url, "0003")
+    write(engine, "parents", OLD_PARENTS)
+    before = read(engine, "parents")
+    upgrade(any_db_url)
+    assert list(loaded(any_db_url)) == EXPECTED
+    downgrade(any_db_url, "0003")
+    # A parent that had not started says now that it started when it was made, which is when its leg did.
+    assert read(engine, "parents") == [
+        {**row, "hop_started_at": old["hop_started_at"] or old["created_at"]}
+        for row, old in zip(before, OLD_PARENTS, strict=True)
+    ]
+    upgrade(any_db_url)
+    assert [each.legs for each in loaded(any_db_url)] == [each.legs for each in EXPECTED]
+
+
+def test_an_order_of_a_second_hop_is_one_of_the_second_leg(any_db_url: str, engine: Engine) -> None:
+    upgrade(any_db_url, "0003")
+    orders = [builders.order(order_id=f"o{hop}", client_order_id=f"c{hop}") for hop in (0, 1)]
+    write(engine, "orders", [{**tables.order_to_row(made), "hop": hop} for hop, made in enumerate(orders)])
+    upgrade(any_db_url)
+    store = SqlStore(any_db_url)
+    assert [(order.order_id, order.leg) for order in store.orders_of_query("q1")] == [("o0", 0), ("o1", 1)]
+    store.close()
+    downgrade(any_db_url, "0003")
+    assert [(row["order_id"], row["hop"]) for row in read(engine, "orders")] == [("o0", 0), ("o1", 1)]
+
+
+def test_an_unfinished_chain_goes_on_after_the_upgrade(any_db_url: str, engine: Engine) -> None:
+    """Its first hop is done: the second one spends what that brought, and nothing is bought twice."""
+    upgrade(any_db_url, "0003")
+    bought = builders.order(
+        order_id="o1",
+        symbol="BTC/USDT",
+        client_order_id="c1",
+        quantity=Decimal("0.02"),
+        filled_quantity=Decimal("0.02"),
+        quote_filled=Decimal(1000),
+        fees={"BTC": Decimal("0.00002")},
+        phase=Phase.SETTLED,
+        status=Status.FILLED,
+        reserved=Decimal(0),
+        closed_at=builders.at(39),
+        version=0,
+    )
+    asked = {
+        "query_id": "q1",
+        "user_id": "ann",
+        "bot": "bot-1",
+        "verb": "smart_order",
+        "exchange": "binance",
+        "parameters": {},
+        "mode": "paper",
+        "status": "working",
+        "accepted_at": builders.at(0),
+        "idempotency_key": "key-1",
+        "body_digest": "d",
+        "record_in_db": True,
+        "send_fail_email": True,
+        "seq": 1,
+    }
+    write(engine, "queries", [asked])
+    write(engine, "parents", [{**OLD_PARENTS[0], "hop_started_at": builders.at(0)}])
+    write(engine, "orders", [{**tables.order_to_row(bought), "hop": 0}])
+    upgrade(any_db_url)
+    store = SqlStore(any_db_url)
+    world = EngineWorld(
+        free={"USDT": Decimal("0.5"), "BTC": Decimal("0.01998")}, store=store, markets=TRIANGLE
+    )
+    [key] = world.wakes()
+    world.venue(thin_book())
+    world.now = 1
+    world.timer(*key)
+    store.close()
+    [order] = world.placed()
+    assert (order.symbol, order.side) == ("ETH/BTC", Side.BUY)
+    assert Decimal("0.019") < order.quantity * order.price <= Decimal("0.01998")
+
+
+def thin_book() -> BookUpdate:
+    """Return a book around 0.05, where a step of half a unit would be none."""
+    levels = [(Decimal("0.05") - Decimal("0.00001") * k, Decimal(50)) for k in range(1, 4)]
+    return BookUpdate(
+        symbol="ETH/BTC",
+        bids=tuple(levels),
+        asks=tuple((Decimal("0.1") - price, size) for price, size in levels),
+        at=builders.at(0),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from ems.core.records import (
     Asked,
     Cost,
     Fill,
+    Grant,
     HistoryEntry,
-    Hop,
+    Leg,
     Notice,
     Order,
     Parent,
@@ -102,6 +103,21 @@ def query(query_id: str = "q1", **changes: object) -> Query:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
+def leg(symbol: str = "BTC/USDT", **changes: object) -> Leg:
+    base, quote = symbol.split("/")
+    made = Leg(
+        exchange="kraken",
+        account="default",
+        symbol=symbol,
+        side=Side.BUY,
+        source=quote,
+        target=base,
+        amount=Decimal("1000"),
+        started_at=NOON,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
 def parent(parent_id: str = "q1-p", **changes: object) -> Parent:
     made = Parent(
         parent_id=parent_id,
@@ -111,10 +127,8 @@ def parent(parent_id: str = "q1-p", **changes: object) -> Parent:
         exchange="kraken",
         account="default",
         algo="classic",
-        hops=(
-            Hop(symbol="BTC/USDT", side=Side.BUY, source="USDT", target="BTC"),
-            Hop(symbol="ZEN/BTC", side=Side.BUY, source="BTC", target="ZEN"),
-        ),
+        legs=(leg(), leg("ZEN/BTC", level=1, started_at=None)),
+        grants=(Grant(exchange="kraken", account="default", currency="USDT", amount=Decimal("1000.10")),),
         start_amount=Decimal("1000"),
         time_limit=Decimal("60"),
         state=ParentState.WORKING,
@@ -269,7 +283,7 @@ ORDERS = {
         asked=Asked.CANCEL,
         phase=Phase.SETTLED,
         purpose="make",
-        hop=1,
+        leg=3,
         attempt=7,
         exchange_order_id="OABC-1",
         time_in_force=TimeInForce.IOC,
@@ -296,6 +310,61 @@ def test_an_order_comes_back_as_it_was(store: Store, kept: Order) -> None:
     assert store.past_orders(OrderFilter(user="ann")) == ([kept], None)
 
 
+PARENTS = {
+    "just planned": parent(),
+    "one plain order": parent(algo="direct", legs=(leg(quantity=Decimal(BIG)),), grants=(), goal={}),
+    "with every field of a leg": parent(
+        legs=(
+            leg(closed_at=SOON, why="filled"),
+            leg(
+                side=Side.SELL,
+                source="BTC",
+                target="USDT",
+                amount=Decimal(BIG),
+                receive=Decimal("0." + "0" * 35 + "1"),
+                level=2,
+                generation=3,
+                capped=True,
+                limit=Decimal(SMALL),
+                quantity=Decimal("1E+3"),
+                goal=Decimal("5"),
+                ends_at=SOON,
+                started_at=datetime(2026, 3, 1, 23, 30, 0, 1, tzinfo=timezone(timedelta(hours=-7))),
+                closed_at=SOON,
+                blocked=True,
+                code="MARKET_HALTED",
+                why="kraken: \u0142 'halted'",
+            ),
+        ),
+        generation=3,
+    ),
+    "with every field of its own": parent(
+        exchange="kraken,binance",
+        algo="twap",
+        params={"slots": "12", "seed": "7"},
+        grants=(
+            Grant(exchange="kraken", account="default", currency="USDT", amount=Decimal(BIG)),
+            Grant(exchange="binance", account="second", currency="BTC", amount=Decimal("0." + "3" * 36)),
+        ),
+        generation=2,
+        start_amount=Decimal("12345678901234567890." + "9" * 36),
+        on_timeout="cancel",
+        max_slippage_bps=Decimal("50.5"),
+        goal={"kind": "rebalance", "weights": {"BTC": "0.4"}, "accounts": [["kraken", "default"]]},
+        planned_at=SOON,
+        reason="price",
+        state=ParentState.WAITING,
+    ),
+}
+
+
+@pytest.mark.parametrize("kept", PARENTS.values(), ids=PARENTS)
+def test_a_parent_comes_back_as_it_was(opened: tuple[Store, Reopen], kept: Parent) -> None:
+    store, reopen = opened
+    store.commit([query(), kept])
+    assert reopen().load(LONG_AGO).parents == (kept,)
+
+
 @pytest.mark.parametrize(
     "digits", [BIG, SMALL, "-" + SMALL, "0", "1e3", "1.10", "-0", "99999999999999999999"]
 )
@@ -306,8 +375,6 @@ def test_amounts_lose_no_digit_and_gain_none(store: Store, digits: str) -> None:
 
 
 def test_times_keep_their_microseconds_whatever_their_zone(store: Store) -> None:
-    from datetime import timezone
-
     abroad = datetime(2026, 3, 1, 23, 30, 0, 1, tzinfo=timezone(timedelta(hours=-7)))
     store.commit([query(accepted_at=abroad)])
     kept = store.query("ann", "q1")
