@@ -22,7 +22,7 @@ LOTS_MIN = 20  # a leg of fewer lots is mostly rounding
 NOTIONAL_MIN = Decimal("1.5")  # times the venue's minimum: room for the price to move
 DROPS = 10  # edges a plan may lose
 CHOICES = 5  # edges tried for one of them
-WORK = 1000  # augmentations of all solves together: small orders get every try, huge ones a few
+WORK = 400  # augmentations of all solves together: small orders get every try, huge ones a few
 ENOUGH = 1.03  # what a leg is raised to, over the smallest order: the next solve splits a little differently
 MATTERS = Decimal("1e-3")  # of the output: an impossible leg of less just goes
 WORTH_KEEPING = Decimal("0.01")  # a small leg stays where more than this share of it would be lost without
@@ -96,7 +96,7 @@ class Mending:
                     choice += [(other, None) for other in edges if other != edge][: CHOICES - 1]
                     more = self._give_way(flow, plan, place)
                     choice += [(None, more)] if more else []
-                found = self._best(choice, ZERO, least=True)
+                found = self._best(choice, self._round(flow, strict=True).received)
             elif len(edges) < 2:
                 break
             elif small := self._smallest(plan, by_size, kept):

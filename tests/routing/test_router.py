@@ -87,38 +87,21 @@ def test_the_curve_says_what_any_smaller_amount_would_bring() -> None:
 
 
 def test_an_early_choice_is_taken_back_when_it_stands_in_the_way() -> None:
-    """A→X→T comes first; then A→X is needed for Y only, and what X sent to T goes round by Z."""
+    """The best path goes by A and B; later B is wanted for itself, and A's money must go out directly."""
+    free = {"taker_fee": "0"}
     books = [
-        listing("X/A", asks=("1x100",), taker_fee="0"),
-        listing("X/T", bids=("1x100",), taker_fee="0"),
-        listing("Y/A", asks=("1x100",), taker_fee="0"),
-        listing("Y/X", bids=("0.9x100",), taker_fee="0"),  # the way out of Y leads through X
-        listing("X/Z", bids=("0.95x100",), taker_fee="0"),
-        listing("Z/T", bids=("1x100",), taker_fee="0"),
-        listing("A/Z", bids=("0.1x1000",), taker_fee="0"),
+        listing("A/USDT", asks=("1x10",), **free),
+        listing("A/B", bids=("1x10",), **free),
+        listing("B/T", bids=("1x10",), **free),
+        listing("USDT/B", bids=("0.9x10",), **free),
+        listing("A/T", bids=("0.9x10",), **free),
     ]
-    held = {("binance", "main", "A"): Decimal(200)}
-    found = route(books, held, "T", max_hops=4, scope="all")
-    # 100 by X to T at 1, 100 by Y and X at 0.9, then on: X's exit holds 100, the rest goes by Z at 0.95.
-    assert abs(found.continuous - (100 + 90 * Decimal("0.95"))) < Decimal("1e-9")
-    assert found.gap_bp < Decimal("1e-6")
-
-
-def test_without_taking_back_the_result_would_be_worse() -> None:
-    """The first path uses the cheap way into X and the good way out; the second needs both halves apart."""
-    books = [
-        listing("X/A", asks=("1x10",), taker_fee="0"),  # A to X
-        listing("X/T", bids=("1x10",), taker_fee="0"),  # X to T
-        listing("X/Y", bids=("0.98x10",), taker_fee="0"),  # X to Y
-        listing("Y/T", bids=("1x10",), taker_fee="0"),
-        listing("W/A", asks=("1.01x10",), taker_fee="0"),  # A to W, and W only leads to X
-        listing("W/X", bids=("0.99x10",), taker_fee="0"),
-    ]
-    held = {("binance", "main", "A"): Decimal("20.1")}
-    found = route(books, held, "T", max_hops=4, scope="all")
-    sold = {leg.symbol: leg.quantity for leg in found.legs}
-    assert sold["X/T"] > Decimal("9.99") and sold["X/Y"] > 9
-    assert abs(found.continuous - (10 + Decimal("9.9") * Decimal("0.98"))) < Decimal("1e-9")
+    found = route(books, {HOME: Decimal(20)}, "T", scope="all")
+    # 10 by A and B; then 10 make 9 B, which push 9 A out of the way, to T at 0.9. Without: 10 in all.
+    assert abs(found.continuous - Decimal("18.1")) < Decimal("1e-12")
+    sold = {leg.symbol: leg.spend for leg in found.legs}
+    for symbol, spend in {"A/USDT": 10, "USDT/B": 10, "A/B": 1, "A/T": 9, "B/T": 10}.items():
+        assert abs(sold[symbol] - spend) < Decimal("1e-9")
 
 
 FEES = {
