@@ -879,9 +879,10 @@ def main(arguments: list[str] | None = None) -> int:
         share, mean = len(tally.excess) / tally.runs, sum(tally.excess) / len(tally.excess)
         print(f"over-filled: {share:.1%} of the runs, by a mean {mean:.0%}")
     longest = max((n for n, count in enumerate(tally.timings) if count), default=0)
+    over = "" if longest < BUCKETS - 1 else "more than "
     print(
         f"{tally.runs / took:.0f} runs/s; {collections} garbage collections, included in the times of the"
-        f" steps; longest step {(longest + 1) * BUCKET_NS / 1000:.0f} us"
+        f" steps; longest step {over}{(longest + (not over)) * BUCKET_NS / 1000:.0f} us"
     )
     print(f"machine={name} seed={chosen.seed} {tally.summary()}")
     return 1 if tally.faults else 0
