@@ -47,6 +47,7 @@ from server.store import migrate, tables
 from server.store.connect import BadDatabaseUrl
 from server.store.owner import AlreadyOwned
 from server.store.sql import SqlStore
+from simulator import synthetic
 from simulator.dialects.binance import MARKETS as BINANCE_MARKETS
 from simulator.dialects.binance import Binance
 from simulator.dialects.kraken import MARKETS as KRAKEN_MARKETS
@@ -113,14 +114,22 @@ def start_simulator(
     faults: Faults | None = None,
     speed: float = 1.0,
     limits: bool = True,
+    made_up: bool = False,
 ) -> SimulatedExchange:
-    """Start a simulated exchange in threads of this process. `limits` False lifts its rate limits."""
+    """Start a simulated exchange in threads of this process.
+
+    `limits` False lifts its rate limits. `made_up` adds many invented markets to the recorded ones, for
+    portfolios.
+    """
     dialect_class, markets = SIMULATED[exchange_name]
     # Ids go on where any earlier run stopped: an exchange never uses an order or trade id twice.
     exchange = Exchange(exchange_name, markets, first_id=int(time.time() * 1000))
     played = tracks(exchange)
     for symbol in exchange.markets.keys() - {track.symbol for track in played}:
         exchange.remove_market(symbol, time.time())  # without a recording it would have no book
+    if made_up:
+        for market in synthetic.markets(exchange_name, listed=exchange.markets):
+            exchange.add_market(market)
     keys = keys or VenueKeys(
         public=secrets.token_urlsafe(24),
         private=base64.b64encode(secrets.token_bytes(64)).decode(),  # Kraken's secrets are base64
@@ -136,13 +145,19 @@ def start_simulator(
     replay = Replay(exchange, played, start=server.now(), speed=speed)
     server.call(lambda: replay.advance(server.now()))
 
+    invented = synthetic.drawable(exchange, but={track.symbol for track in played}) if made_up else []
+    drawn = synthetic.Synthetic(exchange, invented, start=server.now())
+    server.call(lambda: drawn.advance(server.now()))
+
+    async def both() -> None:
+        await asyncio.gather(replay.run(clock=server.now), drawn.run(clock=server.now))
+
     async def play() -> asyncio.Task[None]:
-        return asyncio.create_task(replay.run(clock=server.now))
+        return asyncio.create_task(both())
 
     venue = PaperVenue(exchange=exchange_name, url=server.url, ws_url=server.ws_url, keys=keys)
-    return SimulatedExchange(
-        venue=venue, server=server, replay=replay.describe(), playing=server.await_(play())
-    )
+    told = replay.describe() + (f"\n{drawn.describe()}" if made_up else "")
+    return SimulatedExchange(venue=venue, server=server, replay=told, playing=server.await_(play()))
 
 
 # --- The server --------------------------------------------------------------------------------------------
@@ -423,6 +438,7 @@ def simulate(arguments: argparse.Namespace) -> int:
         faults=faults,
         speed=arguments.speed,
         limits=not arguments.unlimited,
+        made_up=arguments.made_up,
     )
     name = arguments.exchange.upper()
     print(f"url={running.venue.url}")
@@ -470,6 +486,7 @@ def main(argv: list[str] | None = None) -> int:
     simulated.add_argument("--seed", type=int, default=0, help="the same seed repeats the same faults")
     simulated.add_argument("--speed", type=float, default=1.0, help="how fast the recording is played")
     simulated.add_argument("--unlimited", action="store_true", help="without the exchange's rate limits")
+    simulated.add_argument("--made-up", action="store_true", help="invented markets of 17 assets as well")
     verb(
         "demo", lambda _: demo.show(sys.modules[__name__]), "show the main job and take everything down again"
     )

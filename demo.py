@@ -15,7 +15,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +59,23 @@ class DemoWorld:
         self.sink.stop()
 
 
-def open_world(house: ModuleType, folder: Path, port: int = 0) -> DemoWorld:
-    """Build exchanges, mail server, keys and server, and wait until it is ready."""
+def open_world(
+    house: ModuleType,
+    folder: Path,
+    port: int = 0,
+    *,
+    made_up: bool = False,
+    deposits: Mapping[str, Mapping[str, Decimal]] | None = None,
+) -> DemoWorld:
+    """Build exchanges, mail server, keys and server, and wait until it is ready.
+
+    `made_up` adds invented markets of many assets; `deposits` is exchange -> currency -> amount.
+    """
     pair = signing.generate_keys()
-    exchanges = [house.start_simulator(name) for name in house.SIMULATED]
+    exchanges = [
+        house.start_simulator(name, made_up=made_up, deposits=(deposits or {}).get(name))
+        for name in house.SIMULATED
+    ]
     sink = MailSink(user="oms@example.com", password="demo-password")
     sink.start()
     database = folder / "oms.sqlite"

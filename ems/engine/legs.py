@@ -80,6 +80,8 @@ class Legs:
             self._out.send(account, QueryMarkets())
         else:
             run.problem = self.refusal_problem(order, report)
+            if refusal is Refusal.MARKET_CLOSED:
+                self._out.send(account, QueryMarkets())  # so that no new plan goes there
 
     def refusal_problem(self, order: Order, report: Rejected) -> Problem:
         """Return a venue's no as a problem, in the venue's own words."""

@@ -338,7 +338,7 @@ class Parents:
             state = ParentState.DUST_DONE if left else ParentState.DONE
         reason = problem.message if problem is not None else parent.reason
         if not reason and left:
-            reason = next((leg.why for leg in reversed(parent.legs) if leg.why), "")
+            reason = next((parent.legs[i].why for i in ledger.current(parent) if parent.legs[i].why), "")
         got = any(o.filled_quantity > ZERO for o in orders)
         outcome = "nothing" if not got else ("partial" if state is ParentState.ABORTED else "done")
         legs = tuple(leg if leg.closed_at is not None else replace(leg, closed_at=now) for leg in parent.legs)
