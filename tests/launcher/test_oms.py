@@ -71,6 +71,7 @@ VERBS = {
     "test": ("test -k auth", 2, True, "-m pytest -k auth"),
     "campaign": ("campaign --seeds 5", 2, True, "-m tests.simulation.campaign --seeds 5"),
     "kills": ("kills --n 50", 2, True, "-m tests.e2e.kills --n 50"),
+    "fuzz": ("fuzz --runs 10", 2, True, "-m tests.simulation.fuzz --runs 10"),
     "mutants": ("mutants", 2, True, "-m tests.simulation.mutants"),
     "bench": ("bench order-path --n 9", 2, True, "-m tests.bench.order_path --n 9"),
     "client help": ("client --help", 1, False, "-I -m oms_client --help"),
