@@ -576,13 +576,15 @@ class CcxtGateway:
         names: dict[str, str | None] = {}
         if len(strangers) > STRANGERS_ASKED:
             names = await self.dialect.names_of(reading, self._ccxt, query.symbol, strangers)
-            if strangers - names.keys():
-                raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
-        for exchange_order_id in strangers - names.keys():
-            one = await self._ask("order", partial(self._ccxt.fetch_order, exchange_order_id, query.symbol))
-            names[exchange_order_id] = one.value.get("clientOrderId")
-        for exchange_order_id in strangers:
+        else:
+            for order in strangers:
+                one = await self._ask("order", partial(self._ccxt.fetch_order, order, query.symbol))
+                names[order] = one.value.get("clientOrderId")
+        for exchange_order_id in strangers & names.keys():
             self._know(query.symbol, exchange_order_id, None, names[exchange_order_id])
+        if strangers - names.keys():
+            # What was learned is kept: the next time there is less to ask.
+            raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
         fills = tuple(
             fill_of(trade, order_id=query.order_id, client_order_id=query.client_order_id)
             for trade in trades

@@ -145,6 +145,29 @@ def test_past_the_last_page_we_cannot_say(exchange: str, monkeypatch: pytest.Mon
     run(story())
 
 
+def test_what_was_learned_of_strangers_is_kept_for_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialects, "PAGES_MAX", 3)
+    monkeypatch.setattr(dialects, "_IDS_AT_ONCE", 2)
+
+    async def story() -> None:
+        async with simulated("kraken") as venue:
+            others_orders(venue, 8)
+            async with opened("kraken", venue.url, KEYS, shapes=(), request_timeout_s=5) as (
+                gateway,
+                reports,
+            ):
+                order = new_order("kraken")
+                since = datetime.now(UTC) - timedelta(seconds=60)
+                gateway.send(trades_of(order, since))
+                said = await reports.answer_to(order.order_id)
+                assert isinstance(said, LookupFailed) and "8 unknown orders" in said.message
+                gateway.send(trades_of(order, since))
+                said = await reports.answer_to(order.order_id)
+                assert isinstance(said, TradesAnswer) and said.fills == ()
+
+    run(story())
+
+
 @each_exchange
 def test_an_order_asked_about_twice_is_read_once(exchange: str) -> None:
     async def story() -> None:
