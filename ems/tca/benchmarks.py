@@ -16,6 +16,7 @@ from ems.core.messages import Liquidity, PublicTrade, Side
 from ems.tca.identity import BP, MONEY, ONE, ZERO, FillFacts, LegFacts
 
 HORIZONS_S = tuple(Decimal(text) for text in ("0.1", "1", "5", "30", "60", "300"))
+MICROSECOND = timedelta(microseconds=1)
 IMPACT_AFTER = timedelta(seconds=60)  # the mid by which what was only temporary is gone
 
 # (exchange, symbol, when) -> mid then, or None where it is not (yet) known.
@@ -168,12 +169,17 @@ def time_weighted(mids: Sequence[tuple[datetime, Decimal]], start: datetime, end
     """
     if not mids or mids[0][0] > start or end <= start:
         return None
+    first = bisect_right(mids, start, key=lambda each: each[0]) - 1
+    total, since = ZERO, start
     with localcontext(MONEY):
-        total = ZERO
-        for index, (since, mid) in enumerate(mids):
-            until = mids[index + 1][0] if index + 1 < len(mids) else end
-            total += mid * _seconds(max(min(until, end), start) - min(max(since, start), end))
-        return total / _seconds(end - start)
+        # A market gives thousands of mids a minute, and the engine waits: whole microseconds, no divisions.
+        for index in range(first, len(mids)):
+            until = min(mids[index + 1][0], end) if index + 1 < len(mids) else end
+            total += mids[index][1] * ((until - since) // MICROSECOND)
+            since = until
+            if until >= end:
+                break
+        return total / ((end - start) // MICROSECOND)
 
 
 def participation_price(
@@ -207,6 +213,10 @@ def chain_cost(spent: Decimal, received: Decimal, mid_rate: Decimal) -> Decimal 
         return (ONE - received / (spent * mid_rate)) / BP
 
 
+NAMES = ("arrival_mid", "near_touch", "far_touch", "sweep", "vwap", "twap_mid", "participation")
+Prices = Mapping[str, Decimal | None]  # name of a benchmark -> its price
+
+
 def benchmark_prices(leg: LegFacts, start: datetime, end: datetime) -> dict[str, Decimal | None]:
     """Return the prices a leg is compared with, by name; None where the market's facts are missing."""
     market = leg.market
@@ -226,15 +236,17 @@ def benchmark_prices(leg: LegFacts, start: datetime, end: datetime) -> dict[str,
 NET = frozenset({"sweep"})
 
 
-def compared(legs: Sequence[LegFacts], start: datetime, end: datetime) -> dict[str, Decimal | None]:
+def compared(legs: Sequence[LegFacts], prices: Sequence[Prices]) -> dict[str, Decimal | None]:
     """Return how much worse than each benchmark the fills were, in bp of its value over all legs with fills.
 
-    None for a benchmark that one of those legs does not have: the rest would be compared with less.
+    `prices` are those of each leg. None for a benchmark that a leg with fills does not have: the rest would
+    be compared with less.
     """
-    filled = [leg for leg in legs if leg.fills]
-    prices = [benchmark_prices(leg, start, end) for leg in filled]
-    names = ("arrival_mid", "near_touch", "far_touch", "sweep", "vwap", "twap_mid", "participation")
-    return {name: _worse(filled, [each[name] for each in prices], net=name in NET) for name in names}
+    filled = [(leg, found) for leg, found in zip(legs, prices, strict=True) if leg.fills]
+    return {
+        name: _worse([leg for leg, _ in filled], [found[name] for _, found in filled], net=name in NET)
+        for name in NAMES
+    }
 
 
 def _worse(legs: Sequence[LegFacts], prices: Sequence[Decimal | None], *, net: bool) -> Decimal | None:
@@ -267,7 +279,3 @@ def participation(legs: Sequence[LegFacts]) -> Decimal | None:
                 return None
             volume += traded * leg.base_value
         return min(own / volume, ONE) if volume else None
-
-
-def _seconds(span: timedelta) -> Decimal:
-    return Decimal(span // timedelta(microseconds=1)) / 1_000_000

@@ -14,7 +14,7 @@ from decimal import Decimal, localcontext
 from ems.core.codec import plain
 from ems.core.messages import Liquidity
 from ems.tca import benchmarks, identity
-from ems.tca.benchmarks import HORIZONS_S, Impact, Markout, MidAt
+from ems.tca.benchmarks import HORIZONS_S, MICROSECOND, Impact, Markout, MidAt, Prices
 from ems.tca.identity import BP, MONEY, ZERO, LegFacts, Split
 from ems.tca.result import SHOWN
 
@@ -42,6 +42,7 @@ def cost_body(parent: ParentFacts) -> dict[str, object]:
         fills = [fill for leg in parent.legs for fill in leg.fills]
         completion = _completion(parent.legs)
         last = max((fill.at for fill in fills), default=None)
+        prices = [benchmarks.benchmark_prices(leg, parent.started_at, parent.ended_at) for leg in parent.legs]
         body: dict[str, object] = {
             "notional": plain(parent.notional),
             "currency": parent.currency,
@@ -59,11 +60,12 @@ def cost_body(parent: ParentFacts) -> dict[str, object]:
             **_afterwards([], None),
             "benchmarks": {
                 name: {"cost_bps": _shown(worse)}
-                for name, worse in benchmarks.compared(
-                    parent.legs, parent.started_at, parent.ended_at
-                ).items()
+                for name, worse in benchmarks.compared(parent.legs, prices).items()
             },
-            "legs": [_leg_body(parent, leg, part) for leg, part in zip(parent.legs, splits, strict=True)],
+            "legs": [
+                _leg_body(leg, identity.in_bp(part, parent.notional), found)
+                for leg, part, found in zip(parent.legs, splits, prices, strict=True)
+            ],
         }
         if parent.unpriced_fees:
             body["unpriced_fees"] = {name: plain(fee) for name, fee in parent.unpriced_fees.items()}
@@ -116,14 +118,13 @@ def _split_body(cost: Split) -> dict[str, str]:
     }
 
 
-def _leg_body(parent: ParentFacts, leg: LegFacts, cost: Split) -> dict[str, object]:
+def _leg_body(leg: LegFacts, cost: Split, prices: Prices) -> dict[str, object]:
     """Return a leg's row: in bp of the parent's notional, so that the rows add up to the parent's cost."""
-    prices = benchmarks.benchmark_prices(leg, parent.started_at, parent.ended_at)
     return {
         "exchange": leg.exchange,
         "symbol": leg.symbol,
         "side": str(leg.side),
-        **_split_body(identity.in_bp(cost, parent.notional)),
+        **_split_body(cost),
         "quantity": _figure(leg.quantity),
         "filled": plain(leg.filled),
         "average_price": _figure(benchmarks.average_price(leg.fills)) if leg.fills else None,
@@ -172,7 +173,7 @@ def _spread(parent: ParentFacts) -> Decimal | None:
 
 
 def _seconds(span: timedelta) -> Decimal:
-    return Decimal(span // timedelta(microseconds=1)) / 1_000_000
+    return Decimal(span // MICROSECOND) / 1_000_000
 
 
 def _shown(figure: Decimal | None) -> str | None:

@@ -12,6 +12,7 @@ from ems.core.messages import Liquidity, PublicTrade, Side
 from ems.tca.benchmarks import (
     Impact,
     average_price_net,
+    benchmark_prices,
     chain_cost,
     compared,
     impact,
@@ -45,6 +46,10 @@ def leg(
         fills=fills,
         **more,  # type: ignore[arg-type]
     )
+
+
+def against(legs: list[LegFacts]) -> dict[str, Decimal | None]:
+    return compared(legs, [benchmark_prices(each, at(0), at(10)) for each in legs])
 
 
 def trade(price: str, quantity: str, when: float = 0) -> PublicTrade:
@@ -177,7 +182,7 @@ FULL = MarketFacts(
 
 def test_a_purchase_is_compared_with_every_benchmark() -> None:
     bought = leg(done("104", "2", fee="2"), market=FULL)
-    found = compared([bought], at(0), at(10))
+    found = against([bought])
     assert {name: figure and figure.quantize(D("0.01")) for name, figure in found.items()} == {
         "arrival_mid": D("400"),
         "near_touch": D("505.05"),  # 5 / 99
@@ -190,7 +195,7 @@ def test_a_purchase_is_compared_with_every_benchmark() -> None:
 
 
 def test_a_sale_has_its_touches_the_other_way_round() -> None:
-    found = compared([leg(done("100", "2"), side="sell", market=FULL)], at(0), at(10))
+    found = against([leg(done("100", "2"), side="sell", market=FULL)])
     assert [found[name] and found[name].quantize(D("0.01")) for name in ("near_touch", "far_touch")] == [
         D("99.01"),  # 1 / 101
         D("-101.01"),  # -1 / 99
@@ -199,11 +204,11 @@ def test_a_sale_has_its_touches_the_other_way_round() -> None:
 
 def test_a_benchmark_one_leg_lacks_is_not_made_up_of_the_others() -> None:
     legs = [leg(done("104", "2"), market=FULL), leg(done("104", "2"), market=replace(FULL, sweep_price=None))]
-    found = compared(legs, at(0), at(10))
+    found = against(legs)
     assert found["sweep"] is None and found["near_touch"] is not None
     unfilled = leg(market=MarketFacts())
-    assert compared([legs[0], unfilled], at(0), at(10))["sweep"] is not None
-    assert set(compared([unfilled], at(0), at(10)).values()) == {None}
+    assert against([legs[0], unfilled])["sweep"] is not None
+    assert set(against([unfilled]).values()) == {None}
 
 
 def test_participation_counts_a_market_once() -> None:
