@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from .charts import AXIS, basis_points, number, percent, stacked
-from .tables import clean, table
+from .tables import clean, short, table
 
 # part of the cost -> the character it is drawn with
 MARKS = {
@@ -33,24 +33,20 @@ def cost_text(
         return "nothing has been traded in that time"
     groups = report.get("groups") or {}
     parts = [_headline(report, summary)]
-    for kind in kinds:
-        rows = list(groups.get(kind) or [])
-        if rows:
-            parts += [
-                "",
-                f"COST BY {kind.upper()}, basis points",
-                "",
-                drawing(rows, width),
-                "",
-                _figures(rows),
-            ]
+    shown = {kind: list(groups[kind]) for kind in kinds if groups.get(kind)}
+    everything = [row for rows in shown.values() for row in rows]
+    for kind, rows in shown.items():
+        picture = drawing(rows, width, together=everything)
+        parts += ["", f"COST BY {kind.upper()}, basis points", "", picture, "", _figures(rows)]
     return "\n".join(parts)
 
 
 def _headline(report: Mapping[str, Any], summary: Group) -> str:
     count = summary["n"]
-    traded = ", ".join(f"{amount} {unit}" for unit, amount in (summary.get("notional") or {}).items())
-    saved = ", ".join(f"{amount} {unit}" for unit, amount in (summary.get("saved") or {}).items())
+    traded, saved = (
+        ", ".join(f"{short(str(amount))} {unit}" for unit, amount in (summary.get(name) or {}).items())
+        for name in ("notional", "saved")
+    )
     text = f"{count} finished order{'' if count == 1 else 's'} over {traded}"
     if report.get("since"):
         text += f", {str(report['since'])[:16]} to {str(report.get('until'))[:16]}"
@@ -60,13 +56,17 @@ def _headline(report: Mapping[str, Any], summary: Group) -> str:
     return "\n".join(clean(line) for line in text.split("\n"))
 
 
-def drawing(groups: Sequence[Group], width: int = 80) -> str:
-    """Draw the mean parts of each group's cost around one axis: gains to the left, costs to the right."""
+def drawing(groups: Sequence[Group], width: int = 80, together: Sequence[Group] = ()) -> str:
+    """Draw the mean parts of each group's cost around one axis: gains to the left, costs to the right.
+
+    `together` are the groups of all drawings on the screen: they share axis and scale.
+    """
     names = [clean(group.get("name"))[:NAME_WIDTH] for group in groups]
     parts = [_parts(group) for group in groups]
-    gain = max(sum((-size for _, size in row if size < 0), Decimal(0)) for row in parts)
-    cost = max(sum((size for _, size in row if size > 0), Decimal(0)) for row in parts)
-    name_width = max(map(len, names))
+    every = [_parts(group) for group in (*groups, *together)]
+    gain = max(sum((-size for _, size in row if size < 0), Decimal(0)) for row in every)
+    cost = max(sum((size for _, size in row if size > 0), Decimal(0)) for row in every)
+    name_width = max(len(clean(group.get("name"))[:NAME_WIDTH]) for group in (*groups, *together))
     room = max(width - name_width - 12, 20)
     per_character = max((gain + cost) / (room - 1), Decimal("0.001"))
     left, right = (int(size / per_character + Decimal("0.5")) for size in (gain, cost))

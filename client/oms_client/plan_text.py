@@ -10,6 +10,7 @@ from .charts import basis_points, number, percent
 from .tables import clean, facts, short, table
 
 PATHS_SHOWN = 20
+SEEN_BPS = Decimal("0.005")
 ARROW = " -> "
 
 Leg = Mapping[str, Any]
@@ -161,13 +162,13 @@ def _facts(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cost_sum(cost: Mapping[str, Any], parts: Sequence[str]) -> str:
-    """Write a cost as the sum it is, in basis points; a part that is zero is left out."""
+    """Write a cost as the sum it is, in basis points; a part too small to be seen is left out."""
     if number(cost.get("total_bps")) is None:
         return ""
     terms: list[str] = []
     for name in parts:
         part = number(cost.get(name))
-        if part is not None and part != 0:
+        if part is not None and abs(part) >= SEEN_BPS:
             sign = ("-" if part < 0 else "") if not terms else ("- " if part < 0 else "+ ")
             terms.append(f"{sign}{name[: -len('_bps')]} {basis_points(abs(part))}")
     text = f"{basis_points(cost['total_bps'])} bp"

@@ -47,15 +47,16 @@ def away_text(query: Query) -> str:
 
 
 def _doing(progress: Mapping[str, Any]) -> list[str]:
-    """Say what a query does in words: as a whole, then each leg."""
+    """Say what a query does in words: as a whole, then each leg.
+
+    The time left is not among them: it changes without anything happening, and every change is a line.
+    """
     legs = progress.get("legs") or []
     if len(legs) < 2:
         return _one_market(legs[0] if legs else {}, progress)
     parts = _phase(progress)
     if progress.get("percent"):
         parts.append(_percent(progress["percent"]))
-    if progress.get("eta_s") is not None:
-        parts.append(f"{duration(progress['eta_s'])} left")
     for leg in legs:
         said = [f"{leg.get('exchange') or ''} {leg.get('side') or ''} {leg.get('symbol') or ''}".strip()]
         said += [_percent(leg["percent"])] if leg.get("percent") is not None else []
@@ -82,8 +83,6 @@ def _one_market(leg: Mapping[str, Any], progress: Mapping[str, Any]) -> list[str
         parts.append(f"filled {now['filled_quantity']} of {now['quantity']}")
     if now.get("percent"):
         parts.append(_percent(now["percent"]))
-    if now.get("eta_s") is not None:
-        parts.append(f"{duration(now['eta_s'])} left")
     note = str(now.get("note") or "")
     if note and note != parts[0]:
         parts.append(note)
@@ -141,13 +140,14 @@ def progress_block(query: Query, width: int = 100) -> list[str]:
         for leg in legs[:LEGS_SHOWN]
     ]
     name_width = max(map(len, names), default=0)
-    lines += [f"  {name.strip().ljust(name_width)}  {_leg(leg)}" for name, leg in zip(names, legs)]
+    lines += [f"  {name.strip().ljust(name_width)}  {_leg(leg, note)}" for name, leg in zip(names, legs)]
     if len(legs) > LEGS_SHOWN:
         lines.append(f"  and {len(legs) - LEGS_SHOWN} more legs")
     return [_fitted(line, width) for line in lines]
 
 
-def _leg(leg: Mapping[str, Any]) -> str:
+def _leg(leg: Mapping[str, Any], whole: Any) -> str:
+    """Draw one leg; what the note of the `whole` says already is not said twice."""
     parts = []
     if leg.get("quantity") is not None:
         text = f"{leg.get('filled_quantity') or '0'} of {leg['quantity']}"
@@ -155,9 +155,7 @@ def _leg(leg: Mapping[str, Any]) -> str:
     step, steps = leg.get("try") or leg.get("step"), leg.get("tries") or leg.get("steps")
     phase = str(leg.get("phase") or "")
     parts.append(f"{phase} {step}/{steps}" if steps else phase)
-    if leg.get("eta_s") is not None and "leg" in leg:
-        parts.append(f"{duration(leg['eta_s'])} left")
-    if leg.get("note") and "leg" in leg:
+    if leg.get("note") and leg["note"] != whole:
         parts.append(str(leg["note"]))
     return f"{_bar(leg.get('percent'))}  {', '.join(part for part in parts if part)}"
 

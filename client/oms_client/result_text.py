@@ -24,7 +24,8 @@ def result_text(result: Mapping[str, Any], query_id: str | None = None) -> str:
         shown["cost"] = f"{basis_points(result['cost_bps'])} bp"
     shown["taking at once"] = taking_at_once(result)
     shown["fees"] = result.get("fees")
-    shown["unspent"] = _amount(result.get("unspent"), result.get("start_currency"))
+    if result.get("start_currency"):
+        shown["unspent"] = _amount(result.get("unspent"), result["start_currency"])
     shown["unreached"] = result.get("unreached")
     shown["dust"] = result.get("dust")
     shown["how"] = _how(result)
@@ -43,16 +44,12 @@ def result_text(result: Mapping[str, Any], query_id: str | None = None) -> str:
 def _traded(result: Mapping[str, Any]) -> dict[str, Any]:
     start, end = result.get("start_currency"), result.get("end_currency")
     shown: dict[str, Any] = {"exchange": result.get("exchange")}
+    if result.get("value_before") is not None:
+        return shown  # many currencies for many: their values and weights say more
     path = [step for step in result.get("path") or [] if isinstance(step, Mapping)]
     shown["path"] = ARROW.join(f"{step.get('side')} {step.get('symbol')}" for step in path)
-    if isinstance(result.get("spent"), Mapping):
-        shown["spent"] = result["spent"]
-    else:
-        shown["spent"] = _amount(result.get("spent"), start)
-    if isinstance(result.get("received"), Mapping):
-        shown["received"] = result["received"]
-    else:
-        shown["received"] = _amount(result.get("received"), end)
+    shown["spent"] = _amount(result.get("spent"), start)
+    shown["received"] = _amount(result.get("received"), end)
     if result.get("average_price") is not None:
         shown["average price"] = short(str(result["average_price"]))
     return shown

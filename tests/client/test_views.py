@@ -242,7 +242,7 @@ def test_work_on_two_markets_is_a_block_of_bars():
         "  kraken buy BTC/USDT   ░░░░░░░░░░░░░░░░░░░░        0 of 0.01, waiting, for the proceeds of leg 1",
     ]
     assert progress_line(query) == (
-        "smart_order binance,kraken: working, 45.2 %, 32 s left, binance buy ETH/USDT 62.5 % making, "
+        "smart_order binance,kraken: working, 45.2 %, binance buy ETH/USDT 62.5 % making, "
         "kraken buy BTC/USDT waiting"
     )
 
@@ -267,7 +267,7 @@ LINES = {  # name -> (progress, line behind the head)
     ),
     "one leg": (
         {"phase": "making", "percent": "40", "eta_s": "65", "legs": [{**LEGS["legs"][0], "percent": "40"}]},
-        "making, try 2/6, buy ETH/USDT at 2450.3, filled 0.157 of 0.253, 40 %, 1 min 5 s left",
+        "making, try 2/6, buy ETH/USDT at 2450.3, filled 0.157 of 0.253, 40 %",
     ),
     "a note that says more": ({"phase": "waiting", "note": "waiting for a book"}, "waiting for a book"),
     "a note beside": ({"phase": "making", "note": "the spread is wide"}, "making, the spread is wide"),
@@ -451,6 +451,9 @@ def test_a_result_of_a_portfolio():
                 "BTC": {"target": "0.6", "before": "0.9", "after": "0.6012"},
             },
             "unreached": {},
+            "spent": "0.087",  # of several currencies: no figure to show
+            "received": "4349.7",
+            "unspent": "0",
             "outcome": "done",
             "reason": "",
         }
