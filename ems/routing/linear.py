@@ -44,10 +44,9 @@ def program(graph: Graph, amount: float, *, without: Collection[int] = ()) -> Pr
     """Write the flow problem as a linear program; None where nothing leads to the end."""
     books = graph.books
     worth = _worth(graph)
-    first = max((worth[node] for node in graph.starts), default=0.0)
-    if first <= 0 or amount <= 0:
+    unit = sum(worth[node] * min(supply, amount) for node, supply in graph.starts.items())
+    if unit <= 0:
         return None
-    unit = first * amount
     made = Program(cost=[], rows=[], columns=[], values=[], limits=[], edges=[], caps=[], unit=unit)
     row: dict[int, int] = {graph.source: 0}
     made.limits.append(1.0)
@@ -66,7 +65,8 @@ def program(graph: Graph, amount: float, *, without: Collection[int] = ()) -> Pr
     ends = set(graph.ends)
     for node, supply in sorted(graph.starts.items()):
         if worth[node] > 0:
-            put(0, supply / amount)
+            if amount < inf:
+                put(0, supply / amount)
             put(at(node), -supply * worth[node] / unit)
             made.cost.append(0.0)
             made.edges.append(~node)
@@ -137,21 +137,26 @@ def _scale(made: Program) -> list[float]:
 
 
 def _worth(graph: Graph) -> list[float]:
-    """Return what a unit of each currency brings on its best way of as many hops as there are edges at most.
+    """Return about what a unit of each currency brings: enough to scale by.
 
-    Unlike the solver's labels these end where a cycle makes money: three rounds, whatever the labels do.
+    Unlike the solver's labels these end where a cycle makes money: after three rounds only currencies that
+    had no price yet are given one.
     """
     books = graph.books
     worth = [0.0] * (graph.source + 1)
     for end in graph.ends:
         worth[end] = 1.0
-    for _ in range(3):
+    done = 0
+    changed = True
+    while changed:
         before = worth.copy()
+        changed = False
         for way in graph.ways:
-            value = books.first_gain[way] * before[books.heads[way]]
-            tail = books.tails[way]
-            if value > worth[tail] and worth[tail] != inf:
+            value, tail = books.first_gain[way] * before[books.heads[way]], books.tails[way]
+            if value > worth[tail] and (done < 3 or before[tail] == 0.0):
                 worth[tail] = value
+                changed = True
+        done += 1
     return worth
 
 

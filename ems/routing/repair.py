@@ -59,7 +59,7 @@ class Mending:
         self,
         books: Books,
         supplies: Mapping[Node, Decimal],
-        limit: Decimal,
+        limit: Decimal | None,
         end_currency: str,
         usd: Mapping[str, Decimal],
         min_leg: Decimal,
@@ -184,11 +184,11 @@ class Mending:
 
 
 def exact_budgets(
-    books: Books, flow: Flow, supplies: Mapping[Node, Decimal], limit: Decimal
+    books: Books, flow: Flow, supplies: Mapping[Node, Decimal], limit: Decimal | None
 ) -> dict[Node, Decimal]:
     """Return what a flow takes from each supply as decimals: never more than is held, or than the limit.
 
-    A supply that is used up is used up exactly, and so is the limit.
+    A supply that is used up is used up exactly, and so is the limit (None: only the supplies limit).
     """
     near = Decimal("1e-9")
     budgets: dict[Node, Decimal] = {}
@@ -201,6 +201,8 @@ def exact_budgets(
         else:
             budgets[node] = Decimal(amount)
             parts.append(node)
+    if limit is None:
+        return budgets
     over = sum(budgets.values(), ZERO) - limit
     if budgets and (over > 0 or (parts and -over <= limit * near)):
         node = max(parts or budgets, key=lambda node: (budgets[node], node))

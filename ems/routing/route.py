@@ -35,7 +35,7 @@ class Question:
     books: Books
     supplies: Mapping[Node, Decimal]  # without the end currency, in order
     end_currency: str
-    limit: Decimal  # of what may be spent, over all supplies
+    limit: Decimal | None  # of what may be spent, over all supplies; None: several currencies, all of each
     end_amount: Decimal | None
     scope: str
     max_hops: int
@@ -71,12 +71,14 @@ def route(
 ) -> Proposal:
     """Propose the orders that make the most of `end_currency` out of what is held.
 
-    `supplies` is what may be spent where; `amount` caps the total over all of them (None: everything).
+    `supplies` is what may be spent where, of one currency or several; `amount` caps the total over all of
+    them (None: everything).
     With `end_amount` the least is spent whose output reaches it; where it cannot be reached `left_out` says
     what is short. `now` lets books that are too old be refused where they promise profit in a circle.
     `usd` values currencies for `min_leg`; that rule is skipped where it knows neither side. `Books` kept
     between calls save the conversion of unchanged books. A plan without legs has a `reason`. Raises
-    ValueError for amounts that are not positive, an unknown scope or less than one hop.
+    ValueError for amounts that are not positive or are asked for with several start currencies, an unknown
+    scope or less than one hop.
     """
     if scope not in ("hub", "all"):
         raise ValueError(f"scope is 'hub' or 'all', not {scope!r}")
@@ -89,12 +91,16 @@ def route(
         spendable = {
             node: held for node, held in sorted(supplies.items()) if held > 0 and node[2] != end_currency
         }
+        several = len({node[2] for node in spendable}) > 1
+        for name, value in (("amount", amount), ("end_amount", end_amount)):
+            if value is not None and several:
+                raise ValueError(f"{name} needs one start currency, not {_currencies(spendable)}")
         total = sum(spendable.values(), ZERO)
         question = Question(
             books=listings if isinstance(listings, Books) else Books(listings),
             supplies=spendable,
             end_currency=end_currency,
-            limit=total if amount is None else min(amount, total),
+            limit=None if several else min(amount, total) if amount is not None else total,
             end_amount=end_amount,
             scope=scope,
             max_hops=max_hops,
@@ -126,7 +132,7 @@ def solution(question: Question) -> tuple[Question, Solution]:
             )
         return graphs[scope]
 
-    amount = float(question.limit)
+    amount = inf if question.limit is None else float(question.limit)
     target = None if question.end_amount is None else float(question.end_amount)
     scope = question.scope
     while True:
@@ -172,7 +178,7 @@ def _without_circles(graph: Graph, amount: float, dropped: Collection[int] = ())
     flow = Flow(
         pushed=pushed,
         received=received,
-        exhausted=pushed < amount * (1 - 1e-9),
+        exhausted=pushed < min(amount, sum(graph.starts.values())) * (1 - 1e-9),
         started=started,
         used=used,
         labels=[-inf] * (graph.source + 1),
@@ -183,13 +189,14 @@ def _without_circles(graph: Graph, amount: float, dropped: Collection[int] = ())
 
 def _again(
     found: Solution,
-    amount: Decimal,
+    limit: Decimal | None,
     dropped: Collection[int] = (),
     supplies: Mapping[int, float] | None = None,
 ) -> Flow:
     """Solve the same graph for another amount, without some edges or from other supplies."""
-    flow = solve(found.graph, float(amount), without=dropped, supplies=supplies)
-    return _without_circles(found.graph, float(amount), dropped).flow if flow is None else flow
+    amount = inf if limit is None else float(limit)
+    flow = solve(found.graph, amount, without=dropped, supplies=supplies)
+    return _without_circles(found.graph, amount, dropped).flow if flow is None else flow
 
 
 def _propose(question: Question) -> Proposal:
@@ -200,7 +207,7 @@ def _propose(question: Question) -> Proposal:
     left_out = {_name(*key): why for key, why in question.refused.items()}
     goal = question.end_amount
     limit = question.limit
-    if goal is None or flow.exhausted:
+    if goal is None or limit is None or flow.exhausted:
         plan, why = _orders(question, found, flow, limit)
     else:
         spend = min(limit, Decimal(flow.pushed))
@@ -218,9 +225,9 @@ def _propose(question: Question) -> Proposal:
         why_short = "the displayed books end" if flow.exhausted else "the supplies end"
         left_out[question.end_currency] = f"{_plain(goal - plan.received)} short of {goal:f}: {why_short}"
     elif goal is None and flow.exhausted:
-        for currency in sorted({node[2] for node in question.supplies}):
-            ended = f"the displayed books end after {_plain(_decimal(flow.pushed))} of {_plain(limit)}"
-            left_out[currency] = ended
+        for currency, (used, whole) in _uses(question, flow).items():
+            if used < whole:
+                left_out[currency] = f"the displayed books end after {_plain(used)} of {_plain(whole)}"
     if not plan.legs:
         return _nothing(question, "below the smallest order on every way", found, left_out)
     return Proposal(
@@ -231,7 +238,7 @@ def _propose(question: Question) -> Proposal:
         gap_bp=_decimal(found.gap_bp),
         scope=found.scope,
         arbitrage=found.arbitrage,
-        curve=tuple((_decimal(pushed), _decimal(out)) for pushed, out in flow.curve),
+        curve=() if limit is None else tuple((_decimal(a), _decimal(b)) for a, b in flow.curve),
         left_out=left_out,
     )
 
@@ -255,8 +262,20 @@ def _last_price(flow: Flow) -> Decimal:
     return Decimal(pushed / received)
 
 
+def _uses(question: Question, flow: Flow) -> dict[str, tuple[Decimal, Decimal]]:
+    """Return of each start currency what a flow uses, and what it could have used."""
+    found: dict[str, tuple[Decimal, Decimal]] = {}
+    for node, held in question.supplies.items():
+        used, whole = found.get(node[2], (ZERO, ZERO))
+        started = flow.started.get(question.books.ids.get(node, -1), 0.0)
+        found[node[2]] = used + _decimal(started), whole + held
+    if question.limit is not None:
+        return {currency: (used, question.limit) for currency, (used, _) in found.items()}
+    return found
+
+
 def _orders(
-    question: Question, found: Solution, flow: Flow, limit: Decimal
+    question: Question, found: Solution, flow: Flow, limit: Decimal | None
 ) -> tuple[Rounded, Mapping[int, str]]:
     """Round a flow to orders; return them and why edges were dropped on the way."""
     mending = Mending(
@@ -296,13 +315,17 @@ def _nothing(
 def _no_way(question: Question) -> str:
     """Say why not even a part of the supply reaches the end currency."""
     books, end = question.books, question.end_currency
-    starts = sorted({node[2] for node in question.supplies})
+    starts = _currencies(question.supplies)
     if not any((exchange, account, end) in books.ids for exchange, account, _ in question.supplies):
         return f"no market of these accounts trades {end}"
     if not any(node in books.ids for node in question.supplies):
-        return f"no market of these accounts trades {' or '.join(starts)}"
+        return f"no market of these accounts trades {starts}"
     hops = f"{question.max_hops} market" + ("s" if question.max_hops > 1 else "")
-    return f"no way from {' or '.join(starts)} to {end} over at most {hops} with a book"
+    return f"no way from {starts} to {end} over at most {hops} with a book"
+
+
+def _currencies(supplies: Mapping[Node, Decimal]) -> str:
+    return " or ".join(sorted({node[2] for node in supplies}))
 
 
 def _name(exchange: str, account: str, symbol: str) -> str:

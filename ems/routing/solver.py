@@ -49,7 +49,7 @@ def solve(
     without: Collection[int] = (),
     supplies: Mapping[int, float] | None = None,
 ) -> Flow | None:
-    """Push `amount` from the supplies to the sink, or until `target` has arrived there.
+    """Push `amount` (inf: everything) from the supplies to the sink, or until `target` has arrived there.
 
     Edges in `without` are not used; `supplies` replaces those of the graph. Returns None where a cycle
     makes money: the books are wrong or an arbitrage, and the first labels have no end.
@@ -107,7 +107,7 @@ def solve(
     pushed = received = 0.0
     exhausted = label[source] == -inf
     curve: list[tuple[float, float]] = []
-    nothing = amount * 1e-13
+    nothing = amount * 1e-13 if amount < inf else 0.0
     nodes = source + 1
     best = [inf] * nodes
     came = [0] * nodes  # edge the search came by; ~edge where it came backwards
@@ -168,7 +168,7 @@ def solve(
         for node in reached:
             best[node] = inf
         if found == inf:
-            exhausted = True
+            exhausted = any(lead[edge] > -inf for edge in leaving)
             for node, _ in closed:  # nothing more gets from here to the sink
                 label[node] = -inf
             break
@@ -305,8 +305,8 @@ def bound(graph: Graph, flow: Flow, amount: float, *, solved: Graph | None = Non
                 worth = first[way] * price[heads[way]]
                 if worth > price[tails[way]]:
                     price[tails[way]] = worth
-    unit = price[graph.source]
-    total = unit * amount
+    unit = price[graph.source] if amount < inf else 0.0
+    total = unit * amount if unit else 0.0
     for node, supply in graph.starts.items():
         total += supply * max(0.0, price[node] - unit)
     for way in ways:

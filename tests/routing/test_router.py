@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ from ems.routing.route import route
 from ems.routing.solver import bound, solve
 from tests.builders import T0, market
 
+ROOT = Path(__file__).resolve().parents[2]
 HOME: Node = ("binance", "main", "USDT")
 
 
@@ -326,6 +330,33 @@ def test_two_currencies_can_be_turned_into_a_third_together() -> None:
     # 500 for 50 directly, 50 by BTC at 10 in all, and 50 more for the BTC that were there.
     assert {leg.symbol for leg in found.legs} == {"ZEN/USDT", "ZEN/BTC", "BTC/USDT"}
     assert found.continuous > 109
+    assert found.gap_bp < Decimal("1e-6")
+    for name in ("amount", "end_amount"):
+        with pytest.raises(ValueError, match=name):
+            route(books, held, "ZEN", **{name: Decimal(1)})  # type: ignore[arg-type]
+
+
+def test_a_dear_currency_is_not_lost_beside_a_cheap_one() -> None:
+    books = [
+        listing("SHIB/USDT", bids=("0.00001x1e12",)),
+        listing("BTC/USDT", bids=("50000x1",)),
+        listing("DUST/USDT", bids=("1x3",)),
+    ]
+    held = {
+        ("binance", "main", "SHIB"): Decimal("1e10"),
+        ("binance", "main", "BTC"): Decimal("0.00001"),
+        ("binance", "main", "DUST"): Decimal(5),
+    }
+    found = route(books, held, "USDT")
+    assert found.spent == held | {("binance", "main", "DUST"): Decimal(3)}
+    assert found.left_out == {"DUST": "the displayed books end after 3 of 5"}
+    assert found.received == (100_000 + Decimal("0.5") + 3) * Decimal("0.999")
+
+
+def test_the_heavy_libraries_wait_until_a_circle_needs_them() -> None:
+    ask = "import sys, ems.routing.route; print({'numpy', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_the_same_question_has_the_same_answer_in_any_order_of_books() -> None:
