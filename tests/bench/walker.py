@@ -315,7 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ntargets, under the risk-averse model\n")
         words = [(v.what, v.value, v.required, _verdict(v)) for v in found]
         print(table(("target", "measured", "required", ""), words))
-    target = ROOT / "var" / "bench" / "walker.json"
+    target = ROOT / "var" / "bench" / ("walker-quick.json" if chosen.quick else "walker.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(_figures(all_measured, found, settings), indent=1) + "\n")
     print(f"\n{time.monotonic() - began:.0f} s; written to {target.relative_to(ROOT)}")
