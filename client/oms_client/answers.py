@@ -249,6 +249,8 @@ class Leg(Answer):
     received: Decimal | None
     fees: dict[str, Decimal]
     cost: Cost | None
+    orders: int
+    why: str  # it is not filled
 
 
 class PlannedLeg(Answer):
@@ -309,6 +311,8 @@ class Quote(_Outcome):
     expires_at: datetime | None
     verb: str  # "smart_order" | "liquidate" | "rebalance"
     exchange: str
+    algo: str
+    time_limit: Decimal
     start_currency: str | None
     end_currency: str | None
     legs: list[PlannedLeg]
@@ -358,6 +362,9 @@ class SmartOrderResult(_Outcome):
     cost: Cost | None
     maker_share: Decimal | None
     participation: Decimal | None
+    completion: Decimal | None
+    benchmarks: dict[str, Any]
+    plans: int
 
     def __str__(self) -> str:
         return result_text(self)
@@ -391,6 +398,9 @@ class PortfolioResult(_Outcome):
     tries: int
     maker_share: Decimal | None
     participation: Decimal | None
+    completion: Decimal | None
+    benchmarks: dict[str, Any]
+    plans: int
     duration_s: Decimal
     outcome: str  # "done" | "partial" | "nothing"
     reason: str

@@ -40,10 +40,8 @@ def _state(query: Query, head: str) -> str:
 
 
 def away_text(query: Query) -> str:
-    """Say that the server is away, and that nothing is lost by it."""
-    return (
-        f"the server does not answer ({query.unreachable}); {query['query_id']} goes on there, asking again"
-    )
+    """Say that the server is away or too busy to answer, and that nothing is lost by it."""
+    return f"no news from the server ({query.unreachable}); {query['query_id']} goes on there, asking again"
 
 
 def _doing(progress: Mapping[str, Any]) -> list[str]:

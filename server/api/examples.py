@@ -120,6 +120,8 @@ PLAN = {
     "exchange": "binance,kraken",
     "start_currency": "USDT",
     "end_currency": "ETH",
+    "algo": "adaptive",
+    "time_limit": "60",
     "legs": [
         {
             "leg": 1,

@@ -138,6 +138,8 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "exchange": _TEXT,
             "start_currency": _MAYBE_TEXT,
             "end_currency": _MAYBE_TEXT,
+            "algo": _TEXT,
+            "time_limit": _AMOUNT,
             "legs": {"type": "array", "items": {"$ref": "#/components/schemas/PlannedLeg"}},
             "spent": _AMOUNTS,
             "expected": _maybe(

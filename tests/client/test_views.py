@@ -299,7 +299,7 @@ def test_a_server_that_is_away_and_back_is_told():
     away.__dict__["_unreachable"] = "connection refused"
     back.__dict__["_silent_s"] = 12.7
     assert progress_line(away) == (
-        "smart_order binance,kraken: the server does not answer (connection refused); "
+        "smart_order binance,kraken: no news from the server (connection refused); "
         "q-1 goes on there, asking again"
     )
     assert progress_line(back) == (
@@ -307,7 +307,7 @@ def test_a_server_that_is_away_and_back_is_told():
     )
     out = io.StringIO()
     LiveProgress(out, width=60)(away)
-    assert "the server does not answer" in out.getvalue().splitlines()[-1]
+    assert "no news from the server" in out.getvalue().splitlines()[-1]
 
 
 def test_the_block_is_drawn_over_and_erased():
