@@ -17,7 +17,9 @@ from ems.core.instrument import Market
 from ems.core.messages import LimitOrder, MarketOrder, OrderType, Problem, Side, TimeInForce
 from ems.core.records import Leg
 from ems.engine.account import Account
-from ems.engine.plans import TAKE_THROUGH, Need, fresh, no_book, short_of, symbol_unknown, too_small, usable
+from ems.engine.plans import TAKE_THROUGH
+from ems.engine.refusals import no_book, short_of, symbol_unknown, too_small
+from ems.engine.sight import Need, fresh, usable
 
 ZERO = Decimal(0)
 

@@ -33,8 +33,9 @@ from ems.engine.account import Account
 from ems.engine.costs import Costs
 from ems.engine.legs import Legs
 from ems.engine.orders import Orders
-from ems.engine.plans import Need, Plans
 from ems.engine.queries import Queries
+from ems.engine.replans import Replans
+from ems.engine.sight import Need, Sight
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
@@ -61,7 +62,8 @@ class Parents:
         work: Work,
         queries: Queries,
         orders: Orders,
-        plans: Plans,
+        replans: Replans,
+        sight: Sight,
         costs: Costs,
         ended: Callable[[datetime], None],
     ):
@@ -69,7 +71,8 @@ class Parents:
         self._work = work
         self._queries = queries
         self._orders = orders
-        self._plans = plans
+        self._replans = replans
+        self._sight = sight
         self._costs = costs
         self._ended = ended  # told when an order or a parent has come to its end
         self._legs = Legs(out, work, orders, self._save)
@@ -204,7 +207,7 @@ class Parents:
         run.reviewed_at = now
         if self._time_is_up(parent, now):
             return False
-        return self._plans.better(parent, orders, now)
+        return self._replans.better(parent, orders, now)
 
     def _replan(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
         """Cancel what is out; once all has settled, start the next generation with the money as it lies."""
@@ -231,12 +234,12 @@ class Parents:
         self._next_generation(parent, orders, run, now)
 
     def _next_generation(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
-        proposal = self._plans.again(parent, orders, now)
+        proposal = self._replans.again(parent, orders, now)
         if isinstance(proposal, Need):
-            since = max(parent.planned_at or parent.created_at, self._plans.ready_since(parent))
+            since = max(parent.planned_at or parent.created_at, self._replans.ready_since(parent))
             due = timedelta(seconds=float(parent.time_limit) + PLAN_PATIENCE_S)
             if now <= since + due:
-                self._plans.look(proposal, now)
+                self._sight.look(proposal, now)
                 if parent.state is not ParentState.REPLANNING:
                     parent = replace(parent, state=ParentState.REPLANNING)
                 self._save(parent)
@@ -247,7 +250,7 @@ class Parents:
         if proposal is None:
             self._finish(parent, orders, run, now)
             return
-        self._save(self._plans.begin_generation(parent, orders, proposal, now))
+        self._save(self._replans.begin_generation(parent, orders, proposal, now))
         run.legs.clear()
         self._again.add(parent.parent_id)
 
@@ -320,7 +323,7 @@ class Parents:
         own = ledger.by_leg(parent, orders)
         problem = run.problem
         stopped = problem is not None or parent.state is ParentState.CANCELLING
-        left = self._plans.left_over(parent, own)
+        left = self._replans.left_over(parent, own)
         if problem is None and not stopped and left:
             # What a leg could not do matters only if nothing else has done it since.
             known = {i: r.problem for i, r in run.legs.items()}

@@ -11,7 +11,10 @@ from ems.core import errors
 from ems.core.codec import plain, time_text, verb_of
 from ems.core.messages import ExecuteQuote, Liquidate, Problem, Rebalance, Side, SmartOrder
 from ems.core.records import Leg
-from ems.engine.plans import BP, Draft, Need, Plans, short_number
+from ems.engine.drafts import BP, Draft
+from ems.engine.figures import short_number
+from ems.engine.plans import Plans
+from ems.engine.sight import Need
 from ems.engine.work import Work
 from ems.routing.plan import PlannedLeg
 

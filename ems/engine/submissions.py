@@ -34,11 +34,14 @@ from ems.engine.account import Account, Readiness
 from ems.engine.admission import Admitted, admit
 from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
+from ems.engine.drafts import Draft
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
-from ems.engine.plans import Draft, Need, Plans, not_ready, usable
+from ems.engine.plans import Plans
 from ems.engine.queries import Queries, micros
 from ems.engine.quotes import Quotes
+from ems.engine.refusals import not_ready
+from ems.engine.sight import Need, Sight, usable
 from ems.engine.turn import Out
 from ems.engine.waiting import Held, Waiting
 from ems.engine.work import Work
@@ -68,9 +71,11 @@ class Submissions:
         parents: Parents,
         cancels: Cancels,
         waiting: Waiting,
+        sight: Sight,
         plans: Plans,
         costs: Costs,
     ):
+        self._sight = sight
         self._plans = plans
         self._quotes = Quotes(work, plans)
         self._costs = costs
@@ -191,7 +196,7 @@ class Submissions:
         until = now + timedelta(seconds=LOOK_FIRST_S)
         times = self._waiting.times.pop(event.token, 0) + 1
         self._waiting.held[event.token] = Held(event=event, until=until, asked_at=now, need=need, times=times)
-        self._plans.look(need, now)
+        self._sight.look(need, now)
         self._out.wake(("held", str(event.token)), until)
 
     def retry_held(self, account: Account, now: datetime, *, symbol: str | None = None) -> None:

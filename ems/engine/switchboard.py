@@ -48,6 +48,8 @@ from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.plans import Plans
 from ems.engine.queries import Queries
+from ems.engine.replans import Replans
+from ems.engine.sight import Sight
 from ems.engine.submissions import NONCE_KEPT, Submissions
 from ems.engine.turn import Out, Turn
 from ems.engine.waiting import Waiting
@@ -74,13 +76,15 @@ class Engine:
         self._queries = Queries(self._out, self.work)
         self.orders = Orders(self._out, self.work, self._queries)
         self.costs = Costs(self._out, self.work)
-        plans = Plans(self._out, self.work)
+        sight = Sight(self._out, self.work)
+        plans = Plans(self.work, sight)
         self.parents = Parents(
             self._out,
             self.work,
             self._queries,
             self.orders,
-            plans,
+            Replans(self._out, self.work, sight),
+            sight,
             self.costs,
             lambda now: self.cancels.check(now),
         )
@@ -94,6 +98,7 @@ class Engine:
             self.parents,
             self.cancels,
             self._waiting,
+            sight,
             plans,
             self.costs,
         )

@@ -13,7 +13,7 @@ from ems.core.messages import (
     Submit,
     Ticket,
 )
-from ems.engine.plans import Need
+from ems.engine.sight import Need
 from ems.engine.turn import Out
 
 ZERO = Decimal(0)

@@ -96,21 +96,18 @@ def _rows() -> list[Any]:
 
 
 def _put(table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert as stored: documents are written as JSON whatever came out of the driver."""
+    """Insert as stored: a document is text on SQLite and an object on PostgreSQL."""
     if not rows:
         return
-    postgres = op.get_bind().dialect.name == "postgresql"
-    documents = {
-        c.name for c in table.columns if c.name in ("arrival", "legs", "grants", "goal", "params", "hops")
-    }
-    names = list(rows[0])
-    marks = ", ".join(f"cast(:{n} as jsonb)" if postgres and n in documents else f":{n}" for n in names)
-    insert = sa.text(f"insert into parents ({', '.join(names)}) values ({marks})")
+    as_text = op.get_bind().dialect.name != "postgresql"
+    documents = {"arrival", "legs", "grants", "goal", "params", "hops"} & set(table.columns.keys())
     for row in rows:
-        values = {
-            n: json.dumps(v) if n in documents and not isinstance(v, str) else v for n, v in row.items()
-        }
-        op.get_bind().execute(insert, values)
+        for name in documents:
+            if as_text and not isinstance(row[name], str):
+                row[name] = json.dumps(row[name])
+            elif not as_text and isinstance(row[name], str):
+                row[name] = json.loads(row[name])
+    op.bulk_insert(table, rows)
 
 
 def upgrade() -> None:

@@ -33,7 +33,7 @@ from ems.engine import orders as orders_module
 from ems.engine import parents as parents_module
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
-from ems.engine.plans import Plans
+from ems.engine.replans import Replans
 from ems.engine.work import Work
 from ems.runner import Runner
 from tests.simulation.campaign import play
@@ -244,7 +244,7 @@ def new_plans_forget_what_was_spent() -> None:
 def plan_anew_at_once() -> None:
     """A new plan starts while orders of the old one are still out, at the drop of a hat."""
     Parents._cancel_open = lambda self, orders, now: False
-    Plans.better = lambda self, parent, orders, now: True
+    Replans.better = lambda self, parent, orders, now: True
     parents_module.REVIEW_S = 2.0
 
 

@@ -1,0 +1,98 @@
+"""Refusals of plans and orders, with the number that would pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from ems.core import errors
+from ems.core.codec import nearest, plain
+from ems.core.instrument import Market
+from ems.core.messages import Problem
+from ems.engine.account import Account
+from ems.engine.figures import short_number
+
+ZERO = Decimal(0)
+LESS = Decimal("0.999")  # of what can be reached just now, prices move
+
+
+def not_ready(account: Account) -> Problem:
+    why = account.trouble or account.readiness
+    return errors.problem(errors.EXCHANGE_UNAVAILABLE, f"{account.exchange} is not ready to trade: {why}")
+
+
+def no_book(account: Account, symbols: Sequence[str]) -> Problem:
+    return errors.problem(
+        errors.EXCHANGE_UNAVAILABLE,
+        f"{account.exchange} sends no usable order book of {', '.join(symbols)}",
+    )
+
+
+def too_small(market: Market, name: str, asked: Decimal, price: Decimal) -> Problem:
+    smallest = market.smallest_order(price)
+    return errors.problem(
+        errors.AMOUNT_TOO_SMALL,
+        f"{name}: {plain(asked)} {market.base} is below the smallest order of {market.symbol}",
+        hint=f"Ask for at least {plain(smallest)} {market.base}.",
+        details={"field": name, "value": plain(asked), "limit": plain(smallest)},
+    )
+
+
+def unreachable(wanted: Decimal, currency: str, most: Decimal) -> Problem:
+    return errors.problem(
+        errors.AMOUNT_UNREACHABLE,
+        f"end_amount: {plain(wanted)} {currency} is more than what is held can buy: about "
+        f"{plain(short_number(most))} {currency}",
+        hint=f"Ask for at most about {plain(short_number(most * LESS))} {currency}, or deposit more.",
+        details={"field": "end_amount", "value": plain(wanted), "reachable": plain(short_number(most))},
+    )
+
+
+def short_of(
+    accounts: Sequence[Account], currency: str, wanted: Decimal, held: Decimal, claimed: Decimal
+) -> Problem:
+    """Return the refusal for lack of funds, with what is there and what holds the rest."""
+    available = max(held - claimed, ZERO)
+    where = ", ".join(a.exchange for a in accounts)
+    message = (
+        f"{plain(wanted)} {currency} is needed and {plain(available)} {currency} is available at {where}"
+    )
+    if wanted <= ZERO:
+        message = f"no {currency} is available at {where}"
+    if claimed > ZERO:
+        message += f" ({plain(claimed)} {currency} is claimed by work in progress)"
+    return errors.problem(
+        errors.FUNDS_INSUFFICIENT,
+        message,
+        hint=f"Ask for at most {plain(available)} {currency}, deposit, or wait for work in progress to end.",
+        details={
+            "currency": currency,
+            "needed": plain(wanted),
+            "available": plain(available),
+            "claimed": plain(claimed),
+        },
+    )
+
+
+def currency_unknown(accounts: Sequence[Account], field_name: str, currency: str, known: set[str]) -> Problem:
+    close = nearest(currency, sorted(known))
+    hint = f"Did you mean {close}?" if close else errors.CODES[errors.CURRENCY_UNKNOWN].hint
+    names = ", ".join(a.exchange for a in accounts)
+    verb = "does" if len(accounts) == 1 else "do"
+    return errors.problem(
+        errors.CURRENCY_UNKNOWN,
+        f"{field_name}: {names} {verb} not trade {currency}",
+        hint=hint,
+        details={"field": field_name, "value": currency},
+    )
+
+
+def symbol_unknown(account: Account, symbol: str) -> Problem:
+    close = nearest(symbol, sorted(s for s, m in account.markets.items() if m.active))
+    hint = f"Did you mean {close}?" if close else errors.CODES[errors.SYMBOL_UNKNOWN].hint
+    return errors.problem(
+        errors.SYMBOL_UNKNOWN,
+        f"symbol: {account.exchange} has no market {symbol} open for trading",
+        hint=hint,
+        details={"field": "symbol", "value": symbol},
+    )
