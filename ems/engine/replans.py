@@ -71,6 +71,7 @@ class Replans:
         }
         if not supplies:
             return None
+        there = dict(supplies)  # stays granted, also what this plan does not touch
         end_amount = self._still_wanted(parent, own)
         if end_amount is not None and end_amount <= ZERO:
             return None
@@ -106,7 +107,7 @@ class Replans:
             ),
             grants=tuple(
                 Grant(exchange=e, account=a, currency=c, amount=amount)
-                for (e, a, c), amount in sorted(supplies.items())
+                for (e, a, c), amount in sorted(there.items())
             ),
             start_amount=parent.start_amount,
             goal=goal,

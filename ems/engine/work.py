@@ -216,6 +216,11 @@ class Work:
             if all((leg.exchange, leg.account) != account.key for leg in parent.legs):
                 continue
             own = ledger.by_leg(parent, self.orders_of_parent(parent.parent_id))
+            if parent.goal.get("kind") in ("convert", "liquidate"):
+                for (exchange, name, currency), amount in ledger.pools(parent, own).items():
+                    if (exchange, name) == account.key and currency != parent.goal["end"]:
+                        claims[currency] = claims.get(currency, ZERO) + max(amount, ZERO)
+                continue
             for index in ledger.current(parent):
                 leg = parent.legs[index]
                 if (leg.exchange, leg.account) != account.key:
