@@ -41,7 +41,7 @@ class Rounded:
     edges: tuple[int, ...]  # the edge of each leg
     spent: Mapping[Node, Decimal]
     received: Decimal
-    illegal: tuple[int, ...]  # places in `legs` of orders no venue would accept
+    illegal: tuple[int, ...]  # places in `legs` of orders no venue would accept, or that lead nowhere
 
 
 class Mending:
@@ -178,9 +178,15 @@ class Mending:
 
     def _round(self, flow: Flow, *, strict: bool = False) -> Rounded:
         budgets = exact_budgets(self.books, flow, self.supplies, self.limit)
-        return carry_out(
-            self.books, flow.used, budgets, self.end_currency, supplies=self.supplies, strict=strict
-        )
+        used = flow.used
+        while True:
+            plan = carry_out(
+                self.books, used, budgets, self.end_currency, supplies=self.supplies, strict=strict
+            )
+            if not strict or not plan.illegal:
+                return plan
+            lost = {plan.edges[place] for place in plan.illegal}
+            used = {edge: amount for edge, amount in used.items() if edge not in lost}
 
 
 def exact_budgets(
@@ -244,7 +250,7 @@ def carry_out(
     `budgets` is what is to be spent where, exactly; what rounding leaves of one is added to the next of the
     same currency as far as `supplies` allow, the account of the coarsest lots first. With `strict` an order
     no venue would accept is left away and its money goes on to the next leg of the same node; otherwise it
-    is kept and reported.
+    is kept and reported. A leg whose proceeds nobody can spend is reported either way.
     """
     branches: dict[int, list[int]] = {}
     for edge in flows:
@@ -299,8 +305,11 @@ def carry_out(
             spent[books.nodes[node]] = max(paid - arrived, ZERO) if arrived else paid
             over[currency] = over.get(currency, ZERO) + left
     found.sort(key=lambda item: (item[0], item[1]))
+    legs = tuple(leg for _, _, leg in found)
+    worth = values(legs, end_currency)
+    illegal.update(edge for (_, edge, _), value in zip(found, worth, strict=True) if not value)
     return Rounded(
-        legs=tuple(leg for _, _, leg in found),
+        legs=legs,
         edges=tuple(edge for _, edge, _ in found),
         spent={node: amount for node, amount in spent.items() if amount > 0},
         received=received,

@@ -244,6 +244,15 @@ def test_an_account_gives_way_so_that_another_can_send_a_legal_order() -> None:
     assert all(leg.quantity * leg.price >= 51 for leg in found.legs)
 
 
+@pytest.mark.parametrize("rules", [{"min_notional": "0.01"}, {"lot": "50"}], ids=["notional", "lot"])
+def test_nothing_is_bought_that_cannot_be_sold_on(rules: dict[str, object]) -> None:
+    bridge = [listing("BTC/USDT", asks=("50000x1",)), listing("ZEN/BTC", asks=(".00019x5000",), **rules)]
+    found = route(bridge, {HOME: Decimal(100)}, "ZEN")
+    assert (found.legs, found.spent) == ((), {}) and "below the smallest order" in found.reason
+    found = route([*bridge, listing("ZEN/USDT", asks=("10x5000",))], {HOME: Decimal(100)}, "ZEN")
+    assert {leg.symbol: leg.spend for leg in found.legs} == {"ZEN/USDT": 100}
+
+
 REASONS = {
     "nothing held": ({}, "ZEN", "nothing is held that could become ZEN"),
     "only the end currency is held": ({("binance", "main", "ZEN"): "5"}, "ZEN", "nothing is held"),

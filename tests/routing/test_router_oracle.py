@@ -136,6 +136,12 @@ def check(
         else:
             left[target] = left.get(target, Decimal(0)) + leg.receive
     assert plan.received == received
+    # Nothing is bought that no later leg spends.
+    for place, leg in enumerate(plan.legs):
+        assert leg.target == end or any(
+            (later.exchange, later.account, later.source) == (leg.exchange, leg.account, leg.target)
+            for later in plan.legs[place + 1 :]
+        )
     spent = sum(plan.spent.values(), Decimal(0))
     assert amount is None or spent <= amount
     for node, used in plan.spent.items():
