@@ -274,21 +274,23 @@ class Tape:
                 change = (value / recent[0] - 1.0) * 1e4
                 self._var_5s = self._var_5s * fade + change * change
                 self._variance_weight_5s = self._variance_weight_5s * fade + 1.0
-        self._sample_depth(0, update.bids, mid)
-        self._sample_depth(1, update.asks, mid)
+        self._sample_depth(0, update.bids)
+        self._sample_depth(1, update.asks)
 
-    def _sample_depth(self, number: int, levels: tuple[tuple[Decimal, Decimal], ...], mid: float) -> None:
-        depth = reached = 0.0
+    def _sample_depth(self, number: int, levels: tuple[tuple[Decimal, Decimal], ...]) -> None:
+        depth = reached = behind = 0.0
+        touch = float(levels[0][0])
         for price, size in levels[:DEPTH_LEVELS]:
-            away = abs(float(price) / mid - 1.0) * 1e4
-            if away > DEPTH_BP and depth:
+            reached = abs(float(price) / touch - 1.0) * 1e4
+            if depth and reached > DEPTH_BP:
                 break
+            behind = depth
             depth += float(size)
-            reached = away
+        else:
+            depth = behind or depth  # the last level shown says how far the price is after those before it
         if not depth:
             return
-        # A touch far away (a wide spread) says nothing about the slope behind it: count 5 bp at least.
-        slope = max(reached, DEPTH_BP) / depth
+        slope = (reached or DEPTH_BP) / depth
         fade = 0.5 ** (1.0 / DEPTH_HALF_LIFE_S)
         mean = self._depth_mean[number]
         if mean:

@@ -58,6 +58,8 @@ def decide(view: View, now: datetime) -> Decision:
         return _try(leg)
     if leg.final or plan == "now":
         return _finish(leg)
+    if plan == "curve" and leg.params.lean and not (leg.rests() and leg.patience() > 0.0):
+        return _lean(leg)
     return _due(leg) or _rest(leg)
 
 
@@ -340,6 +342,16 @@ class _Leg:
                 self._rests = self.gain(params.child * self.left * self.size) > least
         return self._rests
 
+    def patience(self) -> float:
+        """Return how well waiting pays: 1 where taking all of it at once would cost nothing more."""
+        if self.params.calm <= 0.0:
+            return 0.0
+        gain = self.gain(0.0)
+        if gain <= 0.0:
+            return 0.0
+        late = self.view.signals.cost_slope * self.size / 2.0
+        return max(1.0 - late / (self.params.calm * gain), 0.0)
+
     def planned(self, share: float) -> float:
         """Return x*: the share that should be left when this share of the time is over (4.2)."""
         if share >= 1.0:
@@ -573,13 +585,48 @@ def _curve_due(leg: _Leg) -> Decimal | None:
     if behind <= 0.0:
         return None
     leaning = leg.leaning()
-    if behind > params.band and (leaning > 0.0 or behind > 2.0 * params.band):
+    band = params.band + leg.patience()
+    if behind > band and (leaning > 0.0 or behind > 2.0 * band):
         return max(min(leg.base(behind), leg.offered()), leg.smallest())
     child = min(params.child * leg.left, behind)
     expected = params.alpha * leg.view.signals.sigma_5s * leaning
     if expected > leg.view.signals.fill_probability * leg.gain(child * leg.size):
         return min(leg.base(child), leg.offered())  # it is about to move away: do not queue for it
     return None
+
+
+def _lean(leg: _Leg) -> Decision:
+    """Offer each slot's share at the price of the other side: what it does not take at once stays there."""
+    params, view = leg.params, leg.view
+    _, after, ends = _slot(leg)
+    begun = view.started_at + timedelta(seconds=max(ends - leg.final_s() / params.slots, 0.0))
+    blocked = False
+    for order in leg.makers:
+        if order.asked is Asked.NOTHING and order.created_at < begun:
+            return leg.cancel(order)
+        blocked = blocked or order.phase is not Phase.UNKNOWN
+    last = view.orders[-1] if view.orders else None
+    if blocked or (last is not None and last.created_at >= begun and last.filled_quantity):
+        return _wait(leg, "resting")
+    if not leg.reachable:
+        return _wait(leg, _no_price(leg))
+    wanted = leg.base(leg.left - after)
+    if wanted < leg.smallest():
+        return _wait(leg, "between takes")
+    quantity = leg.fitted(wanted, leg.room, leg.smallest())
+    price = leg.far
+    if not leg.market.order_ok(quantity, min(price, leg.near)):
+        return _wait(leg, "between takes")
+    return leg.when_allowed(
+        Place(
+            order_type=OrderType.LIMIT,
+            time_in_force=TimeInForce.GTC,
+            post_only=False,
+            quantity=quantity,
+            price=price,
+            purpose="make",
+        )
+    )
 
 
 def _tail_due(leg: _Leg) -> Decimal | None:
@@ -701,8 +748,10 @@ def _slot(leg: _Leg) -> tuple[float, float, float]:
     time = leg.time * (1.0 - params.tail) if leg.view.on_timeout == "take" else leg.time
     at = leg.elapsed / time if time > 0.0 else 1.0
     if params.plan == "curve":
+        if params.lean:
+            at, time = leg.elapsed / leg.final_s(), leg.final_s()
         number = min(int(at * params.slots), params.slots)
-        scale = time / leg.time if leg.time > 0.0 else 1.0
+        scale = 1.0 if params.lean else time / leg.time if leg.time > 0.0 else 1.0
         before, after = (leg.planned((number + k) / params.slots * scale) for k in (0, 1))
         return before, after, (number + 1) / params.slots * time
     ends, shares = slots(leg.view.seed, params.slots, params.jitter, params.curve)
@@ -785,8 +834,9 @@ def _child(leg: _Leg) -> Decimal:
         ahead = _share_of(leg, params.participation_high) - leg.filled()
         quantity = min(Decimal(f"{max(ahead, 0.0):.12g}"), leg.base(params.child * leg.left))
         return quantity if quantity >= leg.smallest() else ZERO
-    quantity = leg.base(params.child * leg.left)
-    if params.plan == "curve":
+    child = params.child + (params.child_calm - params.child) * leg.patience()
+    quantity = leg.base(child * leg.left)
+    if params.plan == "curve" and params.cap:
         most = _queue_limit(leg)
         if most is not None:
             quantity = min(quantity, Decimal(f"{most:.12g}"))
@@ -820,7 +870,10 @@ def _quote(leg: _Leg) -> Decimal | None:
     """Return where an order should rest; None where the limit does not let it near the market."""
     params, market = leg.params, leg.market
     price, tick = leg.near, market.tick
-    if params.offset_ticks:
+    aside = _stand_off(leg)
+    if aside:
+        price = price - aside if leg.buy else price + aside
+    elif params.offset_ticks:
         price = price - tick * params.offset_ticks if leg.buy else price + tick * params.offset_ticks
     elif params.improve and abs(leg.far - leg.near) >= 2 * tick:
         better = price + tick if leg.buy else price - tick
@@ -828,6 +881,18 @@ def _quote(leg: _Leg) -> Decimal | None:
         if better <= mid if leg.buy else better >= mid:
             price = better
     return _limited(leg, _back(leg, price, leg.refusals()))
+
+
+def _stand_off(leg: _Leg) -> Decimal:
+    """Return how far behind the touch a quote keeps, in price: so many sigmas of a second, in whole ticks."""
+    params = leg.params
+    if params.stand_off <= 0.0 or leg.time <= 0.0:
+        return ZERO
+    early = max(1.0 - leg.elapsed / leg.time / params.closing, 0.0)
+    share = params.stand_off * leg.view.signals.sigma_1s * 1e-4 * early * leg.patience()
+    if share <= 0.0:
+        return ZERO
+    return floor_to(leg.near * Decimal(f"{share:.12g}"), leg.market.tick)
 
 
 def _back(leg: _Leg, price: Decimal, refused: int) -> Decimal:
@@ -868,6 +933,14 @@ def _outbid(leg: _Leg, order: Order, price: Decimal | None) -> bool:
         away = abs(price - order.price)
         return ahead > ZERO and 2 * away > tick
     better = price - order.price if leg.buy else order.price - price
+    aside = _stand_off(leg)
+    if aside:
+        slack = aside * Decimal(str(leg.params.slack))
+        return better > slack or (leg.params.retreat and -better > slack)
+    if leg.params.tolerance and 2 * ahead > tick:
+        share = leg.params.tolerance * leg.view.signals.sigma_1s * 1e-4
+        if ahead <= leg.near * Decimal(f"{share:.12g}"):
+            return False
     return 2 * ahead > tick and 2 * better > tick
 
 

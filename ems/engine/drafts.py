@@ -113,7 +113,8 @@ def arrival_of(
 ) -> dict[str, object]:
     """Return the benchmark of a parent at the moment it is accepted, so that it cannot be chosen later.
 
-    "spent" and "received" are what taking the plan at once from the displayed books would have given.
+    "net" is what taking the plan at once from the displayed books would have moved, by currency; "prices" the
+    mids then, in the numeraire; "marks" the touch of each leg's market and the price of the sweep.
     """
     books = {(x.exchange, x.account, x.market.symbol): x for x in listings}
     money = dict(grants)

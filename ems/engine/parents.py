@@ -267,18 +267,27 @@ class Parents:
             self._work.runs.pop(parent.parent_id, None)
             reason = str(order.status)
             state = ParentState.ABORTED if order.status is Status.REJECTED else ParentState.DONE
-            self._save(replace(parent, state=state, reason=reason, closed_at=now))
+            parent = replace(parent, state=state, reason=reason, closed_at=now)
+            self._save(parent)
+            cost = self._costs.ended(parent, [order], now)
             problem = run.problem
             if problem is None and order.status is Status.REJECTED:
                 problem = errors.problem(errors.VENUE_REJECTED, f"{order.exchange}: {order.reason}")
             if query is not None:
-                self._close_direct(query, order, problem, now)
+                self._close_direct(query, order, problem, cost, now)
             return
         stands = order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED)
         if stands and order.time_in_force is TimeInForce.GTC and query is not None:
-            self._close_direct(query, order, None, now)
+            self._close_direct(query, order, None, {}, now)
 
-    def _close_direct(self, query: Query, order: Order, problem: Problem | None, now: datetime) -> None:
+    def _close_direct(
+        self,
+        query: Query,
+        order: Order,
+        problem: Problem | None,
+        cost: Mapping[str, object],
+        now: datetime,
+    ) -> None:
         if query.status is not QueryStatus.WORKING:
             return
         result: dict[str, object] = {
@@ -290,6 +299,7 @@ class Parents:
             if order.filled_quantity == ZERO
             else plain((order.quote_filled / order.filled_quantity).quantize(tca.SHOWN)),
             "fees": {currency: plain(fee) for currency, fee in order.fees.items()},
+            "cost": tca.cost_of(cost),
         }
         status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
         self._queries.finish(query, status, result, problem, now)

@@ -44,6 +44,7 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 
 ROUTED_NOTIONAL = Decimal("1.5")  # the smallest leg, in smallest notionals (EXECUTION.md 2.5)
+AMPLE = Decimal("1.1")
 TAKE_THROUGH = 5 * BP  # a market order's money is counted this far beyond the touch
 
 
@@ -130,6 +131,19 @@ class Plans:
             numeraire=market.quote,
             ages_s=ages(listings, now),
         )
+
+    def benchmark(self, leg: Leg, account: Account, now: datetime) -> dict[str, object]:
+        """Return what a plain order is measured against; nothing where no book is at hand."""
+        book, market = account.books.get(leg.symbol), account.markets[leg.symbol]
+        if not usable(book, now) or leg.quantity is None:
+            return {}
+        assert book is not None
+        listings = [listing(account, market, book)]
+        prices = mid_prices(listings, market.quote)
+        # Enough to sweep the whole quantity, whatever the order itself may pay.
+        enough = leg.quantity * AMPLE * (book.asks[-1][0] if leg.side is Side.BUY else ONE)
+        grants = {(leg.exchange, leg.account, leg.source): enough}
+        return arrival_of([leg], grants, listings, prices, market.quote, quantity=leg.quantity)
 
     def _convert(
         self,

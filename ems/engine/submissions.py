@@ -254,10 +254,13 @@ class Submissions:
             legs=(leg,),
             start_amount=admitted.quantity,
             time_limit=ZERO,
+            arrival=self._plans.benchmark(leg, account, now),
         )
         self._queries.save(query)
         self._work.add_parent(parent)
         self._out.record(parent)
+        if parent.arrival:
+            self._costs.follow(parent, now)
         self._orders.place(
             parent,
             0,

@@ -48,7 +48,7 @@ def result(
         "taking_at_once": _taking_at_once(parent),
         "cost_bps": _money_cost_bps(parent, net),
         "saved_bps": _rounded(cost.get("saved_bps")),
-        "cost": _cost(cost),
+        "cost": cost_of(cost),
         "maker_share": cost.get("maker_share"),
         "participation": cost.get("participation"),
         "completion": cost.get("completion"),
@@ -147,7 +147,8 @@ def _rounded(figure: object) -> str | None:
     return None if figure is None else plain(Decimal(str(figure)).quantize(Decimal("0.001")))
 
 
-def _cost(cost: Mapping[str, object]) -> dict[str, object] | None:
+def cost_of(cost: Mapping[str, object]) -> dict[str, object] | None:
+    """Return the split of a cost with what it is a share of; None when it is not known."""
     parts = cost.get("cost")
     if not isinstance(parts, dict):
         return None
