@@ -40,7 +40,7 @@ from tests.bench.replay.cases import (
     profile_of,
     run,
 )
-from tests.bench.replay.figures import Figures, difference, summary
+from tests.bench.replay.figures import Figures, difference, ratio_error, summary
 from tests.bench.replay.trader import Outcome
 from tests.bench.replay.venue import MODELS, RISK_AVERSE
 
@@ -220,6 +220,10 @@ def _thin(all_measured: list[Measured], latency: int, fees: Fees) -> list[Verdic
         ):
             share = mine / other if other > 0 else float("nan")
             value = f"{mine:.2f} / {other:.2f} = {share:.0%}"
+            if what == "mean":
+                pair = (Key(algo, fees, RISK_AVERSE, latency) for algo in ("adaptive", "classic"))
+                error = ratio_error(*(measured.outcomes[key] for key in pair), measured.case.seconds)
+                value += f" +-{error:.0%}"
             found.append(Verdict(where + what, value, f"<= {required:.0%}", share <= required, share <= aim))
     return found
 

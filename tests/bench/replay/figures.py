@@ -132,3 +132,13 @@ def difference(ours: Sequence[Outcome], theirs: Sequence[Outcome], seconds: floa
     series = sorted((start, mine[start] - other[start]) for start in mine.keys() & other.keys())
     mean = statistics.fmean(value for _, value in series) if series else math.nan
     return mean, standard_error(series, seconds)
+
+
+def ratio_error(ours: Sequence[Outcome], theirs: Sequence[Outcome], seconds: float) -> float:
+    """Return the standard error of the ratio of two means from the same starts, resampled together."""
+    mine, other = dict(paired(ours)), dict(paired(theirs))
+    starts = sorted(mine.keys() & other.keys())
+    above = resampled([(start, mine[start]) for start in starts], seconds)
+    below = resampled([(start, other[start]) for start in starts], seconds)  # the same seed: the same blocks
+    ratios = [a / b for a, b in zip(above, below, strict=True) if b > 0]
+    return statistics.pstdev(ratios) if len(ratios) > 1 else math.nan

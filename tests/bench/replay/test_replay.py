@@ -596,6 +596,22 @@ def test_a_row_says_costs_fees_and_shares() -> None:
     assert figures.summary(late, seconds=60, dust=4, maker_bp=2, taker_bp=5).complete == 0.0
 
 
+def test_two_settings_from_the_same_starts_are_compared_start_by_start() -> None:
+    random = Random(2)
+    ours, theirs = [], []
+    for step in range(40):
+        luck = random.randint(-20, 20)
+        for is_buy in (True, False):
+            sign = 1 if is_buy else -1
+            theirs.append(outcome(60 * step, is_buy, 10_000 + sign * (40 + luck)))
+            ours.append(outcome(60 * step, is_buy, 10_000 + sign * (30 + luck)))
+    mean, error = figures.difference(ours, theirs, 60)
+    assert mean == pytest.approx(-10) and error == pytest.approx(0, abs=1e-9)
+    assert figures.summary(ours, seconds=60, dust=0, maker_bp=0, taker_bp=0).error > 1
+    assert figures.ratio_error(theirs, theirs, 60) == pytest.approx(0, abs=1e-12)
+    assert 0 < figures.ratio_error(ours, theirs, 60) < 0.05
+
+
 def test_the_bootstrap_is_seeded_and_its_blocks_span_an_execution() -> None:
     random = Random(9)
     series = [(at(10 * step), random.gauss(0, 1)) for step in range(60)]
