@@ -220,9 +220,10 @@ def large(instances: int, highs: int, seed: int, tally: Tally) -> None:
 
 
 def small(cases: int, seed: int, tally: Tally) -> None:
-    """Compare whole plans with the optimum in whole lots, on small cases."""
+    """Compare whole plans with the optimum in whole lots, until so many small cases had one to compare."""
     began = time.monotonic()
-    for number in range(cases):
+    number = 0
+    while (compared := len(tally["milp_bp"])) < cases:
         if number % 4 == 0:
             world = universe(seed * 100_000 + 50_000 + number, venues=2, markets=14, levels=5)
             books = Books(world.listings)
@@ -230,8 +231,9 @@ def small(cases: int, seed: int, tally: Tally) -> None:
             usd = usd_of(world)
         asked = resized(case(random, world), 10 ** random.uniform(1.8, 4.5))
         judge(books, asked, usd, tally)
-        if number % 20 == 19 or number + 1 == cases:
-            progress(f"{number + 1:,} of {cases:,} small cases", began, (number + 1) / cases)
+        number += 1
+        if number % 20 == 0 and compared:
+            progress(f"{compared:,} of {cases:,} small cases", began, compared / cases)
     print(file=sys.stderr)
 
 
@@ -303,7 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--instances", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--highs", type=int, default=150, help="orders also solved by HiGHS")
-    parser.add_argument("--milp", type=int, default=1000, help="small cases also solved in whole lots")
+    parser.add_argument("--milp", type=int, default=1000, help="small cases compared with whole lots")
     chosen = parser.parse_args(arguments)
     tally = Tally()
     large(chosen.instances, chosen.highs, chosen.seed, tally)
