@@ -33,6 +33,9 @@ from simulator.mail import MailSink
 
 DEMO_SECONDS = 30  # each smart order rests for 0.9 of this and takes what is left in the last tenth
 START_AMOUNT = "1000"
+QUOTED = "2000"
+QUOTED_SECONDS = 12
+LINES_GAP_S = 2.0  # between two lines of one smart order
 READY_S = 60.0
 MAIL_S = 20.0
 
@@ -122,6 +125,8 @@ def show(house: ModuleType) -> int:
         try:
             _introduce(world)
             _smart_orders(world)
+            _quote(world)
+            _costs(world)
             _failure(world)
             _history(world)
         finally:
@@ -166,15 +171,17 @@ def _introduce(world: DemoWorld) -> None:
 
 def _smart_orders(world: DemoWorld) -> None:
     _say(f"A bot asks both exchanges at once: {START_AMOUNT} USDT into ETH, within {DEMO_SECONDS} s")
-    lock, last = threading.Lock(), dict[str, str]()
+    lock, last = threading.Lock(), dict[str, tuple[str, float]]()
     started = time.monotonic()
 
     def progress(query: Any) -> None:
         line = progress_line(query)
+        now = time.monotonic() - started
         with lock:
-            if last.get(query["query_id"]) != line:
-                last[query["query_id"]] = line
-                print(f"  {time.monotonic() - started:5.1f} s  {line}", flush=True)
+            line_before, told_at = last.get(query["query_id"], ("", -LINES_GAP_S))
+            if line != line_before and (query["status"] != "working" or now - told_at >= LINES_GAP_S):
+                last[query["query_id"]] = (line, now)
+                print(f"  {now:5.1f} s  {line}", flush=True)
 
     def convert(exchange: str) -> Any:
         client = world.client(f"bot-{exchange}", progress)
@@ -200,6 +207,26 @@ def _smart_orders(world: DemoWorld) -> None:
     titles = ("exchange", "spent USDT", "received ETH", "price net", "at once", "saved bp", "fees")
     print("\n" + _indent(table(titles, rows)))
     print("  price net: USDT per ETH, fees included; at once: the same, had all of it been taken at arrival")
+
+
+def _quote(world: DemoWorld) -> None:
+    _say(f"A quote over both exchanges together, then carried out by its id: {QUOTED} USDT into BTC")
+    client = world.client("bot-quoting")
+    quoted = client.quote(
+        exchange="all",
+        start_currency="USDT",
+        end_currency="BTC",
+        start_amount=QUOTED,
+        time_limit=QUOTED_SECONDS,
+    )
+    print(_indent(str(quoted)))
+    result = client.smart_order(quote_id=quoted["quote_id"])
+    print("\n" + _indent(str(result)))
+
+
+def _costs(world: DemoWorld) -> None:
+    _say("What the trading has cost, as `oms tca` shows it")
+    print(_indent(str(world.client("bot-reading").tca())))
 
 
 def _failure(world: DemoWorld) -> None:

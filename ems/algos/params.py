@@ -73,15 +73,11 @@ class Params:
     display: Decimal | None = None  # shown at a time, as a share of the whole: an iceberg
     display_jitter: float = 0.2
     requotes: int = 3  # post-only refusals answered one tick further back each
-    stand_off: float = 0.0
-    slack: float = 0.5
-    cap: bool = True
-    lean: bool = False
-    tolerance: float = 0.0
-    closing: float = 0.7
-    calm: float = 0.0
-    child_calm: float = 0.35
-    retreat: bool = False
+    calm: float = (
+        0.6  # nothing waits for long where taking all at once costs this share of what resting gains
+    )
+    child_calm: float = 0.95  # `child` where nothing would be lost by waiting
+    tolerance: float = 0.25  # sigmas of a second by which it may be outbid before it moves
     reach: Decimal = 50 * BP  # a limit further than this behind our touch is waited for, not rested at
     hysteresis: float = 0.3  # bp by which taking must beat a resting order that is already out
     alpha: float = 0.3  # predicted move over 5 s as a share of sigma_5s at a touch leaning wholly one way

@@ -26,7 +26,6 @@ from functools import lru_cache
 from ems.algos.ledger import committed
 from ems.algos.params import BP
 from ems.algos.view import CancelChild, Decision, Done, GiveUp, Place, View, Wait
-from ems.core.child import exposure
 from ems.core.instrument import ceil_to, floor_to
 from ems.core.messages import BookUpdate, OrderType, Side, TimeInForce
 from ems.core.records import Asked, Order, Phase, Status
@@ -58,8 +57,6 @@ def decide(view: View, now: datetime) -> Decision:
         return _try(leg)
     if leg.final or plan == "now":
         return _finish(leg)
-    if plan == "curve" and leg.params.lean and not (leg.rests() and leg.patience() > 0.0):
-        return _lean(leg)
     return _due(leg) or _rest(leg)
 
 
@@ -145,7 +142,9 @@ class _Leg:
         self.wanted: Decimal | None = None  # base, beside what is filled and what is out
         if view.quantity is not None:
             filled = sum((order.filled_quantity for order in view.orders), ZERO)
-            self.wanted = view.quantity - filled - sum((exposure(order) for order in self.out), ZERO)
+            self.wanted = view.quantity - filled
+            for order in self.out:  # with all they were sent for, whatever the venue says of their end
+                self.wanted -= order.quantity - order.filled_quantity
             self.size = float(view.quantity)
             self.left = float(view.quantity - filled) / self.size if self.size > 0.0 else 0.0
         else:
@@ -251,6 +250,26 @@ class _Leg:
             )
         )
 
+    def stay(self, wanted: Decimal) -> Decision | None:
+        """Return an order at the price of the other side: what it does not take at once waits there."""
+        quantity = self.fitted(wanted, self.room, self.smallest())
+        if not self.market.order_ok(quantity, min(self.near, self.far)):
+            return None
+        return self.when_allowed(
+            Place(
+                order_type=OrderType.LIMIT,
+                time_in_force=TimeInForce.GTC,
+                post_only=False,
+                quantity=quantity,
+                price=self.far,
+                purpose="make",
+            )
+        )
+
+    def in_tail(self) -> bool:
+        params = self.params
+        return self.view.on_timeout == "take" and self.elapsed >= self.time * (1.0 - params.tail)
+
     def cancel(self, order: Order) -> Decision:
         return self.when_allowed(CancelChild(order_id=order.order_id))
 
@@ -340,17 +359,21 @@ class _Leg:
             else:
                 least = -params.hysteresis if self.makers else 0.0
                 self._rests = self.gain(params.child * self.left * self.size) > least
+                if params.plan == "curve":
+                    self._rests = self._rests and self.patience() > 0.0
         return self._rests
 
     def patience(self) -> float:
-        """Return how well waiting pays: 1 where taking all of it at once would cost nothing more."""
-        if self.params.calm <= 0.0:
-            return 0.0
+        """Return how well waiting pays, 0 to 1.
+
+        It pays while taking the whole at once would cost less than what resting gains. Where it would cost
+        more, what is not traded evenly over the time is paid for in depth at the end.
+        """
         gain = self.gain(0.0)
         if gain <= 0.0:
             return 0.0
-        late = self.view.signals.cost_slope * self.size / 2.0
-        return max(1.0 - late / (self.params.calm * gain), 0.0)
+        at_once = self.view.signals.cost_slope * self.size / 2.0
+        return max(1.0 - at_once / (self.params.calm * gain), 0.0)
 
     def planned(self, share: float) -> float:
         """Return x*: the share that should be left when this share of the time is over (4.2)."""
@@ -550,26 +573,32 @@ def _take_tries(leg: _Leg) -> Decision:
 
 def _due(leg: _Leg) -> Decision | None:
     """Return the take that the plan wants now, if any."""
+    plan = leg.params.plan
+    in_slots = plan == "slots" or (plan == "curve" and not leg.rests())
+    if in_slots:
+        late = _left_of_a_slot(leg)
+        if late is not None:
+            return leg.cancel(late)
     if not leg.tradable:
         return None
-    plan = leg.params.plan
     if plan == "open":
         wanted = _bargain(leg) if leg.params.rest == "never" else None
     elif not leg.reachable:
         return None
     elif plan == "share":
         wanted = _share_due(leg)
-    elif plan == "slots" or not leg.rests():
+    elif in_slots:
         wanted = _slot_due(leg)
     else:
         wanted = _curve_due(leg)
     if wanted is None or wanted <= ZERO:
         return None
-    due = leg.may_take_at()
-    if due is not None:
+    if leg.may_take_at() is not None:
         return None
     if wanted < leg.smallest() and leg.room > leg.smallest():
         return None  # too little to be an order: it waits for company
+    if in_slots and wanted > leg.offered(leg.params.gate) and not leg.in_tail():
+        return leg.stay(wanted)
     return leg.take(wanted)
 
 
@@ -595,40 +624,6 @@ def _curve_due(leg: _Leg) -> Decimal | None:
     return None
 
 
-def _lean(leg: _Leg) -> Decision:
-    """Offer each slot's share at the price of the other side: what it does not take at once stays there."""
-    params, view = leg.params, leg.view
-    _, after, ends = _slot(leg)
-    begun = view.started_at + timedelta(seconds=max(ends - leg.final_s() / params.slots, 0.0))
-    blocked = False
-    for order in leg.makers:
-        if order.asked is Asked.NOTHING and order.created_at < begun:
-            return leg.cancel(order)
-        blocked = blocked or order.phase is not Phase.UNKNOWN
-    last = view.orders[-1] if view.orders else None
-    if blocked or (last is not None and last.created_at >= begun and last.filled_quantity):
-        return _wait(leg, "resting")
-    if not leg.reachable:
-        return _wait(leg, _no_price(leg))
-    wanted = leg.base(leg.left - after)
-    if wanted < leg.smallest():
-        return _wait(leg, "between takes")
-    quantity = leg.fitted(wanted, leg.room, leg.smallest())
-    price = leg.far
-    if not leg.market.order_ok(quantity, min(price, leg.near)):
-        return _wait(leg, "between takes")
-    return leg.when_allowed(
-        Place(
-            order_type=OrderType.LIMIT,
-            time_in_force=TimeInForce.GTC,
-            post_only=False,
-            quantity=quantity,
-            price=price,
-            purpose="make",
-        )
-    )
-
-
 def _tail_due(leg: _Leg) -> Decimal | None:
     """Return this slice of the tail, unless it has been taken; the last slice is `_finish`'s."""
     params, view = leg.params, leg.view
@@ -645,21 +640,31 @@ def _tail_due(leg: _Leg) -> Decimal | None:
 
 
 def _slot_due(leg: _Leg) -> Decimal | None:
-    """Return what earlier slots have left, and this one's share where the touch leans against us (4.2, 3)."""
+    """Return what earlier slots have left, and this one's share where the touch leans against us (4.2, 3).
+
+    A share that is more than what is shown near the touch is offered there from the start of its slot.
+    """
     params = leg.params
     tail = _tail_due(leg)
     if tail is not None:
         return tail
+    if not leg.rests() and any(order.phase is not Phase.UNKNOWN for order in leg.makers):
+        return None  # this slot's share is out
     before, after, _ = _slot(leg)
-    overdue = leg.left - before
-    if overdue > 2.0 * max(before - after, params.band):
-        return leg.base(overdue)  # carried over too long
-    wanted = overdue
-    if not leg.rests() and leg.leaning() > params.early_imbalance:
-        wanted = leg.left - after
-    if wanted <= 0.0:
-        return None
-    return max(min(leg.base(wanted), leg.offered(params.gate)), min(leg.smallest(), leg.base(wanted)))
+    share = leg.base(leg.left - after)
+    if not leg.rests() and (leg.leaning() > params.early_imbalance or share > leg.offered(params.gate)):
+        return share
+    return leg.base(leg.left - before) if leg.left > before else None
+
+
+def _left_of_a_slot(leg: _Leg) -> Order | None:
+    """Return an order that should have traded in a slot that is over, or has no place in the tail."""
+    for order in leg.makers:
+        if order.asked is Asked.NOTHING and (not order.post_only or not leg.rests()):
+            _, _, begun = _slot(leg)
+            if leg.in_tail() or (order.created_at - leg.view.started_at).total_seconds() < begun:
+                return order
+    return None
 
 
 def _share_due(leg: _Leg) -> Decimal | None:
@@ -742,18 +747,16 @@ def _weight(curve: tuple[float, ...], start: float, end: float) -> float:
 
 
 def _slot(leg: _Leg) -> tuple[float, float, float]:
-    """Return the share that should be left before and after the present slot, and when it ends (seconds)."""
+    """Return the share that should be left before and after the present slot, and when it began (seconds)."""
     params = leg.params
     # With a tail to come, slots share the time before it.
     time = leg.time * (1.0 - params.tail) if leg.view.on_timeout == "take" else leg.time
     at = leg.elapsed / time if time > 0.0 else 1.0
     if params.plan == "curve":
-        if params.lean:
-            at, time = leg.elapsed / leg.final_s(), leg.final_s()
         number = min(int(at * params.slots), params.slots)
-        scale = 1.0 if params.lean else time / leg.time if leg.time > 0.0 else 1.0
+        scale = time / leg.time if leg.time > 0.0 else 1.0
         before, after = (leg.planned((number + k) / params.slots * scale) for k in (0, 1))
-        return before, after, (number + 1) / params.slots * time
+        return before, after, number / params.slots * time
     ends, shares = slots(leg.view.seed, params.slots, params.jitter, params.curve)
     number = 0
     while number < len(ends) and ends[number] <= at:
@@ -761,7 +764,7 @@ def _slot(leg: _Leg) -> tuple[float, float, float]:
     factor = _volume_factor(leg, at) if params.curve else 1.0
     before = 1.0 - min((shares[number - 1] if number else 0.0) * factor, 1.0)
     after = 1.0 - min((shares[number] if number < len(shares) else 1.0) * factor, 1.0)
-    return before, after, (ends[number] if number < len(ends) else 1.0) * time
+    return before, after, (ends[number - 1] if number else 0.0) * time
 
 
 def _volume_factor(leg: _Leg, at: float) -> float:
@@ -797,7 +800,9 @@ def _rest(leg: _Leg) -> Decision:
             # One whose cancel nobody has confirmed counts in full, but does not hold up the others.
             blocked = blocked or order.phase is not Phase.UNKNOWN
             continue
-        if not resting or _outbid(leg, order, price):
+        if resting and _outbid(leg, order, price):
+            return leg.cancel(order)
+        if not resting and order.post_only:
             return leg.cancel(order)
         blocked = True
     if resting and not blocked:
@@ -836,7 +841,7 @@ def _child(leg: _Leg) -> Decimal:
         return quantity if quantity >= leg.smallest() else ZERO
     child = params.child + (params.child_calm - params.child) * leg.patience()
     quantity = leg.base(child * leg.left)
-    if params.plan == "curve" and params.cap:
+    if params.plan == "curve":
         most = _queue_limit(leg)
         if most is not None:
             quantity = min(quantity, Decimal(f"{most:.12g}"))
@@ -870,10 +875,7 @@ def _quote(leg: _Leg) -> Decimal | None:
     """Return where an order should rest; None where the limit does not let it near the market."""
     params, market = leg.params, leg.market
     price, tick = leg.near, market.tick
-    aside = _stand_off(leg)
-    if aside:
-        price = price - aside if leg.buy else price + aside
-    elif params.offset_ticks:
+    if params.offset_ticks:
         price = price - tick * params.offset_ticks if leg.buy else price + tick * params.offset_ticks
     elif params.improve and abs(leg.far - leg.near) >= 2 * tick:
         better = price + tick if leg.buy else price - tick
@@ -881,18 +883,6 @@ def _quote(leg: _Leg) -> Decimal | None:
         if better <= mid if leg.buy else better >= mid:
             price = better
     return _limited(leg, _back(leg, price, leg.refusals()))
-
-
-def _stand_off(leg: _Leg) -> Decimal:
-    """Return how far behind the touch a quote keeps, in price: so many sigmas of a second, in whole ticks."""
-    params = leg.params
-    if params.stand_off <= 0.0 or leg.time <= 0.0:
-        return ZERO
-    early = max(1.0 - leg.elapsed / leg.time / params.closing, 0.0)
-    share = params.stand_off * leg.view.signals.sigma_1s * 1e-4 * early * leg.patience()
-    if share <= 0.0:
-        return ZERO
-    return floor_to(leg.near * Decimal(f"{share:.12g}"), leg.market.tick)
 
 
 def _back(leg: _Leg, price: Decimal, refused: int) -> Decimal:
@@ -933,13 +923,10 @@ def _outbid(leg: _Leg, order: Order, price: Decimal | None) -> bool:
         away = abs(price - order.price)
         return ahead > ZERO and 2 * away > tick
     better = price - order.price if leg.buy else order.price - price
-    aside = _stand_off(leg)
-    if aside:
-        slack = aside * Decimal(str(leg.params.slack))
-        return better > slack or (leg.params.retreat and -better > slack)
     if leg.params.tolerance and 2 * ahead > tick:
-        share = leg.params.tolerance * leg.view.signals.sigma_1s * 1e-4
-        if ahead <= leg.near * Decimal(f"{share:.12g}"):
+        # Where ticks are finer than the market's own noise, its place in the queue is worth more.
+        noise = leg.params.tolerance * leg.view.signals.sigma_1s * 1e-4
+        if ahead <= leg.near * Decimal(f"{noise:.12g}"):
             return False
     return 2 * ahead > tick and 2 * better > tick
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from ems.algos.ledger import Node
 from ems.core.messages import Side, Style
 from ems.core.records import Grant, Order, Parent, ParentState
 from ems.engine.account import Account, Readiness
+from ems.engine.costs import prices_of
 from ems.engine.drafts import BP, Draft, grants_for, legs_of, names, style_of
 from ems.engine.figures import mapping, sequence
 from ems.engine.sight import Need, Sight, candidates
@@ -19,12 +20,13 @@ from ems.engine.turn import Out
 from ems.engine.work import Work
 from ems.routing.chain import sweep
 from ems.routing.planner import plan_portfolio
-from ems.routing.planner_prices import choose_numeraire, mid_prices
+from ems.routing.planner_prices import DOLLARS, choose_numeraire, mid_prices
 from ems.routing.route import route
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
 
+MIN_LEG = Decimal(10)  # dollars: EXECUTION.md 2.5
 HYSTERESIS = Decimal("0.5") * BP  # EXECUTION.md 5.2: a new plan must be this much better
 
 
@@ -70,6 +72,8 @@ class Replans:
             if amount > ZERO and node[2] != end
         }
         if not supplies:
+            return None
+        if not self._worth_routing(parent, supplies):
             return None
         there = dict(supplies)  # stays granted, also what this plan does not touch
         end_amount = self._still_wanted(parent, own)
@@ -117,6 +121,16 @@ class Replans:
             proposal=proposal,
             prices=prices,
             numeraire=numeraire,
+        )
+
+    @staticmethod
+    def _worth_routing(parent: Parent, supplies: Mapping[Node, Decimal]) -> bool:
+        """Say whether some amount is above the smallest leg, at the decision's mids: dust needs no books."""
+        prices, numeraire = prices_of(parent), str(parent.arrival.get("numeraire", ""))
+        if numeraire not in DOLLARS:
+            return True
+        return any(
+            node[2] not in prices or amount * prices[node[2]] >= MIN_LEG for node, amount in supplies.items()
         )
 
     def _portfolio_again(

@@ -62,6 +62,7 @@ def result(
         "reason": reason,
     }
     if kind in ("liquidate", "rebalance"):
+        body.update(spent=None, average_price=None, received=plain(came) if kind == "liquidate" else None)
         body.update(_portfolio(parent, own))
         body["net"] = {currency: plain(amount) for currency, amount in sorted(net.items()) if amount}
     return body
