@@ -17,6 +17,7 @@ from tests.bench.replay.trader import GRACE, Machine, Outcome, Task, Trader
 SPACING_S = 5.0  # starts lie no closer
 WARM_UP_S = 300.0
 WARM_UP_SHARE = 0.2  # of a short recording, at most
+OTHER_MODELS_EVERY = 3  # conclusions hold under the first model; the others need no such precision
 TAKERS = frozenset({"market", "twap"})  # never rest: the queue model does not matter to them
 
 Fees = tuple[float, float]  # maker, taker; bp
@@ -165,7 +166,8 @@ def run(
             traders[key] = traders[same]
             continue
         traders[key] = []
-        for number, starts_at in enumerate(starts):
+        every = 1 if key.model == settings.models[0] else OTHER_MODELS_EVERY
+        for number, starts_at in list(enumerate(starts))[::every]:
             for is_buy in (True, False):
                 task = Task(
                     starts_at=starts_at,

@@ -651,12 +651,16 @@ def test_a_case_runs_every_setting_once_and_the_command_tells_it(
         models=MODELS,
         latencies=(100,),
         fees=((10, 10), (2, 5)),
-        starts=2,
+        starts=4,
     )
     first = cases.run(case, made, settings)
     again = cases.run(case, made, settings)
     assert first == again
-    assert {len(group) for group in first.values()} == {4}
+    assert {key.model: len(group) for key, group in first.items() if key.algo == "adaptive"} == {
+        RISK_AVERSE: 8,
+        PROBABLE: 4,
+        OPTIMISTIC: 4,
+    }
     averse, hopeful = (Key("market", (2, 5), model, 100) for model in (RISK_AVERSE, OPTIMISTIC))
     assert first[averse] == first[hopeful]  # a taker asks no queue
     measured = command.measure(case, made, settings)
