@@ -221,8 +221,9 @@ def _thin(all_measured: list[Measured], latency: int, fees: Fees) -> list[Verdic
             share = mine / other if other > 0 else float("nan")
             value = f"{mine:.2f} / {other:.2f} = {share:.0%}"
             if what == "mean":
-                pair = (Key(algo, fees, RISK_AVERSE, latency) for algo in ("adaptive", "classic"))
-                error = ratio_error(*(measured.outcomes[key] for key in pair), measured.case.seconds)
+                adaptive = measured.outcomes[Key("adaptive", fees, RISK_AVERSE, latency)]
+                classic = measured.outcomes[Key("classic", fees, RISK_AVERSE, latency)]
+                error = ratio_error(adaptive, classic, measured.case.seconds)
                 value += f" +-{error:.0%}"
             found.append(Verdict(where + what, value, f"<= {required:.0%}", share <= required, share <= aim))
     return found

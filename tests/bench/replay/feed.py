@@ -27,7 +27,7 @@ from typing import Any
 
 # Kinds of events; an event is a tuple that starts with (at_us, kind).
 BOOK = 0  # changes: ((is_ask, price, new quantity), ...)
-TRADE = 1  # price, quantity, taker buys, number of the maker's order or -1
+TRADE = 1  # price, quantity, taker buys, number of the maker's order or -1, when it was published
 ORDERS = 2  # changes as of BOOK, ((is_ask, price, quantity gone, number of the order), ...), last number
 TOP = 3  # bid, quantity, ask, quantity: all that is known
 QUOTE = 4  # the same of a book that is known: what is better than these prices is gone
@@ -35,7 +35,7 @@ QUOTE = 4  # the same of a book that is known: what is better than these prices 
 Event = tuple[Any, ...]
 
 ATOM = Decimal("1e-8")
-VERSION = 8  # of the cached form
+VERSION = 9  # of the cached form
 SECOND = 1_000_000
 NEARLY = 0.999
 QUOTE_LATE = 1_000  # quotes are placed this much later
@@ -247,7 +247,8 @@ def _binance(path: Path) -> Iterator[Event]:
                     note(event, int(data["u"]))
             elif data["e"] == "trade" and last_id is not None:
                 price, quantity = _atoms(data["p"]), _atoms(data["q"])
-                events.append((int(data["T"]) * 1000, TRADE, price, quantity, not data["m"], -1))
+                told = int(data["E"]) * 1000  # in a burst, up to a fifth of a second after it happened
+                events.append((int(data["T"]) * 1000, TRADE, price, quantity, not data["m"], -1, told))
     yield from _merged(events, ids, _timed(quotes, clocks))
 
 
@@ -376,7 +377,7 @@ def _bitstamp(orders: Path, trades: Path) -> Iterator[Event]:
             buys = row["side"] == "buy"
             maker = numbers.get(row["sell_order_id" if buys else "buy_order_id"], -1)
             when = int(row["exchange_timestamp"]) * 1000
-            yield (when, TRADE, _atoms(row["price"]), _atoms(row["amount"]), buys, maker)
+            yield (when, TRADE, _atoms(row["price"]), _atoms(row["amount"]), buys, maker, when)
 
 
 def _gemini(tops: Path, trades: Path) -> Iterator[Event]:
@@ -390,7 +391,7 @@ def _gemini(tops: Path, trades: Path) -> Iterator[Event]:
         for row in csv.DictReader(lines):
             when = round(float(row["time_seconds"]) * 1000) * 1000
             buys = row["is_buyer_maker"] == "0"
-            yield (when, TRADE, _atoms(row["price"]), _atoms(row["size"]), buys, -1)
+            yield (when, TRADE, _atoms(row["price"]), _atoms(row["size"]), buys, -1, when)
 
 
 # --- From atoms to ticks and lots -------------------------------------------------------------------
@@ -419,7 +420,7 @@ def _steps(events: list[Event]) -> tuple[int, int]:
 def _scaled(event: Event, tick: int, lot: int) -> Event:
     kind = event[1]
     if kind == TRADE:
-        return (event[0], TRADE, event[2] // tick, event[3] // lot, event[4], event[5])
+        return (event[0], TRADE, event[2] // tick, event[3] // lot, *event[4:])
     if kind in (TOP, QUOTE):
         return (event[0], kind, event[2] // tick, event[3] // lot, event[4] // tick, event[5] // lot)
     changes = tuple((is_ask, price // tick, size // lot) for is_ask, price, size in event[2])

@@ -123,8 +123,9 @@ class Feed:
         self._play = play
         self.latency = latency
         self._random = Random(seed)
-        self._under_way: deque[tuple[int, object, Any]] = deque()
-        self._last_due = 0
+        # Books and trades come in two streams; each keeps its order.
+        self._books: deque[tuple[int, Levels, Any]] = deque()
+        self._trades: deque[tuple[int, PublicTrade]] = deque()
         self.open: list[Parent] = []
         self.reset()
 
@@ -133,30 +134,35 @@ class Feed:
         self.tape = Tape()
         self.book: BookUpdate | None = None
         self.levels: Levels | None = None
-        self._under_way.clear()
+        self._books.clear()
+        self._trades.clear()
         self._looks: dict[Side, tuple[datetime, int, Signals]] = {}
         self._version = 0
 
     @property
     def due(self) -> float:
-        return self._under_way[0][0] if self._under_way else NEVER
+        book = self._books[0][0] if self._books else NEVER
+        return min(book, self._trades[0][0]) if self._trades else book
 
-    def post(self, now: int, what: object, as_decimals: Any) -> None:
-        self._last_due = max(self._last_due, now + self.latency.draw(self._random))
-        self._under_way.append((self._last_due, what, as_decimals))
+    def post_book(self, now: int, levels: Levels, decimals: Any) -> None:
+        due = now + self.latency.draw(self._random)
+        self._books.append((max(due, self._books[-1][0]) if self._books else due, levels, decimals))
+
+    def post_trade(self, now: int, price: Decimal, quantity: Decimal, side: Side) -> None:
+        due = now + self.latency.draw(self._random)
+        due = max(due, self._trades[-1][0]) if self._trades else due
+        symbol = self._play.recording.symbol
+        trade = PublicTrade(symbol=symbol, price=price, quantity=quantity, side=side, at=moment(due))
+        self._trades.append((due, trade))
 
     def deliver(self) -> None:
-        at, what, decimals = self._under_way.popleft()
+        """Let the next message in."""
         self._version += 1
-        symbol = self._play.recording.symbol
-        if what is None:
-            price, quantity, side = decimals
-            self.tape.trade(
-                PublicTrade(symbol=symbol, price=price, quantity=quantity, side=side, at=moment(at))
-            )
+        if self._trades and self._trades[0][0] == self.due:
+            self.tape.trade(self._trades.popleft()[1])
             return
-        bids, asks = decimals
-        self.levels = what  # type: ignore[assignment]
+        at, self.levels, (bids, asks) = self._books.popleft()
+        symbol = self._play.recording.symbol
         self.book = BookUpdate(symbol=symbol, bids=bids, asks=asks, at=moment(at))
         self.tape.book(self.book)
         for parent in tuple(self.open):
@@ -297,10 +303,10 @@ class Play:
         self._shown = levels
         decimals = (self.amounts.levels(levels[0]), self.amounts.levels(levels[1]))
         for feed in self.feeds.values():
-            feed.post(self.now, levels, decimals)
+            feed.post_book(self.now, levels, decimals)
 
     def _publish_trade(self, event: tuple[Any, ...]) -> None:
         side = Side.BUY if event[4] else Side.SELL
-        decimals = (self.amounts.price(event[2]), self.amounts.quantity(event[3]), side)
+        price, quantity = self.amounts.price(event[2]), self.amounts.quantity(event[3])
         for feed in self.feeds.values():
-            feed.post(self.now, None, decimals)
+            feed.post_trade(event[6], price, quantity, side)

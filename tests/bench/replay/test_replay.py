@@ -71,7 +71,7 @@ def book(seconds: float, bid: int, ask: int, size: int = 1000, levels: int = 30)
 
 
 def trade(seconds: float, price: int, lots: int, *, buys: bool, maker: int = -1) -> Event:
-    return (at(seconds), TRADE, price, lots, buys, maker)
+    return (at(seconds), TRADE, price, lots, buys, maker, at(seconds))
 
 
 def venue(*events: Event, **fields: Any) -> Venue:
@@ -174,6 +174,7 @@ def test_a_binance_capture_is_rebuilt_with_quotes_between_its_differences(tmp_pa
         (quoted, QUOTE),
         (1200_000, BOOK),
     ]
+    assert read.events[2][6] == 1151_000  # published a little after it happened
     assert read.events[3][2:] == (1001, 0, 1003, 5)
     again = feed.load(name, files, tmp_path / "cache")
     assert again == read
@@ -202,7 +203,7 @@ def test_a_bitstamp_capture_keeps_every_order_and_hides_marketable_ones(tmp_path
     assert read.events == [
         (1_000_000, ORDERS, ((BID, price, one), (ASK, price + 1, 2 * one)), (), 2),
         (2_000_000, ORDERS, ((BID, price, one * 3 // 2),), (), 3),
-        (3_001_000, TRADE, price + 1, one // 4, True, 2),
+        (3_001_000, TRADE, price + 1, one // 4, True, 2, 3_001_000),
         (3_001_000, ORDERS, ((ASK, price + 1, one * 7 // 4),), ((ASK, price + 1, one // 4, 2),), 3),
         (5_000_000, ORDERS, ((BID, price, one // 2),), ((BID, price, one, 1),), 3),
     ]
@@ -452,7 +453,8 @@ def scrambled(events: list[Event], after: int) -> list[Event]:
             other.append(event)
         elif event[1] == TRADE:
             lots = random.randint(1, 9000)
-            other.append((event[0], TRADE, event[2] + random.randint(-9, 9), lots, not event[4], event[5]))
+            price = event[2] + random.randint(-9, 9)
+            other.append((event[0], TRADE, price, lots, not event[4], *event[5:]))
         elif event[1] == BOOK:
             changes = [(side, price, size and random.randint(1, 9000)) for side, price, size in event[2]]
             other.append((event[0], BOOK, tuple(changes)))
