@@ -47,7 +47,13 @@ def _traded(result: Mapping[str, Any]) -> dict[str, Any]:
     if result.get("value_before") is not None:
         return shown  # many currencies for many: their values and weights say more
     path = [step for step in result.get("path") or [] if isinstance(step, Mapping)]
-    shown["path"] = ARROW.join(f"{step.get('side')} {step.get('symbol')}" for step in path)
+    several = len({step.get("exchange") for step in path}) > 1  # then the legs do not follow one another
+    shown["path"] = (", " if several else ARROW).join(
+        " ".join(
+            filter(None, (step.get("exchange") if several else "", step.get("side"), step.get("symbol")))
+        )
+        for step in path
+    )
     shown["spent"] = _amount(result.get("spent"), start)
     shown["received"] = _amount(result.get("received"), end)
     if result.get("average_price") is not None:
