@@ -106,7 +106,9 @@ class Parents:
         settled = order.phase is Phase.SETTLED and before.phase is not Phase.SETTLED
         if settled and order.filled_quantity > ZERO:
             leg = parent.legs[order.leg]
-            account.order_was_clean(leg.source, leg.side)
+            learned = account.order_was_clean(leg.source, leg.side)
+            if learned is not None:
+                self._out.record(learned)
             run = self._work.runs.get(parent.parent_id)
             if run is not None:
                 self._legs.learn_success(run.leg(order.leg))
@@ -353,7 +355,8 @@ class Parents:
         if not reason and left:
             reason = next((parent.legs[i].why for i in ledger.current(parent) if parent.legs[i].why), "")
         got = any(o.filled_quantity > ZERO for o in orders)
-        outcome = "nothing" if not got else ("partial" if state is ParentState.ABORTED else "done")
+        short = state is ParentState.ABORTED or self._replans.worth_telling(parent, left)
+        outcome = "nothing" if not got else ("partial" if short else "done")
         legs = tuple(leg if leg.closed_at is not None else replace(leg, closed_at=now) for leg in parent.legs)
         parent = replace(parent, legs=legs, state=state, reason=reason, closed_at=now)
         self._save(parent)

@@ -27,6 +27,7 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 
 MIN_LEG = Decimal(10)  # dollars: EXECUTION.md 2.5
+MUCH = Decimal("0.02")  # of the whole
 HYSTERESIS = Decimal("0.5") * BP  # EXECUTION.md 5.2: a new plan must be this much better
 
 
@@ -246,6 +247,18 @@ class Replans:
             state=ParentState.WORKING,
             exchange=names((*parent.legs, *draft.legs)),
         )
+
+    def worth_telling(self, parent: Parent, left: Mapping[str, Decimal]) -> bool:
+        """Say whether what is left over is more than dust: ten dollars, or a fiftieth of the whole."""
+        prices, numeraire = prices_of(parent), str(parent.arrival.get("numeraire", ""))
+        notional = Decimal(str(parent.arrival.get("notional", "0")))
+        for currency, amount in left.items():
+            if currency not in prices:
+                return True
+            value = amount * prices[currency]
+            if (numeraire in DOLLARS and value >= MIN_LEG) or value > notional * MUCH:
+                return True
+        return False
 
     def left_over(self, parent: Parent, own: Sequence[Sequence[Order]]) -> dict[str, Decimal]:
         """Return what a parent was to trade and has not: currency -> amount."""
