@@ -1,8 +1,9 @@
 """Recordings as one compact stream of events each.
 
 Formats, as described in the data's own README: verbatim Binance captures (`*_raw.jsonl.gz`), Bitstamp's order
-by order capture (`*_l3_orders.csv.gz` with `*_trades.csv.gz`), and Gemini's best prices by the second
-(`*_bbo_1s.csv.gz` with `*_trades.csv.gz`).
+by order capture (`*_l3_orders.csv.gz` with `*_trades.csv.gz`), Gemini's best prices by the second
+(`*_bbo_1s.csv.gz` with `*_trades.csv.gz`), and, where a market has none of these, tables of book rows
+(`*_book20_250ms.csv.gz` and the like, with `*_trades.csv.gz`).
 
 Prices are whole ticks and quantities whole lots, from here to the border of the machine. Tick and lot are the
 greatest common divisors of what was recorded. Times are microseconds of the exchange's clock: receive times
@@ -56,6 +57,10 @@ SANE = (1_000, 1_000_000)
 STALE = {"2002347646152704", "2002347642003458"}
 
 
+CAPTURES = ("_raw.jsonl.gz", "_l3_orders.csv.gz", "_bbo_1s.csv.gz")
+TABLES = ("_book20_250ms.csv.gz", "_book200_1s.csv.gz", "_book10_10s.csv.gz")  # the finest first
+
+
 class BadRecording(Exception):
     """A file does not say what it should."""
 
@@ -96,18 +101,18 @@ class Recording:
 
 
 def find(folder: Path) -> list[tuple[str, list[Path]]]:
-    """Return the recordings in a folder or its `recordings`, as (name, files), by the patterns of their
-    names."""
-    places = [place for place in (folder, folder / "recordings") if place.is_dir()]
+    """Return the recordings in a folder, its `recordings` and its `normalized`, as (name, files), by the
+    patterns of their names: of each market's capture the most detailed form."""
+    places = [place for place in (folder, folder / "recordings", folder / "normalized") if place.is_dir()]
     found: dict[str, list[Path]] = {}
-    for place in places:
-        for path in sorted(place.glob("*_raw.jsonl.gz")):
-            found[path.name.removesuffix("_raw.jsonl.gz")] = [path]
-        for ending in ("_l3_orders.csv.gz", "_bbo_1s.csv.gz"):
+    for ending in (*CAPTURES, *TABLES):
+        for place in places:
             for path in sorted(place.glob("*" + ending)):
                 name = path.name.removesuffix(ending)
                 trades = path.with_name(name + "_trades.csv.gz")
-                if trades.exists():
+                if name not in found and ending == CAPTURES[0]:
+                    found[name] = [path]
+                elif name not in found and trades.exists():
                     found[name] = [path, trades]
     return sorted(found.items())
 
@@ -144,6 +149,8 @@ def read(name: str, files: list[Path]) -> Recording:
         raw, detail = list(_bitstamp(files[0], files[1])), "orders"
     elif kind.endswith("_bbo_1s.csv.gz"):
         raw, detail = list(_gemini(files[0], files[1])), "top"
+    elif kind.endswith(TABLES):
+        raw, detail = list(_tables(files[0], files[1])), "levels"
     else:
         raise BadRecording(f"{kind}: no known format")
     if not raw:
@@ -392,6 +399,38 @@ def _gemini(tops: Path, trades: Path) -> Iterator[Event]:
             when = round(float(row["time_seconds"]) * 1000) * 1000
             buys = row["is_buyer_maker"] == "0"
             yield (when, TRADE, _atoms(row["price"]), _atoms(row["size"]), buys, -1, when)
+
+
+def _tables(books: Path, trades: Path) -> Iterator[Event]:
+    """Turn rows into differences. A row is the book just before its time; what lies deeper than it shows
+    stays as it was last seen."""
+    shown: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    with gzip.open(books, "rt", newline="") as lines:
+        for row in csv.DictReader(lines):
+            changes: list[tuple[bool, int, int]] = []
+            for is_ask, side in ((False, "bid"), (True, "ask")):
+                now: dict[int, int] = {}
+                depth = 1
+                while row.get(f"{side}_px_{depth}"):
+                    now[_atoms(row[f"{side}_px_{depth}"])] = _atoms(row[f"{side}_qty_{depth}"])
+                    depth += 1
+                if not now:
+                    continue
+                deepest = max(now) if is_ask else min(now)
+                before = shown[is_ask]
+                for price in [price for price in before if price not in now]:
+                    if price <= deepest if is_ask else price >= deepest:
+                        del before[price]
+                        changes.append((is_ask, price, 0))
+                changes += [(is_ask, *level) for level in now.items() if before.get(level[0]) != level[1]]
+                before.update(now)
+            if changes:
+                yield (int(row["ts_us"]) - 1, BOOK, tuple(changes))
+    with gzip.open(trades, "rt", newline="") as lines:
+        for row in csv.DictReader(lines):
+            when = int(row["exch_us"])
+            buys = row["taker_side"] == "buy"
+            yield (when, TRADE, _atoms(row["price"]), _atoms(row["qty"]), buys, -1, when)
 
 
 # --- From atoms to ticks and lots -------------------------------------------------------------------

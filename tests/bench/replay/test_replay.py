@@ -224,6 +224,38 @@ def test_best_prices_by_the_second_are_read_with_their_trades(tmp_path: Path) ->
     assert read.events[1][4] is True and read.min_quantity == Decimal("0.001")
 
 
+def test_tables_of_book_rows_are_read_where_there_is_no_capture(tmp_path: Path) -> None:
+    place = tmp_path / "normalized"
+    place.mkdir()
+    head = (
+        "ts_us,last_update_id,bid_px_1,bid_qty_1,bid_px_2,bid_qty_2,ask_px_1,ask_qty_1,ask_px_2,ask_qty_2\n"
+    )
+    rows = [
+        "1000000,1,10.00,1,9.99,2,10.02,3,10.03,4",
+        "1250000,2,10.01,5,10.00,1,10.02,2,,",  # 9.99 is out of sight, 10.03 as well
+        "1500000,3,9.99,2,9.98,7,10.02,2,10.04,1",
+    ]
+    stem = "binance-spot_XUSDT_20240101T0000Z"
+    write(place / f"{stem}_book20_250ms.csv.gz", head + "\n".join(rows) + "\n")
+    write(place / f"{stem}_book10_10s.csv.gz", head + rows[0] + "\n")
+    trades = "exch_us,recv_us,trade_id,price,qty,taker_side\n1250000,0,7,10.02,1,buy\n"
+    write(place / f"{stem}_trades.csv.gz", trades)
+    ((name, files),) = feed.find(tmp_path)
+    read = feed.load(name, files)
+    assert read.events == [
+        (999_999, BOOK, ((BID, 1000, 1), (BID, 999, 2), (ASK, 1002, 3), (ASK, 1003, 4))),
+        (1_249_999, BOOK, ((BID, 1001, 5), (ASK, 1002, 2))),
+        (1_250_000, TRADE, 1002, 1, True, -1, 1_250_000),
+        (
+            1_499_999,
+            BOOK,
+            ((BID, 1000, 0), (BID, 1001, 0), (BID, 998, 7), (ASK, 1003, 0), (ASK, 1004, 1)),
+        ),
+    ]
+    binance(tmp_path)  # the capture itself tells more
+    assert [files for _, files in feed.find(tmp_path)] == [[tmp_path / f"{stem}_raw.jsonl.gz"]]
+
+
 def test_a_folder_without_recordings_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--data", str(tmp_path)]) == 1
     assert "no recording" in capsys.readouterr().out
