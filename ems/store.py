@@ -16,6 +16,7 @@ from ems.core.records import (
     ENDED_PARENT,
     Cost,
     Fill,
+    Haircut,
     HistoryEntry,
     Notice,
     Order,
@@ -44,6 +45,7 @@ class Unfinished:
     orders: tuple[Order, ...]  # not settled, and every order of the parents above; fill_ids included
     fills: tuple[Fill, ...]  # of those orders
     nonces: tuple[NonceUse, ...] = ()  # not expired by then
+    haircuts: tuple[Haircut, ...] = ()  # all of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +101,8 @@ class MemoryStore:
         self.nonces: dict[tuple[str, str], NonceUse] = {}  # (key id, nonce) -> its use
         self.notices: list[Notice] = []
         self.cost_rows: dict[str, Cost] = {}  # parent id -> what it cost
+        # (exchange, account, currency, side) -> haircut
+        self.haircuts: dict[tuple[str, str, str, str], Haircut] = {}
         self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
 
     def commit(self, records: Sequence[Record]) -> None:
@@ -132,6 +136,9 @@ class MemoryStore:
             self.notices.append(record)
         elif isinstance(record, Cost):
             self.cost_rows[record.parent_id] = record
+        elif isinstance(record, Haircut):
+            place = (record.exchange, record.account, record.currency, str(record.side))
+            self.haircuts[place] = record
 
     def load(self, ended_since: datetime) -> Unfinished:
         unsettled = {o.parent_id for o in self.orders.values() if o.phase is not Phase.SETTLED}
@@ -154,6 +161,7 @@ class MemoryStore:
             orders=orders,
             fills=tuple(f for f in self.fill_rows.values() if f.order_id in ids),
             nonces=tuple(n for n in self.nonces.values() if n.expires_at >= ended_since),
+            haircuts=tuple(self.haircuts[place] for place in sorted(self.haircuts)),
         )
 
     def query(self, user: str, query_id: str) -> Query | None:

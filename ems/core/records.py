@@ -1,7 +1,7 @@
 """What is written down. A restart is a replay of these.
 
-`Query`, `Parent` and `Order` are the latest state of a thing and are saved whole by id; `HistoryEntry`,
-`Fill`, `NonceUse` and `Notice` are facts and are only ever added. `Order` is the fold of its
+`Query`, `Parent`, `Order`, `Cost` and `Haircut` are the latest state of a thing and are saved whole by id;
+`HistoryEntry`, `Fill`, `NonceUse` and `Notice` are facts and are only ever added. `Order` is the fold of its
 `HistoryEntry`s (`ems.core.order.fold`), kept as a row for people and queries.
 """
 
@@ -274,4 +274,19 @@ class Cost:
     complete: bool = False  # every markout that can be known is in
 
 
-Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Cost
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Haircut:
+    """What an account has taught us to leave over when a currency is spent (EXECUTION.md 1).
+
+    The latest state, by everything but the last two.
+    """
+
+    exchange: str
+    account: str
+    currency: str  # the one spent
+    side: Side  # of the orders that spend it
+    step: int  # index into ems.core.instrument.HAIRCUTS
+    clean_orders: int = 0  # without a refusal for funds since the last step; counted while step > 0
+
+
+Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Cost | Haircut

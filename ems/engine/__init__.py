@@ -4,7 +4,7 @@ Rules:
 1. `handle(event, now)` returns a `Turn`: what to write down, and what to do once that is on disk. Nothing
    else leaves.
 2. An order reaches a venue only as a `Send` in the same turn as the record of its intent (R1).
-3. Everything here can be rebuilt from the store: what is kept only in memory (look-ups, haircuts, books) is
+3. Everything here can be rebuilt from the store: what is kept only in memory (look-ups, books) is
    learned again after a restart. Progress is derived from orders, never counted.
 4. A refusal is a value (`Problem`), not an exception. Exceptions mean that a promise inside our code is
    broken.

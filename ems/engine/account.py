@@ -12,6 +12,7 @@ from ems.core.child import Patience
 from ems.core.instrument import HAIRCUTS, Market
 from ems.core.messages import BookUpdate, Side
 from ems.core.portfolio import Holdings
+from ems.core.records import Haircut
 
 BLIND_POLL_S = 2.0  # RELIABILITY.md R11
 CLEAN_ORDERS = 50  # this many orders without a refusal for funds take one haircut step back
@@ -44,8 +45,7 @@ class Account:
         self.dark: dict[str, datetime] = {}  # symbol -> when its book was last waited for in vain
         self.tapes: dict[str, Tape] = {}  # symbol -> what public data say of it
         self.holdings = Holdings()
-        self.haircut_step: dict[tuple[str, Side], int] = {}  # (currency, side) -> index into HAIRCUTS
-        self.clean_orders: dict[tuple[str, Side], int] = {}  # (currency, side) -> orders since the last step
+        self.haircuts: dict[tuple[str, Side], Haircut] = {}  # (currency, side) -> what was learned
 
     @property
     def patience_now(self) -> Patience:
@@ -64,18 +64,29 @@ class Account:
         return {c for market in self.markets.values() for c in (market.base, market.quote)}
 
     def haircut(self, currency: str, side: Side) -> Decimal:
-        return HAIRCUTS[self.haircut_step.get((currency, side), 0)]
+        """Return the share of a currency to leave over."""
+        return HAIRCUTS[min(self._learned(currency, side).step, len(HAIRCUTS) - 1)]
 
-    def funds_refused(self, currency: str, side: Side) -> None:
-        """Learn that this venue wants more left over than we thought."""
-        step = self.haircut_step.get((currency, side), 0)
-        self.haircut_step[currency, side] = min(step + 1, len(HAIRCUTS) - 1)
-        self.clean_orders[currency, side] = 0
+    def funds_refused(self, currency: str, side: Side) -> Haircut:
+        """Learn that this venue wants more left over than we thought; return what to write down."""
+        step = self._learned(currency, side).step
+        return self._learn(currency, side, min(step + 1, len(HAIRCUTS) - 1), 0)
 
-    def order_was_clean(self, currency: str, side: Side) -> None:
-        clean = self.clean_orders.get((currency, side), 0) + 1
-        if clean >= CLEAN_ORDERS:
-            step = self.haircut_step.get((currency, side), 0)
-            self.haircut_step[currency, side] = max(step - 1, 0)
-            clean = 0
-        self.clean_orders[currency, side] = clean
+    def order_was_clean(self, currency: str, side: Side) -> Haircut | None:
+        """Count an order that found its funds; return what to write down, if anything."""
+        known = self._learned(currency, side)
+        if known.step == 0:
+            return None
+        clean = known.clean_orders + 1
+        if clean < CLEAN_ORDERS:
+            return self._learn(currency, side, known.step, clean)
+        return self._learn(currency, side, known.step - 1, 0)
+
+    def _learned(self, currency: str, side: Side) -> Haircut:
+        nothing = Haircut(exchange=self.exchange, account=self.account, currency=currency, side=side, step=0)
+        return self.haircuts.get((currency, side), nothing)
+
+    def _learn(self, currency: str, side: Side, step: int, clean_orders: int) -> Haircut:
+        learned = replace(self._learned(currency, side), step=step, clean_orders=clean_orders)
+        self.haircuts[currency, side] = learned
+        return learned

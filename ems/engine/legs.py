@@ -63,7 +63,7 @@ class Legs:
             run.funds_refusals += 1
             run.refused_quantity = order.quantity  # never the same quantity twice
             run.balance_after = now
-            account.funds_refused(leg.source, leg.side)
+            self._out.record(account.funds_refused(leg.source, leg.side))
             self._out.send(account, QueryBalances())
             if run.funds_refusals >= FUNDS_REFUSALS:
                 run.problem = self.refusal_problem(order, report)

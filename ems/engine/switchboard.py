@@ -126,6 +126,10 @@ class Engine:
         """Pick up what the store has not finished. Venues are reconciled before anything trades (R12)."""
         turn = self._out.begin(now)
         self.submissions.nonces = {(n.key_id, n.nonce): n.expires_at for n in unfinished.nonces}
+        for haircut in unfinished.haircuts:
+            known = self.work.accounts.get((haircut.exchange, haircut.account))
+            if known is not None:  # else its keys were taken away; they may come back
+                known.haircuts[haircut.currency, haircut.side] = haircut
         for query in unfinished.queries:
             self.work.remember(query)
             self.cancels.take_up(query)

@@ -2,8 +2,9 @@
 
 Rules:
 1. There is one writer connection, under a lock. Readers have their own connections and never wait for it.
-2. A record that is a latest state (query, parent, order, cost) is put by its id; facts are only added. A fact
-   that is there already is a broken promise of the caller, except a nonce: that is a replayed request.
+2. A record that is a latest state (query, parent, order, cost, haircut) is put by its key; facts are only
+   added. A fact that is there already is a broken promise of the caller, except a nonce: that is a replayed
+   request.
 3. A connection lost before COMMIT was sent means nothing happened: the work is done once more. Lost during
    COMMIT means nobody knows: a fact of the batch is looked up by its key before the work is done once more,
    also when the same batch is committed again later.
@@ -40,7 +41,18 @@ from sqlalchemy import exc as sql_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ems.core.messages import Liquidity, NonceUse
-from ems.core.records import Cost, Fill, HistoryEntry, Notice, Order, Parent, Query, QueryStatus, Record
+from ems.core.records import (
+    Cost,
+    Fill,
+    Haircut,
+    HistoryEntry,
+    Notice,
+    Order,
+    Parent,
+    Query,
+    QueryStatus,
+    Record,
+)
 from ems.store import NonceUsed, OrderFilter, StoreUnavailable, Unfinished, page_key
 from server.store import tables
 from server.store.columns import EXACT, money_sum, money_sum_product, plain
@@ -56,6 +68,7 @@ from server.store.tables import (
     accounts,
     costs,
     fills,
+    haircuts,
     nonces,
     notices,
     order_history,
@@ -87,6 +100,7 @@ class _Batch:
     fills: list[Values] = field(default_factory=list)
     notices: list[Values] = field(default_factory=list)
     costs: dict[str, Values] = field(default_factory=dict)
+    haircuts: dict[tuple[str, ...], Values] = field(default_factory=dict)
 
 
 class SqlStore:
@@ -139,12 +153,15 @@ class SqlStore:
                 found_queries[row.query_id] = tables.query_from_row(row)
             fresh = select(nonces).where(nonces.c.expires_at >= ended_since)
             found_nonces = [tables.nonce_from_row(row) for row in connection.execute(fresh)]
+            learned = select(haircuts).order_by(*haircuts.primary_key)
+            found_haircuts = [tables.haircut_from_row(row) for row in connection.execute(learned)]
         return Unfinished(
             queries=tuple(sorted(found_queries.values(), key=lambda q: (q.accepted_at, q.query_id))),
             parents=tuple(found_parents),
             orders=tuple(sorted(found_orders, key=lambda o: (o.created_at, o.order_id))),
             fills=tuple(found_fills),
             nonces=tuple(found_nonces),
+            haircuts=tuple(found_haircuts),
         )
 
     def query(self, user: str, query_id: str) -> Query | None:
@@ -515,6 +532,7 @@ class SqlStore:
             (prepared.new_fill, batch.fills),
             (prepared.new_notice, batch.notices),
             (prepared.put_cost, list(batch.costs.values())),
+            (prepared.put_haircut, list(batch.haircuts.values())),
         ):
             if rows:
                 connection.execute(statement, rows)
@@ -591,15 +609,19 @@ class _Statements:
     def __init__(self, backend: str) -> None:
         insert: Any = postgresql.insert if backend == "postgresql" else sqlite.insert
 
-        def put(table: Table, key: str) -> Any:
+        def put(table: Table) -> Any:
             statement = insert(table)
-            new = {column.name: statement.excluded[column.name] for column in table.c if column.name != key}
-            return statement.on_conflict_do_update(index_elements=[key], set_=new)
+            key = [column.name for column in table.primary_key]
+            new = {
+                column.name: statement.excluded[column.name] for column in table.c if column.name not in key
+            }
+            return statement.on_conflict_do_update(index_elements=key, set_=new)
 
-        self.put_query = put(queries, "query_id")
-        self.put_parent = put(parents, "parent_id")
-        self.put_order = put(orders, "order_id")
-        self.put_cost = put(costs, "parent_id")
+        self.put_query = put(queries)
+        self.put_parent = put(parents)
+        self.put_order = put(orders)
+        self.put_cost = put(costs)
+        self.put_haircut = put(haircuts)
         self.new_history = order_history.insert()
         self.new_fill = fills.insert()
         self.new_nonce = nonces.insert()
@@ -627,6 +649,9 @@ def _sort(records: Sequence[Record]) -> _Batch:
             batch.notices.append(tables.notice_to_row(record))
         elif isinstance(record, Cost):
             batch.costs[record.parent_id] = tables.cost_to_row(record)
+        elif isinstance(record, Haircut):
+            place = (record.exchange, record.account, record.currency, record.side.value)
+            batch.haircuts[place] = tables.haircut_to_row(record)
     return batch
 
 

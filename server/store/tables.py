@@ -5,8 +5,9 @@ Columns carry the words of DESIGN.md 3, because people query them by hand; a rec
 A change here is a new migration.
 
 Rules:
-1. `queries`, `parents`, `orders` and `costs` are the latest state and are overwritten by id. `order_history`,
-   `fills` and `nonces` are facts and only added. `orders` is a cache of the fold of `order_history`.
+1. `queries`, `parents`, `orders`, `costs` and `haircuts` are the latest state and are overwritten by key.
+   `order_history`, `fills` and `nonces` are facts and only added. `orders` is a cache of the fold of
+   `order_history`.
 2. The database itself keeps single what must never be double: the idempotency key of a query, the client
    order id at an account, a fill.
 3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
@@ -43,6 +44,7 @@ from ems.core.records import (
     Cost,
     Fill,
     Grant,
+    Haircut,
     HistoryEntry,
     Leg,
     Notice,
@@ -259,6 +261,19 @@ costs = Table(
     PrimaryKeyConstraint("parent_id"),
     Index(None, "query_id"),
     Index(None, "user_id", "ended_at", "parent_id"),
+)
+
+# What a venue has taught us to leave over when a currency is spent.
+haircuts = Table(
+    "haircuts",
+    metadata,
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("currency", Key, nullable=False),
+    Column("side", Key, nullable=False),
+    Column("step", Integer, nullable=False),  # on the ladder ems.core.instrument.HAIRCUTS
+    Column("clean_orders", Integer, nullable=False),  # since the last step
+    PrimaryKeyConstraint("exchange", "account", "currency", "side"),
 )
 
 nonces = Table(
@@ -661,6 +676,28 @@ def cost_from_row(row: Row[Any]) -> Cost:
         ended_at=row.ended_at,
         body=row.body,
         complete=row.complete,
+    )
+
+
+def haircut_to_row(haircut: Haircut) -> Values:
+    return {
+        "exchange": haircut.exchange,
+        "account": haircut.account,
+        "currency": haircut.currency,
+        "side": haircut.side.value,
+        "step": haircut.step,
+        "clean_orders": haircut.clean_orders,
+    }
+
+
+def haircut_from_row(row: Row[Any]) -> Haircut:
+    return Haircut(
+        exchange=row.exchange,
+        account=row.account,
+        currency=row.currency,
+        side=Side(row.side),
+        step=row.step,
+        clean_orders=row.clean_orders,
     )
 
 

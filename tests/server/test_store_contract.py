@@ -18,6 +18,7 @@ from ems.core.records import (
     Cost,
     Fill,
     Grant,
+    Haircut,
     HistoryEntry,
     Leg,
     Notice,
@@ -224,6 +225,11 @@ def cost(parent_id: str = "q1-p", **changes: object) -> Cost:
         ended_at=NOON,
         body={"notional": "1000", "cost": {"total_bps": "-1.5"}, "saved_bps": None, "markouts": []},
     )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def haircut(currency: str = "USDT", **changes: object) -> Haircut:
+    made = Haircut(exchange="kraken", account="default", currency=currency, side=Side.BUY, step=2)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -445,6 +451,29 @@ def test_costs_are_found(store: Store, name: str) -> None:
     assert [each.query_id for each in store.costs("ann", **wanted)] == expected.split()
 
 
+def test_a_haircut_is_kept_for_each_account_currency_and_side_as_it_was_last(
+    opened: tuple[Store, Reopen],
+) -> None:
+    store, reopen = opened
+    others = [
+        haircut(exchange="binance"),
+        haircut(account="second"),
+        haircut("ETH", side=Side.SELL, clean_orders=49),
+        haircut(side=Side.SELL, step=1),
+    ]
+    store.commit([haircut(step=1), *others, haircut()])
+    assert set(reopen().load(SOON).haircuts) == {haircut(), *others}
+    later = store if isinstance(store, MemoryStore) else reopen()
+    later.commit([haircut(step=1, clean_orders=7)])
+    later.commit([haircut("ETH", side=Side.SELL, step=0)])
+    assert set(later.load(SOON).haircuts) == {
+        haircut(step=1, clean_orders=7),
+        *others[:2],
+        haircut("ETH", side=Side.SELL, step=0),
+        others[3],
+    }
+
+
 def test_an_order_is_the_fold_of_its_stored_history(store: Store) -> None:
     made = order()
     records: list[Record] = [created(made)]
@@ -610,7 +639,7 @@ def test_after_a_restart_everything_is_as_it_was(opened: tuple[Store, Reopen]) -
         parent(),
         order(fill_ids=frozenset({"f1"}), filled_quantity=Decimal("0.5")),
     ]
-    store.commit([*kept, fill(), entry(), nonce(), notice()])
+    store.commit([*kept, fill(), entry(), nonce(), notice(), haircut()])
     before = store.load(LONG_AGO)
     again = reopen()
     after = again.load(LONG_AGO)
@@ -618,6 +647,7 @@ def test_after_a_restart_everything_is_as_it_was(opened: tuple[Store, Reopen]) -
     assert (after.queries, after.parents, after.orders) == ((kept[0],), (kept[1],), (kept[2],))
     assert after.fills == (fill(),)
     assert after.nonces == (nonce(),)
+    assert after.haircuts == (haircut(),)
     assert again.load(SOON).nonces == (nonce(),)
     assert again.load(SOON + timedelta(seconds=1)).nonces == ()
     assert again.history("q1-p-0") == [entry()]
