@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+from ems.algos.ledger import current
 from ems.core import errors
 from ems.core.child import AskCancel
 from ems.core.codec import encode_command, verb_of
@@ -79,7 +80,11 @@ class Cancels:
             if parent is not None and parent.algo != "direct":
                 parents.append(parent_id)
         if isinstance(command, CancelAllOrders):
-            parents += [p for p in self._parents_in_scope(ticket, command) if p not in parents]
+            named = self._parents_in_scope(ticket, command)
+        else:
+            named = self._parents_named(ticket.user, command)
+        parents += [p for p in named if p not in parents]
+        left = [order_id for order_id in left if self._work.children[order_id].order.parent_id not in parents]
         if ticket.dry_run:
             result: dict[str, object] = {
                 "dry_run": True,
@@ -119,6 +124,8 @@ class Cancels:
                 order_id = self._work.by_client_id.get(command.client_order_id or "")
                 child = self._work.children.get(order_id) if order_id else None
                 orders = [child.order] if child is not None and child.order.user == user else []
+        if not orders and self._parents_named(user, command):
+            return []  # it works, and has no order yet
         if not orders:
             return errors.problem(errors.ORDER_NOT_FOUND, f"there is no open order {named!r} of yours")
         open_orders = [o for o in orders if o.phase is not Phase.SETTLED]
@@ -131,6 +138,15 @@ class Cancels:
                 details={"status": str(orders[-1].status)},
             )
         return open_orders or [orders[-1]]
+
+    def _parents_named(self, user: str, command: CancelOrder) -> list[str]:
+        """Return the ids of what an algorithm works under this key of the user's."""
+        query_id = self._work.keys.get((user, command.client_order_id or ""), "")
+        return [
+            parent_id
+            for parent_id in self._work.parents_of.get(query_id, ())
+            if (parent := self._work.parents[parent_id]).algo != "direct" and parent.state not in ENDED_PARENT
+        ]
 
     def _orders_in_scope(self, ticket: Ticket, command: CancelAllOrders) -> tuple[list[Order], list[str]]:
         """Return the caller's open orders, and the ids of open orders of the same user that are left
@@ -158,8 +174,8 @@ class Cancels:
             and p.user == ticket.user
             and any(
                 command.exchange in (None, leg.exchange) and command.symbol in (None, leg.symbol)
-                for leg in p.legs
-                if leg.closed_at is None
+                # With all of them closed it waits for its next plan: those of the last one stand for it.
+                for leg in [x for x in p.legs if x.closed_at is None] or map(p.legs.__getitem__, current(p))
             )
             and (command.scope == "user" or p.bot == ticket.bot)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -80,6 +80,9 @@ def legs_of(
         account = work.accounts[leg.exchange, leg.account]
         market, book = account.markets[leg.symbol], account.books[leg.symbol]
         mid = (book.bids[0][0] + book.asks[0][0]) / 2
+        limit = limit_of(market, leg.side, mid, style)
+        if parent is not None:
+            limit = _limit_before(parent, market, leg, style) or limit
         share = leg.receive / finals if finals > ZERO else ONE
         aims = end_amount is not None and leg.target == end
         legs.append(
@@ -94,7 +97,9 @@ def legs_of(
                 receive=leg.receive,
                 level=leg.level,
                 generation=generation,
-                limit=limit_of(market, leg.side, mid, style),
+                # A leg with an end amount stops there; one that only feeds such legs stops at what they need.
+                capped=end_amount is not None and leg.target != end,
+                limit=limit,
                 goal=end_amount * share if aims and end_amount is not None else None,
                 started_at=now if leg.level == 0 else None,
                 ends_at=now + span * (leg.level + 1),
@@ -164,6 +169,23 @@ def limit_of(market: Market, side: Side, mid: Decimal, style: Style) -> Decimal:
     return market.passive_price(side, worst)
 
 
+def _limit_before(parent: Parent, market: Market, leg: PlannedLeg, style: Style) -> Decimal | None:
+    """Return the limit a market had when the parent was decided on: a new plan does not move it."""
+    for old in parent.legs:
+        if (old.exchange, old.account, old.symbol, old.side) == (
+            leg.exchange,
+            leg.account,
+            leg.symbol,
+            leg.side,
+        ):
+            return old.limit
+    prices = parent.arrival.get("prices")
+    if not isinstance(prices, dict) or market.base not in prices or market.quote not in prices:
+        return None
+    mid = Decimal(str(prices[market.base])) / Decimal(str(prices[market.quote]))
+    return limit_of(market, leg.side, mid, style)
+
+
 def style_of(parent: Parent) -> Style:
     return Style(
         algo=parent.algo,
@@ -188,6 +210,19 @@ def grants_of(
         exchange, account, currency = node
         grants.append(Grant(exchange=exchange, account=account, currency=currency, amount=spent + extra))
     return tuple(grants)
+
+
+def with_room(
+    grants: Sequence[Grant], supplies: Mapping[Node, Decimal], legs: Sequence[Leg], style: Style
+) -> tuple[Grant, ...]:
+    """Grant what reaching an end amount may cost within the slippage allowed, as far as it is held."""
+    bps = SLIPPAGE_BPS if style.max_slippage_bps is None else style.max_slippage_bps
+    hops = max(leg.level for leg in legs) + 1
+    worse = max(ONE - bps * BP, Decimal("0.5")) ** hops
+    return tuple(
+        replace(g, amount=min(short_number(g.amount / worse), supplies[g.exchange, g.account, g.currency]))
+        for g in grants
+    )
 
 
 def grants_for(

@@ -30,7 +30,17 @@ from ems.core.messages import (
 )
 from ems.core.records import Grant, Leg
 from ems.engine.account import Account
-from ems.engine.drafts import BP, Draft, arrival_of, grants_for, grants_of, legs_of, limit_of, names
+from ems.engine.drafts import (
+    BP,
+    Draft,
+    arrival_of,
+    grants_for,
+    grants_of,
+    legs_of,
+    limit_of,
+    names,
+    with_room,
+)
 from ems.engine.figures import short_number
 from ems.engine.refusals import currency_unknown, no_book, symbol_unknown, too_small, unreachable
 from ems.engine.sight import Need, Sight, ages, candidates, fresh, listing, seen, usable
@@ -223,6 +233,8 @@ class Plans:
         arrival = arrival_of(
             legs, {(g.exchange, g.account, g.currency): g.amount for g in grants}, listings, prices, numeraire
         )
+        if command.end_amount is not None:
+            grants = with_room(grants, supplies, legs, command.style)
         return Draft(
             exchange=names(legs),
             account=command.account,
