@@ -174,17 +174,32 @@ def candidates(
     }
     if start is None or end is None:
         return set(found)
-    near: dict[str, set[str]] = {}
-    for base, quote in found.values():
-        near.setdefault(base, set()).add(quote)
-        near.setdefault(quote, set()).add(base)
+    near = _near(found.values())
     first, last = near.get(start, set()) | {start}, near.get(end, set()) | {end}
+    if not first & last:  # three markets apart: each walk is a first one, one between these sides, a last one
+        ends = {start: first, end: last}
+        return {
+            symbol
+            for symbol, (base, quote) in found.items()
+            if any(here in ends and there in ends[here] for here, there in ((base, quote), (quote, base)))
+            or (base in first and quote in last)
+            or (quote in first and base in last)
+        }
     return {
         symbol
         for symbol, (base, quote) in found.items()
         if (base in first and quote in last and end != base and start != quote)
         or (quote in first and base in last and end != quote and start != base)
     }
+
+
+def _near(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Return of each currency those it is traded against."""
+    near: dict[str, set[str]] = {}
+    for base, quote in pairs:
+        near.setdefault(base, set()).add(quote)
+        near.setdefault(quote, set()).add(base)
+    return near
 
 
 def listing(account: Account, market: Market, book: BookUpdate) -> Listing:
