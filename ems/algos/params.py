@@ -53,7 +53,7 @@ class Params:
 
     # Takes.
     take_through: Decimal = 5 * BP  # a take's limit lies this far beyond the touch
-    urgency: float = 2.0  # kappa: how much earlier than evenly the quantity is planned; 0 evenly
+    urgency: float = 1.0  # kappa: how much earlier than evenly the quantity is planned; 0 evenly
     band: float = 0.2  # of the whole: twice this far behind, the lag is taken whatever the book says
     tail: float = 0.1  # share of the time at the end in which what is left is taken
     tail_slices: int = 3
@@ -73,11 +73,12 @@ class Params:
     display: Decimal | None = None  # shown at a time, as a share of the whole: an iceberg
     display_jitter: float = 0.2
     requotes: int = 3  # post-only refusals answered one tick further back each
-    calm: float = (
-        0.6  # nothing waits for long where taking all at once costs this share of what resting gains
-    )
+    calm: float = 1.0  # rests only while taking the whole at once costs less than this share of the gain
     child_calm: float = 0.95  # `child` where nothing would be lost by waiting
     tolerance: float = 0.25  # sigmas of a second by which it may be outbid before it moves
+    shy: float = 0.0  # rests while the touch leans at least so far against us (4.2, 5) ...
+    shy_slack: float = 0.3  # ... or so much less, once it stands there ...
+    shy_fills: float = 3.0  # ... until the time left is that of so many shadows to fill
     reach: Decimal = 50 * BP  # a limit further than this behind our touch is waited for, not rested at
     hysteresis: float = 0.3  # bp by which taking must beat a resting order that is already out
     alpha: float = 0.3  # predicted move over 5 s as a share of sigma_5s at a touch leaning wholly one way

@@ -800,7 +800,7 @@ def _rest(leg: _Leg) -> Decision:
             # One whose cancel nobody has confirmed counts in full, but does not hold up the others.
             blocked = blocked or order.phase is not Phase.UNKNOWN
             continue
-        if resting and _outbid(leg, order, price):
+        if resting and (_outbid(leg, order, price) or _shy(leg, standing=True)):
             return leg.cancel(order)
         if not resting and order.post_only:
             return leg.cancel(order)
@@ -810,6 +810,8 @@ def _rest(leg: _Leg) -> Decision:
             return _wait(leg, _no_price(leg))
         if leg.refusals() > leg.params.requotes:
             return _wait(leg, "its quotes were refused")
+        if _shy(leg, standing=False):
+            return _wait(leg, "the touch leans towards us")
         wanted = _child(leg)
         if wanted > ZERO:
             make = leg.make(wanted, price)
@@ -822,6 +824,21 @@ def _rest(leg: _Leg) -> Decision:
     if leg.params.rest == "never" and leg.params.plan == "open":
         return _wait(leg, "waiting for the price")
     return _wait(leg, "between takes")
+
+
+def _shy(leg: _Leg, *, standing: bool) -> bool:
+    """Say whether a quote should stay out of the market for now.
+
+    A touch that leans towards us is about to come: who fills us then knows more than we do. So rest while it
+    leans the other way, for as long as there is time enough to fill in that part of it.
+    """
+    params, signals = leg.params, leg.view.signals
+    if params.plan != "curve" or signals.fills_seen <= 0.0:
+        return False
+    needed = params.shy_fills * signals.fill_window_s / max(signals.fill_probability, 0.01)
+    if leg.time - leg.elapsed < needed:
+        return False
+    return leg.leaning() < params.shy - (params.shy_slack if standing else 0.0)
 
 
 def _child(leg: _Leg) -> Decimal:
@@ -851,23 +868,29 @@ def _child(leg: _Leg) -> Decimal:
 def _queue_limit(leg: _Leg) -> float | None:
     """Return Cont and Kukanov's L*: what can hope to fill in the time, in base (4.2, 6).
 
-    F is the cdf of what takers take from our side of the touch until the end, as an exponential law of the
-    measured mean; the penalty for not filling is the cost of taking the rest. None: nothing is known.
+    F is the cdf of what leaves our side of the touch until the end: an exponential law whose mean is what
+    takers took so far, or, where that is more, what lets a queue as long as today's pass with the shadows'
+    probability (prices that move through us fill us too). The penalty for not filling is the cost of taking
+    the rest. None: nothing is known.
     """
-    signals, market = leg.view.signals, leg.market
-    mean = signals.outflow * max(leg.time - leg.elapsed, 1.0)
-    if mean <= 0.0 or leg.view.book is None:
+    signals, market, book = leg.view.signals, leg.market, leg.view.book
+    assert book is not None
+    ahead = float((book.bids if leg.buy else book.asks)[0][1])
+    rate = signals.outflow
+    if signals.fills_seen > 0.0 and 0.0 < signals.fill_probability < 1.0:
+        passing = ahead / -math.log(signals.fill_probability)
+        rate = max(rate, passing / signals.fill_window_s)
+    if rate <= 0.0:
         return None
     half = (leg.ask - leg.bid) / (leg.ask + leg.bid) * 1e4
     maker, taker = float(market.maker_fee) * 1e4, float(market.taker_fee) * 1e4
-    impact = signals.cost_slope * leg.left * leg.size
-    penalty = half + taker + impact
+    penalty = half + taker + signals.cost_slope * leg.left * leg.size
     gain, cost = 2.0 * half + taker - maker, penalty + half - maker
     if cost <= 0.0 or gain >= cost:
         return None
     if gain <= 0.0:
         return 0.0
-    ahead = float((leg.view.book.bids if leg.buy else leg.view.book.asks)[0][1])
+    mean = rate * max(leg.time - leg.elapsed, 1.0)
     return max(-mean * math.log(1.0 - gain / cost) - ahead, 0.0)
 
 
