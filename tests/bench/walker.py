@@ -50,7 +50,7 @@ CACHE = ROOT / "var" / "bench" / "cache"
 MACHINE = ("classic", "adaptive")  # always in the table; others on request
 LONG_S = 300  # cases longer than this get fewer starts by default
 
-STARTS, QUICK_STARTS, FULL_STARTS = 80, 12, 400
+STARTS, QUICK_STARTS, FULL_STARTS = 120, 12, 400
 LATENCIES = (100, 300)
 FEES: tuple[Fees, ...] = ((10, 10), (2, 5))
 # Where every start is 5 s after the one before, more starts add nothing: SPACING_S in cases.py.
