@@ -1,34 +1,39 @@
-"""SIGKILL the real server again and again while smart orders run, and count what got lost or doubled.
+"""SIGKILL the real server again and again while it trades, and count what got lost or doubled.
 
     ./oms kills --n 50        prints `kills=50 lost=0 duplicates=0 ready_p99_s=...` last
 
 The simulated exchanges are processes of their own and survive; bots ask again with the same idempotency
-key. Judged at the end, against the exchanges' own ledgers: every accepted query is on disk and has ended;
-one venue order for each intent at most; every fill of the venue booked once, to the last unit; nothing open
-that we do not track.
+key. What they ask for is worked as many legs: smart orders over several exchanges and over two hops, a
+rebalance, a liquidation. Judged at the end, against the exchanges' own ledgers: every accepted query is on
+disk and has ended; one venue order for each intent at most; every fill of the venue booked once, to the last
+unit; no parent spent more than it was given; deposits and our fills make the exchanges' balances; nothing
+open that we do not track.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
+from datetime import UTC, datetime
+from decimal import Decimal, localcontext
 from pathlib import Path
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Row, create_engine, text
 
 from oms_client import OMSClient
-from oms_client.errors import OMSError, OutcomeUnknown, QueryFailed
+from oms_client.errors import InsufficientFunds, OMSError, OutcomeUnknown, QueryFailed, Rejected, Unavailable
 from server.store.connect import database_url
 from tests.e2e.processes import ServerProcess, SimulatorProcess
 
-BOTS = 4
+BOTS = 6
 TIME_LIMIT_S = 3
 BETWEEN_KILLS_S = (0.3, 2.5)
 
@@ -44,6 +49,18 @@ class Verdict:
     queries: int = 0
     orders: int = 0
     fills: int = 0
+    refused: int = 0  # requests for which the account did not hold enough
+    many_legs: int = 0  # parents of more than one leg
+    many_exchanges: int = 0  # of those, on more than one exchange
+    resumed: int = 0  # parents of more than one leg that a kill found at work
+
+    def told(self) -> str:
+        return (
+            f"{self.queries} queries, {self.refused} requests beyond the funds, {self.orders} orders, "
+            f"{self.fills} fills; "
+            f"{self.many_legs} parents of several legs, {self.many_exchanges} of them on several exchanges, "
+            f"{self.resumed} of them at work when a kill came"
+        )
 
     def line(self) -> str:
         ready = sorted(self.ready_s)
@@ -53,7 +70,7 @@ class Verdict:
 
 
 class Bot(threading.Thread):
-    """Asks for one smart order after another and remembers what was accepted."""
+    """Asks for one thing after another and remembers what was accepted."""
 
     def __init__(self, number: int, server: ServerProcess, stop: threading.Event):
         super().__init__(daemon=True)
@@ -61,6 +78,8 @@ class Bot(threading.Thread):
             "alice", server.url, f"bot{number}", key=server.keys.private, on_event=self.saw
         )
         self.accepted: set[str] = set()  # query ids we were told of
+        self.refused = 0
+        self.surprises: list[str] = []  # refusals that no kill and no lack of money explains
         self._over = stop
         self._rng = random.Random(number)
         self._number = number
@@ -72,23 +91,75 @@ class Bot(threading.Thread):
         turn = 0
         while not self._over.is_set():
             turn += 1
-            exchange = self._rng.choice(("binance", "kraken"))
-            start, end, amount = self._rng.choice(
-                (("USDT", "ETH", "60"), ("ETH", "USDT", "0.02"), ("USDT", "BTC", "70"))
-            )
-            key = f"bot{self._number}-{turn}"
-            while True:
-                try:
-                    self.client.smart_order(
-                        exchange, start, end, amount, time_limit=TIME_LIMIT_S, idempotency_key=key
-                    )
-                    break
-                except (OutcomeUnknown, QueryFailed):
-                    break
-                except OMSError:
-                    if self._over.is_set():
-                        return
-                    time.sleep(0.1)
+            # Every bot begins with another kind, so that few kills meet every kind.
+            kind = self._number + turn if turn <= len(KINDS) else self._rng.randrange(len(KINDS))
+            ask = KINDS[kind % len(KINDS)](self.client, self._rng)
+            while not self._asked(ask, f"bot{self._number}-{turn}"):
+                if self._over.is_set():
+                    return
+                time.sleep(0.1)
+
+    def _asked(self, ask: Callable[[str], object], key: str) -> bool:
+        """Ask once; say whether that was answered for good."""
+        try:
+            ask(key)
+        except (OutcomeUnknown, QueryFailed):
+            return True
+        except InsufficientFunds:
+            self.refused += 1
+            return True
+        except Unavailable:
+            return False
+        except Rejected as error:
+            self.surprises.append(f"{key} was refused: {error}")
+            return True
+        except OMSError:
+            return False
+        return True
+
+
+def on_one(client: OMSClient, rng: random.Random) -> Callable[[str], object]:
+    exchange = rng.choice(("binance", "kraken"))
+    pair = rng.choice((("USDT", "ETH", "60"), ("ETH", "USDT", "0.02"), ("USDT", "BTC", "70")))
+    return lambda key: client.smart_order(exchange, *pair, time_limit=TIME_LIMIT_S, idempotency_key=key)
+
+
+def on_several(client: OMSClient, rng: random.Random) -> Callable[[str], object]:
+    """More than one exchange holds of the start currency: the money of both is needed."""
+    exchange = rng.choice(("all", ["binance", "kraken"]))
+    pair = rng.choice((("ETH", "BTC", "70%"), ("USDT", "BTC", "60%"), ("USDT", "ETH", "55%")))
+    algo = rng.choice(("adaptive", "classic"))
+    return lambda key: client.smart_order(
+        exchange, *pair, algo=algo, time_limit=TIME_LIMIT_S, idempotency_key=key
+    )
+
+
+def over_two_hops(client: OMSClient, rng: random.Random) -> Callable[[str], object]:
+    """The simulators play no market between these two: the way leads over USDT."""
+    pair = rng.choice((("ETH", "BTC", "0.05"), ("BTC", "ETH", "0.004"), ("ETH", "BTC", "0.1")))
+    algo = rng.choice(("adaptive", "classic"))
+    exchange = rng.choice(("binance", "kraken"))
+    return lambda key: client.smart_order(
+        exchange, *pair, algo=algo, time_limit=TIME_LIMIT_S, idempotency_key=key
+    )
+
+
+def portfolio(client: OMSClient, rng: random.Random) -> Callable[[str], object]:
+    if rng.random() < 0.4:
+        return lambda key: client.liquidate(
+            "all", "USDT", exclude=["BTC"], time_limit=TIME_LIMIT_S, idempotency_key=key
+        )
+    first, second = rng.sample(("0.3", "0.35"), 2)
+    targets = {"USDT": "0.35", "BTC": first, "ETH": second}
+    return lambda key: client.rebalance("all", targets, time_limit=TIME_LIMIT_S, idempotency_key=key)
+
+
+KINDS: tuple[Callable[[OMSClient, random.Random], Callable[[str], object]], ...] = (
+    on_several,
+    over_two_hops,
+    portfolio,
+    on_one,
+)
 
 
 def run_kills(n: int, db_url: str, folder: Path, *, report=print) -> Verdict:
@@ -99,6 +170,7 @@ def run_kills(n: int, db_url: str, folder: Path, *, report=print) -> Verdict:
     server = ServerProcess(simulators, db_url, folder / "server.log")
     stop = threading.Event()
     bots: list[Bot] = []
+    killed_at: list[datetime] = []
     try:
         server.start()
         bots = [Bot(number, server, stop) for number in range(BOTS)]
@@ -107,6 +179,7 @@ def run_kills(n: int, db_url: str, folder: Path, *, report=print) -> Verdict:
             bot.start()
         for _ in range(n):
             time.sleep(rng.uniform(*BETWEEN_KILLS_S))
+            killed_at.append(datetime.now(UTC))
             server.kill()
             verdict.kills += 1
             verdict.ready_s.append(server.start())
@@ -116,7 +189,9 @@ def run_kills(n: int, db_url: str, folder: Path, *, report=print) -> Verdict:
         for bot in bots:
             bot.join(120)
         _wait_until_quiet(server)
-        _judge(verdict, db_url, simulators, {q for bot in bots for q in bot.accepted})
+        _judge(verdict, db_url, simulators, {q for bot in bots for q in bot.accepted}, killed_at)
+        verdict.refused = sum(bot.refused for bot in bots)
+        verdict.lost += [surprise for bot in bots for surprise in bot.surprises]
     finally:
         stop.set()
         server.stop()
@@ -136,7 +211,13 @@ def _wait_until_quiet(server: ServerProcess) -> None:
         time.sleep(0.5)
 
 
-def _judge(verdict: Verdict, db_url: str, simulators: list[SimulatorProcess], accepted: set[str]) -> None:
+def _judge(
+    verdict: Verdict,
+    db_url: str,
+    simulators: list[SimulatorProcess],
+    accepted: set[str],
+    killed_at: list[datetime],
+) -> None:
     engine = create_engine(database_url(db_url))
     with engine.connect() as database:
         queries = {
@@ -147,7 +228,8 @@ def _judge(verdict: Verdict, db_url: str, simulators: list[SimulatorProcess], ac
                 text("SELECT order_id, exchange, client_order_id, status, filled_quantity FROM orders")
             )
         )
-        fills = list(database.execute(text("SELECT fill_id, order_id, exchange, quantity, fee FROM fills")))
+        fills = list(database.execute(text("SELECT * FROM fills")))
+        parents = list(database.execute(text("SELECT * FROM parents")))
     engine.dispose()
     verdict.queries, verdict.orders, verdict.fills = len(queries), len(orders), len(fills)
     for query_id in accepted:
@@ -181,8 +263,83 @@ def _judge(verdict: Verdict, db_url: str, simulators: list[SimulatorProcess], ac
             total = sum((quantity for _, quantity in booked.get(mine.order_id, [])), Decimal(0))
             if total != Decimal(theirs["filled_quantity"]):
                 verdict.lost.append(f"{mine.order_id}: booked {total} of {theirs['filled_quantity']}")
-        if simulator.admin("truth")["imbalance"]:
+        truth = simulator.admin("truth")
+        if truth["imbalance"]:
             verdict.lost.append(f"{simulator.exchange}: the simulator's own books do not balance")
+        _compare_ledgers(verdict, simulator.exchange, truth["accounts"]["paper"], fills)
+    _judge_parents(verdict, parents, fills, killed_at)
+
+
+def _moved(fill: Row[tuple[object, ...]]) -> list[tuple[str, Decimal]]:
+    """Return what a fill moved: (currency, amount), received counted up."""
+    base, quote = fill.symbol.split("/")
+    price, quantity, fee = (Decimal(str(amount)) for amount in (fill.price, fill.quantity, fill.fee))
+    sign = 1 if fill.side == "buy" else -1
+    return [(base, sign * quantity), (quote, -sign * price * quantity), (fill.fee_currency, -fee)]
+
+
+def _compare_ledgers(
+    verdict: Verdict, exchange: str, theirs: dict[str, object], fills: list[Row[tuple[object, ...]]]
+) -> None:
+    """Deposits and our fills make the exchange's balances, to the last unit."""
+    sums: dict[str, Decimal] = {}
+    with localcontext() as context:
+        context.prec = 60
+        for transfer in theirs["transfers"]:
+            assert transfer["kind"] == "deposit", transfer
+            currency, amount = transfer["currency"], Decimal(transfer["amount"])
+            sums[currency] = sums.get(currency, Decimal(0)) + amount
+        for fill in fills:
+            if fill.exchange == exchange:
+                for currency, amount in _moved(fill):
+                    sums[currency] = sums.get(currency, Decimal(0)) + amount
+        held = {
+            currency: Decimal(balance["free"]) + Decimal(balance["locked"])
+            for currency, balance in theirs["balances"].items()
+        }
+        for currency in sorted(sums.keys() | held.keys()):
+            ours, real = sums.get(currency, Decimal(0)), held.get(currency, Decimal(0))
+            if ours != real:
+                words = f"{exchange}: by our fills it holds {ours} {currency}, it says {real}"
+                (verdict.lost if ours > real else verdict.duplicates).append(words)
+
+
+def _judge_parents(
+    verdict: Verdict,
+    parents: list[Row[tuple[object, ...]]],
+    fills: list[Row[tuple[object, ...]]],
+    killed_at: list[datetime],
+) -> None:
+    """No parent spent more than it was given; count those of several legs that a kill met at work."""
+    for parent in parents:
+        legs, goal = (json.loads(t) if isinstance(t, str) else t for t in (parent.legs, parent.goal))
+        if parent.closed_at is None:
+            verdict.lost.append(f"parent {parent.parent_id} never ended")
+            continue
+        if goal.get("kind") == "convert":
+            with localcontext() as context:
+                context.prec = 60
+                moved = [
+                    amount
+                    for fill in fills
+                    if fill.parent_id == parent.parent_id
+                    for currency, amount in _moved(fill)
+                    if currency == goal["start"]
+                ]
+                spent, given = -sum(moved, Decimal(0)), Decimal(str(parent.start_amount))
+            if spent > given:
+                words = f"parent {parent.parent_id} spent {spent} of {given} {goal['start']}"
+                verdict.duplicates.append(words)
+        if len(legs) < 2:
+            continue
+        verdict.many_legs += 1
+        verdict.many_exchanges += len({leg["exchange"] for leg in legs}) > 1
+        begun, over = _moment(parent.created_at), _moment(parent.closed_at)
+        verdict.resumed += any(begun < kill < over for kill in killed_at)
+
+
+def _moment(stored: datetime | str) -> datetime:
+    return datetime.fromisoformat(stored) if isinstance(stored, str) else stored
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -199,7 +356,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(words)
         if verdict.lost or verdict.duplicates:
             print((folder / "server.log").read_text()[-4000:])
-    print(f"{verdict.queries} queries, {verdict.orders} orders, {verdict.fills} fills")
+    print(verdict.told())
     print(verdict.line())
     return 1 if verdict.lost or verdict.duplicates else 0
 

@@ -18,6 +18,7 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(any_db_url, tmp_path)
     verdict = run_kills(KILLS, any_db_url, tmp_path, report=lambda line: None)
     assert (verdict.kills, verdict.lost, verdict.duplicates) == (KILLS, [], [])
     assert verdict.orders > KILLS and verdict.fills > 0, "nothing was at stake"
+    assert verdict.many_exchanges > 0 and verdict.resumed > 0, verdict.told()
 
 
 @pytest.fixture
