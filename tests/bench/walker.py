@@ -71,6 +71,7 @@ class Measured:
     starts: int
     outcomes: dict[Key, list[Outcome]]
     rows: dict[Key, Figures]
+    dust: int  # lots too few to trade
     exact: bool  # every order was recorded: one true queue instead of three models
 
 
@@ -122,6 +123,7 @@ def measure(case: Case, recording: feed.Recording, settings: Settings) -> Measur
         starts=max((figures.pairs for figures in rows.values()), default=0),
         outcomes=outcomes,
         rows=rows,
+        dust=dust_lots(recording),
         exact=recording.detail == "orders",
     )
 
@@ -404,14 +406,17 @@ def _print_case(measured: Measured, settings: Settings) -> None:
         f"levels refill in {settings.refill_s:g} s\n"
     )
     print(table_of(measured, settings, settings.models[0], settings.latencies[0]), flush=True)
-    problems = {
-        f"{key.algo}: {outcome.problem}"
-        for key, group in measured.outcomes.items()
-        for outcome in group
-        if outcome.problem
-    }
-    for problem in sorted(problems)[:10]:
-        print("  ! " + problem)
+    for key, group in measured.outcomes.items():
+        if key.model != settings.models[0] or key.latency != settings.latencies[0]:
+            continue
+        late = [outcome for outcome in group if outcome.forced > measured.dust or outcome.left]
+        words = sorted({outcome.problem for outcome in group if outcome.problem})
+        if late or words:
+            most = max((outcome.forced + outcome.left) / outcome.lots for outcome in group)
+            print(
+                f"  ! {key.algo} {named(key.fees)}: {len(late)} of {len(group)} were not done by T + 5 s, the "
+                f"worst left {most:.0%} to the market; {'; '.join(words)}".removesuffix("; ")
+            )
 
 
 def _verdict(verdict: Verdict) -> str:
