@@ -278,7 +278,8 @@ class CcxtGateway:
             ("deposit", self._ccxt.fetch_deposits),
             ("withdrawal", self._ccxt.fetch_withdrawals),
         ):
-            answer = await self._ask("transfers", partial(method, currency, since_ms, limit))
+            page = min(limit, self.dialect.transfers_page)
+            answer = await self._ask("transfers", partial(method, currency, since_ms, page))
             rows.extend(transfer_of(kind, one) for one in answer.value)
         rows.sort(key=lambda row: str(row["at"] or ""), reverse=True)
         return rows[:limit]
@@ -436,7 +437,7 @@ class CcxtGateway:
         costs = self.dialect.costs_of("cancel", cancel.symbol)
         await self._limiter.acquire(Priority.CANCEL, costs, ASK_PATIENCE_S)
         current_call.set(call)
-        params = {} if cancel.exchange_order_id else {"clientOrderId": cancel.client_order_id}
+        params = {} if cancel.exchange_order_id else {self.dialect.cancel_parameter: cancel.client_order_id}
         failure: BaseException | None = None
         answer: Any = None
         try:
@@ -475,14 +476,23 @@ class CcxtGateway:
         """Find one order; NOT_FOUND only from the venue's own words or from lists that were really read."""
         await self._wait_ready(ASK_PATIENCE_S)
         first_sent_at: datetime | None = None
+        orders: list[Any] = []
         if exchange_order_id is not None:
-            answer = await self._ask_or_absent(
-                "order", lambda: self._ccxt.fetch_order(exchange_order_id, symbol)
-            )
-            first_sent_at = answer.sent_at
-            orders = [] if answer.value is None else [answer.value]
+            for lookup in self.dialect.by_exchange_id:
+                method = getattr(self._ccxt, lookup.method)
+                if lookup.gives_list:
+                    params = {lookup.parameter: exchange_order_id}
+                    answer = await self._ask(lookup.cost, partial(method, symbol, None, None, params))
+                    orders = [one for one in answer.value if one.get("id") == exchange_order_id]
+                else:
+                    answer = await self._ask_or_absent(
+                        lookup.cost, partial(method, exchange_order_id, symbol)
+                    )
+                    orders = [] if answer.value is None else [answer.value]
+                first_sent_at = first_sent_at or answer.sent_at
+                if orders:
+                    break
         else:
-            orders = []
             for lookup in self.dialect.by_client_id:
                 method = getattr(self._ccxt, lookup.method)
                 params = {lookup.parameter: client_order_id}
@@ -573,11 +583,15 @@ class CcxtGateway:
         trades = await self.dialect.history_of(reading, self._ccxt, query.symbol, since_ms, now_ms)
         known_or_not = {trade["order"] for trade in trades} - {query.exchange_order_id}
         strangers = {order for order in known_or_not if self._place(query.symbol, order) not in self._orders}
-        names: dict[str, str | None] = {}
-        if len(strangers) > STRANGERS_ASKED:
-            names = await self.dialect.names_of(reading, self._ccxt, query.symbol, strangers)
+        # Some venues tell the client id with each trade.
+        names: dict[str, str | None] = {
+            trade["order"]: trade["clientOrderId"] for trade in trades if "clientOrderId" in trade
+        }
+        unnamed = strangers - names.keys()
+        if len(unnamed) > STRANGERS_ASKED:
+            names |= await self.dialect.names_of(reading, self._ccxt, query.symbol, unnamed)
         else:
-            for order in strangers:
+            for order in unnamed:
                 one = await self._ask("order", partial(self._ccxt.fetch_order, order, query.symbol))
                 names[order] = one.value.get("clientOrderId")
         for exchange_order_id in strangers & names.keys():
@@ -609,7 +623,7 @@ class CcxtGateway:
     async def _query_open_orders(self) -> None:
         async def open_orders() -> OpenOrders:
             await self._wait_ready(ASK_PATIENCE_S)
-            answer = await self._ask("open_orders", self._ccxt.fetch_open_orders)
+            answer = await self._ask("open_orders", lambda: self.dialect.open_orders(self._ccxt))
             orders = tuple(
                 self._named(status_of(one, order_id=None, query_sent_at=answer.sent_at))
                 for one in answer.value
@@ -688,17 +702,14 @@ class CcxtGateway:
         said = self.dialect.said(attempt.status, body) if attempt.status is not None else ()
         if said:
             raise VenueRefused("; ".join(one.message for one in said), said[0].code) from failure
-        if isinstance(failure, ccxt.OrderNotFound) and attempt.status == 200 and self._clean(body):
+        empty = isinstance(failure, ccxt.OrderNotFound) and attempt.status == 200
+        if empty and self.dialect.whole[what](body):
             return _Answer(None, body, sent_at)
         if failure is not None or attempt.status is None or not 200 <= attempt.status < 300 or body is None:
             raise VenueUnavailable(_words(attempt, said, failure)) from failure
         if not self.dialect.whole[what](body):
             raise VenueUnavailable(f"no answer to this question: {_words(attempt, said, failure)}")
         return _Answer(value, body, sent_at)
-
-    def _clean(self, body: object) -> bool:
-        """Say whether a body is a whole answer without errors and with a result, perhaps an empty one."""
-        return isinstance(body, dict) and body.get("error") == [] and isinstance(body.get("result"), dict)
 
     # --- Hints ---
 

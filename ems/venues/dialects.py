@@ -51,6 +51,12 @@ class Lookup:
     cost: str = "order"
 
 
+async def _open_orders_at_once(ccxt_exchange: Any) -> list[Any]:
+    """Read all open orders where one answer holds them."""
+    orders: list[Any] = await ccxt_exchange.fetch_open_orders()
+    return orders
+
+
 # Fraction of every trade: symbol -> (maker, taker).
 Fees = dict[str, tuple[Decimal, Decimal]]
 
@@ -112,6 +118,12 @@ class Dialect:
     ws_paths: Mapping[str, str] = field(default_factory=dict)  # ccxt's name of a URL -> path when repointed
     tick_key: str | None = None  # where the venue tells a price step coarser than its decimals
     time_resolution_s: float = 0.001  # how coarse the venue tells its time
+    by_exchange_id: tuple[Lookup, ...] = (Lookup(method="fetch_order"),)  # a list takes its id as `parameter`
+    cancel_parameter: str = "clientOrderId"  # what ccxt calls our id when it cancels by it
+    # ccxt's open orders in all markets, to the last page; one that may be incomplete raises
+    open_orders: Callable[[Any], Awaitable[list[Any]]] = _open_orders_at_once
+    watch_orders: Mapping[str, object] = field(default_factory=dict)  # what ccxt's method is called with
+    transfers_page: int = 1000  # deposits or withdrawals in one answer, at most
 
     def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
         return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}

@@ -131,7 +131,7 @@ class Streams:
         # ccxt subscribes with this call; what arrives is read in `on_frame`, and the call carries the error.
         while True:
             try:
-                await self._ccxt.watch_orders()
+                await self._ccxt.watch_orders(**self._dialect.watch_orders)
             except asyncio.CancelledError:
                 if _cancelled_by_us():
                     raise

@@ -22,7 +22,7 @@ from ems.core.messages import (
 )
 from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
 
-SYMBOLS = {"binance": "BTC/USDT", "kraken": "BTC/USD"}
+SYMBOLS = {"binance": "BTC/USDT", "kraken": "BTC/USD", "bybit": "BTC/USDT"}
 KEYS = VenueKeys(public="key", private=base64.b64encode(b"secret").decode())
 R = TypeVar("R")
 
