@@ -414,8 +414,8 @@ def _print_case(measured: Measured, settings: Settings) -> None:
         if late or words:
             most = max((outcome.forced + outcome.left) / outcome.lots for outcome in group)
             print(
-                f"  ! {key.algo} {named(key.fees)}: {len(late)} of {len(group)} were not done by T + 5 s, the "
-                f"worst left {most:.0%} to the market; {'; '.join(words)}".removesuffix("; ")
+                f"  ! {key.algo} {named(key.fees)}: {len(late)} of {len(group)} were not done by T + 5 s, "
+                f"the worst left {most:.0%} to the market; {'; '.join(words)}".removesuffix("; ")
             )
 
 

@@ -36,9 +36,10 @@ QUOTE = 4  # the same of a book that is known: what is better than these prices 
 Event = tuple[Any, ...]
 
 ATOM = Decimal("1e-8")
-VERSION = 9  # of the cached form
+VERSION = 10  # of the cached form
 SECOND = 1_000_000
 NEARLY = 0.999
+SIGMA_OVER_S, ENOUGH, SIGMA_DAY = (300, 60, 10), 30, 0.03
 QUOTE_LATE = 1_000  # quotes are placed this much later
 WINDOW = 50  # differences looked at on either side of a quote for the fastest
 
@@ -499,15 +500,17 @@ def _tops(events: list[Event]) -> tuple[list[tuple[int, float]], list[int], list
 
 
 def _sigma_day(mids: list[tuple[int, float]]) -> float:
-    """Scale the variance of one-minute returns to a day."""
-    returns, last_at, last = [], mids[0][0], mids[0][1]
-    for at, mid in mids[1:]:
-        if at - last_at >= 60 * SECOND:
-            returns.append((mid / last - 1) / math.sqrt((at - last_at) / (86_400 * SECOND)))
-            last_at, last = at, mid
-    if not returns:
-        return 0.03
-    return math.sqrt(sum(each * each for each in returns) / len(returns))
+    """Scale the variance of returns to a day: over the longest interval of which there are enough, because
+    shorter ones see the price bounce from tick to tick."""
+    for seconds in SIGMA_OVER_S:
+        returns, last_at, last = [], mids[0][0], mids[0][1]
+        for at, mid in mids[1:]:
+            if at - last_at >= seconds * SECOND:
+                returns.append((mid / last - 1) / math.sqrt((at - last_at) / (86_400 * SECOND)))
+                last_at, last = at, mid
+        if len(returns) >= ENOUGH:
+            return math.sqrt(sum(each * each for each in returns) / len(returns))
+    return SIGMA_DAY
 
 
 class Sides:
