@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from ems.algos.params import ALIASES, PROFILES, USER_PARAMETERS
 from ems.core.errors import GROUPS
 from ems.venues.dialects import DIALECTS
 from oms_client import cli
@@ -30,6 +31,8 @@ TABLES = {
     "orders": "One order at one exchange: its latest state.",
     "order_history": "Every change of every order, only added to; `orders` is its sum.",
     "fills": "Every execution, once.",
+    "costs": "What every finished parent cost; `complete` once its markouts are in.",
+    "haircuts": "What each exchange taught us to leave over for its rounding.",
     "notices": "The mail outbox, and the letters that have left.",
     "accounts": "Exchange accounts as first seen; never their keys.",
     "nonces": "Signatures seen lately, against replay; emptied as they expire.",
@@ -132,8 +135,35 @@ def exchanges() -> str:
     return table(("exchange", "through ccxt's", "fee is taken from", "refuses an order older than"), rows)
 
 
+def algorithms() -> str:
+    """List every algorithm with what a caller may set of it, and its own values."""
+    words = {algo: [word for word, meant in ALIASES.items() if meant == algo] for algo in PROFILES}
+    rows = []
+    for algo, params in PROFILES.items():
+        named = code(algo) + "".join(f", also {code(word)}" for word in words[algo])
+        settable = (
+            code(name) + (f" {row.default}" if row.default else "")
+            for name, row in USER_PARAMETERS[algo].items()
+        )
+        rows.append((named, params.meaning, ", ".join(settable)))
+    return table(("`algo`", "what it does", "`algo_params`, with its own values"), rows)
+
+
+def parameters() -> str:
+    """List what `algo_params` may hold."""
+    found = {name: row for rows in USER_PARAMETERS.values() for name, row in rows.items()}
+    rows = []
+    for name, row in found.items():
+        low, high = row.range
+        kind = {"numbers": "numbers separated by commas", "integer": "whole number"}.get(row.type, row.type)
+        rows.append((code(name), f"{kind}, {low:f} to {high:f}", row.meaning))
+    return table(("parameter", "value", "meaning"), rows)
+
+
 GENERATED: dict[str, Callable[[], str]] = {  # name of the block -> its content
     "variables": variables,
+    "algorithms": algorithms,
+    "parameters": parameters,
     "errors": errors,
     "commands": commands,
     "records": records,

@@ -95,7 +95,8 @@ def test_every_call_is_documented_with_its_signature(name):
         if parameter.kind is parameter.KEYWORD_ONLY and "*" not in expected:
             expected.append("*")
         default = "" if parameter.default is parameter.empty else f"={parameter.default!r}".replace("'", '"')
-        expected.append(parameter.name + default)
+        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        expected.append(stars + parameter.name + default)
     assert " ".join(written.split()) == ", ".join(expected)
 
 
@@ -103,7 +104,7 @@ def test_every_dependency_is_named_with_its_reason():
     groups = tomllib.loads(text_of("pyproject.toml"))["dependency-groups"]
     asked = [re.split(r"[<>=]", line)[0] for group in groups.values() for line in group]
     asked += re.findall(r'"([a-z-]+)>=', re.search(r"install_requires=\[(.*?)\]", text_of("setup.py"))[1])
-    chapter = MANUAL.partition("\n## 14.")[2].partition("\n## 15.")[0]
+    chapter = MANUAL.partition("\n## 15.")[2].partition("\n## 16.")[0]
     rows = [line.split("|") for line in chapter.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`([a-z0-9-]+)`", row[1]) if row[3].strip()}
     assert named == set(asked)
