@@ -17,6 +17,8 @@ from decimal import Decimal
 from ems.algos.shadow import PRIOR_FILLS, WINDOW_S, Shadow
 from ems.core.messages import BookUpdate, PublicTrade, Side
 
+Levels = tuple[tuple[Decimal, Decimal], ...]  # (price, quantity), best first
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MID_MEMORY_S = 300.0  # the longest markout horizon of EXECUTION.md 7
 MID_STEP_S = 0.1  # mids are kept no closer than this
@@ -277,20 +279,10 @@ class Tape:
         self._sample_depth(0, update.bids)
         self._sample_depth(1, update.asks)
 
-    def _sample_depth(self, number: int, levels: tuple[tuple[Decimal, Decimal], ...]) -> None:
-        depth = reached = behind = 0.0
-        touch = float(levels[0][0])
-        for price, size in levels[:DEPTH_LEVELS]:
-            reached = abs(float(price) / touch - 1.0) * 1e4
-            if depth and reached > DEPTH_BP:
-                break
-            behind = depth
-            depth += float(size)
-        else:
-            depth = behind or depth  # the last level shown says how far the price is after those before it
+    def _sample_depth(self, number: int, levels: Levels) -> None:
+        slope, depth = _slope_and_depth(levels)
         if not depth:
             return
-        slope = (reached or DEPTH_BP) / depth
         fade = 0.5 ** (1.0 / DEPTH_HALF_LIFE_S)
         mean = self._depth_mean[number]
         if mean:
@@ -317,3 +309,27 @@ class Tape:
         against, squares = self._mean_reversion
         speed = (against + RESILIENCE) / (squares + 1.0)
         return min(max(speed, 0.02), 2.0)
+
+
+def slope_of(levels: Levels) -> float:
+    """Return how the price worsens with the quantity taken from one side of a book, in bp per base."""
+    return _slope_and_depth(levels)[0]
+
+
+def _slope_and_depth(levels: Levels) -> tuple[float, float]:
+    """Return the slope, and the base shown within DEPTH_BP of the touch.
+
+    The first level beyond says how far the price is once those before it are gone; where none is shown, the
+    last one does.
+    """
+    depth = reached = behind = 0.0
+    touch = float(levels[0][0])
+    for price, size in levels[:DEPTH_LEVELS]:
+        reached = abs(float(price) / touch - 1.0) * 1e4
+        if depth and reached > DEPTH_BP:
+            break
+        behind = depth
+        depth += float(size)
+    else:
+        depth = behind or depth
+    return ((reached or DEPTH_BP) / depth if depth else 0.0), depth

@@ -19,12 +19,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 
 from ems.algos.ledger import committed
 from ems.algos.params import BP
+from ems.algos.signals import slope_of
 from ems.algos.view import CancelChild, Decision, Done, GiveUp, Place, View, Wait
 from ems.core.instrument import ceil_to, floor_to
 from ems.core.messages import BookUpdate, OrderType, Side, TimeInForce
@@ -46,7 +48,7 @@ def decide(view: View, now: datetime) -> Decision:
         return _leave(leg)
     if leg.params.plan == "tries" and leg.out:
         return _mind_try(leg)
-    book = view.book
+    book = leg.book()
     if book is None or not usable(book, now, leg.params.book_age_s):
         return _blind(leg)
     leg.read(book)
@@ -89,6 +91,7 @@ class _Leg:
         "params",
         "reachable",
         "room",
+        "shown",
         "size",
         "take_price",
         "time",
@@ -118,8 +121,24 @@ class _Leg:
             return 0.0
         return self.time * (1.0 - params.tail / params.tail_slices)
 
+    def book(self) -> BookUpdate | None:
+        """Return the book; where the other side already stands at an order of ours, without that order.
+
+        Its fill is on its way: the two sides of the picture are of two moments.
+        """
+        book = self.view.book
+        if book is None or not self.makers or not book.bids or not book.asks:
+            return book
+        if book.bids[0][0] < book.asks[0][0]:
+            return book
+        ours = {order.price for order in self.makers}
+        if self.buy:
+            return replace(book, bids=tuple(level for level in book.bids if level[0] not in ours))
+        return replace(book, asks=tuple(level for level in book.asks if level[0] not in ours))
+
     def read(self, book: BookUpdate) -> None:
         """Work out prices and what may be placed at them."""
+        self.shown = book
         view, market = self.view, self.market
         bid, ask = book.bids[0][0], book.asks[0][0]
         self.near, self.far = (bid, ask) if self.buy else (ask, bid)
@@ -322,8 +341,7 @@ class _Leg:
 
     def leaning(self) -> float:
         """Return the imbalance of the touch, > 0 where it foretells a move against us (4.2, 5)."""
-        assert self.view.book is not None
-        bids, asks = float(self.view.book.bids[0][1]), float(self.view.book.asks[0][1])
+        bids, asks = float(self.shown.bids[0][1]), float(self.shown.asks[0][1])
         if bids + asks <= 0.0:
             return 0.0
         leaning = (bids - asks) / (bids + asks)
@@ -331,8 +349,7 @@ class _Leg:
 
     def offered(self, within: Decimal | None = None) -> Decimal:
         """Return what is shown at the touch we would take from, or within a share of its price."""
-        assert self.view.book is not None
-        levels = self.view.book.asks if self.buy else self.view.book.bids
+        levels = self.shown.asks if self.buy else self.shown.bids
         if within is None:
             return levels[0][1]
         worst = self.far * (1 + within if self.buy else 1 - within)
@@ -343,12 +360,18 @@ class _Leg:
             total += size
         return total
 
+    def slope(self) -> float:
+        """Return how the price worsens with the quantity taken, in bp per base: as learned, or as shown."""
+        if self.view.signals.cost_slope > 0.0:
+            return self.view.signals.cost_slope
+        return slope_of(self.shown.asks if self.buy else self.shown.bids)
+
     def gain(self, quantity: float) -> float:
         """Return what resting saves once filled, in bp: h + imp(q) + f_t - f_m - AS (4.2, 3)."""
         signals, market = self.view.signals, self.market
         half = (self.ask - self.bid) / (self.ask + self.bid) * 1e4
         fees = float(market.taker_fee - market.maker_fee) * 1e4
-        return half + signals.cost_slope * quantity / 2.0 + fees - signals.adverse
+        return half + self.slope() * quantity / 2.0 + fees - signals.adverse
 
     def rests(self) -> bool:
         """Say whether orders rest now: by the kind of leg, or by the make or take rule (4.2, 3)."""
@@ -372,7 +395,7 @@ class _Leg:
         gain = self.gain(0.0)
         if gain <= 0.0:
             return 0.0
-        at_once = self.view.signals.cost_slope * self.size / 2.0
+        at_once = self.slope() * self.size / 2.0
         return max(1.0 - at_once / (self.params.calm * gain), 0.0)
 
     def planned(self, share: float) -> float:
@@ -393,7 +416,7 @@ class _Leg:
         params, signals = self.params, self.view.signals
         if params.risk is None:
             return params.urgency
-        eta = signals.cost_slope * self.size / signals.resilience
+        eta = self.slope() * self.size / signals.resilience
         sigma = signals.sigma_5s / 5.0**0.5
         if eta <= 0.0 or sigma <= 0.0:
             return params.urgency
@@ -689,8 +712,7 @@ def _share_of(leg: _Leg, factor: float) -> float:
 
 def _bargain(leg: _Leg) -> Decimal | None:
     """Return what is offered within the limit, or cheaply enough against the mid (6: sniper)."""
-    view, book, market = leg.view, leg.view.book, leg.market
-    assert book is not None
+    view, book, market = leg.view, leg.shown, leg.market
     cost = leg.params.cost_bps
     if cost is None and view.limit is None:
         cost = SNIPER_BPS
@@ -873,8 +895,7 @@ def _queue_limit(leg: _Leg) -> float | None:
     probability (prices that move through us fill us too). The penalty for not filling is the cost of taking
     the rest. None: nothing is known.
     """
-    signals, market, book = leg.view.signals, leg.market, leg.view.book
-    assert book is not None
+    signals, market, book = leg.view.signals, leg.market, leg.shown
     ahead = float((book.bids if leg.buy else book.asks)[0][1])
     rate = signals.outflow
     if signals.fills_seen > 0.0 and 0.0 < signals.fill_probability < 1.0:
@@ -884,7 +905,7 @@ def _queue_limit(leg: _Leg) -> float | None:
         return None
     half = (leg.ask - leg.bid) / (leg.ask + leg.bid) * 1e4
     maker, taker = float(market.maker_fee) * 1e4, float(market.taker_fee) * 1e4
-    penalty = half + taker + signals.cost_slope * leg.left * leg.size
+    penalty = half + taker + leg.slope() * leg.left * leg.size
     gain, cost = 2.0 * half + taker - maker, penalty + half - maker
     if cost <= 0.0 or gain >= cost:
         return None
@@ -965,9 +986,11 @@ def _wait(leg: _Leg, why: str) -> Wait:
 def progress(view: View, now: datetime) -> Mapping[str, object]:
     """Return how far a leg is, for people; `schedule` is in percent of the whole, > 0 ahead of the plan."""
     leg = _Leg(view, now)
-    if usable(view.book, now, math.inf):
-        assert view.book is not None
-        leg.read(view.book)
+    book = leg.book()
+    known = book is not None and usable(book, now, math.inf)
+    if known:
+        assert book is not None
+        leg.read(book)
     params = view.params
     if any(order.purpose == "take" for order in leg.out):
         phase = "taking"
@@ -990,7 +1013,7 @@ def progress(view: View, now: datetime) -> Mapping[str, object]:
     elif params.plan in ("curve", "slots"):
         step, steps = min(int(at * params.slots) + 1, params.slots), params.slots
         if params.plan == "curve":
-            planned = None if not usable(view.book, now, math.inf) else 1.0 - leg.planned(at)
+            planned = 1.0 - leg.planned(at) if known else None
         else:
             planned = 1.0 - _slot(leg)[0]
     else:

@@ -15,6 +15,10 @@ from tests.builders import at, book, market, order
 
 D = Decimal
 ADAPTIVE = PROFILES["adaptive"]
+# A spread of 2.5 bp and 5 bp between the fees: resting gains 6.25 bp. Taking 10,000 at once costs 5 bp more
+# than taking it slowly, so waiting pays, but not well: a fifth of full patience.
+BUSY = Signals(cost_slope=2.0)
+CALM = Signals(cost_slope=0.001)
 TAKES = Signals(adverse=50.0)  # whoever rests loses: the rule says take
 
 
@@ -25,7 +29,8 @@ def view(*orders, **fields):
         "params": ADAPTIVE,
         "side": Side.BUY,
         "orders": list(orders),
-        "market": market(),
+        "market": market(maker_fee="0.0005"),
+        "signals": BUSY,
         "book": book(when=fields.pop("when", 0.0)),
         "total": total,
         "available": total - spent,
@@ -80,7 +85,12 @@ def test_a_part_rests_one_tick_ahead_of_the_touch_where_the_spread_has_room():
     place = decide(view(), at(0))
     assert isinstance(place, Place) and place.purpose == "make" and place.post_only
     assert place.price == D("2000.01")
-    assert place.quantity == D("1.7486")  # 0.35 of 10,000 at the take price 2001.51
+    assert place.quantity == D("2.3499")  # 0.35 + 0.6 x 0.2 of 10,000, at the take price 2001.51
+
+
+def test_nearly_all_of_it_rests_where_nothing_is_lost_by_waiting():
+    place = decide(view(signals=CALM), at(0))
+    assert place.quantity == D("4.7452")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +156,7 @@ def test_no_more_than_two_requests_a_second():
 
 
 def test_what_can_no_longer_hope_to_fill_does_not_rest():
-    quiet = Signals(outflow=0.001, cost_slope=1.0)  # 0.06 ETH in the time, and 10 before us
+    quiet = replace(BUSY, outflow=0.001)  # 0.06 ETH in the time, and 10 before us
     place = decide(view(signals=quiet, book=top(ask="2000.01")), at(0))
     assert place.quantity == D("0.0026")  # the smallest legal order
 
@@ -158,9 +168,10 @@ def test_what_can_no_longer_hope_to_fill_does_not_rest():
     ("seconds", "bid_size", "expected"),
     [
         (0.0, "10", None),
-        (9.0, "20", "take"),  # behind by more than the band, and the book leans against us
-        (9.0, "5", None),  # behind, but the book leans towards us
-        (25.0, "5", "take"),  # behind by twice the band: whatever the book says
+        (17.0, "20", None),
+        (21.0, "20", "take"),  # behind by more than the band, and the book leans against us
+        (21.0, "5", None),  # behind, but the book leans towards us
+        (47.0, "5", "take"),  # behind by twice the band: whatever the book says
     ],
 )
 def test_catching_up_waits_for_the_book_to_lean_until_it_is_twice_the_band_behind(
@@ -172,14 +183,14 @@ def test_catching_up_waits_for_the_book_to_lean_until_it_is_twice_the_band_behin
 
 
 def test_catching_up_takes_no_more_than_is_shown_at_the_touch():
-    place = decide(view(maker(when=-10), book=top(ask_size="0.5", when=30)), at(30))
+    place = decide(view(maker(when=-10), book=top(ask_size="0.5", when=47)), at(47))
     assert (place.purpose, place.quantity) == ("take", D("0.5"))
 
 
 def test_takes_are_a_second_apart():
-    late = view(maker(when=-10), taken("0.1", 29.5), when=30)
-    assert isinstance(decide(late, at(30)), Wait)
-    assert isinstance(decide(replace(late, book=book(when=30.5)), at(30.5)), Place)
+    late = view(maker(when=-10), taken("0.1", 47.5), when=48)
+    assert isinstance(decide(late, at(48)), Wait)
+    assert isinstance(decide(replace(late, book=book(when=48.5)), at(48.5)), Place)
 
 
 def test_where_resting_costs_more_than_it_saves_nothing_rests():
@@ -198,18 +209,64 @@ def test_in_take_mode_a_slot_is_taken_at_its_end_or_when_the_book_leans():
     assert at_slot(5, "10").purpose == "take"  # the first of twelve slots is over
 
 
-def test_in_take_mode_no_deeper_than_one_basis_point():
-    thin = BookUpdate(
+def thin(when):
+    return BookUpdate(
         symbol="ETH/USDT",
         bids=((D(2000), D(10)),),
-        asks=((D("2000.5"), D("0.1")), (D("2000.6"), D("0.2")), (D(2001), D(50))),
+        asks=((D("2000.5"), D("0.1")), (D("2000.6"), D("0.05")), (D(2001), D(50))),
+        at=at(when),
+    )
+
+
+def test_a_slot_larger_than_what_is_shown_near_the_touch_stays_at_its_price():
+    place = decide(view(signals=TAKES, book=thin(1)), at(1))
+    assert (place.price, place.post_only, str(place.time_in_force)) == (D("2000.5"), False, "GTC")
+    assert D("0.4") < place.quantity < D("0.5")  # a twelfth, a little more at the start
+    rests = maker(price="2000.5", quantity=str(place.quantity), when=1, post_only=False)
+    assert isinstance(decide(view(rests, signals=TAKES, book=thin(3)), at(3)), Wait)
+    assert decide(view(rests, signals=TAKES, book=thin(5)), at(5)) == CancelChild(order_id=rests.order_id)
+
+
+def test_a_market_too_thin_for_the_size_is_worked_in_slots_even_where_resting_gains():
+    place = decide(view(signals=Signals(cost_slope=5.0), book=thin(1)), at(1))
+    assert not place.post_only and place.price == D("2000.5")
+
+
+def test_a_book_whose_other_side_stands_at_our_own_order_is_read_without_it():
+    rests = maker(price="2000.5", quantity="0.4", when=1, post_only=False)
+    locked = BookUpdate(
+        symbol="ETH/USDT",
+        bids=((D("2000.5"), D("0.4")), (D(2000), D(10))),
+        asks=((D("2000.5"), D("0.1")), (D(2001), D(50))),
         at=at(5),
     )
-    assert decide(view(signals=TAKES, book=thin), at(5)).quantity == D("0.3")
+    cancel = decide(view(rests, signals=TAKES, book=locked), at(5))
+    assert cancel == CancelChild(order_id=rests.order_id)
+    strangers = replace(rests, phase=Phase.SETTLED, status=Status.CANCELED, reserved=D(0), updated_at=at(2))
+    assert isinstance(decide(view(strangers, signals=TAKES, book=locked), at(5)), Wait)
+
+
+SEEN = replace(CALM, fills_seen=50.0, fill_probability=0.8)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bid_size", "out", "expected"),
+    [
+        (5, "12", False, Place),  # it leans against us: whoever sells to us now is in the minority
+        (5, "8", False, Wait),  # it leans towards us, and may come
+        (5, "8", True, Wait),  # but an order that stands stays there for a little
+        (5, "3", True, CancelChild),
+        (45, "3", False, Place),  # time enough for no more than three shadows
+    ],
+)
+def test_nothing_rests_where_the_touch_is_about_to_come(seconds, bid_size, out, expected):
+    orders = [maker(when=-10, quantity="0.1")] if out else []
+    shown = top(bid_size=bid_size, when=seconds)
+    assert isinstance(decide(view(*orders, signals=SEEN, book=shown), at(seconds)), expected)
 
 
 def test_a_move_that_is_about_to_happen_is_not_queued_for():
-    calm, moving = (Signals(sigma_5s=s, fill_probability=0.1) for s in (0.1, 30.0))
+    calm, moving = (replace(BUSY, sigma_5s=s, fill_probability=0.1) for s in (0.1, 30.0))
     leaning = top(bid_size="50", ask_size="5", when=2)
     assert decide(view(signals=calm, book=leaning), at(2)).purpose == "make"
     assert decide(view(signals=moving, book=leaning), at(2)).purpose == "take"
@@ -248,7 +305,7 @@ def test_a_limit_below_the_offer_rests_and_does_not_take():
 
 
 def test_a_limit_bounds_the_price_of_a_take():
-    place = decide(view(maker(), limit=D("2000.756"), when=40), at(40))
+    place = decide(view(maker(), limit=D("2000.756"), when=50), at(50))
     assert (place.purpose, place.price) == ("take", D("2000.75"))
 
 
@@ -278,7 +335,7 @@ def test_the_time_is_up_even_when_there_is_no_book():
     ("left", "quantity"),
     [
         ("9.3", "0.0046"),  # less than two smallest orders (0.0026): all of it
-        ("17", "0.0029"),  # 0.35 of it, and the rest is legal
+        ("17", "0.0084"),  # so is 0.47 of it, but then the rest is too little
         ("10.3", "0.0051"),
     ],
 )
