@@ -8,11 +8,12 @@ the current generation of legs counts: what older ones did went into the grants 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from ems.core.child import exposure
 from ems.core.messages import Side
-from ems.core.records import Leg, Order, Parent, Phase
+from ems.core.records import Grant, Leg, Order, Parent, Phase
 
 ZERO = Decimal(0)
 
@@ -163,3 +164,25 @@ def totals(parent: Parent, own: Sequence[Sequence[Order]]) -> dict[Node, Decimal
         nodes[source] = nodes.get(source, ZERO) - spent(orders, leg.source)
         nodes[target] = nodes.get(target, ZERO) + received(orders, leg.target)
     return nodes
+
+
+def with_late_fill(parent: Parent, before: Order, order: Order) -> Parent:
+    """Return the parent with its grants moved by what an order of an older generation has still done.
+
+    A node that gives more than it has is granted less than nothing: its legs then spend nothing more.
+    """
+    leg = parent.legs[order.leg]
+    gone = spent([order], leg.source) - spent([before], leg.source)
+    come = received([order], leg.target) - received([before], leg.target)
+    grants = list(parent.grants)
+    for node, amount in ((source_of(leg), -gone), (target_of(leg), come)):
+        if amount == ZERO or node[2] == parent.goal.get("end"):
+            continue
+        for i, grant in enumerate(grants):
+            if (grant.exchange, grant.account, grant.currency) == node:
+                grants[i] = replace(grant, amount=grant.amount + amount)
+                break
+        else:
+            exchange, account, currency = node
+            grants.append(Grant(exchange=exchange, account=account, currency=currency, amount=amount))
+    return replace(parent, grants=tuple(grants))

@@ -23,6 +23,9 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 BP = Decimal("0.0001")
 
+# What feeds a leg with an end amount brings in so much of what the plan needs: takes are reserved through
+# the touch, and a leg that is short by less than an order never gets there.
+FED = ONE + 10 * BP
 LAST_SPAN_S = 5.0  # a plan made at the end of the time gets this long all the same
 
 # EXECUTION.md 4.2: how far from its mid at decision a leg may trade when the caller does not say.
@@ -85,6 +88,7 @@ def legs_of(
             limit = _limit_before(parent, market, leg, style) or limit
         share = leg.receive / finals if finals > ZERO else ONE
         aims = end_amount is not None and leg.target == end
+        feeds = end_amount is not None and leg.target != end
         legs.append(
             Leg(
                 exchange=leg.exchange,
@@ -93,12 +97,11 @@ def legs_of(
                 side=leg.side,
                 source=leg.source,
                 target=leg.target,
-                amount=leg.spend,
+                amount=leg.spend * FED if feeds else leg.spend,
                 receive=leg.receive,
                 level=leg.level,
                 generation=generation,
-                # A leg with an end amount stops there; one that only feeds such legs stops at what they need.
-                capped=end_amount is not None and leg.target != end,
+                capped=feeds,
                 limit=limit,
                 goal=end_amount * share if aims and end_amount is not None else None,
                 started_at=now if leg.level == 0 else None,

@@ -48,6 +48,7 @@ GRAVE = frozenset({errors.INTERNAL_ERROR, errors.VENUE_INCONSISTENT})
 
 GENERATIONS = 8  # plans of one parent; then what is left stays
 REVIEW_S = 15.0  # EXECUTION.md 5.2: compare the plan with a new one this often
+LOOK_S = 5.0  # a new plan waits this long for all its books; then it is made without those that stay away
 PLAN_PATIENCE_S = 60.0  # how long a new plan may wait for books
 ROUND_OFF_S = 10.0  # time for a clean-up after the time limit
 TURNS = 200  # decisions of one parent at one moment; more is a loop of our own making
@@ -112,6 +113,9 @@ class Parents:
             run = self._work.runs.get(parent.parent_id)
             if run is not None:
                 self._legs.learn_success(run.leg(order.leg))
+        if parent.legs[order.leg].generation < parent.generation and parent.state not in ENDED_PARENT:
+            # A late fill of an older plan: the money granted to this one was counted without it.
+            self._save(ledger.with_late_fill(parent, before, order))
         self.work(parent.parent_id, now)
         if order.phase is Phase.SETTLED:
             self._ended(now)
@@ -230,13 +234,18 @@ class Parents:
         if codes - PASSABLE or parent.generation + 1 >= GENERATIONS or over:
             self._finish(parent, orders, run, now)
             return
-        if parent.on_timeout == "cancel" and self._time_is_up(parent, now):
-            self._finish(parent, orders, run, now)
-            return
         self._next_generation(parent, orders, run, now)
 
     def _next_generation(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
+        if parent.on_timeout == "cancel" and self._time_is_up(parent, now):
+            self._finish(parent, orders, run, now)
+            return
         proposal = self._replans.again(parent, orders, now)
+        if isinstance(proposal, Need) and proposal.books:
+            run.looking_since = run.looking_since or now
+            if (now - run.looking_since).total_seconds() >= LOOK_S:
+                without = self._replans.again(parent, orders, now, without=proposal.books)
+                proposal = proposal if without is None else without
         if isinstance(proposal, Need):
             since = max(parent.planned_at or parent.created_at, self._replans.ready_since(parent))
             due = timedelta(seconds=float(parent.time_limit) + PLAN_PATIENCE_S)
@@ -252,8 +261,11 @@ class Parents:
         if proposal is None:
             self._finish(parent, orders, run, now)
             return
-        self._save(self._replans.begin_generation(parent, orders, proposal, now))
+        parent = self._replans.begin_generation(parent, orders, proposal, now)
+        self._save(parent)
+        self._costs.follow(parent, now)
         run.legs.clear()
+        run.looking_since = None
         self._again.add(parent.parent_id)
 
     @staticmethod
@@ -395,6 +407,8 @@ class Parents:
         now_at: Mapping[str, object] = (open_rows or rows)[0]
         ends = parent.created_at + timedelta(seconds=float(parent.time_limit))
         share = sum(shares, ZERO) / len(shares) if shares else ZERO
+        before = self._replans.done_before(parent)
+        share = before + (1 - before) * share
         return {
             "phase": now_at["phase"] if parent.state is not ParentState.WAITING else "waiting",
             "percent": plain((share * 100).quantize(Decimal("0.1"))),

@@ -189,7 +189,10 @@ class Plans:
         asks_all = command.start_amount is None or isinstance(command.start_amount, Share)
         short = amount is not None and amount > sum(supplies.values(), ZERO)
         nothing = not any(supplies.values())
-        symbols = {a.key: candidates(a, {start, end}, start, end) for a in routed}
+        symbols = {}
+        for a in routed:
+            between = {hop.target for hop in shortest_chain(a.markets.values(), start, end)}  # perhaps no hub
+            symbols[a.key] = candidates(a, {start, end} | between, start, end)
         missing = self._sight.missing(routed, symbols, now)
         needs_balance = stale if asks_all or short or nothing else frozenset()
         if patient and (missing or needs_balance):

@@ -39,8 +39,18 @@ class Replans:
         self._work = work
         self._sight = sight
 
-    def again(self, parent: Parent, orders: list[Order], now: datetime) -> Draft | Need | None:
-        """Plan what is left of a parent; None: there is nothing more that could be traded."""
+    def again(
+        self,
+        parent: Parent,
+        orders: list[Order],
+        now: datetime,
+        *,
+        without: frozenset[tuple[str, str, str]] = frozenset(),
+    ) -> Draft | Need | None:
+        """Plan what is left of a parent; None: there is nothing more that could be traded.
+
+        `without`: (exchange, account, symbol) of markets whose books have not come.
+        """
         kind = parent.goal.get("kind")
         if kind not in ("convert", "liquidate", "rebalance"):
             return None
@@ -53,6 +63,7 @@ class Replans:
         accounts = [a for a in accounts if a not in waiting]
         style = style_of(parent)
         blocked = {(leg.exchange, leg.account, leg.symbol) for leg in parent.legs if leg.blocked}
+        blocked |= without
         if kind == "convert":
             return self._convert_again(parent, own, accounts, blocked, style, now)
         return self._portfolio_again(parent, own, accounts, blocked, style, now)
@@ -80,11 +91,15 @@ class Replans:
         end_amount = self._still_wanted(parent, own)
         if end_amount is not None and end_amount <= ZERO:
             return None
+        turns = [supplies]
         if end_amount is not None and len({node[2] for node in supplies}) > 1:
             # What is on its way goes first; whether more of the start currency is needed shows afterwards.
             start = str(parent.goal["start"])
-            supplies = {node: amount for node, amount in supplies.items() if node[2] != start}
-        currencies = {node[2] for node in supplies} | {end}
+            turns = [
+                {node: amount for node, amount in supplies.items() if (node[2] == start) is first}
+                for first in (False, True)
+            ]
+        currencies = {node[2] for node in supplies} | {end} | {leg.target for leg in parent.legs}
         symbols = {
             a.key: candidates(a, currencies) - {s for e, n, s in blocked if (e, n) == a.key}
             for a in accounts
@@ -97,11 +112,16 @@ class Replans:
         listings = self._sight.listings(here, symbols, now)
         numeraire = choose_numeraire(listings)
         prices = mid_prices(listings, numeraire)
-        single = len({node[2] for node in supplies}) == 1  # else the goals of the last legs keep the bound
-        proposal = route(
-            listings, supplies, end, now=now, usd=prices, end_amount=end_amount if single else None
-        )
-        if not proposal.legs:
+        for given in turns:
+            if not given:
+                continue
+            single = len({node[2] for node in given}) == 1  # else the goals of the last legs keep the bound
+            proposal = route(
+                listings, given, end, now=now, usd=prices, end_amount=end_amount if single else None
+            )
+            if proposal.legs:
+                break
+        else:
             return None
         goal = dict(parent.goal)
         return Draft(
@@ -293,6 +313,14 @@ class Replans:
         end = str(parent.goal["end"])
         got = sum((amount for node, amount in ledger.totals(parent, own).items() if node[2] == end), ZERO)
         return Decimal(str(parent.goal["end_amount"])) - got
+
+    def done_before(self, parent: Parent) -> Decimal:
+        """Return the share of a parent, at the decision's mids, that earlier plans have done."""
+        prices, notional = prices_of(parent), Decimal(str(parent.arrival.get("notional", "0")))
+        if parent.generation == 0 or notional <= ZERO:
+            return ZERO
+        left = sum((g.amount * prices.get(g.currency, ZERO) for g in parent.grants), ZERO)
+        return min(max(ONE - left / notional, ZERO), ONE)
 
     def ready_since(self, parent: Parent) -> datetime:
         """Return since when every account of a parent may be traded on."""
