@@ -324,7 +324,7 @@ def test_two_orders_of_one_parent_share_a_trade() -> None:
 def test_a_quote_through_our_price_fills_once_for_each_newly_shown_size() -> None:
     market, line = venue(book(0, 100, 102)), Line()
     rest(market, line, 101, 100)
-    for seconds, size, filled in ((1, 30, 30), (2, 30, 30), (3, 45, 45), (4, 10, 45)):
+    for seconds, size, filled in ((1, 30, 30), (2, 30, 30), (3, 45, 45), (4, 10, 45), (5, 25, 60)):
         market.play((at(seconds), BOOK, ((BID, 100, 0), (ASK, 101, size))))
         assert sum(fill.quantity for fill in line.trades) == filled
 
@@ -381,6 +381,28 @@ def test_models_are_ordered_for_every_order_of_a_wandering_market() -> None:
     for averse, probable, optimistic in zip(*(filled[model] for model in MODELS), strict=True):
         assert averse <= probable <= optimistic
     assert sum(filled[RISK_AVERSE]) < sum(filled[OPTIMISTIC])
+
+
+def test_what_has_filled_us_is_not_there_to_be_taken_as_well() -> None:
+    market, line = venue(book(0, 100, 102)), Line()
+    rest(market, line, 101, 20)
+    market.play((at(1), BOOK, ((BID, 100, 0), (ASK, 101, 30))))
+    answer = market.new(
+        line, "2", is_buy=True, price=101, quantity=30, rests=False, post_only=False, now=at(1)
+    )
+    assert [fill.quantity for fill in line.trades] == [20, 10] and answer.trades == line.trades[1:]
+
+
+def test_what_refills_after_a_take_meets_what_of_it_waits() -> None:
+    market, line = venue(book(0, 100, 102)), Line(refill_s=5)
+    answer = market.new(
+        line, "1", is_buy=True, price=102, quantity=1500, rests=True, post_only=False, now=at(0)
+    )
+    assert answer.resting and sum(fill.quantity for fill in answer.trades) == 1000
+    market.play((at(5), BOOK, ((BID, 90, 1),)))
+    refilled = int(1000 * (1 - math.exp(-1)))
+    assert sum(fill.quantity for fill in line.trades) == 1500 if refilled > 500 else 1000 + refilled
+    assert line.trades[-1].maker and line.trades[-1].price == 102
 
 
 # --- What we do to the market -----------------------------------------------------------------------
@@ -587,6 +609,22 @@ def test_public_data_reaches_us_late_and_shows_our_own_orders() -> None:
         own = 5000 if size > 5000 else 0
         assert price == 9_990 and own == (5000 if when > at(20.9) else own)
         assert when >= at(size - own - 1000) + 0.8 * 150_000
+
+
+def test_no_book_we_see_is_crossed_by_our_own_orders() -> None:
+    play = Play(recording([book(0, 9_990, 10_010, size=100), book(60, 9_990, 10_010)]), warm_up_s=20)
+    parent = BASELINES["limit-twap"](play, task(seconds=24, lots=4800, starts_at=at(10)))
+    seen: list[Any] = []
+
+    def look() -> None:
+        seen.append(parent.levels())
+
+    play.add(parent)
+    for step in range(14):
+        play.at(at(10.5 + step / 10), look)
+    play.run()
+    assert all(levels and levels[0][0][0] < levels[1][0][0] for levels in seen)
+    assert max(levels[0][0][0] for levels in seen) == 10_010  # what did not trade at once is the best bid
 
 
 def test_latency_is_what_it_says_on_average() -> None:

@@ -239,32 +239,41 @@ class Trader:
                 visible[key] = (is_bid, price, lots)
             else:
                 visible.pop(key, None)
-        if public is None or not (visible or line.eaten):
+        if public is None or not (visible or line.eaten or line.met):
             return public
         bids, asks = public
-        if line.eaten:
+        if line.eaten or line.met:
             bids, asks = self._without_taken(bids, False, seen), self._without_taken(asks, True, seen)
         for is_bid, price, lots in visible.values():
             if is_bid:
                 bids = _with(bids, price, lots, -1)
+                if asks and asks[0][0] <= price:  # they would have met us: no book shows that
+                    asks = tuple([level for level in asks if level[0] > price])
             else:
                 asks = _with(asks, price, lots, 1)
+                if bids and bids[0][0] >= price:
+                    bids = tuple([level for level in bids if level[0] < price])
         return bids, asks
 
     def _without_taken(
         self, side: tuple[tuple[int, int], ...], is_ask: bool, seen: int
     ) -> tuple[tuple[int, int], ...]:
         line = self.line
-        missing = {
-            price: int(line.missing(is_ask, price, seen))
-            for (ask, price), held in tuple(line.eaten.items())
+        touched = {
+            price
+            for (ask, price), held in (*line.eaten.items(), *line.met.items())
             if ask is is_ask and held[1] <= seen
         }
-        if not missing:
+        if not touched:
             return side
-        return tuple(
-            [(price, lots - missing.get(price, 0)) for price, lots in side if lots > missing.get(price, 0)]
-        )
+        left = []
+        for price, lots in side:
+            if price in touched:
+                lots -= int(line.missing(is_ask, price, lots, seen))
+                if lots <= 0:
+                    continue
+            left.append((price, lots))
+        return tuple(left)
 
 
 def _with(side: tuple[tuple[int, int], ...], price: int, lots: int, sign: int) -> tuple[tuple[int, int], ...]:

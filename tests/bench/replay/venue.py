@@ -36,6 +36,7 @@ MODELS = (RISK_AVERSE, PROBABLE, OPTIMISTIC)
 
 BIG_SHARE = 0.2  # of its level: a larger waiting order is undercut
 UNDERCUT_S = (0.3, 1.0)
+MET_S = 30  # who has filled us at a crossing is still displayed, at most this long
 IMPACT_FROM = 0.01  # of a minute's volume
 IMPACT = 0.1
 RUNGS = 12  # assumed levels behind a recorded best price, half a median spread apart, mean touch size each
@@ -77,6 +78,7 @@ class Line:
 
     __slots__ = (
         "eaten",
+        "met",
         "model",
         "on_change",
         "on_fill",
@@ -85,7 +87,6 @@ class Line:
         "refill_us",
         "seen_trade",
         "shift",
-        "shown",
         "taken",
         "trade_left",
         "trades",
@@ -105,14 +106,14 @@ class Line:
         self.on_fill = on_fill  # (key, trade, order is over)
         self.orders: dict[str, Resting] = {}
         self.eaten: dict[tuple[bool, int], tuple[float, int]] = {}  # (is ask, price) -> missing lots, when
-        self.shown: dict[tuple[bool, int], int] = {}  # opposite sizes that have filled us already
+        self.met: dict[tuple[bool, int], tuple[float, int]] = {}  # shown lots that have filled us, when
         self.shift = 0.0
         self.taken = 0
         self.trades: list[Trade] = []
         self.seen_trade = -1  # the public trade that was last shared among our orders, and what is left of it
         self.trade_left = 0
 
-    def missing(self, is_ask: bool, price: int, now: int) -> float:
+    def taken_from(self, is_ask: bool, price: int, now: int) -> float:
         """Return how much of a level our own takes have left empty."""
         held = self.eaten.get((is_ask, price))
         if held is None:
@@ -123,6 +124,20 @@ class Line:
             del self.eaten[is_ask, price]
             return 0.0
         return left
+
+    def missing(self, is_ask: bool, price: int, shown: int, now: int) -> float:
+        """Return how much of what a level shows is no longer there for us: taken, or already met."""
+        missing = self.taken_from(is_ask, price, now) if self.eaten else 0.0
+        if self.met and (held := self.met.get((is_ask, price))) is not None:
+            lots, at = held
+            if now - at > MET_S * SECOND:
+                del self.met[is_ask, price]
+            else:
+                if lots > shown:  # who has left the display will be new when shown again
+                    lots = float(shown)
+                    self.met[is_ask, price] = (lots, at)
+                missing += lots
+        return missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,14 +331,13 @@ class Venue:
         self._undercut()
         line, shown = order.line, self.book.ask if is_ask else self.book.bid
         for price in prices:
-            size = max(0, int(shown[price] - line.missing(is_ask, price, self.now)))
-            fresh = float(size - line.shown.get((is_ask, price), 0))
-            line.shown[is_ask, price] = size
-            if order.undercut > 0 and fresh > 0:
-                first = min(fresh, order.undercut)
-                order.undercut -= first
-                fresh -= first
-            filled = min(order.left, int(fresh))
+            fresh = shown[price] - line.missing(is_ask, price, shown[price], self.now)
+            first = min(max(fresh, 0.0), order.undercut)
+            order.undercut -= first
+            filled = max(0, min(order.left, int(fresh - first)))
+            if first + filled > 0:
+                before = line.met.get((is_ask, price), (0.0, 0))[0]
+                line.met[is_ask, price] = (before + first + filled, self.now)
             if filled > 0:
                 self._fill(order, filled)
             if order.left == 0:
@@ -368,13 +382,13 @@ class Venue:
             for level in book.asks:
                 if level > price:
                     return False
-                if book.ask[level] - line.missing(True, level, now) >= 1:
+                if book.ask[level] - line.missing(True, level, book.ask[level], now) >= 1:
                     return True
             return False
         for level in reversed(book.bids):
             if level < price:
                 return False
-            if book.bid[level] - line.missing(False, level, now) >= 1:
+            if book.bid[level] - line.missing(False, level, book.bid[level], now) >= 1:
                 return True
         return False
 
@@ -386,11 +400,10 @@ class Venue:
         for level in levels:
             if left <= 0 or (price is not None and (level > price if is_buy else level < price)):
                 break
-            missing = line.missing(is_buy, level, now)
-            got = min(left, int(sizes[level] - missing))
+            got = min(left, int(sizes[level] - line.missing(is_buy, level, sizes[level], now)))
             if got <= 0:
                 continue
-            line.eaten[is_buy, level] = (missing + got, now)
+            line.eaten[is_buy, level] = (line.taken_from(is_buy, level, now) + got, now)
             trades.append(Trade(now, level, got, False, line.shift))
             left -= got
         if trades:
@@ -419,9 +432,6 @@ class Venue:
             bisect.insort(prices, price)
         side[price].append(order)
         line.orders[key] = order
-        for is_ask, level in list(line.shown):
-            if is_ask == is_buy:
-                del line.shown[is_ask, level]
         room = bool(book.bids and book.asks) and (
             price + 1 < book.asks[0] if is_buy else price - 1 > book.bids[-1]
         )
