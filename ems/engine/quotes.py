@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from ems.core import errors
 from ems.core.codec import plain, time_text, verb_of
-from ems.core.messages import ExecuteQuote, Liquidate, Problem, Rebalance, Side, SmartOrder
+from ems.core.messages import ExecuteQuote, Liquidate, Problem, Rebalance, Share, Side, SmartOrder
 from ems.core.records import Leg
 from ems.engine.drafts import BP, Draft
 from ems.engine.figures import short_number
@@ -21,6 +21,7 @@ from ems.routing.plan import PlannedLeg
 ZERO = Decimal(0)
 ONE = Decimal(1)
 
+PRICED = Decimal("1.02")  # what a rebalance sells moves with the prices, as far as this is still the quote
 VALID_S = 60.0  # a quote may be carried out this long
 
 
@@ -55,6 +56,8 @@ class Quotes:
         for old in [i for i, kept in self._kept.items() if kept.expires_at < now]:
             del self._kept[old]
         body = self.body(command, draft)
+        if isinstance(command, SmartOrder) and isinstance(command.start_amount, Share) and draft.legs:
+            command = replace(command, start_amount=draft.start_amount)  # what comes later was not quoted
         if draft.legs:
             expires = now + timedelta(seconds=VALID_S)
             self._kept[quote_id] = Kept(
@@ -119,6 +122,11 @@ class Quotes:
             touch = book.asks[0][0] if leg.side is Side.BUY else book.bids[0][0]
             if touch > old.limit if leg.side is Side.BUY else touch < old.limit:
                 return f"{leg.symbol} on {leg.exchange} trades at {plain(touch)}, beyond {plain(old.limit)}"
+        now, then = _planned(found), _granted(kept.draft)
+        for currency, amount in sorted(now.items()):
+            quoted = then.get(currency, ZERO)
+            if amount > (quoted * PRICED if found.goal["kind"] == "rebalance" else quoted):
+                return f"it would spend {plain(amount)} {currency} now, more than the {plain(quoted)} quoted"
         if kept.worst is None or found.proposal is None:
             return ""
         if found.proposal.received < kept.worst:
@@ -197,10 +205,7 @@ class Quotes:
 
     @staticmethod
     def _spent(draft: Draft) -> dict[str, str]:
-        spent: dict[str, Decimal] = {}
-        for grant in draft.grants:
-            spent[grant.currency] = spent.get(grant.currency, ZERO) + grant.amount
-        return {currency: plain(amount) for currency, amount in spent.items()}
+        return {currency: plain(amount) for currency, amount in _planned(draft).items()}
 
     def _expected(self, draft: Draft, end: str | None) -> dict[str, object]:
         if end is None:
@@ -234,7 +239,7 @@ class Quotes:
             else:
                 target = (leg.exchange, leg.account, leg.target)
                 money[target] = money.get(target, ZERO) + out
-        return worst
+        return min(worst, Decimal(str(draft.goal["end_amount"]))) if "end_amount" in draft.goal else worst
 
     def _at_limit(self, leg: Leg, amount: Decimal) -> Decimal:
         market = self._work.accounts[leg.exchange, leg.account].markets[leg.symbol]
@@ -258,7 +263,7 @@ class Quotes:
             fees += self._fee(planned, prices)
             spread += self._spread(planned, prices)
             total += planned.spend * prices[planned.source] - planned.receive * prices[planned.target]
-        worth = sum((g.amount * prices.get(g.currency, ZERO) for g in draft.grants), ZERO)
+        worth = sum((amount * prices.get(c, ZERO) for c, amount in _planned(draft).items()), ZERO)
         if worth <= ZERO:
             return {"total_bps": None, "fees_bps": None, "spread_bps": None, "impact_bps": None}
 
@@ -301,6 +306,20 @@ class Quotes:
             "scope": draft.proposal.scope,
             "arbitrage": draft.proposal.arbitrage,
         }
+
+
+def _planned(draft: Draft) -> dict[str, Decimal]:
+    """Return what a plan is to spend: currency -> amount."""
+    if "end_amount" in draft.goal:
+        return {str(draft.goal["start"]): draft.start_amount}  # more is granted, for prices that get worse
+    return _granted(draft)
+
+
+def _granted(draft: Draft) -> dict[str, Decimal]:
+    granted: dict[str, Decimal] = {}
+    for grant in draft.grants:
+        granted[grant.currency] = granted.get(grant.currency, ZERO) + grant.amount
+    return granted
 
 
 def _text(number: Decimal | None) -> str | None:
