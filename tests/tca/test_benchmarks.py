@@ -150,7 +150,9 @@ MIDS = ((at(-1), D(100)), (at(2), D(102)), (at(6), D(110)), (at(20), D(1)))
 )
 def test_the_mid_over_time(start: float, end: float, expected: str | None) -> None:
     found = time_weighted(MIDS, at(start), at(end))
-    assert (found if found is None else round(found, 26)) == (None if expected is None else D(expected))
+    assert (found if found is None else round(found, 20)) == (
+        None if expected is None else round(D(expected), 20)
+    )
 
 
 def test_the_participation_price_stops_when_enough_was_traded() -> None:
