@@ -71,9 +71,19 @@ def granted(parent: Parent, node: Node) -> Decimal:
     )
 
 
+def fees_outside(parent: Parent, own: Sequence[Sequence[Order]], node: Node) -> Decimal:
+    """Return the fees that legs neither leaving a node nor leading into it have paid out of it."""
+    total = ZERO
+    for i in current(parent):
+        leg = parent.legs[i]
+        if (leg.exchange, leg.account) == node[:2] and node[2] not in (leg.source, leg.target):
+            total += sum((order.fees.get(node[2], ZERO) for order in own[i]), ZERO)
+    return total
+
+
 def inflow(parent: Parent, own: Sequence[Sequence[Order]], node: Node) -> Decimal:
     """Return what has come into a node so far: its grant, and what legs into it really received."""
-    total = granted(parent, node)
+    total = granted(parent, node) - fees_outside(parent, own, node)
     for i in current(parent):
         leg = parent.legs[i]
         if target_of(leg) == node:
@@ -83,7 +93,7 @@ def inflow(parent: Parent, own: Sequence[Sequence[Order]], node: Node) -> Decima
 
 def expected(parent: Parent, own: Sequence[Sequence[Order]], node: Node) -> Decimal:
     """Return what is to come into a node in all: legs still open are believed to bring what was planned."""
-    total = granted(parent, node)
+    total = granted(parent, node) - fees_outside(parent, own, node)
     for i in current(parent):
         leg = parent.legs[i]
         if target_of(leg) == node:
@@ -153,7 +163,7 @@ def pools(parent: Parent, own: Sequence[Sequence[Order]]) -> dict[Node, Decimal]
         source, target = source_of(leg), target_of(leg)
         nodes[source] = nodes.get(source, ZERO) - spent(own[i], leg.source)
         nodes[target] = nodes.get(target, ZERO) + received(own[i], leg.target)
-    return nodes
+    return {node: amount - fees_outside(parent, own, node) for node, amount in nodes.items()}
 
 
 def totals(parent: Parent, own: Sequence[Sequence[Order]]) -> dict[Node, Decimal]:

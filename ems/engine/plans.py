@@ -243,7 +243,7 @@ class Plans:
             account=command.account,
             legs=legs,
             grants=grants,
-            start_amount=total,
+            start_amount=total if amount is None else amount,
             goal=goal,
             arrival=arrival,
             planned=proposal.legs,

@@ -339,4 +339,9 @@ def holdings_now(parent: Parent, own: Sequence[Sequence[Order]]) -> dict[Node, D
         holdings[exchange, account, currency] = Decimal(str(amount))
     for node, amount in ledger.totals(parent, own).items():
         holdings[node] = holdings.get(node, ZERO) + amount
+    for leg, orders in zip(parent.legs, own, strict=True):
+        for currency in {c for order in orders for c in order.fees} - {leg.source, leg.target}:
+            node = (leg.exchange, leg.account, currency)  # a fee in a third currency
+            paid = sum((order.fees.get(currency, ZERO) for order in orders), ZERO)
+            holdings[node] = holdings.get(node, ZERO) - paid
     return {node: amount for node, amount in holdings.items() if amount > ZERO}

@@ -204,7 +204,7 @@ def test_a_quote_of_an_end_amount_does_not_spend_much_more_than_it_named():
 
 
 def test_a_quote_of_an_end_amount_tells_what_it_will_spend_and_bears_a_small_move():
-    world = floor()
+    world = floor(usdt=("3000", "3000"))
     quote = quoted(world, convert(None, end_amount=D("0.5")))
     assert D(1000) < D(quote["spent"]["USDT"]) < D(1003)
     assert D("0.49") < D(quote["worst_case"]["received"]) <= D("0.5")
