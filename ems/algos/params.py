@@ -53,11 +53,15 @@ class Params:
 
     # Takes.
     take_through: Decimal = 5 * BP  # a take's limit lies this far beyond the touch
+    widening: Decimal = Decimal(2)  # at the end, each take in vain makes the next go so much further ...
+    widest: Decimal = 150 * BP  # ... up to here, and never beyond the limit
     urgency: float = 1.0  # kappa: how much earlier than evenly the quantity is planned; 0 evenly
-    band: float = 0.2  # of the whole: twice this far behind, the lag is taken whatever the book says
+    band: float = 0.15  # of the whole: twice this far behind, the lag is taken whatever the book says
     tail: float = 0.1  # share of the time at the end in which what is left is taken
     tail_slices: int = 3
     slots: int = 12  # of time, in take mode and for plans in slots
+    costly: float = 2.0  # bp that the whole would cost at once: above, slots are half as long ...
+    worth: float = 1.0  # ... unless resting saves so many bp of fees
     jitter: float = 0.0  # share by which size and time of a slot vary
     early_imbalance: float = 0.7  # theta: in take mode a slot is taken early when the touch leans this much
     gate: Decimal = 1 * BP  # in take mode no deeper into the book than this; what is left is carried over
@@ -169,6 +173,7 @@ PROFILES: Mapping[str, Params] = {
             rest="always",
             improve=False,
             max_requests_per_s=10,
+            widening=Decimal(1),
         ),
         Params(
             name="market",
@@ -176,6 +181,7 @@ PROFILES: Mapping[str, Params] = {
             plan="now",
             rest="never",
             take_gap_s=0.5,
+            widening=Decimal(1),
         ),
         Params(
             name="twap",
@@ -248,6 +254,7 @@ PROFILES: Mapping[str, Params] = {
             first_offset=Decimal(0),
             max_requests_per_s=10,
             improve=False,
+            widening=Decimal(1),
         ),
     )
 }

@@ -144,6 +144,8 @@ class _Leg:
         self.near, self.far = (bid, ask) if self.buy else (ask, bid)
         self.bid, self.ask = float(bid), float(ask)
         through = self.params.take_through
+        if self.final and self.params.widening > 1:
+            through = min(through * self.params.widening ** len(self.vain()), self.params.widest)
         price = market.taker_price(view.side, self.far * (1 + through if self.buy else 1 - through))
         self.reachable = True
         if view.limit is not None:
@@ -315,6 +317,17 @@ class _Leg:
                 return order
         return None
 
+    def vain(self) -> list[Order]:
+        """Return the takes since all that is left is taken that did not fill wholly."""
+        since = self.view.started_at + timedelta(seconds=self.final_s())
+        found = []
+        for order in reversed(self.view.orders):
+            if order.created_at < since:
+                break
+            if order.purpose == "take" and order.phase is Phase.SETTLED and order.status is not Status.FILLED:
+                found.append(order)
+        return found
+
     def may_take_at(self) -> datetime | None:
         """Return from when the next take is allowed; None: now."""
         last = self.last_take()
@@ -385,6 +398,15 @@ class _Leg:
                 if params.plan == "curve":
                     self._rests = self._rests and self.patience() > 0.0
         return self._rests
+
+    def slots(self) -> int:
+        """Return how many slots there are: more of them take less depth, and leave less to wait for a better
+        fee."""
+        params, market = self.params, self.market
+        if self.slope() * self.size / 2.0 < params.costly:
+            return params.slots
+        saved = float(market.taker_fee - market.maker_fee) * 1e4
+        return params.slots if saved >= params.worth else params.slots * 2
 
     def patience(self) -> float:
         """Return how well waiting pays, 0 to 1.
@@ -620,7 +642,7 @@ def _due(leg: _Leg) -> Decision | None:
         return None
     if wanted < leg.smallest() and leg.room > leg.smallest():
         return None  # too little to be an order: it waits for company
-    if in_slots and wanted > leg.offered(leg.params.gate) and not leg.in_tail():
+    if in_slots and wanted > leg.offered(leg.params.gate) and not leg.in_tail() and not _far_behind(leg):
         return leg.stay(wanted)
     return leg.take(wanted)
 
@@ -678,6 +700,11 @@ def _slot_due(leg: _Leg) -> Decimal | None:
     if not leg.rests() and (leg.leaning() > params.early_imbalance or share > leg.offered(params.gate)):
         return share
     return leg.base(leg.left - before) if leg.left > before else None
+
+
+def _far_behind(leg: _Leg) -> bool:
+    """Say whether a slot begins so late that no more may be carried over."""
+    return leg.left - _slot(leg)[0] > 2.0 * leg.params.band
 
 
 def _left_of_a_slot(leg: _Leg) -> Order | None:
@@ -775,10 +802,11 @@ def _slot(leg: _Leg) -> tuple[float, float, float]:
     time = leg.time * (1.0 - params.tail) if leg.view.on_timeout == "take" else leg.time
     at = leg.elapsed / time if time > 0.0 else 1.0
     if params.plan == "curve":
-        number = min(int(at * params.slots), params.slots)
+        count = leg.slots()
+        number = min(int(at * count), count)
         scale = time / leg.time if leg.time > 0.0 else 1.0
-        before, after = (leg.planned((number + k) / params.slots * scale) for k in (0, 1))
-        return before, after, number / params.slots * time
+        before, after = (leg.planned((number + k) / count * scale) for k in (0, 1))
+        return before, after, number / count * time
     ends, shares = slots(leg.view.seed, params.slots, params.jitter, params.curve)
     number = 0
     while number < len(ends) and ends[number] <= at:

@@ -168,7 +168,7 @@ def test_what_can_no_longer_hope_to_fill_does_not_rest():
     ("seconds", "bid_size", "expected"),
     [
         (0.0, "10", None),
-        (17.0, "20", None),
+        (15.0, "20", None),
         (21.0, "20", "take"),  # behind by more than the band, and the book leans against us
         (21.0, "5", None),  # behind, but the book leans towards us
         (47.0, "5", "take"),  # behind by twice the band: whatever the book says
