@@ -27,18 +27,28 @@ from ems.venues.errors import (
     BINANCE_ANY,
     BINANCE_CANCEL,
     BINANCE_CREATE,
+    BYBIT_ABSENT,
+    BYBIT_ANY,
+    BYBIT_CANCEL,
+    BYBIT_CREATE,
     KRAKEN_ABSENT,
     KRAKEN_ANY,
     KRAKEN_CANCEL,
     KRAKEN_CREATE,
+    OKX_ABSENT,
+    OKX_ANY,
+    OKX_CANCEL,
+    OKX_CREATE,
     Refusals,
     Said,
     binance_said,
+    bybit_said,
     kraken_said,
+    okx_said,
 )
 from ems.venues.gateway import VenueUnavailable
 from ems.venues.limiter import Shape
-from ems.venues.translation import from_ms
+from ems.venues.translation import fill_of, from_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -678,6 +688,598 @@ KRAKEN = Dialect(
     ws_paths={"publicV2": "/pub/v2", "privateV2": "/auth/v2"},
     tick_key="tick_size",
     time_resolution_s=1.0,  # `unixtime` is in whole seconds
+)
+
+
+# --- OKX spot -------------------------------------------------------------------------------------
+
+
+def _okx_rows(body: object, *parts: str) -> bool:
+    """Say whether a body is a list of OKX's without an error, whose rows have these parts, as text.
+
+    A row is asked for where `parts` are given.
+    """
+    if not isinstance(body, dict) or body.get("code") != "0" or not isinstance(body.get("data"), list):
+        return False
+    rows = body["data"]
+    return all(isinstance(row, dict) and isinstance(row.get(part), str) for row in rows for part in parts)
+
+
+def _okx_some(body: object, *parts: str) -> bool:
+    """The same, and there is a row."""
+    return isinstance(body, dict) and bool(body.get("data")) and _okx_rows(body, *parts)
+
+
+_OKX_PAGE = 100
+
+
+async def _okx_pages(
+    ask: Ask, what: str, question: Callable[[Any], Awaitable[Any]], request: Mapping[str, object], number: str
+) -> list[Any]:
+    """Read 100 rows at a time, newest first, until a page is not full; `number` is what pages go by.
+
+    https://www.okx.com/docs-v5/en/#overview-pagination
+    """
+    found: dict[str, Any] = {}
+    asked = {**request, "limit": _OKX_PAGE}
+    for _ in range(PAGES_MAX):
+        answer = await ask(what, partial(question, dict(asked)))
+        rows = answer["data"]
+        found.update((row[number], row) for row in rows)
+        if len(rows) < _OKX_PAGE:
+            return list(found.values())
+        asked["after"] = rows[-1][number]
+    raise CannotSay(f"there is more than the {len(found)} rows of {what} that were read")
+
+
+def _okx_market(ccxt_exchange: Any, symbol: str) -> dict[str, object]:
+    return {"instType": "SPOT", "instId": ccxt_exchange.market(symbol)["id"]}
+
+
+async def _okx_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead | None:
+    """Read the order for what is filled, then its fills of up to three months.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-transaction-details-last-3-months
+    """
+    order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
+    if order is None:
+        return None
+    if not order["filled"]:
+        return FillsRead(trades=[], expected=order["filled"])
+    request = {**_okx_market(ccxt_exchange, symbol), "ordId": exchange_order_id}
+    rows = await _okx_pages(ask, "fills", ccxt_exchange.privateGetTradeFillsHistory, request, "billId")
+    return FillsRead(trades=ccxt_exchange.parse_trades(rows), expected=order["filled"])
+
+
+async def _okx_history(ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int) -> list[Any]:
+    request = {**_okx_market(ccxt_exchange, symbol), "begin": since_ms}
+    rows = await _okx_pages(ask, "history", ccxt_exchange.privateGetTradeFillsHistory, request, "billId")
+    trades: list[Any] = ccxt_exchange.parse_trades(rows)
+    return trades
+
+
+async def _okx_names(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_ids: Collection[str]
+) -> dict[str, str | None]:
+    """Read the open orders, then the ended ones of a week, beginning with the newest that is wanted."""
+    request = {**_okx_market(ccxt_exchange, symbol), "after": max(map(int, exchange_order_ids)) + 1}
+    names: dict[str, str | None] = {}
+    for what, method in (
+        ("orders_open", ccxt_exchange.privateGetTradeOrdersPending),
+        ("orders", ccxt_exchange.privateGetTradeOrdersHistory),
+    ):
+        if set(exchange_order_ids) - names.keys():
+            rows = await _okx_pages(ask, what, method, request, "ordId")
+            names.update((row["ordId"], row.get("clOrdId") or None) for row in rows)
+    return names
+
+
+async def _okx_fees(ccxt_exchange: Any) -> Fees:
+    """Ask once for the fees of all groups of markets; what is charged is below zero.
+
+    https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-fee-rates
+    """
+    answer = await ccxt_exchange.privateGetAccountTradeFee({"instType": "SPOT"})
+    listed = answer["data"][0]
+    groups = {group["groupId"]: group for group in listed.get("feeGroup") or ()}
+    fees: Fees = {}
+    for market in ccxt_exchange.markets.values():
+        if market["spot"]:
+            group = groups.get(market["info"].get("groupId"), listed)
+            fees[market["symbol"]] = (-Decimal(group["maker"]), -Decimal(group["taker"]))
+    return fees
+
+
+_OKX_ENDINGS = {"filled": Ending.FILLED, "canceled": Ending.CANCELED, "mmp_canceled": Ending.CANCELED}
+_OKX_OPEN = {"live", "partially_filled"}
+
+
+def _okx_channel(frame: Any, channel: str) -> bool:
+    """Say whether a frame brings data of this channel."""
+    return (
+        isinstance(frame, dict)
+        and isinstance(frame.get("data"), list)
+        and isinstance(frame.get("arg"), dict)
+        and frame["arg"].get("channel") == channel
+    )
+
+
+def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus]:
+    """Read the rows of `orders`; one row tells a fill and where the order is after it.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-ws-order-channel
+    """
+    for row in frame["data"]:
+        if row.get("instType") != "SPOT":
+            continue
+        symbol = ccxt_exchange.safe_symbol(row["instId"], None, "-", "spot")
+        client_order_id = row.get("clOrdId") or None
+        side = Side(row["side"])
+        if row.get("tradeId"):
+            yield FillReport(
+                fill_id=row["tradeId"],
+                exchange_order_id=row["ordId"],
+                client_order_id=client_order_id,
+                symbol=symbol,
+                side=side,
+                price=Decimal(row["fillPx"]),
+                quantity=Decimal(row["fillSz"]),
+                fee=-Decimal(row["fillFee"]),
+                fee_currency=ccxt_exchange.safe_currency_code(row["fillFeeCcy"]),
+                liquidity=Liquidity.MAKER if row["execType"] == "M" else Liquidity.TAKER,
+                at=from_ms(row["fillTime"]),
+            )
+        ending = _OKX_ENDINGS.get(row["state"])
+        if ending is None and row["state"] not in _OKX_OPEN:
+            continue
+        yield OrderStatus(
+            order_id=None,
+            found=Found.OPEN if ending is None else Found.CLOSED,
+            exchange_order_id=row["ordId"],
+            client_order_id=client_order_id,
+            symbol=symbol,
+            filled_quantity=Decimal(row["accFillSz"]),
+            ending=ending,
+            side=side,
+            # The size of an order by its cost is an amount of the other currency.
+            quantity=None if row.get("tgtCcy") == "quote_ccy" else Decimal(row["sz"]),
+            reason=row.get("cancelSourceReason") or None,
+        )
+
+
+def _okx_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[PublicTrade]:
+    """Read the rows of `trades`; `side` is the taker's.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel
+    """
+    for row in frame["data"]:
+        yield PublicTrade(
+            symbol=ccxt_exchange.safe_symbol(row["instId"], None, "-", "spot"),
+            price=Decimal(row["px"]),
+            quantity=Decimal(row["sz"]),
+            side=Side(row["side"]),
+            at=now,
+        )
+
+
+def _okx_subscribed(frame: Any) -> bool:
+    return (
+        isinstance(frame, dict)
+        and frame.get("event") == "subscribe"
+        and isinstance(frame.get("arg"), dict)
+        and frame["arg"].get("channel") == "orders"
+    )
+
+
+def _okx_over(frame: Any) -> bool:
+    """Read the notice that the connection will soon be closed for a service upgrade."""
+    return isinstance(frame, dict) and frame.get("event") == "notice" and frame.get("code") == "64008"
+
+
+def _okx_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
+    """Say nothing of an expiry: OKX takes the time that a request is signed with for 30 s, and no longer.
+
+    `expTime` would be sooner, but it is a header, and ccxt sends headers of its own only.
+    What is said is that a market order which cannot be paid is to be refused, not made smaller.
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
+    """
+    return {"banAmend": True}
+
+
+OKX = Dialect(
+    exchange="okx",
+    ccxt_id="okx",
+    options={
+        "defaultType": "spot",
+        "fetchMarkets": {"types": ["spot"]},
+        "createOrder": "privatePostTradeOrder",  # the default sends a list of one
+        "tgtCcy": "base_ccy",  # a market buy counts in the quote currency otherwise
+    },
+    fetches_currencies=False,
+    fee_mode="received",
+    client_id_style="hex32",  # letters and digits, at most 32
+    # https://www.okx.com/docs-v5/en/#overview-rest-authentication-making-requests
+    recv_window_s=30.0,
+    expiry=_okx_expiry,
+    said=okx_said,
+    refusals=OKX_ANY,
+    create_refusals=OKX_CREATE,
+    cancel_refusals=OKX_CANCEL,
+    absent=OKX_ABSENT,
+    by_client_id=(Lookup(method="fetch_order"),),
+    whole={
+        "order": lambda body: _okx_some(body, "ordId", "state", "accFillSz"),
+        "fills": lambda body: _okx_rows(body, "ordId", "tradeId", "billId"),
+        "history": lambda body: _okx_rows(body, "ordId", "tradeId", "billId"),
+        "orders": lambda body: _okx_rows(body, "ordId"),
+        "orders_open": lambda body: _okx_rows(body, "ordId"),
+        "open_orders": lambda body: _okx_rows(body, "ordId", "state"),
+        "balances": lambda body: (
+            _okx_some(body) and all(_has(row, details=list) for row in body["data"])  # type: ignore[index]
+        ),
+        "markets": lambda body: _okx_some(body, "instId", "tickSz", "lotSz"),
+        "fees": lambda body: _okx_some(body, "maker", "taker"),
+        "transfers": _okx_rows,
+        "book": lambda body: (
+            _okx_some(body) and all(_has(row, bids=list, asks=list) for row in body["data"])  # type: ignore[index]
+        ),
+        "time": lambda body: _okx_some(body, "ts"),
+    },
+    cancelled=lambda body: (
+        _okx_some(body, "ordId", "sCode") and all(row["sCode"] == "0" for row in body["data"])  # type: ignore[index]
+    ),
+    fills_of=_okx_fills,
+    history_of=_okx_history,
+    names_of=_okx_names,
+    fees=_okx_fees,
+    read_stream=_okx_stream,
+    is_private=lambda frame: _okx_channel(frame, "orders"),
+    stream_subscribed=_okx_subscribed,
+    stream_over=_okx_over,
+    private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"] + "/private",
+    is_trades=lambda frame: _okx_channel(frame, "trades"),
+    read_trades=_okx_trades,
+    trades_apart=False,
+    book_depth=400,  # the channel `books`
+    # Calls of each kind in 2 s (transfers: 1 s), in fixed windows: half as a bucket and half as its refill
+    # never exceeds them. Orders are counted for each market. Each call's page says its limit:
+    # https://www.okx.com/docs-v5/en/#order-book-trading-trade
+    shapes=(
+        Shape(name="place", capacity=30, per_s=15),
+        Shape(name="cancel", capacity=30, per_s=15),
+        Shape(name="order", capacity=30, per_s=15),
+        Shape(name="pending", capacity=30, per_s=15),
+        Shape(name="closed", capacity=20, per_s=10),
+        Shape(name="fills", capacity=5, per_s=2.5),
+        Shape(name="balance", capacity=5, per_s=2.5),
+        Shape(name="fees", capacity=2, per_s=1.25),
+        Shape(name="transfers", capacity=3, per_s=3),
+        Shape(name="instruments", capacity=10, per_s=5),
+        Shape(name="books", capacity=20, per_s=10),
+        Shape(name="time", capacity=5, per_s=2.5),
+    ),
+    costs={
+        "create": {"place:{symbol}": 1},
+        "cancel": {"cancel:{symbol}": 1},
+        "order": {"order": 1},
+        "open_orders": {"pending": 1},
+        "orders_open": {"pending": 1},
+        "orders": {"closed": 1},
+        "fills": {"fills": 1},
+        "history": {"fills": 1},
+        "balances": {"balance": 1},
+        "markets": {"instruments": 1},
+        "fees": {"fees": 1},
+        "transfers": {"transfers": 1},
+        "time": {"time": 1},
+        "book": {"books": 1},
+    },
+    limit_words={"50011": 2.0, "50061": "place:{symbol}"},
+)
+
+
+# --- Bybit spot, unified account ------------------------------------------------------------------
+
+_BYBIT_EXECUTIONS = 100  # https://bybit-exchange.github.io/docs/v5/order/execution
+_BYBIT_ORDERS = 50  # https://bybit-exchange.github.io/docs/v5/order/open-order
+_BYBIT_SPAN_MS = 7 * _DAY_MS
+# Our subscription to the private stream; its acknowledgement repeats the name and says nothing else.
+_BYBIT_PRIVATE = "private"
+
+
+def _bybit_result(body: object, part: str) -> bool:
+    """Say whether a body has no error and a result with this list."""
+    return (
+        isinstance(body, dict)
+        and body.get("retCode") == 0
+        and isinstance(body.get("result"), dict)
+        and isinstance(body["result"].get(part), list)
+    )
+
+
+async def _bybit_pages(
+    question: Callable[[dict[str, object]], Awaitable[Any]], request: Mapping[str, object], pages: int
+) -> tuple[list[Any], int]:
+    """Read to the page without a next one; return the rows, raw, and how many pages that took.
+
+    A next page is named even when it is empty.
+    """
+    rows: list[Any] = []
+    cursor: dict[str, object] = {}
+    for page in range(1, pages + 1):
+        body = await question({**request, **cursor})
+        if not _bybit_result(body, "list"):
+            raise CannotSay(f"no list in {body!r:.200}")
+        found, after = body["result"]["list"], body["result"].get("nextPageCursor")
+        rows.extend(found)
+        if not after or len(found) < int(str(request["limit"])):
+            return rows, page
+        cursor = {"cursor": after}
+    raise CannotSay(f"more than {len(rows)} rows")
+
+
+async def _bybit_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead | None:
+    """Read the executions of an order; the order itself, where it is still told, says how much they must be.
+
+    Without times the last seven days are read: an older order is looked for in the account's history.
+    """
+    market = ccxt_exchange.market(symbol)
+    order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
+    request = {"category": "spot", "orderId": exchange_order_id, "limit": _BYBIT_EXECUTIONS}
+
+    async def page(request: dict[str, object]) -> Any:
+        return await ask("fills", partial(ccxt_exchange.privateGetV5ExecutionList, request))
+
+    rows, _ = await _bybit_pages(page, request, PAGES_MAX)
+    if order is None and not rows:
+        return None
+    return FillsRead(
+        trades=ccxt_exchange.parse_trades(rows, market), expected=None if order is None else order["filled"]
+    )
+
+
+async def _bybit_history(ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int) -> list[Any]:
+    """Read seven days at a time, for no question may span more, each to its last page."""
+    market = ccxt_exchange.market(symbol)
+
+    async def page(request: dict[str, object]) -> Any:
+        return await ask("history", partial(ccxt_exchange.privateGetV5ExecutionList, request))
+
+    rows: list[Any] = []
+    start, pages = since_ms, PAGES_MAX
+    while pages > 0:
+        end = min(start + _BYBIT_SPAN_MS, now_ms)
+        span = {"startTime": start, "endTime": end, "limit": _BYBIT_EXECUTIONS}
+        found, taken = await _bybit_pages(
+            page, {"category": "spot", "symbol": market["id"], "execType": "Trade", **span}, pages
+        )
+        rows.extend(found)
+        pages -= taken
+        if end >= now_ms:
+            # A trade on the border of two spans is in both.
+            seen = {row["execId"]: row for row in rows}
+            names = {row["orderId"]: row.get("orderLinkId") or None for row in rows}
+            trades = ccxt_exchange.parse_trades(list(seen.values()), market)
+            return [{**trade, "clientOrderId": names[trade["order"]]} for trade in trades]
+        start = end
+    raise CannotSay(f"{symbol} was traded too much or asked about too late: {len(rows)} trades read")
+
+
+async def _bybit_names(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_ids: Collection[str]
+) -> dict[str, str | None]:
+    """Learn nothing more: each trade of the history has its order's client id."""
+    return {}
+
+
+async def _bybit_open_orders(ccxt_exchange: Any) -> list[Any]:
+    rows, _ = await _bybit_pages(
+        ccxt_exchange.privateGetV5OrderRealtime, {"category": "spot", "limit": _BYBIT_ORDERS}, PAGES_MAX
+    )
+    orders: list[Any] = ccxt_exchange.parse_orders(rows)
+    return orders
+
+
+async def _bybit_fees(ccxt_exchange: Any) -> Fees:
+    """Ask for the account's own fees of all pairs; ccxt's method refuses to for spot.
+
+    https://bybit-exchange.github.io/docs/v5/account/fee-rate
+    """
+    answer = await ccxt_exchange.privateGetV5AccountFeeRate({"category": "spot"})
+    return {
+        ccxt_exchange.safe_symbol(row["symbol"], None, None, "spot"): (
+            Decimal(row["makerFeeRate"]),
+            Decimal(row["takerFeeRate"]),
+        )
+        for row in answer["result"]["list"]
+    }
+
+
+_BYBIT_ENDINGS = {
+    "Filled": Ending.FILLED,
+    "Cancelled": Ending.CANCELED,
+    "PartiallyFilledCanceled": Ending.CANCELED,
+    "Deactivated": Ending.CANCELED,
+    "Rejected": Ending.REJECTED,
+}
+_BYBIT_OPEN = {"New", "PartiallyFilled", "Untriggered", "Triggered"}
+
+
+def _is_bybit_private(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("topic") in ("order", "execution")
+
+
+def _bybit_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus]:
+    """Read the rows of `order` and `execution`.
+
+    https://bybit-exchange.github.io/docs/v5/websocket/private/order and .../private/execution
+    """
+    for row in frame["data"]:
+        if row["category"] != "spot":
+            continue
+        symbol = ccxt_exchange.safe_symbol(row["symbol"], None, None, "spot")
+        client_order_id = row.get("orderLinkId") or None
+        if frame["topic"] == "execution":
+            if row["execType"] == "Trade":
+                trade = ccxt_exchange.parse_trade(row, ccxt_exchange.market(symbol))
+                yield fill_of(trade, order_id=None, client_order_id=client_order_id)
+            continue
+        status = row["orderStatus"]
+        ending = _BYBIT_ENDINGS.get(status)
+        if ending is None and status not in _BYBIT_OPEN:
+            continue
+        side = Side(row["side"].lower())
+        # The quantity of a market order may be an amount of money; without a word for it, a buy's is.
+        unit = row.get("marketUnit") or ("quoteCoin" if side is Side.BUY else "baseCoin")
+        in_quote = row["orderType"] == "Market" and unit == "quoteCoin"
+        reason = row.get("rejectReason")
+        yield OrderStatus(
+            order_id=None,
+            found=Found.OPEN if ending is None else Found.CLOSED,
+            exchange_order_id=row["orderId"],
+            client_order_id=client_order_id,
+            symbol=symbol,
+            filled_quantity=Decimal(row["cumExecQty"] or "0"),
+            ending=ending,
+            side=side,
+            quantity=None if in_quote else Decimal(row["qty"]),
+            reason=None if reason in (None, "", "EC_NoError") else reason,
+        )
+
+
+def _is_bybit_trades(frame: Any) -> bool:
+    return isinstance(frame, dict) and str(frame.get("topic")).startswith("publicTrade.")
+
+
+def _bybit_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[PublicTrade]:
+    """Read `publicTrade`, every message of which is called a snapshot; none tells of the past.
+
+    https://bybit-exchange.github.io/docs/v5/websocket/public/trade
+    """
+    for row in frame["data"]:
+        yield PublicTrade(
+            symbol=ccxt_exchange.safe_symbol(row["s"], None, None, "spot"),
+            price=Decimal(row["p"]),
+            quantity=Decimal(row["v"]),
+            side=Side(row["S"].lower()),
+            at=now,
+        )
+
+
+def _bybit_subscription(frame: Any) -> bool | None:
+    """Say whether our subscription to the private stream was taken; None when this is about another."""
+    if not isinstance(frame, dict) or frame.get("op") != "subscribe" or frame.get("req_id") != _BYBIT_PRIVATE:
+        return None
+    return frame.get("success") is True
+
+
+def _bybit_cancelled(body: object) -> bool:
+    return isinstance(body, dict) and body.get("retCode") == 0 and _has(body.get("result"), orderId=str)
+
+
+BYBIT = Dialect(
+    exchange="bybit",
+    ccxt_id="bybit",
+    options={
+        "defaultType": "spot",
+        "fetchMarkets": {"types": ["spot"]},
+        # What else the first private call of an account would ask for (VENUES.md 2).
+        "enableUnifiedMargin": False,
+        "enableUnifiedAccount": True,
+        "unifiedMarginStatus": 6,
+        "fetchOrder": {"acknowledged": True},  # we know that it sees the last 500 only
+        "recvWindow": 3000,
+    },
+    fetches_currencies=False,
+    fee_mode="received",
+    client_id_style="uuid",
+    # ccxt draws the timestamp when it signs, up to two seconds after `send`; three more from there, and one
+    # that a timestamp may be ahead. https://bybit-exchange.github.io/docs/v5/guide
+    recv_window_s=6.0,
+    expiry=lambda venue_now, seconds: {},
+    said=bybit_said,
+    refusals=BYBIT_ANY,
+    create_refusals=BYBIT_CREATE,
+    cancel_refusals=BYBIT_CANCEL,
+    absent=BYBIT_ABSENT,
+    # The open ones and the last 500 of the others; then the rest. ccxt's fetch_order knows the first only.
+    by_client_id=(
+        Lookup(method="fetch_open_orders", parameter="orderLinkId", gives_list=True),
+        Lookup(
+            method="fetch_canceled_and_closed_orders",
+            parameter="orderLinkId",
+            gives_list=True,
+            cost="closed_orders",
+        ),
+    ),
+    by_exchange_id=(
+        Lookup(method="fetch_order"),
+        Lookup(
+            method="fetch_canceled_and_closed_orders",
+            parameter="orderId",
+            gives_list=True,
+            cost="closed_orders",
+        ),
+    ),
+    cancel_parameter="orderLinkId",
+    open_orders=_bybit_open_orders,
+    whole={
+        **dict.fromkeys(
+            ("order", "open_orders", "closed_orders", "fills", "history", "balances", "markets", "fees"),
+            lambda body: _bybit_result(body, "list"),
+        ),
+        "transfers": lambda body: _bybit_result(body, "rows"),
+        "book": lambda body: _bybit_result(body, "b") and _bybit_result(body, "a"),
+        "time": lambda body: _has(body, retCode=int, time=int),
+    },
+    cancelled=_bybit_cancelled,
+    fills_of=_bybit_fills,
+    history_of=_bybit_history,
+    names_of=_bybit_names,
+    fees=_bybit_fees,
+    read_stream=_bybit_stream,
+    is_private=_is_bybit_private,
+    # ccxt subscribes to the orders alone; the fills are a topic of their own.
+    watch_orders={"params": {"args": ["order", "execution"], "req_id": _BYBIT_PRIVATE}},
+    stream_subscribed=lambda frame: _bybit_subscription(frame) is True,
+    stream_over=lambda frame: _bybit_subscription(frame) is False,
+    private_ws=lambda ccxt_exchange: ccxt_exchange.implode_hostname(
+        ccxt_exchange.urls["api"]["ws"]["private"]["contract"]
+    ),
+    is_trades=_is_bybit_trades,
+    read_trades=_bybit_trades,
+    trades_apart=False,  # ccxt could not unsubscribe them on a connection of their own
+    book_depth=50,  # ccxt unsubscribes from this depth, whatever was subscribed
+    # So many a second for each account and path: half as a bucket and half as its refill never exceeds that.
+    # An address has 600 in five seconds. https://bybit-exchange.github.io/docs/v5/rate-limit
+    shapes=(
+        Shape(name="create", capacity=10, per_s=10),
+        Shape(name="cancel", capacity=10, per_s=10),
+        Shape(name="realtime", capacity=25, per_s=25),
+        Shape(name="closed", capacity=25, per_s=25),
+        Shape(name="executions", capacity=25, per_s=25),
+        Shape(name="wallet", capacity=25, per_s=25),
+        Shape(name="slow", capacity=2, per_s=1),
+        Shape(name="address", capacity=300, per_s=60, reserve=20),
+    ),
+    costs={
+        "create": {"create": 1, "address": 1},
+        "cancel": {"cancel": 1, "address": 1},
+        "order": {"realtime": 1, "address": 1},
+        "open_orders": {"realtime": 2, "address": 2},
+        "closed_orders": {"closed": 1, "address": 1},
+        "fills": {"executions": 1, "address": 1},
+        "history": {"executions": 1, "address": 1},
+        "balances": {"wallet": 1, "address": 1},
+        "fees": {"slow": 1, "address": 1},
+        "transfers": {"slow": 1, "address": 1},
+        "markets": {"address": 1},
+        "time": {"address": 1},
+        "book": {"address": 1},
+    },
+    # Ten minutes without a request is what lifts the ban of an address.
+    limit_words={"10006": 1.0, "10018": 600.0, "403": 600.0},
+    transfers_page=50,
 )
 
 

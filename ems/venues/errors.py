@@ -69,6 +69,43 @@ def kraken_said(status: int, body: object) -> tuple[Said, ...]:
     return tuple(Said(_kraken_code(one), one) for one in errors)
 
 
+def okx_said(status: int, body: object) -> tuple[Said, ...]:
+    """Read `{"code": "1", "data": [{"sCode": "51008", "sMsg": "..."}], "msg": ""}`.
+
+    Code 1 is that of refused rows, any other one above 2 is of the request as a whole and has no rows.
+    https://www.okx.com/docs-v5/en/#error-code-rest-api
+    """
+    if not (200 <= status < 300 or 400 <= status < 500) or not isinstance(body, dict):
+        return ()
+    code, message, rows = body.get("code"), body.get("msg"), body.get("data")
+    if not isinstance(code, str) or not isinstance(message, str):
+        return ()
+    told = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    codes = [row["sCode"] for row in told if isinstance(row.get("sCode"), str)]
+    if codes and all(one != "0" for one in codes):
+        return tuple(Said(row["sCode"], str(row.get("sMsg"))) for row in told if "sCode" in row)
+    # Something done beside something refused is no clean no.
+    return () if code == "0" or "0" in codes else (Said(code, message),)
+
+
+def bybit_said(status: int, body: object) -> tuple[Said, ...]:
+    """Read `{"retCode": 170131, "retMsg": "..."}`; it comes with a 200, and 0 is no error.
+
+    A 403 without JSON is Bybit's front, which has heard too much of this address.
+    https://bybit-exchange.github.io/docs/v5/error and .../v5/rate-limit
+    """
+    if status == 403 and body is None:
+        return (Said("403", "access too frequent"),)
+    if not (200 <= status < 300 or 400 <= status < 500) or not isinstance(body, dict):
+        return ()
+    code, message, result = body.get("retCode"), body.get("retMsg"), body.get("result")
+    if not isinstance(code, int) or isinstance(code, bool) or code == 0 or not isinstance(message, str):
+        return ()
+    if isinstance(result, dict) and result.get("orderId"):
+        return ()  # an error that names an order: something was done, so this is no clean no
+    return (Said(str(code), message),)
+
+
 # https://developers.binance.com/docs/binance-spot-api-docs/errors
 # Not here, so unknown: -1000 -1001 -1006 -1007 -1008 -1016 (not finished), "Duplicate order sent.".
 BINANCE_ANY: Refusals = {
@@ -111,9 +148,13 @@ BINANCE_ANY: Refusals = {
 # request may get one for the repetition while the first went through: too little to call an order refused.
 _NOT_OF_ORDERS = {
     "-1003",
+    "10006",
+    "10018",
+    "403",
     "EAPI:Rate limit exceeded",
     "EGeneral:Too many requests",
     "EGeneral:Temporary lockout",
+    "50011",
 }
 
 
@@ -222,3 +263,96 @@ KRAKEN_CANCEL: Refusals = {
 
 # "Invalid order" is said of an id that Kraken never gave out.
 KRAKEN_ABSENT = frozenset((words, words) for words in ("EOrder:Unknown order", "EOrder:Invalid order"))
+
+
+# https://www.okx.com/docs-v5/en/#error-code-rest-api . An error is known by its code; the words carry numbers
+# and names, and were changed more than once. Not here, so unknown: 1 and 2 without a row, 50001 50004 50005
+# 50013 50026 51054 51149 (busy, broken, timed out), and 51016, a client id in use.
+OKX_ANY: Refusals = {
+    **{
+        (str(code), None): Refusal.AUTH
+        for code in (
+            *(50007, 50008, 50009, 50012, 50027, 50029, 50030, 50035, 50100, 50101),
+            *(50103, 50104, 50105, 50106, 50107, 50110, 50111, 50113, 50114, 50119),
+            *(50120, 50121, 51024),
+        )
+    },
+    ("50102", None): Refusal.CLOCK,
+    ("50112", None): Refusal.CLOCK,
+    ("50011", None): Refusal.RATE_LIMIT,
+    **{
+        (str(code), None): Refusal.PERMANENT
+        for code in (50000, 50002, 50006, 50014, 50015, 50016, 50024, 50025, 50115, 51000, 51001, 51003)
+    },
+}
+
+OKX_CREATE: Refusals = {
+    **_of_orders(OKX_ANY),
+    ("50036", None): Refusal.CLOCK,  # the `expTime` had passed
+    ("50061", None): Refusal.RATE_LIMIT,  # of the account's orders, said for the order itself
+    ("51000", "Parameter px error"): Refusal.LOT_TICK,
+    ("51121", None): Refusal.LOT_TICK,
+    ("51020", None): Refusal.MIN_SIZE,
+    ("51120", None): Refusal.MIN_SIZE,
+    ("50122", None): Refusal.MIN_SIZE,
+    ("51008", None): Refusal.INSUFFICIENT_FUNDS,
+    ("51127", None): Refusal.INSUFFICIENT_FUNDS,
+    ("51131", None): Refusal.INSUFFICIENT_FUNDS,
+    **{(str(code), None): Refusal.MARKET_CLOSED for code in (51021, 51022, 51087, 51110, 51124)},
+    **{
+        (str(code), None): Refusal.PERMANENT
+        for code in (
+            *(50028, 50032, 50033, 50052, 51005, 51006, 51010, 51025, 51033, 51056, 51102, 51109),
+            *(51116, 51122, 51137, 51138, 51174, 51201, 51202, 51203, 51204),
+        )
+    },
+}
+
+# 51410 (being cancelled already, or settled) says nothing of how that ends.
+OKX_CANCEL: Refusals = {
+    **OKX_ANY,
+    **{(str(code), None): Refusal.UNKNOWN_ORDER for code in (51400, 51401, 51402)},
+    ("51407", None): Refusal.PERMANENT,
+}
+
+# Written with a full stop on the page, and without one on the wire.
+OKX_ABSENT = frozenset((("51603", "Order does not exist"), ("51603", "Order does not exist.")))
+
+
+def _coded(*codes: int) -> list[tuple[str, str | None]]:
+    return [(str(code), None) for code in codes]
+
+
+# https://bybit-exchange.github.io/docs/v5/error; its messages vary, its codes are exact.
+# Not here, so unknown: 10000 10016 170001 170007 170032 170146 170149 170234 (not finished), 429 and 10429
+# (overload), 10014 (a request seen before), and 110072 170141, duplicate ids: the first one arrived.
+BYBIT_ANY: Refusals = {
+    **dict.fromkeys(_coded(10003, 10004, 10005, 10007, 10008, 10010, 10024, 10027, 33004), Refusal.AUTH),
+    **dict.fromkeys(_coded(10006, 10018, 403), Refusal.RATE_LIMIT),
+    **dict.fromkeys(_coded(10002), Refusal.CLOCK),
+    **dict.fromkeys(_coded(10001, 10017, 10029, 170105, 170121, 170130, 170227), Refusal.PERMANENT),
+}
+
+BYBIT_CREATE: Refusals = {
+    **_of_orders(BYBIT_ANY),
+    **dict.fromkeys(_coded(170005, 170222), Refusal.RATE_LIMIT),
+    **dict.fromkeys(_coded(110004, 110007, 110012, 170033, 170131), Refusal.INSUFFICIENT_FUNDS),
+    **dict.fromkeys(_coded(110094, 170136, 170140), Refusal.MIN_SIZE),
+    **dict.fromkeys(_coded(170134, 170137, 170148), Refusal.LOT_TICK),
+    **dict.fromkeys(_coded(170218), Refusal.POST_ONLY_WOULD_CROSS),
+    **dict.fromkeys(_coded(170151, 170217), Refusal.MARKET_CLOSED),
+    # Type, side and time in force; too large; a price too far away; what this account or pair may not do.
+    **dict.fromkeys(_coded(170115, 170116, 170117, 170124, 170135), Refusal.PERMANENT),
+    **dict.fromkeys(_coded(110003, 170132, 170133, 170192, 170193, 170194), Refusal.PERMANENT),
+    **dict.fromkeys(_coded(170197, 170198, 170228, 170229, 170371, 170372), Refusal.PERMANENT),
+    **dict.fromkeys(_coded(110020, 170157, 170201, 170209, 170210, 170810), Refusal.PERMANENT),
+}
+
+BYBIT_CANCEL: Refusals = {
+    **BYBIT_ANY,
+    # Not there, filled, cancelled before, finished: who wants to know which asks for the order.
+    **dict.fromkeys(_coded(110001, 170139, 170142, 170143, 170190, 170213), Refusal.UNKNOWN_ORDER),
+}
+
+# An order that is not there is an empty list; Bybit has no words for it when it is asked.
+BYBIT_ABSENT: frozenset[tuple[str, str]] = frozenset()

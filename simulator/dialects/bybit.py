@@ -1,0 +1,1259 @@
+"""Bybit spot, API v5: names, signatures, limits and the REST API. The WebSocket is in `bybit_streams`.
+
+What is true here and elsewhere surprises:
+
+1. HTTP is nearly always 200; `retCode` says no. Only an address that asks too often gets a 403, without JSON.
+2. Placing and cancelling answer with two ids. What became of the order is asked for, or read on the streams.
+3. `orderLinkId` counts for 360 days after its order ended: asking by it finds one order at most.
+4. `order/realtime` knows open orders, and by id or link id the 500 last ended ones too; `order/history` knows
+   only ended ones. Both go newest first, and name a next page even when it will be empty.
+5. A market order without `marketUnit` buys for an amount of quote currency and sells an amount of base.
+6. An immediate order whose rest was dropped is `PartiallyFilledCanceled`, or `Cancelled` without any fill.
+7. Limits are so many requests a second for each account and path; each answer's head says what is left.
+
+Not here: other categories than spot, margin, triggered orders and brackets, amending, batches, candles. They
+are refused by name. A post-only order that would trade is refused at once (170218), where a unified account
+may also see it accepted and then rejected with `EC_PostOnlyWillTakeLiquidity`: no order is kept for it here.
+
+Pages: https://bybit-exchange.github.io/docs/v5/guide and those beside it. Facts that come from elsewhere say
+so.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+from ems.core.book import TimeInForce
+from simulator import exchange as ex
+from simulator.dialects import dialect
+from simulator.dialects.dialect import Request, Response, Send
+from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, text
+
+PUBLIC_PATH = "/v5/public/spot"
+PRIVATE_PATH = "/v5/private"
+TRADE_PATH = "/v5/trade"
+
+SPOT = "spot"
+DAY_S = 24 * 3600.0
+CLOSED_KEPT = 500  # https://bybit-exchange.github.io/docs/v5/order/open-order
+LINK_ID_KEPT_S = 360 * DAY_S  # https://bybit-exchange.github.io/docs/fix-api/create-order
+HISTORY_S = 7 * DAY_S  # between startTime and endTime, and before now without them
+TRANSFERS_S = 30 * DAY_S
+RECV_WINDOW_MS = 5000
+AHEAD_MS = 1000  # a timestamp may be so far ahead
+DIGITS_MAX = 18
+DOLLARS = frozenset(("USDT", "USDC", "USD"))
+
+# orderLinkId: https://bybit-exchange.github.io/docs/v5/order/create-order
+LINK_ID = re.compile(r"[0-9A-Za-z_-]{1,36}", re.ASCII)
+
+# Path -> requests a second and account: https://bybit-exchange.github.io/docs/v5/rate-limit. The records of
+# deposits and withdrawals are limited by the minute, to 100 and 300; here by the second.
+LIMITS = {
+    "/v5/order/create": 20,
+    "/v5/order/cancel": 20,
+    "/v5/order/cancel-all": 20,
+    "/v5/order/realtime": 50,
+    "/v5/order/history": 50,
+    "/v5/execution/list": 50,
+    "/v5/account/wallet-balance": 50,
+    "/v5/account/fee-rate": 5,
+    "/v5/account/info": 50,
+    "/v5/user/query-api": 10,
+    "/v5/asset/coin/query-info": 5,
+    "/v5/asset/deposit/query-record": 5,
+    "/v5/asset/withdraw/query-record": 5,
+}
+IP_LIMIT, IP_WINDOW_S = 600, 5.0
+
+# Code -> what it is about: https://bybit-exchange.github.io/docs/v5/error. Messages vary; codes decide.
+BAD_REQUEST = 10001
+EXPIRED = 10002
+INVALID_KEY = 10003
+BAD_SIGNATURE = 10004
+NO_PERMISSION = 10005
+TOO_MANY = 10006
+SERVER_ERROR = 10016
+NO_ROUTE = 10017
+TOO_MANY_FROM_ADDRESS = 10018
+EMPTY = 170105
+BAD_TIME_IN_FORCE = 170115
+BAD_TYPE = 170116
+BAD_SIDE = 170117
+BAD_SYMBOL = 170121
+BAD_DATA = 170130
+NO_FUNDS = 170131
+PRICE_DECIMALS = 170134
+QUANTITY_LARGE = 170135
+QUANTITY_SMALL = 170136
+QUANTITY_DECIMALS = 170137
+VALUE_SMALL = 170140
+DUPLICATE = 170141
+AMOUNT_DECIMALS = 170148
+NOT_OPEN = 170151
+NO_ORDER = 170213
+MAKER_ONLY = 170217
+WOULD_TAKE = 170218
+NOT_SUPPORTED = 170227
+TOO_MANY_OPEN = 170810
+
+WORDS = {
+    BAD_REQUEST: "Request parameter error.",
+    INVALID_KEY: "API key is invalid.",
+    NO_PERMISSION: "Permission denied, please check your API key permissions.",
+    TOO_MANY: "Too many visits. Exceeded the API Rate Limit.",
+    SERVER_ERROR: "Server error.",
+    NO_ROUTE: "Route not found.",
+    TOO_MANY_FROM_ADDRESS: "Exceeded the IP Rate Limit.",
+    BAD_TIME_IN_FORCE: "Invalid timeInForce.",
+    BAD_TYPE: "Invalid orderType.",
+    BAD_SIDE: "Invalid side.",
+    BAD_SYMBOL: "Invalid symbol.",
+    NO_FUNDS: "Insufficient balance.",
+    PRICE_DECIMALS: "Order price has too many decimals.",
+    QUANTITY_LARGE: "Order quantity exceeded upper limit.",
+    QUANTITY_SMALL: "Order quantity exceeded lower limit.",
+    QUANTITY_DECIMALS: "Order quantity has too many decimals.",
+    VALUE_SMALL: "Order value exceeded lower limit.",
+    DUPLICATE: "Duplicate clientOrderId.",
+    AMOUNT_DECIMALS: "Market order amount decimal too long.",
+    NOT_OPEN: "The trading pair is not open yet.",
+    NO_ORDER: "Order does not exist.",
+    MAKER_ONLY: "Only LIMIT-MAKER order is supported for the current pair.",
+    WOULD_TAKE: "The LIMIT-MAKER order is rejected due to invalid price.",
+    NOT_SUPPORTED: "This feature is not supported.",
+    TOO_MANY_OPEN: "Cannot exceed maximum of 500 conditional, TP/SL and active orders.",
+}
+
+# Reason of a Reject -> code. Steps and limits of the quantity are told apart before: see `place`.
+CODES = {
+    ex.INVALID_KEY: INVALID_KEY,
+    ex.PERMISSION_DENIED: NO_PERMISSION,
+    ex.UNKNOWN_SYMBOL: BAD_SYMBOL,
+    ex.UNKNOWN_ORDER: NO_ORDER,
+    ex.ORDER_CLOSED: NO_ORDER,
+    ex.BAD_PARAMETER: BAD_REQUEST,
+    ex.LOT_SIZE: QUANTITY_DECIMALS,
+    ex.PRICE_FILTER: PRICE_DECIMALS,
+    ex.MIN_NOTIONAL: VALUE_SMALL,
+    ex.MAX_ORDERS: TOO_MANY_OPEN,
+    ex.INSUFFICIENT_FUNDS: NO_FUNDS,
+    ex.POST_ONLY_WOULD_CROSS: WOULD_TAKE,
+    ex.DUPLICATE_CLIENT_ID: DUPLICATE,
+    ex.HALTED: NOT_OPEN,
+    ex.CANCEL_ONLY: NOT_OPEN,
+    ex.POST_ONLY_MODE: MAKER_ONLY,
+    ex.MAINTENANCE: SERVER_ERROR,
+}
+
+# Why an order ended -> (cancelType, rejectReason): https://bybit-exchange.github.io/docs/v5/enum
+ENDINGS = {
+    "CANCELED": ("CancelByUser", "EC_PerCancelRequest"),
+    "NO_LIQUIDITY": ("UNKNOWN", "EC_NoImmediateQtyToFill"),
+    "UNFILLABLE": ("UNKNOWN", "EC_CancelForNoFullFill"),
+    ex.SELF_TRADE: ("CancelBySmp", "EC_NoError"),
+    "DELISTED": ("CancelByDelistPreDelivery", "EC_NoError"),
+}
+
+# Fields of a new order that ask for something that is not simulated.
+NOT_SIMULATED = (
+    "triggerPrice", "triggerBy", "takeProfit", "stopLoss", "tpLimitPrice", "slLimitPrice", "tpOrderType",
+    "slOrderType", "slippageTolerance", "slippageToleranceType", "smpType",
+)  # fmt: skip
+
+# Our permissions -> what query-api lists, by product.
+PERMISSIONS = (
+    "ContractTrade", "Spot", "Wallet", "Options", "Derivatives", "CopyTrading", "BlockTrade", "Exchange",
+    "NFT", "Affiliate", "Earn", "FiatP2P", "FiatBybitPay", "FiatConvertBroker", "FiatGlobalPay", "FiatBitPay",
+    "BitCard", "ByXPost",
+)  # fmt: skip
+
+# Rules as instruments-info gives them, fees of the lowest tier:
+# https://www.bybit.com/en/help-center/article/Trading-Fee-Structure
+MARKETS = [
+    Market(
+        symbol=f"{base}/{quote}",
+        base=base,
+        quote=quote,
+        tick=Decimal(tick),
+        lot=Decimal(lot),
+        min_qty=Decimal(lot),
+        max_qty=Decimal(largest),
+        min_notional=Decimal(value),
+        maker_fee=Decimal("0.001"),
+        taker_fee=Decimal("0.001"),
+        max_orders=500,
+    )
+    for base, quote, tick, lot, largest, value in (
+        ("BTC", "USDT", "0.1", "0.000001", "230", "5"),
+        ("ETH", "USDT", "0.01", "0.00001", "8118", "5"),
+        ("ETH", "BTC", "0.000001", "0.00001", "1542.6", "0.000065"),
+    )
+]
+
+
+class Refused(Exception):
+    """Bybit says no: a code and words."""
+
+    def __init__(self, code: int, message: str | None = None) -> None:
+        self.code = code
+        self.message = WORDS.get(code, "") if message is None else message
+        super().__init__(f"{code} {self.message}")
+
+
+def invalid(name: str) -> Refused:
+    """Make the refusal that names a wrong field."""
+    return Refused(BAD_DATA, f"Data sent for paramter '{name}' is not valid.")  # Bybit's spelling
+
+
+def refusal_of(reject: Reject) -> Refused:
+    """Say why the exchange refused, as Bybit does."""
+    return Refused(CODES.get(reject.reason, SERVER_ERROR))
+
+
+# --- Names and numbers ---------------------------------------------------------------------------
+
+
+def ms(seconds: float) -> int:
+    """The time in milliseconds."""
+    return round(seconds * 1000)
+
+
+def order_name(order_id: int) -> str:
+    """Bybit's id of a spot order: nineteen digits."""
+    return str(1_900_000_000_000_000_000 + order_id)
+
+
+def order_number(name: str) -> int | None:
+    """Our number of an order, from Bybit's id."""
+    if not name.isascii() or not name.isdigit() or len(name) != 19:
+        return None
+    number = int(name) - 1_900_000_000_000_000_000
+    return number if number > 0 else None
+
+
+def fill_name(trade_id: int) -> str:
+    """Bybit's id of an execution."""
+    return str(2_290_000_000_000_000_000 + trade_id)
+
+
+def market_name(market: Market) -> str:
+    """Bybit's name of a market."""
+    return f"{market.base}{market.quote}"
+
+
+def quote_step(market: Market) -> Decimal:
+    """What an amount of quote currency has to be a multiple of."""
+    return market.tick * market.lot
+
+
+def status_of(order: Order, status: str | None = None, filled: Decimal | None = None) -> str:
+    """Bybit's status of an order, now or as an event tells it."""
+    state = order.status if status is None else status
+    if state == ex.SUBMITTED:
+        return "New"
+    if state == ex.PARTIALLY_FILLED:
+        return "PartiallyFilled"
+    if state == ex.FILLED:
+        return "Filled"
+    # Only spot knows the former: https://bybit-exchange.github.io/docs/v5/enum#orderstatus
+    part = order.filled_quantity if filled is None else filled
+    return "PartiallyFilledCanceled" if part else "Cancelled"
+
+
+def market_unit(order: Order) -> str:
+    """Say in which currency the quantity of a market order counts; nothing for other orders."""
+    if order.order_type != "market":
+        return ""
+    return "baseCoin" if order.quote_quantity is None else "quoteCoin"
+
+
+def time_in_force(order: Order) -> str:
+    """Bybit's word for how long the order stands."""
+    if order.post_only:
+        return "PostOnly"
+    return "IOC" if order.order_type == "market" else order.time_in_force
+
+
+# --- Signature and limits ------------------------------------------------------------------------
+
+
+def signature(secret: str, payload: str) -> str:
+    """HMAC-SHA256 in hex: https://bybit-exchange.github.io/docs/v5/guide#authentication."""
+    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+
+
+class Window:
+    """So many in a rolling time, refused ones not counted."""
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit = limit
+        self.seconds = seconds
+        self._times: deque[float] = deque()
+
+    def add(self, now: float) -> bool:
+        """Count one and say whether it is allowed."""
+        while self._times and now - self._times[0] >= self.seconds:
+            self._times.popleft()
+        if len(self._times) >= self.limit:
+            return False
+        self._times.append(now)
+        return True
+
+    def left(self) -> int:
+        return self.limit - len(self._times)
+
+    def free_at(self, now: float) -> float:
+        """When the next one is allowed."""
+        return self._times[0] + self.seconds if not self.left() and self._times else now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A new order, read from a request or a frame."""
+
+    market: Market
+    side: Literal["buy", "sell"]
+    order_type: Literal["market", "limit"]
+    quantity: Decimal
+    in_quote: bool  # the quantity is an amount of the quote currency
+    price: Decimal | None
+    time_in_force: TimeInForce
+    post_only: bool
+    link_id: str
+
+
+T = TypeVar("T")
+
+
+# --- The dialect ---------------------------------------------------------------------------------
+
+
+class Bybit:
+    """One Bybit. Keeps the limits, and when an order was placed at which price."""
+
+    def __init__(self, exchange: Exchange, *, limited: bool = True) -> None:
+        self.exchange = exchange
+        self.limited = limited
+        self.prices: dict[int, Decimal] = {}  # order id -> last price when it was placed
+        self._windows: dict[tuple[str, str], Window] = {}  # (account, path) -> its limit
+        self._addresses: dict[str, Window] = {}  # remote -> its limit
+        self._connections = 0
+        self._public: dict[str, Callable[[Request, dict[str, str]], Any]] = {
+            "/v5/market/time": self._time,
+            "/v5/market/instruments-info": self._instruments,
+            "/v5/market/tickers": self._tickers,
+            "/v5/market/orderbook": self._orderbook,
+            "/v5/market/recent-trade": self._recent_trades,
+        }
+        # (method, path) -> (permission, what answers)
+        self._private: dict[tuple[str, str], tuple[str, Callable[[Request, dict[str, Any], Key], Any]]] = {
+            ("POST", "/v5/order/create"): ("trade", self._create),
+            ("POST", "/v5/order/cancel"): ("trade", self._cancel),
+            ("POST", "/v5/order/cancel-all"): ("trade", self._cancel_all),
+            ("GET", "/v5/order/realtime"): ("read", self._realtime),
+            ("GET", "/v5/order/history"): ("read", self._history),
+            ("GET", "/v5/execution/list"): ("read", self._executions),
+            ("GET", "/v5/account/wallet-balance"): ("read", self._wallet_balance),
+            ("GET", "/v5/account/fee-rate"): ("read", self._fee_rate),
+            ("GET", "/v5/account/info"): ("read", self._account_info),
+            ("GET", "/v5/user/query-api"): ("", self._key_info),
+            ("GET", "/v5/asset/coin/query-info"): ("read", self._coins),
+            ("GET", "/v5/asset/deposit/query-record"): ("read", self._deposits),
+            ("GET", "/v5/asset/withdraw/query-record"): ("read", self._withdrawals),
+        }
+
+    # What the wire calls
+
+    def kind(self, request: Request) -> str:
+        by_id = "orderId=" in request.query or "orderLinkId=" in request.query
+        if request.path == "/v5/order/realtime" and by_id:
+            return dialect.FETCH
+        return KINDS.get(request.path, dialect.OTHER)
+
+    def handle(self, request: Request) -> Response:
+        if self.limited:
+            address = self._addresses.setdefault(request.remote, Window(IP_LIMIT, IP_WINDOW_S))
+            if not address.add(request.now):
+                return _forbidden()
+        head: dict[str, str] = {}
+        try:
+            return _answer(request, self._route(request, head), head)
+        except Refused as refusal:
+            status = 404 if refusal.code == NO_ROUTE else 200
+            return _refusal(request, refusal, head, status)
+        except Reject as reject:
+            return _refusal(request, refusal_of(reject), head)
+
+    def open_session(self, request: Request, send: Send) -> dialect.Session | None:
+        # The streams are built on this file, so they are imported when the first one is opened.
+        from simulator.dialects import bybit_streams as streams
+
+        sessions = {
+            PUBLIC_PATH: streams.PublicStreams,
+            PRIVATE_PATH: streams.PrivateStreams,
+            TRADE_PATH: streams.TradeStream,
+        }
+        session = sessions.get(request.path.rstrip("/"))
+        return None if session is None else session(self, send, request)
+
+    def rate_limited(self, request: Request, banned: bool) -> Response:
+        return _forbidden() if banned else _refusal(request, Refused(TOO_MANY), {})
+
+    def failure(self, status: int) -> Response:
+        # Codes for the statuses that Bybit explains; the others carry its general one.
+        code = {401: INVALID_KEY, 403: TOO_MANY_FROM_ADDRESS, 404: NO_ROUTE, 429: 429}.get(
+            status, SERVER_ERROR
+        )
+        words = "The trading service is experiencing a high server load." if code == 429 else WORDS[code]
+        body = {"retCode": code, "retMsg": words, "result": {}, "retExtInfo": {}}
+        return Response(status=status, body=body)
+
+    def connection_id(self, request: Request) -> str:
+        """Name a new connection."""
+        self._connections += 1
+        digest = hashlib.sha256(f"{request.remote}{request.now}{self._connections}".encode()).hexdigest()
+        return f"{digest[:20]}-{self._connections}"
+
+    def _route(self, request: Request, head: dict[str, str]) -> Any:
+        path = request.path
+        if path in self._public:
+            if request.method != "GET":
+                raise Refused(NO_ROUTE)
+            if path != "/v5/market/time":
+                self._check_open()
+            return self._public[path](request, request.parameters())
+        if (request.method, path) not in self._private:
+            raise Refused(NO_ROUTE)
+        key, fields = self._authenticated(request)
+        self.count(key, path, request.now, head)
+        permission, act = self._private[request.method, path]
+        if permission and permission not in key.permissions:
+            raise Refused(NO_PERMISSION)
+        self._check_open()
+        return act(request, fields, key)
+
+    def _check_open(self) -> None:
+        if self.exchange.mode == ex.MAINTENANCE_MODE:
+            raise Refused(SERVER_ERROR)
+
+    def _authenticated(self, request: Request) -> tuple[Key, dict[str, Any]]:
+        """Check the four headers: https://bybit-exchange.github.io/docs/v5/guide#parameters-for-authentication."""
+        names = ("x-bapi-timestamp", "x-bapi-api-key", "x-bapi-sign")
+        timestamp, api_key, sign = (request.headers.get(name, "") for name in names)
+        if not (timestamp and api_key and sign):
+            # Seen on the wire, by ccxt.
+            empty = f"apiTimestamp[{timestamp}] apiKey[{api_key}] apiSignature[{sign}]"
+            raise Refused(BAD_REQUEST, f"empty value: {empty}: openapi sign params error!")
+        window = request.headers.get("x-bapi-recv-window", "")
+        key = self.exchange.keys.get(api_key)
+        if key is None or key.revoked:
+            raise Refused(INVALID_KEY)
+        content = request.form if request.method == "POST" else request.query
+        origin = f"{timestamp}{api_key}{window}{content}"
+        if not hmac.compare_digest(signature(key.secret, origin).encode(), sign.encode()):
+            raise Refused(BAD_SIGNATURE, f"error sign! origin_string[{origin}]")
+        check_time(timestamp, window, request.clock)
+        if request.method == "GET":
+            return key, dict(request.parameters())
+        try:
+            fields = json.loads(request.form, parse_float=str, parse_int=str)
+        except ValueError as error:
+            raise Refused(BAD_REQUEST) from error
+        if not isinstance(fields, dict):
+            raise Refused(BAD_REQUEST)
+        return key, fields
+
+    def count(self, key: Key, path: str, now: float, head: dict[str, str]) -> None:
+        """Count a request of an account, and say in the answer's head how many are left."""
+        window = self._windows.setdefault((key.account, path), Window(LIMITS[path], 1.0))
+        allowed = not self.limited or window.add(now)
+        head["X-Bapi-Limit"] = str(window.limit)
+        head["X-Bapi-Limit-Status"] = str(window.left())
+        head["X-Bapi-Limit-Reset-Timestamp"] = str(ms(window.free_at(now)))
+        if not allowed:
+            raise Refused(TOO_MANY)
+
+    def account(self, key: Key) -> Account:
+        """The account of a key."""
+        return self.exchange.accounts[key.account]
+
+    # Public answers
+
+    def _time(self, request: Request, fields: Mapping[str, str]) -> Any:
+        return {"timeSecond": str(int(request.clock)), "timeNano": str(ms(request.clock) * 1_000_000)}
+
+    def _instruments(self, request: Request, fields: Mapping[str, str]) -> Any:
+        self._check_category(fields)
+        rows = [
+            self._instrument(number, market)
+            for number, market in enumerate(self.exchange.markets.values(), 1)
+            if fields.get("symbol", market_name(market)) == market_name(market)
+        ]
+        if "symbol" in fields and not rows:
+            raise Refused(BAD_REQUEST, "Not supported symbols")
+        if "status" in fields:
+            rows = [row for row in rows if row["status"] == fields["status"]]
+        return {"category": SPOT, "nextPageCursor": "", "list": rows}
+
+    def _instrument(self, number: int, market: Market) -> dict[str, Any]:
+        mode = self.exchange.mode_of(market.symbol)
+        largest = text(market.max_qty)
+        return {
+            "symbolId": number,
+            "symbol": market_name(market),
+            "baseCoin": market.base,
+            "quoteCoin": market.quote,
+            "innovation": "0",
+            "status": "Trading" if mode in (ex.TRADING, ex.POST_ONLY_ONLY_MODE) else "Closed",
+            "marginTrading": "none",
+            "stTag": "0",
+            "lotSizeFilter": {
+                "basePrecision": text(market.lot),
+                "quotePrecision": text(quote_step(market)),
+                "minOrderQty": text(market.min_qty),
+                "maxOrderQty": largest,
+                "minOrderAmt": text(market.min_notional),
+                "maxOrderAmt": "8000000",
+                "maxLimitOrderQty": largest,
+                "maxMarketOrderQty": largest,
+                "postOnlyMaxLimitOrderSize": largest,
+            },
+            "priceFilter": {"tickSize": text(market.tick)},
+            "riskParameters": {"priceLimitRatioX": "0.005", "priceLimitRatioY": "0.01"},
+            "symbolType": "",
+            "xstockMultiplier": "1",
+        }
+
+    def _tickers(self, request: Request, fields: Mapping[str, str]) -> Any:
+        self._check_category(fields)
+        markets = [self.market(fields)] if "symbol" in fields else list(self.exchange.markets.values())
+        rows = []
+        for market in markets:
+            bid = self.exchange.best(market.symbol, "buy", request.now) or (ZERO, ZERO)
+            ask = self.exchange.best(market.symbol, "sell", request.now) or (ZERO, ZERO)
+            figures = self.figures(market)
+            rows.append(
+                {
+                    "bid1Price": text(bid[0]),
+                    "bid1Size": text(bid[1]),
+                    "ask1Price": text(ask[0]),
+                    "ask1Size": text(ask[1]),
+                    **figures,
+                }
+            )
+        return {"category": SPOT, "list": rows}
+
+    def figures(self, market: Market) -> dict[str, str]:
+        """Figures over recent trades, where Bybit looks back 24 hours."""
+        trades = self.exchange.recent_trades(market.symbol, 1000)
+        prices = [trade.price for trade in trades] or [ZERO]
+        volume = sum((trade.quantity for trade in trades), ZERO)
+        turnover = sum((trade.price * trade.quantity for trade in trades), ZERO)
+        change = (prices[-1] / prices[0] - 1).quantize(Decimal("0.0001")) if prices[0] else ZERO
+        return {
+            "symbol": market_name(market),
+            "lastPrice": text(prices[-1]),
+            "prevPrice24h": text(prices[0]),
+            "price24hPcnt": text(change),
+            "highPrice24h": text(max(prices)),
+            "lowPrice24h": text(min(prices)),
+            "turnover24h": text(turnover),
+            "volume24h": text(volume),
+            "usdIndexPrice": text(self.dollars(market.base)),
+        }
+
+    def _orderbook(self, request: Request, fields: Mapping[str, str]) -> Any:
+        self._check_category(fields)
+        market = self.market(fields)
+        depth = self.exchange.depth(market.symbol, _count(fields, "limit", 1, 200), now=request.now)
+        return {
+            "s": market_name(market),
+            "b": [[text(price), text(size)] for price, size in depth.bids],
+            "a": [[text(price), text(size)] for price, size in depth.asks],
+            "ts": ms(request.now),
+            "u": depth.sequence,
+            "seq": depth.sequence,
+            "cts": ms(request.now),
+        }
+
+    def _recent_trades(self, request: Request, fields: Mapping[str, str]) -> Any:
+        self._check_category(fields)
+        market = self.market(fields)
+        limit = _count(
+            fields, "limit", 60, 60
+        )  # spot: https://bybit-exchange.github.io/docs/v5/market/recent-trade
+        rows = [
+            {
+                "execId": fill_name(trade.trade_id),
+                "symbol": market_name(market),
+                "price": text(trade.price),
+                "size": text(trade.quantity),
+                "side": trade.taker_side.capitalize(),
+                "time": str(ms(trade.now)),
+                "isBlockTrade": False,
+                "isRPITrade": False,
+                "seq": str(trade.trade_id),
+            }
+            for trade in reversed(self.exchange.recent_trades(market.symbol, limit))
+        ]
+        return {"category": SPOT, "list": rows}
+
+    def market(self, fields: Mapping[str, Any]) -> Market:
+        """Find the market a request names."""
+        for market in self.exchange.markets.values():
+            if market_name(market) == fields.get("symbol"):
+                return market
+        raise Refused(BAD_SYMBOL)
+
+    def _check_category(self, fields: Mapping[str, Any]) -> None:
+        if fields.get("category") != SPOT:
+            raise Refused(BAD_REQUEST, "params error: Category is invalid")
+
+    # Money
+
+    def _wallet_balance(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        if fields.get("accountType") != "UNIFIED":
+            raise Refused(BAD_REQUEST, "accountType only support UNIFIED.")
+        owned = self.exchange.balances(self.account(key), request.view.balances_as_of)
+        if fields.get("coin"):
+            wanted = str(fields["coin"]).split(",")
+            owned = {currency: owned.get(currency, (ZERO, ZERO)) for currency in wanted}
+        return {"list": [self.wallet(owned)]}
+
+    def wallet(self, owned: Mapping[str, tuple[Decimal, Decimal]]) -> dict[str, Any]:
+        """A unified account: https://bybit-exchange.github.io/docs/v5/account/wallet-balance.
+
+        What may be withdrawn is not told for such an account any more: the field is empty.
+        """
+        coins, total = [], ZERO
+        for currency, (free, locked) in owned.items():
+            whole = free + locked
+            value = (whole * self.dollars(currency)).quantize(Decimal("0.00000001"))
+            total += value
+            coins.append(
+                {
+                    "coin": currency,
+                    "equity": text(whole),
+                    "usdValue": text(value),
+                    "walletBalance": text(whole),
+                    "locked": text(locked),
+                    "availableToWithdraw": "",
+                    "availableToBorrow": "",
+                    "borrowAmount": "0",
+                    "accruedInterest": "0",
+                    "totalOrderIM": "0",
+                    "totalPositionIM": "0",
+                    "totalPositionMM": "0",
+                    "unrealisedPnl": "0",
+                    "cumRealisedPnl": "0",
+                    "bonus": "0",
+                    "spotBorrow": "0",
+                    "spotHedgingQty": "0",
+                    "collateralSwitch": True,
+                    "marginCollateral": True,
+                }
+            )
+        return {
+            "accountType": "UNIFIED",
+            "totalEquity": text(total),
+            "totalWalletBalance": text(total),
+            "totalMarginBalance": text(total),
+            "totalAvailableBalance": text(total),
+            "totalPerpUPL": "0",
+            "totalInitialMargin": "0",
+            "totalMaintenanceMargin": "0",
+            "accountIMRate": "0",
+            "accountMMRate": "0",
+            "accountLTV": "0",
+            "coin": coins,
+        }
+
+    def dollars(self, currency: str) -> Decimal:
+        """What one of it was worth when last traded for dollars; nothing when it never was."""
+        if currency in DOLLARS:
+            return Decimal(1)
+        for market in self.exchange.markets.values():
+            if market.base == currency and market.quote in DOLLARS:
+                return self.exchange.last_price(market.symbol) or ZERO
+        return ZERO
+
+    def _fee_rate(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        self._check_category(fields)
+        markets = [self.market(fields)] if "symbol" in fields else list(self.exchange.markets.values())
+        return {
+            "list": [
+                {
+                    "symbol": market_name(market),
+                    "takerFeeRate": text(market.taker_fee),
+                    "makerFeeRate": text(market.maker_fee),
+                    "baseCoin": "",
+                }
+                for market in markets
+            ]
+        }
+
+    def _account_info(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        return {
+            "marginMode": "REGULAR_MARGIN",
+            "updatedTime": "0",
+            "unifiedMarginStatus": 6,  # a unified account, second version, pro
+            "dcpStatus": "OFF",
+            "timeWindow": 0,
+            "smpGroup": 0,
+            "isMasterTrader": False,
+            "spotHedgingStatus": "OFF",
+        }
+
+    def _key_info(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        # https://bybit-exchange.github.io/docs/v5/user/apikey-info
+        granted: dict[str, list[str]] = {product: [] for product in PERMISSIONS}
+        if "trade" in key.permissions:
+            granted["Spot"] = ["SpotTrade"]
+        if "withdraw" in key.permissions:
+            granted["Wallet"] = ["AccountTransfer", "Withdraw"]
+        return {
+            "id": "1",
+            "note": key.account,
+            "apiKey": key.api_key,
+            "readOnly": 0 if "trade" in key.permissions else 1,
+            "secret": "",
+            "permissions": granted,
+            "ips": ["*"],
+            "type": 1,
+            "deadlineDay": -2,
+            "expiredAt": "1970-01-01T00:00:00Z",
+            "createdAt": "1970-01-01T00:00:00Z",
+            "unified": 0,
+            "uta": 1,
+            "userID": 1,
+            "inviterID": 0,
+            "vipLevel": "No VIP",
+            "mktMakerLevel": "0",
+            "affiliateID": 0,
+            "rsaPublicKey": "",
+            "isMaster": True,
+            "parentUid": "0",
+            "kycLevel": "LEVEL_1",
+            "kycRegion": "",
+            "userIDInt64": "0",
+            "inviterIDInt64": "0",
+            "affiliateIDInt64": "0",
+        }
+
+    def _coins(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        # https://bybit-exchange.github.io/docs/v5/asset/coin-info
+        listed = sorted({c for market in self.exchange.markets.values() for c in (market.base, market.quote)})
+        return {
+            "rows": [
+                {
+                    "name": currency,
+                    "coin": currency,
+                    "remainAmount": "1000000",
+                    "chains": [
+                        {
+                            "chainType": currency,
+                            "confirmation": "1",
+                            "withdrawFee": "0",
+                            "depositMin": "0",
+                            "withdrawMin": "0",
+                            "chain": currency,
+                            "chainDeposit": "1",
+                            "chainWithdraw": "1",
+                            "minAccuracy": "8",
+                        }
+                    ],
+                }
+                for currency in listed
+                if fields.get("coin", currency) == currency
+            ]
+        }
+
+    def _deposits(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        # https://bybit-exchange.github.io/docs/v5/asset/deposit/deposit-record
+        def row(transfer: ex.Transfer) -> dict[str, Any]:
+            return {
+                "id": str(transfer.transfer_id),
+                "coin": transfer.currency,
+                "chain": transfer.currency,
+                "amount": text(transfer.amount),
+                "txID": transfer.txid,
+                "status": 3,  # success
+                "toAddress": transfer.address,
+                "tag": "",
+                "depositFee": text(transfer.fee) if transfer.fee else "",
+                "successAt": str(ms(transfer.time)),
+                "confirmations": "1",
+                "txIndex": "",
+                "blockHash": "",
+            }
+
+        return self._transfers("deposit", row, request, fields, key)
+
+    def _withdrawals(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        # https://bybit-exchange.github.io/docs/v5/asset/withdraw/withdraw-record
+        def row(transfer: ex.Transfer) -> dict[str, Any]:
+            return {
+                "withdrawId": str(transfer.transfer_id),
+                "coin": transfer.currency,
+                "chain": transfer.currency,
+                "amount": text(transfer.amount),
+                "txID": transfer.txid,
+                "status": "success",
+                "toAddress": transfer.address,
+                "tag": "",
+                "withdrawFee": text(transfer.fee),
+                "createTime": str(ms(transfer.time)),
+                "updateTime": str(ms(transfer.time)),
+                "withdrawType": 0,
+            }
+
+        return self._transfers("withdrawal", row, request, fields, key)
+
+    def _transfers(
+        self,
+        kind: str,
+        row: Callable[[ex.Transfer], dict[str, Any]],
+        request: Request,
+        fields: Mapping[str, Any],
+        key: Key,
+    ) -> Any:
+        start, end = _span(fields, request.clock, TRANSFERS_S)
+        chosen = [
+            transfer
+            for transfer in self.account(key).transfers
+            if transfer.kind == kind
+            and start <= ms(transfer.time) <= end
+            and fields.get("coin", transfer.currency) == transfer.currency
+        ]
+        page, cursor = _page(chosen, lambda one: (ms(one.time), one.transfer_id), fields, 50, 50)
+        return {"rows": [row(transfer) for transfer in page], "nextPageCursor": cursor}
+
+    # New orders
+
+    def _create(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        return named(self.place(fields, key, request.now))
+
+    def place(self, fields: Mapping[str, Any], key: Key, now: float) -> Order:
+        """Place an order, from REST or a frame: https://bybit-exchange.github.io/docs/v5/order/create-order."""
+        wanted = self._wanted(fields)
+        account, market = self.account(key), wanted.market
+        self._check_link_id(account, wanted.link_id, now)
+        if wanted.in_quote:
+            if wanted.quantity % quote_step(market):
+                raise Refused(AMOUNT_DECIMALS)
+        elif wanted.quantity % market.lot:
+            raise Refused(QUANTITY_DECIMALS)
+        elif wanted.quantity < market.min_qty:
+            raise Refused(QUANTITY_SMALL)
+        elif wanted.quantity > market.max_qty:
+            raise Refused(QUANTITY_LARGE)
+        last = self.exchange.last_price(market.symbol) or ZERO
+        try:
+            order = self.exchange.create_order(
+                account,
+                market.symbol,
+                wanted.side,
+                wanted.order_type,
+                None if wanted.in_quote else wanted.quantity,
+                wanted.price,
+                quote_quantity=wanted.quantity if wanted.in_quote else None,
+                time_in_force=wanted.time_in_force,
+                post_only=wanted.post_only,
+                client_order_id=wanted.link_id,
+                now=now,
+            )
+        except Reject as reject:
+            raise refusal_of(reject) from reject
+        self.prices[order.order_id] = last
+        return order
+
+    def _wanted(self, fields: Mapping[str, Any]) -> Wanted:
+        self._check_category(fields)
+        market = self.market(fields)
+        for name in NOT_SIMULATED:
+            if str(fields.get(name, "")) not in ("", "0", "None", "UNKNOWN"):
+                raise Refused(NOT_SUPPORTED)
+        if str(fields.get("isLeverage", "0")) != "0" or fields.get("orderFilter", "Order") != "Order":
+            raise Refused(NOT_SUPPORTED)
+        if fields.get("side") not in ("Buy", "Sell"):
+            raise Refused(BAD_SIDE)
+        if fields.get("orderType") not in ("Market", "Limit"):
+            raise Refused(BAD_TYPE)
+        side: Literal["buy", "sell"] = "buy" if fields["side"] == "Buy" else "sell"
+        at_market = fields["orderType"] == "Market"
+        force = str(fields.get("timeInForce", "GTC"))
+        if force not in ("GTC", "IOC", "FOK", "PostOnly"):
+            raise Refused(BAD_TIME_IN_FORCE)
+        unit = fields.get("marketUnit", "") or ("quoteCoin" if side == "buy" else "baseCoin")
+        if unit not in ("baseCoin", "quoteCoin"):
+            raise invalid("marketUnit")
+        link_id = fields.get("orderLinkId", "") or ""
+        if link_id and not (isinstance(link_id, str) and LINK_ID.fullmatch(link_id)):
+            raise invalid("orderLinkId")
+        return Wanted(
+            market=market,
+            side=side,
+            order_type="market" if at_market else "limit",
+            quantity=_amount(fields, "qty"),
+            in_quote=at_market and unit == "quoteCoin",
+            # A market order's price and timeInForce are ignored.
+            price=None if at_market else _amount(fields, "price"),
+            time_in_force="GTC" if at_market or force in ("GTC", "PostOnly") else _force(force),
+            post_only=not at_market and force == "PostOnly",
+            link_id=link_id,
+        )
+
+    def _check_link_id(self, account: Account, link_id: str, now: float) -> None:
+        for order in account.by_client_id.get(link_id, []) if link_id else []:
+            if order.open or now - order.updated_at < LINK_ID_KEPT_S:
+                raise Refused(DUPLICATE)
+
+    # Cancelling
+
+    def _cancel(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        return named(self.cancel(fields, key, request.now))
+
+    def cancel(self, fields: Mapping[str, Any], key: Key, now: float) -> Order:
+        """Cancel an order, from REST or a frame: https://bybit-exchange.github.io/docs/v5/order/cancel-order."""
+        self._check_category(fields)
+        market = self.market(fields)
+        if fields.get("orderFilter", "Order") != "Order":
+            raise Refused(NO_ORDER)
+        number = order_number(str(fields.get("orderId", "")))
+        link_id = str(fields.get("orderLinkId", ""))
+        if number is None and not link_id:
+            raise (
+                Refused(NO_ORDER)
+                if fields.get("orderId")
+                else Refused(BAD_REQUEST, "params error: OrderId or orderLinkId is required")
+            )
+        account = self.account(key)
+        try:
+            return self.exchange.cancel_order(account, number, link_id, symbol=market.symbol, now=now)
+        except Reject as reject:
+            raise refusal_of(reject) from reject
+
+    def _cancel_all(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        # https://bybit-exchange.github.io/docs/v5/order/cancel-all
+        self._check_category(fields)
+        symbol = self.market(fields).symbol if fields.get("symbol") else None
+        orders = self.exchange.cancel_all(self.account(key), symbol, now=request.now)
+        return {"list": [named(order) for order in orders], "success": "1"}
+
+    # Asking for orders and trades
+
+    def _realtime(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        # https://bybit-exchange.github.io/docs/v5/order/open-order
+        self._check_category(fields)
+        account, as_of = self.account(key), request.view.orders_as_of
+        closed = [] if request.view.hide_closed else self.exchange.closed_orders(account, as_of=as_of)
+        recent = sorted(closed, key=lambda order: (order.updated_at, order.order_id))[-CLOSED_KEPT:]
+        live = self.exchange.open_orders(account, as_of=as_of)
+        if fields.get("orderId") or fields.get("orderLinkId"):
+            chosen = self._chosen(live + recent, fields)
+        else:
+            chosen = self._chosen(recent if str(fields.get("openOnly", "0")) != "0" else live, fields)
+        return self._order_page(chosen, fields)
+
+    def _history(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        # https://bybit-exchange.github.io/docs/v5/order/order-list
+        self._check_category(fields)
+        closed = self.exchange.closed_orders(self.account(key), as_of=request.view.orders_as_of)
+        chosen = self._chosen([] if request.view.hide_closed else closed, fields)
+        if not fields.get("orderId") and not fields.get("orderLinkId"):
+            start, end = _span(fields, request.clock, HISTORY_S)
+            chosen = [order for order in chosen if start <= ms(order.created_at) <= end]
+        if fields.get("orderStatus"):
+            chosen = [order for order in chosen if status_of(order) == fields["orderStatus"]]
+        return self._order_page(chosen, fields)
+
+    def _chosen(self, orders: Iterable[Order], fields: Mapping[str, Any]) -> list[Order]:
+        """Those asked for: by id, else by link id, else by symbol, else all."""
+        if fields.get("orderId"):
+            number = order_number(str(fields["orderId"]))
+            return [order for order in orders if order.order_id == number]
+        if fields.get("orderLinkId"):
+            return [order for order in orders if order.client_order_id == fields["orderLinkId"]]
+        symbol = self.market(fields).symbol if fields.get("symbol") else None
+        return [order for order in orders if symbol in (None, order.symbol)]
+
+    def _order_page(self, orders: list[Order], fields: Mapping[str, Any]) -> Any:
+        page, cursor = _page(orders, lambda one: (ms(one.created_at), one.order_id), fields, 20, 50)
+        return {"category": SPOT, "nextPageCursor": cursor, "list": [self.record(order) for order in page]}
+
+    def record(self, order: Order) -> dict[str, Any]:
+        """The order as it stands, as REST and the stream tell it."""
+        return self.record_at(
+            order, status_of(order), order.filled_quantity, order.filled_quote, order.fills, order.updated_at
+        )
+
+    def record_at(
+        self, order: Order, status: str, filled: Decimal, cost: Decimal, fills: list[Fill], at: float
+    ) -> dict[str, Any]:
+        """The order as it stood after some of its fills."""
+        live = status in ("New", "PartiallyFilled")
+        rest = order.quantity - filled if live else ZERO
+        fees: dict[str, Decimal] = {}
+        for fill in fills:
+            fees[fill.fee_currency] = fees.get(fill.fee_currency, ZERO) + fill.fee
+        canceled = status in ("Cancelled", "PartiallyFilledCanceled")
+        cancel_type, reason = (
+            ENDINGS.get(order.reason, ("UNKNOWN", "EC_NoError")) if canceled else ("UNKNOWN", "EC_NoError")
+        )
+        quantity = order.quantity if order.quote_quantity is None else order.quote_quantity
+        mean = (cost / filled).quantize(Decimal("0.0000000001")) if filled else None
+        return {
+            "orderId": order_name(order.order_id),
+            "orderLinkId": order.client_order_id,
+            "blockTradeId": "",
+            "symbol": market_name(self.exchange.markets[order.symbol]),
+            "price": text(order.price) if order.price is not None else "0",
+            "qty": text(quantity),
+            "side": order.side.capitalize(),
+            "isLeverage": "0",
+            "positionIdx": 0,
+            "orderStatus": status,
+            "createType": "CreateByUser",
+            "cancelType": cancel_type,
+            "rejectReason": reason,
+            "avgPrice": "" if mean is None else text(mean),
+            "leavesQty": text(rest),
+            "leavesValue": text(rest * order.price) if order.price is not None else "0",
+            "cumExecQty": text(filled),
+            "cumExecValue": text(cost),
+            "cumExecFee": text(sum(fees.values(), ZERO)),
+            "cumFeeDetail": {currency: text(fee) for currency, fee in fees.items()},
+            "timeInForce": time_in_force(order),
+            "orderType": order.order_type.capitalize(),
+            "marketUnit": market_unit(order),
+            "stopOrderType": "",
+            "orderIv": "",
+            "triggerPrice": "0",
+            "takeProfit": "",
+            "stopLoss": "",
+            "tpTriggerBy": "",
+            "slTriggerBy": "",
+            "triggerDirection": 0,
+            "triggerBy": "",
+            "lastPriceOnCreated": text(self.prices.get(order.order_id, ZERO)),
+            "reduceOnly": False,
+            "closeOnTrigger": False,
+            "smpType": "None",
+            "smpGroup": 0,
+            "smpOrderId": "",
+            "tpslMode": "",
+            "tpLimitPrice": "",
+            "slLimitPrice": "",
+            "placeType": "",
+            "slippageToleranceType": "UNKNOWN",
+            "slippageTolerance": "",
+            "ocoTriggerBy": "",
+            "extraFees": "",
+            "createdTime": str(ms(order.created_at)),
+            "updatedTime": str(ms(at)),
+        }
+
+    def _executions(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        # https://bybit-exchange.github.io/docs/v5/order/execution
+        self._check_category(fields)
+        account = self.account(key)
+        fills = self.exchange.my_trades(account, as_of=request.view.orders_as_of)
+        if fields.get("execType", "Trade") != "Trade":
+            fills = []
+        if fields.get("orderId"):
+            number = order_number(str(fields["orderId"]))
+            fills = [fill for fill in fills if fill.order_id == number]
+        elif fields.get("orderLinkId"):
+            fills = [fill for fill in fills if fill.client_order_id == fields["orderLinkId"]]
+        else:
+            symbol = self.market(fields).symbol if fields.get("symbol") else None
+            fills = [fill for fill in fills if symbol in (None, fill.symbol)]
+        start, end = _span(fields, request.clock, HISTORY_S)
+        fills = [fill for fill in fills if start <= ms(fill.time) <= end]
+        page, cursor = _page(fills, lambda one: (ms(one.time), one.trade_id), fields, 50, 100)
+        rows = [self.execution(account.orders[fill.order_id], fill) for fill in page]
+        return {"category": SPOT, "nextPageCursor": cursor, "list": rows}
+
+    def execution(self, order: Order, fill: Fill) -> dict[str, Any]:
+        """One execution, as REST and the stream tell it."""
+        market = self.exchange.markets[fill.symbol]
+        so_far = order.fills[: order.fills.index(fill) + 1]
+        quantity = order.quantity if order.quote_quantity is None else order.quote_quantity
+        return {
+            "symbol": market_name(market),
+            "orderId": order_name(fill.order_id),
+            "orderLinkId": fill.client_order_id,
+            "side": fill.side.capitalize(),
+            "orderPrice": text(order.price) if order.price is not None else "0",
+            "orderQty": text(quantity),
+            "leavesQty": text(order.quantity - sum((one.quantity for one in so_far), ZERO)),
+            "createType": "CreateByUser",
+            "orderType": order.order_type.capitalize(),
+            "stopOrderType": "",
+            "execFee": text(fill.fee),
+            "execId": fill_name(fill.trade_id),
+            "execPrice": text(fill.price),
+            "execQty": text(fill.quantity),
+            "execType": "Trade",
+            "execValue": text(fill.quote_quantity),
+            "execTime": str(ms(fill.time)),
+            "feeCurrency": fill.fee_currency,
+            "isMaker": fill.liquidity == "maker",
+            "feeRate": text(market.maker_fee if fill.liquidity == "maker" else market.taker_fee),
+            "tradeIv": "",
+            "markIv": "",
+            "markPrice": "",
+            "indexPrice": "",
+            "underlyingPrice": "",
+            "blockTradeId": "",
+            "closedSize": "",
+            "seq": fill.trade_id,
+            "extraFees": "",
+        }
+
+
+KINDS = {
+    "/v5/market/time": dialect.TIME,
+    "/v5/market/instruments-info": dialect.MARKETS,
+    "/v5/asset/coin/query-info": dialect.MARKETS,
+    "/v5/market/tickers": dialect.MARKET_DATA,
+    "/v5/market/orderbook": dialect.MARKET_DATA,
+    "/v5/market/recent-trade": dialect.MARKET_DATA,
+    "/v5/order/create": dialect.CREATE,
+    "/v5/order/cancel": dialect.CANCEL,
+    "/v5/order/cancel-all": dialect.CANCEL_ALL,
+    "/v5/order/realtime": dialect.OPEN_ORDERS,
+    "/v5/order/history": dialect.CLOSED_ORDERS,
+    "/v5/execution/list": dialect.MY_TRADES,
+    "/v5/account/wallet-balance": dialect.BALANCE,
+    "/v5/account/fee-rate": dialect.FEES,
+    "/v5/asset/deposit/query-record": dialect.TRANSFERS,
+    "/v5/asset/withdraw/query-record": dialect.TRANSFERS,
+}
+
+
+def named(order: Order) -> dict[str, str]:
+    """The two ids of an order: all that placing and cancelling answer."""
+    return {"orderId": order_name(order.order_id), "orderLinkId": order.client_order_id}
+
+
+def check_time(timestamp: str, window: str, clock: float) -> None:
+    """Refuse what is too old or from the future: https://bybit-exchange.github.io/docs/v5/guide."""
+    try:
+        sent, allowed = int(timestamp), int(window or RECV_WINDOW_MS)
+    except ValueError as error:
+        raise Refused(BAD_REQUEST) from error
+    now = ms(clock)
+    if not now - allowed <= sent < now + AHEAD_MS:
+        raise Refused(
+            EXPIRED,
+            "invalid request, please check your server timestamp or recv_window param. "
+            f"req_timestamp[{sent}],server_timestamp[{now}],recv_window[{allowed}]",
+        )
+
+
+def _force(word: str) -> TimeInForce:
+    return "FOK" if word == "FOK" else "IOC"
+
+
+def _amount(fields: Mapping[str, Any], name: str) -> Decimal:
+    """Read a positive amount, or refuse it by name."""
+    given = fields.get(name)
+    if given is None or given == "":
+        raise Refused(EMPTY, f"Parameter '{name}' was empty.")
+    try:
+        value = Decimal(str(given))
+    except InvalidOperation as error:
+        raise invalid(name) from error
+    # Beyond so many digits either way it is no amount of anything.
+    if not value.is_finite() or value <= 0 or abs(value.adjusted()) > DIGITS_MAX:
+        raise invalid(name)
+    return value
+
+
+def _count(fields: Mapping[str, Any], name: str, default: int, most: int) -> int:
+    given = str(fields.get(name, default))
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= most:
+        raise Refused(BAD_REQUEST, f"params error: {name} invalid")
+    return int(given)
+
+
+def _span(fields: Mapping[str, Any], clock: float, longest_s: float) -> tuple[int, int]:
+    """The time asked for, in milliseconds; one end alone means the longest span from there."""
+    times: dict[str, int | None] = {}
+    for name in ("startTime", "endTime"):
+        given = str(fields.get(name, "") or "")
+        if given and not (given.isascii() and given.isdigit()):
+            raise Refused(BAD_REQUEST, f"params error: {name} invalid")
+        times[name] = int(given) if given else None
+    start, end, longest = times["startTime"], times["endTime"], ms(longest_s)
+    if start is None:
+        end = ms(clock) if end is None else end
+        return end - longest, end
+    if end is None:
+        return start, start + longest
+    if not 0 <= end - start <= longest:
+        raise Refused(BAD_REQUEST, "params error: the time range is too long or reversed")
+    return start, end
+
+
+def _page(
+    rows: list[T],
+    place: Callable[[T], tuple[int, int]],
+    fields: Mapping[str, Any],
+    default: int,
+    most: int,
+) -> tuple[list[T], str]:
+    """One page, newest first, and where the next begins; after any row there is a next page to ask for."""
+    limit = _count(fields, "limit", default, most)
+    ordered = sorted(rows, key=place, reverse=True)
+    if fields.get("cursor"):
+        found = re.fullmatch(r"(\d+):(\d+)", str(fields["cursor"]), re.ASCII)
+        if found is None:
+            raise Refused(BAD_REQUEST, "params error: cursor invalid")
+        last = (int(found[2]), int(found[1]))
+        ordered = [row for row in ordered if place(row) < last]
+    page = ordered[:limit]
+    if not page:
+        return page, ""
+    at, identifier = place(page[-1])
+    return page, quote(f"{identifier}:{at}")  # written as it is to stand in an address
+
+
+def _answer(request: Request, result: Any, head: Mapping[str, str]) -> Response:
+    body = {
+        "retCode": 0,
+        "retMsg": "OK",
+        "result": result,
+        "retExtInfo": {},
+        "time": ms(request.clock),
+    }
+    return Response(body=body, headers=_head(request, head, 0))
+
+
+def _refusal(request: Request, refusal: Refused, head: Mapping[str, str], status: int = 200) -> Response:
+    body = {
+        "retCode": refusal.code,
+        "retMsg": refusal.message,
+        "result": {},
+        "retExtInfo": {},
+        "time": ms(request.clock),
+    }
+    return Response(status=status, body=body, headers=_head(request, head, refusal.code))
+
+
+def _head(request: Request, head: Mapping[str, str], code: int) -> dict[str, str]:
+    return {**head, "Ret_code": str(code), "Timenow": str(ms(request.clock))}
+
+
+def _forbidden() -> Response:
+    # The words are those of the page on limits; wait ten minutes, it says.
+    return Response(status=403, body="403, access too frequent", headers={"Content-Type": "text/html"})
