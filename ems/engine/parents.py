@@ -375,6 +375,7 @@ class Parents:
         self._work.runs.pop(parent.parent_id, None)
         cost = self._costs.ended(parent, orders, now)
         body = tca.result(parent, orders, cost, outcome=outcome, reason=reason, now=now)
+        body["left_out"] = parent.arrival.get("left_out", {})
         status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
         self._queries.finish(self._work.queries[parent.query_id], status, body, problem, now)
         for exchange, account in sorted({(leg.exchange, leg.account) for leg in parent.legs}):

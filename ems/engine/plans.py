@@ -236,6 +236,7 @@ class Plans:
         arrival = arrival_of(
             legs, {(g.exchange, g.account, g.currency): g.amount for g in grants}, listings, prices, numeraire
         )
+        arrival["left_out"] = {**left_out, **proposal.left_out}
         if command.end_amount is not None:
             grants = with_room(grants, supplies, legs, command.style)
         return Draft(
@@ -322,6 +323,8 @@ class Plans:
         )
         arrival["holdings"] = {"/".join(node): plain(amount) for node, amount in holdings.items()}
         arrival["value_before"] = plain(short_number(plan.value_before))
+        arrival["unreached"] = {c: plain(short_number(z)) for c, z in plan.unreached.items()}
+        arrival["left_out"] = {**left_out, **dust}
         return Draft(
             exchange=names(legs),
             account=command.account,
