@@ -1053,3 +1053,84 @@ def test_a_failed_look_at_balances_does_not_hold_a_parent_for_ever():
     world.run(120)
     assert world.query().status is not QueryStatus.WORKING
     adds_up(world)
+
+
+# --- Orders that lie -----------------------------------------------------------------------------------
+
+
+def test_an_order_that_lives_after_all_freezes_its_own_parent_only():
+    world = floor(usdt=("3000", "3000"))
+    alpha, answer = world.venues["alpha"], world.venues["alpha"].answer
+    lost = []
+
+    def swallowing(request, now):
+        if isinstance(request, NewOrder) and not lost:
+            lost.append(request)
+            return []
+        return answer(request, now)
+
+    alpha.answer = swallowing
+    world.submit(convert("1500", algo="twap", time_limit=D(300)))
+    world.submit(convert("1000", algo="twap", time_limit=D(300)))
+    world.run(100)
+    (ghost,) = lost
+    assert world.store.orders[ghost.order_id].status == "rejected", "it never arrived, as far as one can see"
+    victim, other = ghost.order_id.split(".")[0], "q2" if ghost.order_id.startswith("q1") else "q1"
+    assert world.query(victim).status is QueryStatus.WORKING
+    world.report("alpha", answer(ghost, world.now)[0])
+    alpha.answer = answer
+    world.run(110)
+    assert world.parent(victim).state is ParentState.ABORTED
+    assert world.query(victim).error.code == errors.VENUE_INCONSISTENT
+    placed = [r for r in world.placed() if r.order_id.startswith(f"{victim}.")]
+    assert world.query(other).status is QueryStatus.WORKING
+    world.run(420)
+    assert world.query(other).status is QueryStatus.DONE
+    assert [r for r in world.placed() if r.order_id.startswith(f"{victim}.")] == placed
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 7, 33, 59])
+def test_a_crash_of_a_parent_on_two_accounts_repeats_nothing(seconds):
+    world = floor()
+    world.submit(convert("1900", algo="adaptive"))
+    world.run(world.now + seconds)
+    other = world.reborn()
+    other.run(200)
+    result = adds_up(other)
+    assert D(result["spent"]) <= 1900 and D(result["unspent"]) < 10
+    (cost,) = other.store.cost_rows.values()
+    assert plain_json(cost.body)
+
+
+def test_a_crash_forgets_no_key():
+    world = floor()
+    first = world.submit(convert("1500", algo="twap"), "mine")
+    other = world.reborn()
+    again = other.submit(convert("1500", algo="twap"), "mine")
+    assert again.query_id == first.query_id and len(other.store.parents) == 1
+    other.submit(CancelOrder(client_order_id="mine"), "stop")
+    other.run(other.now + 20)
+    assert other.parent().state is ParentState.ABORTED
+
+
+def test_a_crash_on_one_account_only_waits_for_that_account():
+    world = floor()
+    world.submit(convert("1900", algo="twap"))
+    world.run(10)
+    other = world.reborn(ready=False)
+    other.connect("beta")
+    other.run(50)
+    late = {e for t, e, r in other.sent if isinstance(r, NewOrder)}
+    assert late == {"beta"}
+    other.connect("alpha")
+    other.run(200)
+    assert D(adds_up(other)["unspent"]) < 10
+
+
+def test_a_rate_limit_on_one_account_slows_only_that_one():
+    world = floor()
+    world.venues["alpha"].refuse = refusing(Refusal.RATE_LIMIT, times=5)
+    world.submit(convert("1900", algo="market"))
+    world.run(100)
+    assert world.query().status is QueryStatus.DONE
+    assert D(adds_up(world)["unspent"]) < 10
