@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 
 PRICED = Decimal("1.02")  # what a rebalance sells moves with the prices, as far as this is still the quote
+USED_KEPT = 1000
 VALID_S = 60.0  # a quote may be carried out this long
 
 
@@ -43,6 +45,7 @@ class Quotes:
         self._work = work
         self._plans = plans
         self._kept: dict[str, Kept] = {}  # quote id -> quote
+        self._used: OrderedDict[str, str] = OrderedDict()  # quote id -> query that carried it out
 
     def keep(
         self,
@@ -72,6 +75,13 @@ class Quotes:
         self, user: str, command: ExecuteQuote, now: datetime, *, patient: bool
     ) -> tuple[SmartOrder | Liquidate | Rebalance, Draft] | Need | Problem:
         """Return the command of a quote and a plan within its bounds, on the books as they are now."""
+        done_by = self._used.get(command.quote_id)
+        if done_by is not None:
+            return errors.problem(
+                errors.QUOTE_EXPIRED,
+                f"quote_id: the quote was carried out already, by query {done_by}",
+                details={"field": "quote_id", "value": command.quote_id, "carried_out_by": done_by},
+            )
         kept = self._kept.get(command.quote_id)
         if kept is None or kept.user != user:
             return errors.problem(
@@ -108,6 +118,13 @@ class Quotes:
             for leg in found.legs
         )
         return kept.command, replace(found, legs=legs)
+
+    def used(self, quote_id: str, query_id: str) -> None:
+        """A quote is carried out once: a second time would be another order, not the same one again."""
+        self._kept.pop(quote_id, None)
+        self._used[quote_id] = query_id
+        if len(self._used) > USED_KEPT:
+            self._used.popitem(last=False)
 
     def _moved(self, kept: Kept, found: Draft) -> str:
         """Say how today's plan lies outside the quote's bounds; empty when it is within."""

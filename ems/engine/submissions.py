@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from ems.algos.params import with_overrides
 from ems.core import errors
 from ems.core.codec import encode_command, plain, verb_of
 from ems.core.messages import (
@@ -21,6 +22,7 @@ from ems.core.messages import (
     Quote,
     Rebalance,
     SmartOrder,
+    Style,
     Submit,
     Ticket,
 )
@@ -148,6 +150,17 @@ class Submissions:
 
     def _submit_trade(self, event: Submit, command: Tradeable, now: datetime, patient: bool) -> Answer:
         """Judge a command; None: it is held until what it needs has been looked at."""
+        style = _style_of(command)
+        if style is not None:
+            try:
+                with_overrides(style.algo, style.params)
+            except ValueError as wrong:
+                return errors.problem(
+                    errors.REQUEST_FIELD_INVALID,
+                    f"algo_params: {wrong}",
+                    hint="The manual lists what each algorithm takes, with its range.",
+                    details={"field": "algo_params", "value": ", ".join(sorted(style.params))},
+                )
         match command:
             case MarketOrder() | LimitOrder():
                 judged = self._judge_order(command, now, patient)
@@ -178,7 +191,10 @@ class Submissions:
             return self._quote(event, command, judged, now)
         if event.ticket.dry_run:
             return self._dry_run(event, asked, judged, now)
-        return self._start(event, judged, now)
+        query = self._start(event, judged, now)
+        if isinstance(command, ExecuteQuote):
+            self._quotes.used(command.quote_id, query.query_id)
+        return query
 
     def _judge_order(
         self, command: MarketOrder | LimitOrder, now: datetime, patient: bool
@@ -380,7 +396,7 @@ class Submissions:
                 {"exchange": leg.exchange, "symbol": leg.symbol, "side": str(leg.side)} for leg in draft.legs
             ],
             "amount": plain(draft.start_amount),
-            "taking_at_once": draft.arrival.get("net"),
+            "taking_at_once": None,
             "outcome": "nothing",
             "reason": draft.reason or "dry run: nothing was recorded or sent",
         }
@@ -432,3 +448,10 @@ def exchange_of(command: Command) -> str | None:
     """Return the exchange a command names, for its record."""
     asked = command.command if isinstance(command, Quote) else command
     return getattr(asked, "exchange", None)
+
+
+def _style_of(command: Tradeable) -> Style | None:
+    """Return how a command is to be worked; a quote was looked at when it was made."""
+    if isinstance(command, ExecuteQuote):
+        return None
+    return command.command.style if isinstance(command, Quote) else command.style

@@ -154,15 +154,14 @@ def test_the_same_key_carries_a_quote_out_once():
     assert len(world.store.parents) == 1
 
 
-def test_another_key_carries_a_quote_out_again_as_far_as_there_is_money():
+def test_another_key_does_not_carry_a_quote_out_again():
     world = floor(usdt=("1500", "1500"))
     quote = quoted(world)
     execute(world, quote, key="once")
-    assert isinstance(execute(world, quote, key="twice"), Query)
-    world.run(30)
-    answer = execute(world, quote, key="thrice")
-    assert isinstance(answer, Problem) and answer.code == errors.FUNDS_INSUFFICIENT
-    assert len(world.store.parents) == 2
+    answer = execute(world, quote, key="twice")
+    assert isinstance(answer, Problem) and answer.code == errors.QUOTE_EXPIRED
+    assert "carried out already" in answer.message
+    assert len(world.store.parents) == 1
 
 
 def test_a_quote_of_a_liquidation_does_not_sell_what_came_later():

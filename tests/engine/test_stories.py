@@ -15,6 +15,7 @@ from ems.core.messages import (
     CancelOrder,
     CancelRequest,
     Ending,
+    ExecuteQuote,
     Found,
     LimitOrder,
     MarketOrder,
@@ -27,10 +28,12 @@ from ems.core.messages import (
     QueryBalances,
     QueryOpenOrders,
     QueryOrder,
+    Quote,
     Refusal,
     Rejected,
     Side,
     StreamUp,
+    Style,
     WatchBook,
 )
 from ems.core.records import HistoryEntry, Notice, Order, ParentState, Phase, Query, QueryStatus, Status
@@ -553,3 +556,31 @@ def test_each_change_of_an_order_is_one_history_entry():
     assert [e.version for e in history] == [0, 1, 2, 3]
     assert all(isinstance(e, HistoryEntry) for e in history)
     assert isinstance(world.store.orders["q1.1.1"], Order)
+
+
+def test_a_wrong_parameter_of_an_algorithm_is_refused_where_it_is_asked_and_stops_nothing():
+    world = EngineWorld()
+    world.book()
+    for params in ({"slots": "3"}, {"urgency": "many"}, {"urgency": "1e9"}):
+        style = Style(algo="adaptive", params=params)
+        for command in (
+            smart_order(style=style),
+            market_buy(style=style),
+            Quote(command=smart_order(style=style)),
+        ):
+            answer = world.submit(command, key=f"{params}{type(command).__name__}")
+            assert (answer.code, answer.details["field"]) == (errors.REQUEST_FIELD_INVALID, "algo_params")
+    assert world.placed() == [] and world.engine.work.parents == {}
+
+
+def test_a_quote_is_carried_out_once():
+    world = EngineWorld()
+    world.book()
+    quoted = world.submit(Quote(command=smart_order("1000")), key="ask").result
+    first = world.submit(ExecuteQuote(verb="smart_order", quote_id=quoted["quote_id"]), key="go")
+    assert first.status is QueryStatus.WORKING and world.placed()
+    again = world.submit(ExecuteQuote(verb="smart_order", quote_id=quoted["quote_id"]), key="go")
+    assert again.query_id == first.query_id and world.placed() == []  # the same request again
+    other = world.submit(ExecuteQuote(verb="smart_order", quote_id=quoted["quote_id"]), key="once more")
+    assert other.code == errors.QUOTE_EXPIRED and first.query_id in other.message
+    assert world.placed() == []
