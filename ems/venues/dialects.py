@@ -1283,4 +1283,4 @@ BYBIT = Dialect(
 )
 
 
-DIALECTS: dict[str, Dialect] = {dialect.exchange: dialect for dialect in (BINANCE, KRAKEN)}
+DIALECTS: dict[str, Dialect] = {dialect.exchange: dialect for dialect in (BINANCE, KRAKEN, BYBIT)}

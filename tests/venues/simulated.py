@@ -10,12 +10,14 @@ from decimal import Decimal
 
 from ems.venues.ccxt_gateway import VenueKeys
 from simulator.dialects.binance import Binance
+from simulator.dialects.bybit import Bybit
 from simulator.dialects.kraken import Kraken
 from simulator.exchange import Account, Exchange, Market
 from simulator.faults import Faults, Rule
 from simulator.wire import SimulatorServer
 from tests.venues.gateways import SYMBOLS
 
+DIALECTS = {"binance": Binance, "kraken": Kraken, "bybit": Bybit}
 KEYS = VenueKeys(public="trader-key", private=base64.b64encode(b"trader secret").decode())
 
 
@@ -35,7 +37,7 @@ class Simulated:
             min_notional=Decimal(5),
             maker_fee=Decimal("0.0010"),
             taker_fee=Decimal("0.0020"),
-            fee_mode="received" if name == "binance" else "quote",
+            fee_mode="quote" if name == "kraken" else "received",
         )
         self.exchange = Exchange(name, [market])
         self.account: Account = self.exchange.open_account(KEYS.public, KEYS.private, name="trader")
@@ -43,8 +45,7 @@ class Simulated:
         self.exchange.deposit(self.account, quote, Decimal(10_000), now)
         self.exchange.deposit(self.account, base, Decimal(2), now)
         self.set_book()
-        dialect = Binance(self.exchange) if name == "binance" else Kraken(self.exchange)
-        self.server = SimulatorServer(self.exchange, dialect, faults=Faults())
+        self.server = SimulatorServer(self.exchange, DIALECTS[name](self.exchange), faults=Faults())
         self.url = ""
 
     def set_book(self, bid: str = "20000", ask: str = "20010", size: str = "0.5") -> None:

@@ -1,0 +1,550 @@
+"""The gateway against a simulated Bybit: what every exchange is held to, and what only Bybit does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ems.core.messages import (
+    Acked,
+    Balances,
+    CancelAcked,
+    CancelRefused,
+    Ending,
+    FillReport,
+    Found,
+    Liquidity,
+    MarketsLoaded,
+    OpenOrders,
+    OrderStatus,
+    OutcomeUnknown,
+    PublicTrade,
+    QueryBalances,
+    QueryOpenOrders,
+    Refusal,
+    Side,
+    StreamDown,
+    StreamUp,
+    TimeInForce,
+    TradesAnswer,
+    WatchBook,
+)
+from ems.venues.dialects import DIALECTS
+from ems.venues.errors import refusal_of
+from simulator.faults import Rule
+from tests.venues import test_on_simulator as contract
+from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
+from tests.venues.simulated import KEYS, simulated
+
+BYBIT = DIALECTS["bybit"]
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
+
+
+def D(text: str) -> Decimal:
+    return Decimal(text)
+
+
+# --- What every exchange is held to ---
+
+STORIES: list[Callable[[str], None]] = [
+    contract.test_readings_tell_a_refusal_from_a_silence,
+    contract.test_a_resting_order_fills_as_maker,
+    contract.test_a_halted_market_says_so,
+    contract.test_a_client_id_in_use_is_a_reason_to_look_not_a_no,
+    contract.test_hidden_history_is_not_found_and_fills_still_tell,
+    contract.test_a_cut_stream_comes_back_and_says_so,
+    contract.test_a_venue_that_falls_over_and_gets_up,
+    contract.test_lost_and_doubled_events_change_no_facts,
+    contract.test_a_book_follows_the_venue,
+    contract.test_a_book_comes_back_after_a_cut,
+    contract.test_many_changes_become_few_books_and_the_last_one_wins,
+]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__.removeprefix("test_"))
+def test_bybit_is_held_to_what_every_exchange_is(story: Callable[[str], None]) -> None:
+    story("bybit")
+
+
+def test_a_silent_book_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    contract.test_a_silent_book_is_asked_for("bybit", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "refusal"),
+    [
+        ("more than there is", {"quantity": "5", "price": "19000"}, Refusal.INSUFFICIENT_FUNDS),
+        ("worth too little", {"quantity": "0.0002", "price": "19000"}, Refusal.MIN_SIZE),
+        ("post only that would take", {"price": "20010", "post_only": True}, Refusal.POST_ONLY_WOULD_CROSS),
+        ("off the tick", {"quantity": "0.1", "price": "19000.05"}, Refusal.LOT_TICK),
+        ("off the lot", {"quantity": "0.10005", "price": "19000"}, Refusal.LOT_TICK),
+    ],
+)
+def test_a_venues_own_no(case: str, options: dict[str, Any], refusal: Refusal) -> None:
+    contract.test_a_venues_own_no("bybit", case, options, refusal)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("fault", contract.CREATE_FAULTS)
+def test_a_create_that_goes_wrong(when: Any, fault: str) -> None:
+    contract.test_a_create_that_goes_wrong("bybit", when, fault)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("fault", ["refuse", "hang", "empty", "html", "object", "status 503", "failure 500"])
+def test_a_cancel_that_goes_wrong_proves_nothing(when: Any, fault: str) -> None:
+    contract.test_a_cancel_that_goes_wrong_proves_nothing("bybit", when, fault)
+
+
+@pytest.mark.parametrize("kind", ["orders", "trades", "open_orders"])
+@pytest.mark.parametrize(
+    "fault", ["refuse", "hang", "empty", "html", "null", "object", "half", "status 503", "rate_limit"]
+)
+def test_a_question_that_goes_wrong_is_never_an_answer(kind: str, fault: str) -> None:
+    contract.test_a_question_that_goes_wrong_is_never_an_answer("bybit", kind, fault)
+
+
+# --- Markets, money, an order's life: the figures are Bybit's ---
+
+
+def test_markets_come_with_rules_and_the_accounts_own_fees() -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, wait=False, shapes=()) as (_, reports),
+        ):
+            (market,) = (await reports.next(MarketsLoaded)).markets
+            assert (market.symbol, market.tick, market.lot, market.min_quantity) == (
+                "BTC/USDT",
+                D("0.1"),
+                D("0.0001"),
+                D("0.0001"),
+            )
+            assert (market.min_notional, market.maker_fee, market.taker_fee) == (
+                D("5"),
+                D("0.001"),
+                D("0.002"),
+            )
+            assert (market.fee_mode, market.active) == ("received", True)
+
+    run(story())
+
+
+def test_what_people_read() -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            gateway.send(new_order("bybit", 1, quantity="0.1", price="19000"))
+            assert isinstance(await reports.answer_to("order-1"), Acked)
+            assert await gateway.fetch_balances() == {
+                "BTC": {"free": D("2"), "used": D("0"), "total": D("2")},
+                "USDT": {"free": D("8100"), "used": D("1900"), "total": D("10000")},
+            }
+            gateway.send(QueryBalances())
+            balances = await reports.next(Balances)
+            assert (balances.free, balances.used) == (
+                {"BTC": D("2"), "USDT": D("8100")},
+                {"BTC": D("0"), "USDT": D("1900")},
+            )
+            fees = [{"symbol": "BTC/USDT", "maker": D("0.001"), "taker": D("0.002")}]
+            assert await gateway.fetch_fees(None) == fees
+            venue.exchange.withdraw(venue.account, "BTC", D("0.5"), venue.server.now(), fee=D("0.01"))
+            transfers = await gateway.fetch_transfers(None, None, 1000)  # Bybit gives 50 at most
+            assert sorted((row["kind"], row["currency"], row["amount"]) for row in transfers) == [
+                ("deposit", "BTC", D("2")),
+                ("deposit", "USDT", D("10000")),
+                ("withdrawal", "BTC", D("0.5")),
+            ]
+            assert all(isinstance(row["at"], datetime) and row["at"].tzinfo is UTC for row in transfers)
+            health = await gateway.fetch_health()
+            assert (health["reachable"], health["stream_up"], health["problems"]) == (True, True, [])
+
+    run(story())
+
+
+@pytest.mark.parametrize("by", ["our id", "Bybit's id"])
+def test_an_order_rests_is_found_three_ways_and_is_cancelled(by: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            began = datetime.now(UTC)
+            order = new_order("bybit", 1, quantity="0.1", price="19000", post_only=True)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            event = await reports.next(OrderStatus)
+            assert (event.found, event.exchange_order_id, event.client_order_id) == (
+                Found.OPEN,
+                acked.exchange_order_id,
+                client_id(1),
+            )
+            assert (event.symbol, event.side, event.quantity) == (venue.symbol, Side.BUY, D("0.1"))
+            for exchange_order_id in (None, acked.exchange_order_id):
+                gateway.send(look_up(order, exchange_order_id))
+                found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                assert found.query_sent_at is not None and began < found.query_sent_at < datetime.now(UTC)
+                assert (found.order_id, found.found, found.exchange_order_id, found.filled_quantity) == (
+                    order.order_id,
+                    Found.OPEN,
+                    acked.exchange_order_id,
+                    D("0"),
+                )
+            gateway.send(QueryOpenOrders())
+            (listed,) = (await reports.next(OpenOrders)).orders
+            assert (listed.order_id, listed.client_order_id, listed.symbol) == (
+                order.order_id,
+                client_id(1),
+                venue.symbol,
+            )
+            named = acked.exchange_order_id if by == "Bybit's id" else None
+            gateway.send(cancel_of(order, named))
+            assert (await reports.next(CancelAcked)).filled_quantity is None
+            closed = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (closed.ending, closed.filled_quantity, closed.reason) == (
+                Ending.CANCELED,
+                D("0"),
+                "EC_PerCancelRequest",
+            )
+            gateway.send(cancel_of(order, named))
+            assert (await reports.next(CancelRefused)).refusal is Refusal.UNKNOWN_ORDER
+            gateway.send(look_up(order, named))
+            gone = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+            assert (gone.found, gone.ending, gone.filled_quantity) == (Found.CLOSED, Ending.CANCELED, D("0"))
+            gateway.send(QueryOpenOrders())
+            assert (await reports.next(OpenOrders)).orders == ()
+
+    run(story())
+
+
+def facts(fills: Any) -> list[tuple[object, ...]]:
+    names = (
+        *("fill_id", "exchange_order_id", "symbol", "side", "price", "quantity", "fee", "fee_currency"),
+        *("liquidity", "order_id", "client_order_id"),
+    )
+    return sorted(tuple(getattr(fill, name) for name in names) for fill in fills)
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_an_immediate_order_tells_its_fills_the_same_every_way(side: Side) -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            venue.set_book(size="0.1")
+            began = datetime.now(UTC)
+            price = "20011" if side is Side.BUY else "19999"  # two levels: 0.2 of the 0.3 wanted
+            order = new_order(
+                "bybit", 1, side=side, quantity="0.3", price=price, time_in_force=TimeInForce.IOC
+            )
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            ended = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (ended.ending, ended.filled_quantity) == (Ending.CANCELED, D("0.2"))
+            streamed = reports.of(FillReport)
+            gateway.send(trades_of(order, began))
+            by_client_id = (await reports.next(TradesAnswer)).fills
+            gateway.send(trades_of(order, began, acked.exchange_order_id))
+            by_exchange_id = (await reports.next(TradesAnswer)).fills
+            for_people = await gateway.fetch_order_fills(venue.symbol, acked.exchange_order_id)
+            assert facts(by_client_id) == facts(by_exchange_id) == facts(for_people) == facts(streamed)
+            for fill in by_exchange_id:
+                received = fill.quantity if side is Side.BUY else fill.price * fill.quantity
+                assert (fill.fee, fill.fee_currency) == (
+                    received * D("0.002"),
+                    "BTC" if side is Side.BUY else "USDT",
+                )
+                assert fill.liquidity is Liquidity.TAKER
+            levels = ["20010", "20011"] if side is Side.BUY else ["19999", "20000"]
+            assert sorted(fill.price for fill in by_exchange_id) == [D(level) for level in levels]
+
+    run(story())
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_a_market_order_is_of_the_base_currency(side: Side) -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            order = new_order("bybit", 1, side=side, quantity="0.25", price=None)
+            gateway.send(order)
+            await reports.next(Acked)
+            ended = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (ended.ending, ended.filled_quantity, ended.quantity) == (
+                Ending.FILLED,
+                D("0.25"),
+                D("0.25"),
+            )
+            gateway.send(look_up(order))
+            seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+            assert (seen.ending, seen.filled_quantity) == (Ending.FILLED, D("0.25"))
+
+    run(story())
+
+
+# --- What only Bybit does ---
+
+
+def test_open_orders_are_read_to_the_last_page() -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            for number in range(120):
+                venue.exchange.create_order(
+                    venue.account, venue.symbol, "buy", "limit", D("0.001"), D("10000"),
+                    client_order_id=client_id(number), now=venue.server.now(),
+                )  # fmt: skip
+            gateway.send(QueryOpenOrders())
+            orders = (await reports.next(OpenOrders)).orders
+            assert {order.client_order_id for order in orders} == {client_id(n) for n in range(120)}
+
+    run(story())
+
+
+def test_an_order_no_longer_among_the_last_closed_is_found_in_the_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            order = new_order("bybit", 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            monkeypatch.setattr("simulator.dialects.bybit.CLOSED_KEPT", 1)
+            gateway.send(new_order("bybit", 2, quantity="0.1", price="100", time_in_force=TimeInForce.IOC))
+            await reports.next(Acked)
+            for exchange_order_id in (None, acked.exchange_order_id):
+                gateway.send(look_up(order, exchange_order_id))
+                found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                assert (found.ending, found.filled_quantity, found.exchange_order_id) == (
+                    Ending.FILLED,
+                    D("0.1"),
+                    acked.exchange_order_id,
+                )
+            gateway.send(trades_of(order, datetime.now(UTC), acked.exchange_order_id))
+            assert [fill.quantity for fill in (await reports.next(TradesAnswer)).fills] == [D("0.1")]
+
+    run(story())
+
+
+def test_fills_that_are_not_all_listed_yet_are_no_answer() -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            order = new_order("bybit", 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            venue.strike(Rule(action="lag_orders", kinds=("my_trades",), seconds=(60.0, 60.0)))
+            gateway.send(trades_of(order, datetime.now(UTC), acked.exchange_order_id))
+            failed = await reports.answer_to(order.order_id)
+            while isinstance(failed, FillReport | OrderStatus):
+                failed = await reports.answer_to(order.order_id)
+            assert "not all of its trades" in failed.message
+
+    run(story())
+
+
+def test_many_executions_and_other_peoples_orders_are_read_page_by_page() -> None:
+    """An order that nobody can find: its trades are in the account's history, among those of others."""
+
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            began = datetime.now(UTC)
+            order = new_order("bybit", 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            for number in range(150):
+                venue.exchange.create_order(
+                    venue.account, venue.symbol, "buy" if number % 2 else "sell", "market", D("0.0005"),
+                    client_order_id=f"other-{number}" if number % 3 else "", now=venue.server.now(),
+                )  # fmt: skip
+            venue.strike(Rule(action="hide_closed"))
+            gateway.send(trades_of(order, began))
+            fills = (await reports.next(TradesAnswer)).fills
+            assert [(fill.exchange_order_id, fill.quantity) for fill in fills] == [
+                (acked.exchange_order_id, D("0.1"))
+            ]
+
+    run(story())
+
+
+def test_a_refused_login_is_a_stream_that_is_down_and_says_why() -> None:
+    async def story() -> None:
+        async with simulated("bybit") as venue:
+            venue.exchange.revoke_key(KEYS.public)
+            async with opened("bybit", venue.url, KEYS, shapes=()) as (_, reports):
+                assert "Invalid apikey" in (await reports.next(StreamDown)).message
+                venue.exchange.revoke_key(KEYS.public, False)
+                await reports.next(StreamUp)
+
+    run(story())
+
+
+def test_the_acknowledgement_of_a_book_is_not_that_of_the_account() -> None:
+    ours = {"success": True, "ret_msg": "", "conn_id": "c", "req_id": "private", "op": "subscribe"}
+    assert BYBIT.stream_subscribed(ours) and not BYBIT.stream_over(ours)
+    assert not BYBIT.stream_subscribed({**ours, "req_id": "3"})
+    refused = {**ours, "success": False, "ret_msg": "Request not authorized"}
+    assert BYBIT.stream_over(refused) and not BYBIT.stream_subscribed(refused)
+    assert not BYBIT.stream_over({**refused, "req_id": "3"})
+
+
+def test_public_trades_are_told_beside_the_book() -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            gateway.send(WatchBook(symbol=venue.symbol))
+            async with asyncio.timeout(5):
+                while not reports.of(PublicTrade):
+                    venue.exchange.public_trade(
+                        venue.symbol, D("20010"), D("0.0003"), "buy", venue.server.now()
+                    )
+                    await asyncio.sleep(0.05)
+            trade = reports.of(PublicTrade)[0]
+            assert (trade.symbol, trade.price, trade.quantity, trade.side) == (
+                venue.symbol,
+                D("20010"),
+                D("0.0003"),
+                Side.BUY,
+            )
+
+    run(story())
+
+
+def test_an_address_that_asked_too_often_keeps_still() -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            venue.strike(Rule(action="ban", kinds=("create",)))
+            gateway.send(new_order("bybit", 1))
+            assert isinstance(await reports.answer_to("order-1"), OutcomeUnknown)
+            health = await gateway.fetch_health()
+            assert any("paused for another" in words for words in health["problems"])  # type: ignore[attr-defined]
+
+    run(story())
+
+
+def test_a_create_is_signed_for_three_seconds_and_carries_nothing_more() -> None:
+    async def story() -> None:
+        seen: list[Any] = []
+        async with simulated("bybit") as venue:
+            handle = venue.server.dialect.handle
+
+            def watched(request: Any) -> Any:
+                if request.path == "/v5/order/create":
+                    seen.append((request.headers["x-bapi-recv-window"], request.form))
+                return handle(request)
+
+            venue.server.dialect.handle = watched  # type: ignore[method-assign]
+            async with opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports):
+                gateway.send(new_order("bybit", 1, quantity="0.1", price="19000", post_only=True))
+                await reports.next(Acked)
+                gateway.send(new_order("bybit", 2, quantity="0.1", price=None))
+                await reports.next(Acked)
+        assert [window for window, _ in seen] == ["3000", "3000"]
+        limit, market = (json.loads(body) for _, body in seen)
+        assert limit == {
+            "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "timeInForce": "PostOnly",
+            "orderLinkId": client_id(1), "price": "19000", "category": "spot", "qty": "0.1",
+        }  # fmt: skip
+        assert market == {
+            "symbol": "BTCUSDT", "side": "Buy", "orderType": "Market", "orderLinkId": client_id(2),
+            "category": "spot", "marketUnit": "baseCoin", "qty": "0.1",
+        }  # fmt: skip
+
+    run(story())
+
+
+# --- What an answer means ---
+
+
+def said(code: object, result: object = None, status: int = 200) -> tuple[int, object]:
+    return status, {"retCode": code, "retMsg": "words that vary", "result": result or {}, "time": 1}
+
+
+MEANINGS = [
+    # answer, as the answer to a create, as that to a cancel (None: unknown)
+    (said(170131), "INSUFFICIENT_FUNDS", None),
+    (said(170140), "MIN_SIZE", None),
+    (said(170136), "MIN_SIZE", None),
+    (said(170134), "LOT_TICK", None),
+    (said(170137), "LOT_TICK", None),
+    (said(170218), "POST_ONLY_WOULD_CROSS", None),
+    (said(170151), "MARKET_CLOSED", None),
+    (said(170121), "PERMANENT", "PERMANENT"),
+    (said(10001), "PERMANENT", "PERMANENT"),
+    (said(10002), "CLOCK", "CLOCK"),
+    (said(10003), "AUTH", "AUTH"),
+    (said(10004), "AUTH", "AUTH"),
+    (said(10005), "AUTH", "AUTH"),
+    (said(170213), None, "UNKNOWN_ORDER"),
+    (said(110001), None, "UNKNOWN_ORDER"),
+    # Too many orders in Bybit's own count is a no; what its front says may be about a repetition.
+    (said(170005), "RATE_LIMIT", None),
+    (said(10006), None, "RATE_LIMIT"),
+    ((403, None), None, "RATE_LIMIT"),
+    # Not a no: the first one arrived.
+    (said(170141), None, None),
+    (said(110072), None, None),
+    (said(10014), None, None),
+    # Not a no: Bybit says itself that it does not know, or did not finish.
+    (said(10000), None, None),
+    (said(10016), None, None),
+    (said(170007), None, None),
+    (said(170146), None, None),
+    (said(429), None, None),
+    # Not a no: new codes, the wrong shape, a gateway's words, an order beside the error, success.
+    (said(999999), None, None),
+    (said("170131"), None, None),
+    (said(True), None, None),
+    (said(170131, status=502), None, None),
+    (said(170131, {"orderId": "1"}), None, None),
+    ((200, {"retCode": 170131}), None, None),
+    ((200, [170131]), None, None),
+    ((200, None), None, None),
+    (said(0), None, None),
+]
+
+
+@pytest.mark.parametrize(("answer", "create", "cancel"), MEANINGS)
+def test_what_an_answer_means(answer: tuple[int, object], create: str | None, cancel: str | None) -> None:
+    words = BYBIT.said(*answer)
+    for refusals, meaning in ((BYBIT.create_refusals, create), (BYBIT.cancel_refusals, cancel)):
+        assert refusal_of(words, refusals) == (None if meaning is None else Refusal(meaning))
