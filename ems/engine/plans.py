@@ -204,7 +204,7 @@ class Plans:
         lit = {a.key for a in routed if shortest_chain(seen(listings, a), start, end)}
         if not lit:
             self._sight.mark_dark(missing, now)
-            return no_book(routed[0], sorted({symbol for _, _, symbol in missing}))
+            return no_book(routed[0], sorted(symbols[routed[0].key]))
         self._sight.mark_dark(missing, now)
         numeraire = choose_numeraire(listings)
         prices = mid_prices(listings, numeraire)

@@ -905,6 +905,15 @@ def test_books_that_do_not_come_hold_a_submission_for_a_few_seconds_only():
     assert world.query().status is not QueryStatus.WORKING
 
 
+def test_books_that_do_not_come_are_named_each_time():
+    venue = Venue("alpha", ("ETH/USDT",), {"USDT": "1000"})
+    venue.dark.add("ETH/USDT")
+    world = Floor(venue)
+    for _ in range(2):
+        answer = world.submit(convert("500", exchange="alpha"), patience=20)
+        assert answer.code == errors.EXCHANGE_UNAVAILABLE and "ETH/USDT" in answer.message
+
+
 def test_stale_balances_are_looked_at_once_and_then_judged_on():
     world = floor()
     world.run(10)
