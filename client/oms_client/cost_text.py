@@ -50,9 +50,9 @@ def _headline(report: Mapping[str, Any], summary: Group) -> str:
     text = f"{count} finished order{'' if count == 1 else 's'} over {traded}"
     if report.get("since"):
         text += f", {str(report['since'])[:16]} to {str(report.get('until'))[:16]}"
-    text += f"\ncost {_mean(summary, 'total_bps')} bp on average"
+    text += f"\ncost {_weighted(summary, 'total_bps')} bp of that"
     if saved:
-        text += f"; saved {saved} ({_mean(summary, 'saved_bps')} bp) against taking at once"
+        text += f"; saved {saved} ({_weighted(summary, 'saved_bps')} bp) against taking at once"
     return "\n".join(clean(line) for line in text.split("\n"))
 
 
@@ -110,6 +110,12 @@ def _figures(groups: Sequence[Group]) -> str:
 
 def _mean(group: Group, name: str) -> str:
     return basis_points((group.get(name) or {}).get("mean"))
+
+
+def _weighted(group: Group, name: str) -> str:
+    """Return the mean by money, as beside amounts of money; where currencies mix, the plain one."""
+    figure = group.get(name) or {}
+    return basis_points(figure.get("weighted_mean") or figure.get("mean"))
 
 
 def _interval(figure: Mapping[str, Any]) -> str:

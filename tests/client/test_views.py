@@ -501,7 +501,7 @@ def test_a_report_shows_what_was_asked_for():
     text = cost_text(examples.COSTS, kinds=("pair",))
     assert text.startswith(
         "2 finished orders over 2000 USDT, 2026-11-21T06:30 to 2026-11-21T06:45\n"
-        "cost 9.4 bp on average; saved 0.62 USDT (3.1 bp) against taking at once\n"
+        "cost 9.1 bp of that; saved 0.62 USDT (9.1 bp) against taking at once\n"
     )
     assert "COST BY PAIR" in text and "COST BY ALGO" not in text
     assert "USDT>ETH  2   9.4  8.2 to 10.6  10.5  10.4" in text
