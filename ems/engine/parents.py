@@ -371,6 +371,7 @@ class Parents:
         outcome = "nothing" if not got else ("partial" if short else "done")
         legs = tuple(leg if leg.closed_at is not None else replace(leg, closed_at=now) for leg in parent.legs)
         parent = replace(parent, legs=legs, state=state, reason=reason, closed_at=now)
+        parent = self._replans.handed_back(parent, own)
         self._save(parent)
         self._work.runs.pop(parent.parent_id, None)
         cost = self._costs.ended(parent, orders, now)

@@ -314,6 +314,18 @@ class Replans:
         got = sum((amount for node, amount in ledger.totals(parent, own).items() if node[2] == end), ZERO)
         return Decimal(str(parent.goal["end_amount"])) - got
 
+    @staticmethod
+    def handed_back(parent: Parent, own: Sequence[Sequence[Order]]) -> Parent:
+        """Return an ended parent without the start currency that its end amount did not need: no dust."""
+        if "end_amount" not in parent.goal:
+            return parent
+        rest = {n: max(a, ZERO) for n, a in ledger.pools(parent, own).items() if n[2] == parent.goal["start"]}
+        grants = tuple(
+            replace(g, amount=g.amount - rest.pop((g.exchange, g.account, g.currency), ZERO))
+            for g in parent.grants
+        )
+        return replace(parent, grants=grants)
+
     def done_before(self, parent: Parent) -> Decimal:
         """Return the share of a parent, at the decision's mids, that earlier plans have done."""
         prices, notional = prices_of(parent), Decimal(str(parent.arrival.get("notional", "0")))

@@ -567,6 +567,16 @@ def test_an_end_amount_is_reached_though_the_price_goes_up_a_little():
     assert got >= D("0.5"), (got, world.query().result["outcome"], world.query().result["reason"])
 
 
+def test_what_an_end_amount_did_not_need_is_not_called_dust():
+    world = floor(usdt=("3000", "3000"))
+    world.submit(convert(None, end_amount=D("0.5")))
+    world.run(70)
+    result = adds_up(world)
+    assert (result["outcome"], result["dust"], result["unspent"]) == ("done", {}, "0")
+    (cost,) = world.store.cost_rows.values()
+    assert (cost.body["dust"], cost.body["completion"]) == ({}, "1")
+
+
 def test_an_end_amount_beyond_what_is_held_names_what_can_be_had():
     world = floor()
     answer = world.submit(convert(None, end_amount=D(2)))
