@@ -55,7 +55,8 @@ class Params:
     take_through: Decimal = 5 * BP  # a take's limit lies this far beyond the touch
     widening: Decimal = Decimal(2)  # at the end, each take in vain makes the next go so much further ...
     widest: Decimal = 150 * BP  # ... up to here, and never beyond the limit
-    urgency: float = 1.0  # kappa: how much earlier than evenly the quantity is planned; 0 evenly
+    urgency: float = 1.5  # kappa: how much earlier than evenly the quantity is planned; 0 evenly
+    deep: float = 0.7  # share of the urgency where the market is deep: time to wait for the book to lean
     band: float = 0.15  # of the whole: twice this far behind, the lag is taken whatever the book says
     tail: float = 0.1  # share of the time at the end in which what is left is taken
     tail_slices: int = 3
@@ -130,7 +131,7 @@ _FIELDS: Mapping[str, _Field] = {
         "number",
         "0",
         "10",
-        "how early the work is done: 0 evenly, 0.5 passive, 2 normal, 5 urgent",
+        "how early the work is done: 0 evenly, 0.5 passive, 1.5 normal, 5 urgent",
     ),
     "child_share": _Field(
         "child", "number", "0.01", "1", "share of what is left that one resting order may be"

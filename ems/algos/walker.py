@@ -399,11 +399,15 @@ class _Leg:
                     self._rests = self._rests and self.patience() > 0.0
         return self._rests
 
+    def costly(self) -> bool:
+        """Say whether taking the whole at once would cost much more than its touch."""
+        return self.slope() * self.size / 2.0 >= self.params.costly
+
     def slots(self) -> int:
         """Return how many slots there are: more of them take less depth, and leave less to wait for a better
         fee."""
         params, market = self.params, self.market
-        if self.slope() * self.size / 2.0 < params.costly:
+        if not self.costly():
             return params.slots
         saved = float(market.taker_fee - market.maker_fee) * 1e4
         return params.slots if saved >= params.worth else params.slots * 2
@@ -437,7 +441,7 @@ class _Leg:
         """
         params, signals = self.params, self.view.signals
         if params.risk is None:
-            return params.urgency
+            return params.urgency if self.costly() else params.urgency * params.deep
         eta = self.slope() * self.size / signals.resilience
         sigma = signals.sigma_5s / 5.0**0.5
         if eta <= 0.0 or sigma <= 0.0:

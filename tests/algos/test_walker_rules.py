@@ -168,7 +168,7 @@ def test_what_can_no_longer_hope_to_fill_does_not_rest():
     ("seconds", "bid_size", "expected"),
     [
         (0.0, "10", None),
-        (15.0, "20", None),
+        (10.0, "20", None),
         (21.0, "20", "take"),  # behind by more than the band, and the book leans against us
         (21.0, "5", None),  # behind, but the book leans towards us
         (47.0, "5", "take"),  # behind by twice the band: whatever the book says
@@ -221,7 +221,7 @@ def thin(when):
 def test_a_slot_larger_than_what_is_shown_near_the_touch_stays_at_its_price():
     place = decide(view(signals=TAKES, book=thin(1)), at(1))
     assert (place.price, place.post_only, str(place.time_in_force)) == (D("2000.5"), False, "GTC")
-    assert D("0.4") < place.quantity < D("0.5")  # a twelfth, a little more at the start
+    assert D("0.5") < place.quantity < D("0.7")  # more than a twelfth: it begins early
     rests = maker(price="2000.5", quantity=str(place.quantity), when=1, post_only=False)
     assert isinstance(decide(view(rests, signals=TAKES, book=thin(3)), at(3)), Wait)
     assert decide(view(rests, signals=TAKES, book=thin(5)), at(5)) == CancelChild(order_id=rests.order_id)
