@@ -694,20 +694,21 @@ KRAKEN = Dialect(
 # --- OKX spot -------------------------------------------------------------------------------------
 
 
-def _okx_rows(body: object, *parts: str) -> bool:
-    """Say whether a body is a list of OKX's without an error, whose rows have these parts, as text.
-
-    A row is asked for where `parts` are given.
-    """
+def _okx_rows(body: object, **parts: type) -> bool:
+    """Say whether a body is a list of OKX's without an error, whose rows have these parts, of these kinds."""
     if not isinstance(body, dict) or body.get("code") != "0" or not isinstance(body.get("data"), list):
         return False
-    rows = body["data"]
-    return all(isinstance(row, dict) and isinstance(row.get(part), str) for row in rows for part in parts)
+    return all(_has(row, **parts) for row in body["data"])
 
 
-def _okx_some(body: object, *parts: str) -> bool:
+def _okx_some(body: object, **parts: type) -> bool:
     """The same, and there is a row."""
-    return isinstance(body, dict) and bool(body.get("data")) and _okx_rows(body, *parts)
+    return isinstance(body, dict) and bool(body.get("data")) and _okx_rows(body, **parts)
+
+
+def _okx_cancelled(body: object) -> bool:
+    """Read a row without an error code; it says that the cancel was taken on."""
+    return isinstance(body, dict) and _okx_some(body, ordId=str) and body["data"][0].get("sCode") == "0"
 
 
 _OKX_PAGE = 100
@@ -908,26 +909,19 @@ OKX = Dialect(
     absent=OKX_ABSENT,
     by_client_id=(Lookup(method="fetch_order"),),
     whole={
-        "order": lambda body: _okx_some(body, "ordId", "state", "accFillSz"),
-        "fills": lambda body: _okx_rows(body, "ordId", "tradeId", "billId"),
-        "history": lambda body: _okx_rows(body, "ordId", "tradeId", "billId"),
-        "orders": lambda body: _okx_rows(body, "ordId"),
-        "orders_open": lambda body: _okx_rows(body, "ordId"),
-        "open_orders": lambda body: _okx_rows(body, "ordId", "state"),
-        "balances": lambda body: (
-            _okx_some(body) and all(_has(row, details=list) for row in body["data"])  # type: ignore[index]
+        "order": lambda body: _okx_some(body, ordId=str, state=str, accFillSz=str),
+        **dict.fromkeys(
+            ("fills", "history"), lambda body: _okx_rows(body, ordId=str, tradeId=str, billId=str)
         ),
-        "markets": lambda body: _okx_some(body, "instId", "tickSz", "lotSz"),
-        "fees": lambda body: _okx_some(body, "maker", "taker"),
+        **dict.fromkeys(("orders", "orders_open", "open_orders"), lambda body: _okx_rows(body, ordId=str)),
+        "balances": lambda body: _okx_some(body, details=list),
+        "markets": lambda body: _okx_some(body, instId=str, tickSz=str, lotSz=str),
+        "fees": lambda body: _okx_some(body, maker=str, taker=str),
         "transfers": _okx_rows,
-        "book": lambda body: (
-            _okx_some(body) and all(_has(row, bids=list, asks=list) for row in body["data"])  # type: ignore[index]
-        ),
-        "time": lambda body: _okx_some(body, "ts"),
+        "book": lambda body: _okx_some(body, bids=list, asks=list),
+        "time": lambda body: _okx_some(body, ts=str),
     },
-    cancelled=lambda body: (
-        _okx_some(body, "ordId", "sCode") and all(row["sCode"] == "0" for row in body["data"])  # type: ignore[index]
-    ),
+    cancelled=_okx_cancelled,
     fills_of=_okx_fills,
     history_of=_okx_history,
     names_of=_okx_names,
@@ -1283,4 +1277,4 @@ BYBIT = Dialect(
 )
 
 
-DIALECTS: dict[str, Dialect] = {dialect.exchange: dialect for dialect in (BINANCE, KRAKEN, BYBIT)}
+DIALECTS: dict[str, Dialect] = {dialect.exchange: dialect for dialect in (BINANCE, KRAKEN, BYBIT, OKX)}

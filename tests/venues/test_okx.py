@@ -1,0 +1,568 @@
+"""OKX through the gateway: the stories of every exchange, and what is true of OKX alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ems.core.messages import (
+    Acked,
+    Balances,
+    CancelAcked,
+    CancelRefused,
+    Ending,
+    FillReport,
+    Found,
+    Liquidity,
+    MarketsLoaded,
+    NewOrder,
+    OrderStatus,
+    OutcomeUnknown,
+    PublicTrade,
+    QueryBalances,
+    Refusal,
+    Rejected,
+    Side,
+    StreamDown,
+    StreamUp,
+    TimeInForce,
+    TradesAnswer,
+    WatchBook,
+)
+from ems.venues.ccxt_gateway import VenueKeys
+from ems.venues.dialects import DIALECTS
+from ems.venues.errors import refusal_of
+from ems.venues.gateway import VenueRefused
+from simulator.dialects.okx import Okx
+from simulator.exchange import Exchange, Market
+from simulator.faults import Faults, Rule
+from simulator.wire import SimulatorServer
+from tests.venues import test_on_simulator as stories
+from tests.venues.gateways import cancel_of, look_up, new_order, opened, trades_of
+from tests.venues.simulated import Simulated
+
+SYMBOL = "BTC/USDT"
+KEYS = VenueKeys(public="trader-key", private="trader secret", passphrase="trader words")
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
+
+
+def D(text: str) -> Decimal:
+    return Decimal(text)
+
+
+class SimulatedOkx(Simulated):
+    """An OKX with the money, the market and the book of the other simulated exchanges."""
+
+    def __init__(self, *, limited: bool = True) -> None:
+        self.symbol = SYMBOL
+        market = Market(
+            symbol=SYMBOL,
+            base="BTC",
+            quote="USDT",
+            tick=D("0.1"),
+            lot=D("0.0001"),
+            min_qty=D("0.0001"),
+            min_notional=D("5"),  # OKX tells of none, and says no all the same
+            maker_fee=D("0.0010"),
+            taker_fee=D("0.0020"),
+            fee_mode="received",
+        )
+        self.exchange = Exchange("okx", [market])
+        self.account = self.exchange.open_account(
+            KEYS.public, KEYS.private, name="trader", passphrase=KEYS.passphrase
+        )
+        now = time.time()
+        self.exchange.deposit(self.account, "USDT", D("10000"), now)
+        self.exchange.deposit(self.account, "BTC", D("2"), now)
+        self.set_book()
+        self.server = SimulatorServer(self.exchange, Okx(self.exchange, limited=limited), faults=Faults())
+        self.url = ""
+
+
+@asynccontextmanager
+async def simulated(name: str = "okx", *, limited: bool = True) -> AsyncIterator[SimulatedOkx]:
+    assert name == "okx"
+    venue = SimulatedOkx(limited=limited)
+    await venue.server.open()
+    venue.url = venue.server.url
+    try:
+        yield venue
+    finally:
+        await venue.server.close()
+
+
+def client_id(number: int) -> str:
+    """OKX takes letters and digits, 32 of them at most."""
+    return f"{number:032x}"
+
+
+def order_of(exchange: str = "okx", number: int = 1, **options: Any) -> NewOrder:
+    return replace(new_order(exchange, number, symbol=SYMBOL, **options), client_order_id=client_id(number))
+
+
+# --- The stories of every exchange ---
+
+
+@pytest.fixture
+def told_of_okx(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same stories about another exchange: what they are told with is named in their file."""
+    replacements: dict[str, object] = {
+        "simulated": simulated,
+        "new_order": order_of,
+        "client_id": client_id,
+        "KEYS": KEYS,
+        "SYMBOLS": {"okx": SYMBOL},
+    }
+    for name, replacement in replacements.items():
+        monkeypatch.setattr(stories, name, replacement)
+    return "okx"
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        stories.test_readings_tell_a_refusal_from_a_silence,
+        stories.test_an_order_rests_is_found_three_ways_and_is_cancelled,
+        stories.test_a_resting_order_fills_as_maker,
+        stories.test_a_halted_market_says_so,
+        stories.test_hidden_history_is_not_found_and_fills_still_tell,
+        stories.test_a_cut_stream_comes_back_and_says_so,
+        stories.test_a_venue_that_falls_over_and_gets_up,
+        stories.test_lost_and_doubled_events_change_no_facts,
+        stories.test_a_book_follows_the_venue,
+        stories.test_a_book_comes_back_after_a_cut,
+        stories.test_many_changes_become_few_books_and_the_last_one_wins,
+    ],
+    ids=lambda story: story.__name__.removeprefix("test_"),
+)
+def test_a_story_of_every_exchange(told_of_okx: str, story: Any) -> None:
+    story(told_of_okx)
+
+
+def test_a_silent_book_is_asked_for(told_of_okx: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stories.test_a_silent_book_is_asked_for(told_of_okx, monkeypatch)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("fault", stories.CREATE_FAULTS)
+def test_a_create_that_goes_wrong(told_of_okx: str, when: str, fault: str) -> None:
+    stories.test_a_create_that_goes_wrong(told_of_okx, when, fault)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("fault", ["refuse", "hang", "empty", "html", "object", "status 503", "failure 500"])
+def test_a_cancel_that_goes_wrong_proves_nothing(told_of_okx: str, when: str, fault: str) -> None:
+    stories.test_a_cancel_that_goes_wrong_proves_nothing(told_of_okx, when, fault)
+
+
+@pytest.mark.parametrize("kind", ["orders", "trades", "open_orders"])
+@pytest.mark.parametrize(
+    "fault", ["refuse", "hang", "empty", "html", "null", "object", "half", "status 503", "rate_limit"]
+)
+def test_a_question_that_goes_wrong_is_never_an_answer(told_of_okx: str, kind: str, fault: str) -> None:
+    stories.test_a_question_that_goes_wrong_is_never_an_answer(told_of_okx, kind, fault)
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "refusal"),
+    [
+        ("more than there is", {"quantity": "5", "price": "19000"}, Refusal.INSUFFICIENT_FUNDS),
+        ("worth too little", {"quantity": "0.0002", "price": "19000"}, Refusal.MIN_SIZE),
+        ("off the tick", {"quantity": "0.1", "price": "19000.05"}, Refusal.LOT_TICK),
+        ("off the lot", {"quantity": "0.10005", "price": "19000"}, Refusal.LOT_TICK),
+    ],
+)
+def test_a_venues_own_no(told_of_okx: str, case: str, options: dict[str, Any], refusal: Refusal) -> None:
+    stories.test_a_venues_own_no(told_of_okx, case, options, refusal)
+
+
+# --- What is true of OKX alone ---
+
+
+def test_markets_come_with_rules_and_the_accounts_own_fees() -> None:
+    async def story() -> None:
+        async with simulated() as venue:
+            async with opened("okx", venue.url, KEYS, wait=False, shapes=()) as (gateway, reports):
+                (market,) = (await reports.next(MarketsLoaded)).markets
+                await reports.next(StreamUp)
+                assert (market.symbol, market.tick, market.lot, market.min_quantity) == (
+                    SYMBOL,
+                    D("0.1"),
+                    D("0.0001"),
+                    D("0.0001"),
+                )
+                assert (market.min_notional, market.maker_fee, market.taker_fee, market.fee_mode) == (
+                    D("0"),
+                    D("0.001"),
+                    D("0.002"),
+                    "received",
+                )
+                assert await gateway.fetch_fees(SYMBOL) == [
+                    {"symbol": SYMBOL, "maker": D("0.001"), "taker": D("0.002")}
+                ]
+                with pytest.raises(VenueRefused, match="NO/SUCH"):
+                    await gateway.fetch_fees("NO/SUCH")
+
+    run(story())
+
+
+def test_money_and_transfers() -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            await reports.next(StreamUp)
+            gateway.send(order_of(quantity="0.1", price="19000"))
+            await reports.next(Acked)
+            assert await gateway.fetch_balances() == {
+                "BTC": {"free": D("2"), "used": D("0"), "total": D("2")},
+                "USDT": {"free": D("8100"), "used": D("1900"), "total": D("10000")},
+            }
+            gateway.send(QueryBalances())
+            balances = await reports.next(Balances)
+            assert balances.free == {"BTC": D("2"), "USDT": D("8100")}
+            assert balances.used == {"BTC": D("0"), "USDT": D("1900")}
+            venue.exchange.withdraw(venue.account, "USDT", D("50"), time.time(), fee=D("1"))
+            transfers = await gateway.fetch_transfers(None, None, 10)
+            assert sorted((row["kind"], row["currency"], row["amount"], row["fee"]) for row in transfers) == [
+                ("deposit", "BTC", D("2"), 0),
+                ("deposit", "USDT", D("10000"), 0),
+                ("withdrawal", "USDT", D("50"), D("1")),
+            ]
+            assert {row["status"] for row in transfers} == {"ok"}
+            assert len(await gateway.fetch_transfers("USDT", None, 1)) == 1
+            health = await gateway.fetch_health()
+            assert (health["reachable"], health["markets"], health["problems"]) == (True, 1, [])
+
+    run(story())
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_an_immediate_order_tells_its_fills_the_same_every_way(side: Side) -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            await reports.next(StreamUp)
+            venue.set_book(size="0.1")
+            began = datetime.now(UTC)
+            price = "20011" if side is Side.BUY else "19999"  # two levels: 0.2 of the 0.3 wanted
+            order = order_of(side=side, quantity="0.3", price=price, time_in_force=TimeInForce.IOC)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            ended = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (ended.ending, ended.filled_quantity, ended.quantity) == (
+                Ending.CANCELED,
+                D("0.2"),
+                D("0.3"),
+            )
+            streamed = reports.of(FillReport)
+            answers = []
+            for exchange_order_id in (None, acked.exchange_order_id):
+                gateway.send(trades_of(order, began, exchange_order_id))
+                answers.append((await reports.next(TradesAnswer)).fills)
+            for_people = await gateway.fetch_order_fills(SYMBOL, acked.exchange_order_id)
+
+            def facts(fills: Any) -> list[tuple[object, ...]]:
+                return sorted(
+                    (fill.fill_id, fill.exchange_order_id, fill.symbol, fill.side, fill.price, fill.quantity)
+                    + (fill.fee, fill.fee_currency, fill.liquidity, fill.order_id, fill.client_order_id)
+                    for fill in fills
+                )
+
+            assert facts(streamed) == facts(answers[0]) == facts(answers[1]) == facts(for_people)
+            assert len(streamed) == 2
+            for fill in streamed:
+                got = fill.quantity if side is Side.BUY else fill.price * fill.quantity
+                assert (fill.fee, fill.fee_currency) == (
+                    got * D("0.002"),
+                    "BTC" if side is Side.BUY else "USDT",
+                )
+                assert (fill.liquidity, fill.order_id) == (Liquidity.TAKER, order.order_id)
+                assert began.timestamp() - 1 < fill.at.timestamp() < datetime.now(UTC).timestamp() + 1
+
+    run(story())
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_a_market_order_counts_in_the_base_currency(side: Side) -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            await reports.next(StreamUp)
+            gateway.send(order_of(side=side, quantity="0.2", price=None))
+            await reports.next(Acked)
+            ended = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (ended.ending, ended.filled_quantity, ended.quantity) == (
+                Ending.FILLED,
+                D("0.2"),
+                D("0.2"),
+            )
+
+    run(story())
+
+
+def test_a_market_order_that_cannot_be_paid_is_refused_and_not_made_smaller() -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            gateway.send(order_of(quantity="0.6", price=None))
+            rejected = await reports.answer_to("order-1")
+            assert isinstance(rejected, Rejected)
+            assert (rejected.refusal, rejected.venue_code) == (Refusal.INSUFFICIENT_FUNDS, "51008")
+            assert not venue.orders()
+
+    run(story())
+
+
+def test_a_post_only_order_that_would_take_is_accepted_and_cancelled() -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            await reports.next(StreamUp)
+            order = order_of(quantity="0.1", price="20010", post_only=True)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            ended = await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
+            assert (ended.ending, ended.filled_quantity) == (Ending.CANCELED, D("0"))
+            assert ended.exchange_order_id == acked.exchange_order_id
+            assert ended.reason is not None and "post-only" in ended.reason
+            for exchange_order_id in (None, acked.exchange_order_id):
+                gateway.send(look_up(order, exchange_order_id))
+                seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                assert (seen.found, seen.ending, seen.filled_quantity) == (
+                    Found.CLOSED,
+                    Ending.CANCELED,
+                    D("0"),
+                )
+            gateway.send(cancel_of(order))
+            refused = await reports.next(CancelRefused)
+            assert refused.refusal is Refusal.UNKNOWN_ORDER
+            assert not venue.orders() and venue.exchange.imbalance() == {}
+
+    run(story())
+
+
+def test_a_client_id_in_use_is_looked_up_and_never_taken_for_a_no() -> None:
+    async def story() -> None:
+        async with simulated() as venue:
+            order = order_of(quantity="0.1", price="19000")
+            async with opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+                gateway.send(order)
+                acked = await reports.next(Acked)
+            # A restart that knows nothing of the first sending.
+            async with opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+                gateway.send(order)
+                unknown = await reports.answer_to(order.order_id)
+                assert isinstance(unknown, OutcomeUnknown) and "51016" in unknown.message
+                gateway.send(look_up(order))
+                found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                assert (found.found, found.exchange_order_id) == (Found.OPEN, acked.exchange_order_id)
+                gateway.send(cancel_of(order, acked.exchange_order_id))
+                await reports.next(CancelAcked)
+            assert len(venue.orders()) == 1
+
+    run(story())
+
+
+def test_an_order_with_more_fills_than_a_page_is_read_to_its_end() -> None:
+    async def story() -> None:
+        async with simulated() as venue:
+            async with opened("okx", venue.url, KEYS, shapes=(), request_timeout_s=5) as (gateway, reports):
+                await reports.next(StreamUp)
+                began = datetime.now(UTC)
+                order = order_of(quantity="0.25", price="20000.1", post_only=True)
+                gateway.send(order)
+                acked = await reports.next(Acked)
+                for _ in range(230):
+                    venue.exchange.public_trade(SYMBOL, D("20000.1"), D("0.001"), "sell", time.time())
+                for exchange_order_id in (None, acked.exchange_order_id):
+                    gateway.send(trades_of(order, began, exchange_order_id))
+                    fills = (await reports.next(TradesAnswer)).fills
+                    assert len({fill.fill_id for fill in fills}) == 230
+                    assert sum(fill.quantity for fill in fills) == D("0.23")
+
+    run(story())
+
+
+def test_the_history_names_the_order_of_every_fill() -> None:
+    """An order that the lists forgot is found by its fills among those of many others."""
+
+    async def story() -> None:
+        async with simulated(limited=False) as venue:
+            began = datetime.now(UTC)
+            orders = [
+                order_of(number=number, quantity="0.01", price="20010", time_in_force=TimeInForce.IOC)
+                for number in range(1, 9)
+            ]
+            async with opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+                for order in orders:
+                    gateway.send(order)
+                    await reports.next(Acked)
+            async with opened("okx", venue.url, KEYS, shapes=(), request_timeout_s=5) as (gateway, reports):
+                venue.strike(Rule(action="hide_closed", kinds=("fetch",)))
+                gateway.send(trades_of(orders[3], began))
+                (fill,) = (await reports.next(TradesAnswer)).fills
+                assert (fill.client_order_id, fill.quantity) == (client_id(4), D("0.01"))
+
+    run(story())
+
+
+def test_public_trades_come_with_the_takers_side() -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            await reports.next(StreamUp)
+            gateway.send(WatchBook(symbol=SYMBOL))
+            for _ in range(100):  # until the subscription is there
+                venue.exchange.public_trade(SYMBOL, D("20010"), D("0.01"), "buy", time.time())
+                if reports.of(PublicTrade):
+                    break
+                await asyncio.sleep(0.05)
+            trade = await reports.next(PublicTrade)
+            assert (trade.symbol, trade.price, trade.quantity, trade.side) == (
+                SYMBOL,
+                D("20010"),
+                D("0.01"),
+                Side.BUY,
+            )
+
+    run(story())
+
+
+def test_a_book_message_that_was_lost_is_noticed_and_the_book_begun_anew() -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            await reports.next(StreamUp)
+            gateway.send(WatchBook(symbol=SYMBOL))
+            await reports.next(stories.BookUpdate)
+            venue.strike(Rule(action="lost", kinds=("book",), count=1))
+            venue.set_book("20001", "20010")
+            await asyncio.sleep(0.3)
+            assert not reports.of(stories.BookUpdate)
+            venue.set_book("20002", "20010")
+            book = await reports.next(stories.BookUpdate, lambda book: book.bids[0][0] == D("20002"))
+            assert [price for price, _ in book.bids] == [D("20002") - step for step in range(5)]
+
+    run(story())
+
+
+def test_a_login_that_is_refused_is_told_and_tried_again() -> None:
+    async def story() -> None:
+        async with simulated() as venue:
+            venue.exchange.revoke_key(KEYS.public)
+            async with opened("okx", venue.url, KEYS, shapes=()) as (_, reports):
+                down = await reports.next(StreamDown)
+                assert "Invalid apiKey" in down.message
+                venue.exchange.revoke_key(KEYS.public, False)
+                await reports.next(StreamUp)
+
+    run(story())
+
+
+def test_a_notice_of_an_upgrade_ends_the_stream_in_the_open() -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            await reports.next(StreamUp)
+            client = gateway._ccxt.clients[gateway.dialect.private_ws(gateway._ccxt)]
+            client.handle_text_or_binary_message(
+                json.dumps({"event": "notice", "code": "64008", "msg": "soon"})
+            )
+            await reports.next(StreamDown)
+            await reports.next(StreamUp)
+
+    run(story())
+
+
+def test_a_run_within_our_limits_meets_none_of_okxs() -> None:
+    async def story() -> None:
+        async with (
+            simulated() as venue,
+            opened("okx", venue.url, KEYS, request_timeout_s=5) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            for number in range(1, 36):  # more than the bucket holds
+                gateway.send(order_of(number=number, quantity="0.001", price="19000"))
+            for _ in range(35):
+                await reports.next(Acked)
+            assert len(venue.orders()) == 35
+
+    run(story())
+
+
+# --- What an answer means ---
+
+
+def row(code: str, message: str = "", **more: str) -> dict[str, Any]:
+    return {"code": "1", "data": [{"sCode": code, "sMsg": message, **more}], "msg": "All operations failed"}
+
+
+def whole(code: str, message: str = "") -> dict[str, Any]:
+    return {"code": code, "data": [], "msg": message}
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "body", "meaning"),
+    [
+        ("no money", 200, row("51008", "Insufficient USDT balance in account."), "INSUFFICIENT_FUNDS"),
+        ("too small", 200, row("51020"), "MIN_SIZE"),
+        ("off the lot", 200, row("51121"), "LOT_TICK"),
+        ("a bad price", 200, row("51000", "Parameter px error"), "LOT_TICK"),
+        ("a bad parameter", 200, row("51000", "Parameter side error"), "PERMANENT"),
+        ("suspended", 200, row("51022"), "MARKET_CLOSED"),
+        ("too many orders a second", 200, row("50061"), "RATE_LIMIT"),
+        ("an old signature", 401, whole("50102"), "CLOCK"),
+        ("a wrong signature", 401, whole("50113"), "AUTH"),
+        ("a wrong passphrase", 401, whole("50105"), "AUTH"),
+        ("no such key", 200, whole("50119"), "AUTH"),
+        ("no right to trade", 200, whole("50120"), "AUTH"),
+        # The first one arrived.
+        ("a client id in use", 200, row("51016"), None),
+        # A proxy may say it of a repetition.
+        ("too many requests", 429, whole("50011"), None),
+        ("timed out", 400, whole("50004"), None),
+        ("timed out in the engine", 200, row("51149"), None),
+        ("busy", 429, whole("50013"), None),
+        ("a broken system", 500, row("51008"), None),
+        ("maintenance", 503, whole("50001"), None),
+        ("new to us", 200, row("59999"), None),
+        ("refused for no reason", 200, whole("1", "Operation failed."), None),
+        ("half done", 200, {"code": "2", "data": [{"sCode": "0"}, {"sCode": "51008"}], "msg": ""}, None),
+        ("one reason unknown", 200, whole("1") | {"data": [{"sCode": "51008"}, {"sCode": "59999"}]}, None),
+        ("no code", 200, {"data": [], "msg": ""}, None),
+        ("a number for a code", 200, {"code": 51008, "data": [], "msg": ""}, None),
+        ("nothing", 200, None, None),
+        ("a list", 200, [], None),
+    ],
+)  # fmt: skip
+def test_what_an_answer_to_a_create_means(case: str, status: int, body: object, meaning: str | None) -> None:
+    dialect = DIALECTS["okx"]
+    refusal = refusal_of(dialect.said(status, body), dialect.create_refusals)
+    assert refusal == (None if meaning is None else Refusal(meaning))
+
+
+@pytest.mark.parametrize(
+    ("body", "meaning"),
+    [
+        (row("51400", "Order cancellation failed as the order has been filled..."), "UNKNOWN_ORDER"),
+        (row("51410", "Cancellation failed as the order is already in canceling status..."), None),
+        (row("51008"), None),
+        (whole("50011"), "RATE_LIMIT"),
+    ],
+)
+def test_what_an_answer_to_a_cancel_means(body: object, meaning: str | None) -> None:
+    dialect = DIALECTS["okx"]
+    refusal = refusal_of(dialect.said(200, body), dialect.cancel_refusals)
+    assert refusal == (None if meaning is None else Refusal(meaning))
+
+
+def test_a_good_answer_says_nothing() -> None:
+    said = DIALECTS["okx"].said
+    assert said(200, {"code": "0", "data": [{"sCode": "0", "sMsg": "Order placed"}], "msg": ""}) == ()
+    assert said(200, {"code": "0", "data": [], "msg": ""}) == ()
+    # An algo order's answer may say 0 above a row that was refused.
+    assert [one.code for one in said(200, row("51000") | {"code": "0"})] == ["51000"]
