@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import functools
 import logging
 import secrets
 import signal
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import uvloop
 
@@ -32,10 +34,12 @@ from ems.desk import Desk
 from ems.engine import Engine
 from ems.engine.account import Account
 from ems.loop import AsyncScheduler, LoopThread
-from ems.runner import Runner
+from ems.runner import FROZEN, Runner
 from ems.store import StoreUnavailable
 from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
 from ems.venues.dialects import DIALECTS
+from ems.venues.frozen import FrozenGateway
+from ems.venues.gateway import Gateway
 from server import asgi
 from server.api.app import create_app
 from server.auth import Authenticator
@@ -63,6 +67,8 @@ PAPER_DEPOSITS = {"USDT": Decimal(10000), "ETH": Decimal(2), "BTC": Decimal("0.2
 HOUSEKEEPING_S = 600.0
 FREEZE_FOR = timedelta(minutes=10)  # an account that stopped the server
 STOPS_TO_FREEZE = 2  # this often within that time is left out at the next start (R19)
+STOPS_TO_END = 3  # of one cause within that time: starting afresh does not help
+LAST_ANSWERS_S = 1.0  # a broken engine answers nobody: what is under way at the port gets this long
 BROKEN = 70  # exit status: a mistake of our own (EX_SOFTWARE of sysexits.h)
 
 
@@ -163,10 +169,48 @@ def start_simulator(
 # --- The server --------------------------------------------------------------------------------------------
 
 
+class Door(asgi.Port):
+    """The port of one server. Where `lasting`, it stays open for the next one, should this server break."""
+
+    def __init__(
+        self,
+        app: asgi.Guard,
+        listener: Any,  # an open socket, of asgi.listen
+        *,
+        lasting: bool,
+        lag: asgi.LoopLag,
+        on_stop: Callable[[], None],
+    ):
+        super().__init__(app, listener.dup(), lag=lag, on_stop=on_stop)
+        self._shared = listener  # while it is open, callers may wait at it
+        self.lasting = lasting
+        self.told = False  # somebody wants it to stop
+
+    def stop(self) -> None:
+        self.told = True
+        self._shared.close()
+        super().stop()
+
+    def let_go(self, *, stays_open: bool) -> None:
+        """Stop because the engine has: soon, and without waiting for what it will never answer."""
+        if not stays_open:
+            self._shared.close()
+        super().stop()
+        threading.Timer(LAST_ANSWERS_S, super().stop).start()
+
+
 class Server:
     """Everything between the port and the exchanges, built from settings."""
 
-    def __init__(self, settings: Settings, venues: list[PaperVenue], *, unlimited: bool = False):
+    def __init__(
+        self,
+        settings: Settings,
+        venues: list[PaperVenue],
+        *,
+        unlimited: bool = False,
+        listen: Callable[[], Any] | None = None,
+    ):
+        """`listen` gives a port that outlives this server; without it the server opens its own."""
         self.settings = settings
         self.store = SqlStore(settings.db_url)
         migrate.upgrade(settings.db_url)
@@ -174,8 +218,12 @@ class Server:
         boot_time = time.time()
         self.loop = LoopThread(uvloop.new_event_loop)
         scheduler = AsyncScheduler(self.loop.loop)
-        self.gateways = _gateways(settings, venues, clock=scheduler.now, unlimited=unlimited)
+        self.gateways: dict[tuple[str, str], Gateway] = {}
+        self.gateways.update(_gateways(settings, venues, clock=scheduler.now, unlimited=unlimited))
         self.mark = _mark(self.store, self.gateways)
+        self._frozen = self._find_frozen()
+        for frozen in self._frozen:
+            self.gateways[frozen] = FrozenGateway(self.gateways[frozen], FROZEN)
         accounts = [
             Account(
                 gateway.exchange,
@@ -203,17 +251,16 @@ class Server:
             self.desk, authenticator, settings, clock=utc_now, ids=request_id, loop_lag_ms=lag.ms
         )
         guard = asgi.build(flask, mode=self.desk.mode, ids=request_id)
-        self.port = asgi.Port(
-            guard, asgi.listen(settings.host, settings.port), lag=lag, on_stop=self._stopping
-        )
+        listener = asgi.listen(settings.host, settings.port) if listen is None else listen()
+        self.port = Door(guard, listener, lasting=listen is not None, lag=lag, on_stop=self._stopping)
         self._housekeeping = threading.Event()
         self.exit_status = 0
+        self._curable = False  # the engine broke, and a fresh one may do better
 
     def start(self) -> None:
         """Start the engine and the mailer; the port answers once `run` is called."""
         self.loop.start()
-        frozen = self._frozen()
-        self.loop.call(lambda: self.runner.start(frozen), timeout_s=60)
+        self.loop.call(lambda: self.runner.start(self._frozen), timeout_s=60)
         self.mailer.start()
         threading.Thread(target=self._housekeep, name="housekeeping", daemon=True).start()
 
@@ -227,7 +274,7 @@ class Server:
     def _stopping(self) -> None:
         self.desk.stop()
 
-    def _frozen(self) -> set[tuple[str, str]]:
+    def _find_frozen(self) -> set[tuple[str, str]]:
         """Return the accounts that stopped the server more than once of late: the others run without them."""
         since = utc_now() - FREEZE_FOR
         frozen = set()
@@ -237,12 +284,30 @@ class Server:
                 frozen.add(account)
         return frozen
 
+    @property
+    def replaceable(self) -> bool:
+        """Say whether a fresh server should take over: this one broke, for the first times, and nobody told
+        it to stop."""
+        return self._curable and not self.port.told
+
     def _broken(self, error: Exception, account: tuple[str, str] | None) -> None:
-        """Tell people and end the process: a fresh one rebuilds everything from the store."""
+        """Tell people and end this server: a fresh one rebuilds everything from the store."""
         log.critical("an internal error stops the engine: %s", error, exc_info=error)
         self.exit_status = BROKEN
         at = utc_now()
         where = "a request or a timer" if account is None else f"a report of {'/'.join(account)}"
+        group = broken_group(account)
+        stops, curable = STOPS_TO_END, False
+        try:
+            stops = self.store.notices_of(group, at - FREEZE_FOR) + 1
+            curable = self.port.lasting and stops < STOPS_TO_END
+        except StoreUnavailable:
+            log.critical("and nobody can say how often it has")
+        todo = "Nothing now: it starts afresh from the database and reconciles first."
+        if not curable:
+            todo = "It has ended. Start it again (a supervisor does); it reconciles first."
+        elif account is not None and stops >= STOPS_TO_FREEZE:
+            todo = f"It starts afresh from the database, without {'/'.join(account)}: look at that account."
         letter = Notice(
             notice_id=f"broken-{at.timestamp():.6f}",
             query_id=None,
@@ -251,15 +316,16 @@ class Server:
             failed=f"The engine broke one of its own promises over {where}.",
             why=f"{type(error).__name__}: {error}",
             done="It stopped before anything of the last step was sent. Open orders stay at the exchanges.",
-            todo="Start it again (a supervisor does); it reconciles first. Keep the log for the developers.",
+            todo=f"{todo} Keep the log for the developers.",
             created_at=at,
-            group=broken_group(account),
+            group=group,
         )
         try:
             self.store.commit([letter])
-        except StoreUnavailable:
+            self._curable = curable
+        except StoreUnavailable:  # without it nobody could count the stops
             log.critical("and the letter about it could not be written")
-        self.port.stop()
+        self.port.let_go(stays_open=self._curable)
 
     def stop(self) -> None:
         """Let go of everything. Orders that rest at an exchange stay; the next start reconciles them."""
@@ -313,7 +379,7 @@ def _gateways(
     return gateways
 
 
-def _mark(store: SqlStore, gateways: Mapping[tuple[str, str], CcxtGateway]) -> str:
+def _mark(store: SqlStore, gateways: Mapping[tuple[str, str], Gateway]) -> str:
     """Return the mark of this installation's client order ids: made once, kept in the database for ever."""
     first_seen = utc_now()
 
@@ -376,22 +442,44 @@ def serve(arguments: argparse.Namespace) -> int:
         venues, simulators = _paper_venues(settings, arguments.paper)
     except SettingsError as error:
         return refuse(str(error))
+    door = functools.cache(lambda: asgi.listen(settings.host, settings.port))
+
+    def build() -> Server:
+        return Server(settings, venues, unlimited=arguments.unlimited, listen=door)
+
     try:
-        server = Server(settings, venues, unlimited=arguments.unlimited)
+        server = build()
     except (SettingsError, BadDatabaseUrl, AlreadyOwned, migrate.SchemaTooNew) as error:
         return refuse(redactor(str(error)))
     except OSError as error:
         return refuse(f"OMS_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
     for simulator in simulators:
         log.info("paper: %s", simulator.replay.replace("\n", "; "))
-    server.start()
-    log.info("serving on http://%s:%d, mode %s", *server.port.address, server.desk.mode())
     try:
-        server.run()
+        return keep_running(server, build)
     finally:
         for simulator in simulators:
             simulator.stop()
-    return server.exit_status
+
+
+def keep_running(server: Server, build: Callable[[], Server]) -> int:
+    """Run a server until it is told to stop; return its exit status.
+
+    One that broke is taken down whole and another is built from the store in its place (R19): nothing of the
+    old memory is kept. The port stays open: who calls in between waits a moment.
+    """
+    while True:
+        server.start()
+        log.info("serving on http://%s:%d, mode %s", *server.port.address, server.desk.mode())
+        server.run()
+        if not server.replaceable:
+            return server.exit_status
+        try:
+            server = build()
+        except (StoreUnavailable, AlreadyOwned) as error:
+            log.critical("and it cannot start afresh: %s", error)
+            return BROKEN
+        log.warning("started afresh after an internal error")
 
 
 def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue], list[SimulatedExchange]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from oms_client import OMSClient
+from oms_client.errors import OMSError
 from tests.e2e.kills import run_kills
-from tests.e2e.processes import ServerProcess, SimulatorProcess
+from tests.e2e.processes import ROOT, ServerProcess, SimulatorProcess
 
 KILLS = 4
 
@@ -50,6 +54,112 @@ def test_sigterm_stops_at_once_and_the_next_start_takes_the_order_up(server):
     while client.get_order(order.order_id).status != "submitted" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert client.cancel_all_orders()["canceled"] == [order.order_id]
+
+
+# --- Mistakes of our own, put into the running server (R19)
+
+MISTAKES = """
+from pathlib import Path
+from ems.engine.submissions import Submissions
+from ems.engine.switchboard import Engine
+
+marker = Path({marker!r})
+balances, submit = Engine._balances, Submissions.submit
+
+
+def broken_balances(self, account, report, now):
+    assert account.exchange != "kraken" or not marker.exists(), "a promise is broken"
+    balances(self, account, report, now)
+
+
+def broken_submit(self, event, now, *, patient):
+    assert event.ticket.bot != "poison", "a promise is broken"
+    submit(self, event, now, patient=patient)
+
+
+Engine._balances, Submissions.submit = broken_balances, broken_submit
+"""
+
+
+@pytest.fixture
+def fragile(tmp_path):
+    """Give a server that breaks over Kraken's balances once the marker is there, and over a bot "poison"."""
+    (tmp_path / "sitecustomize.py").write_text(MISTAKES.format(marker=str(tmp_path / "marker")))
+    simulators = [SimulatorProcess(name, tmp_path / f"{name}.log").start() for name in ("binance", "kraken")]
+    process = ServerProcess(simulators, f"sqlite:///{tmp_path / 'oms.sqlite'}", tmp_path / "server.log")
+    process.environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    process.start()
+    yield process
+    process.stop()
+    for simulator in simulators:
+        simulator.stop()
+
+
+@pytest.mark.timeout(180)
+def test_an_account_that_breaks_the_engine_is_left_out_and_the_rest_goes_on_in_the_same_process(
+    fragile, tmp_path: Path
+):
+    client = OMSClient("alice", fragile.url, "bot", key=fragile.keys.private)
+    resting = client.limit_order("binance", "buy", "ETH/USDT", "0.01", "2000")
+    left_alone = client.limit_order("kraken", "buy", "ETH/USDT", "0.01", "2000")
+    sold = client.smart_order("binance", "ETH", "USDT", "0.5", algo="twap", time_limit=12, wait=False)
+    (tmp_path / "marker").touch()
+    with contextlib.suppress(OMSError):  # the engine looks at Kraken's balances, and breaks
+        client.smart_order("kraken", "USDT", "ETH", "50", time_limit=2, wait=False)
+
+    def kraken() -> dict[str, object]:
+        (found,) = (a for a in client.check_health()["accounts"] if a["exchange"] == "kraken")
+        return found
+
+    deadline = time.monotonic() + 90
+    while "frozen" not in str(kraken()):
+        assert time.monotonic() < deadline, kraken()
+        time.sleep(0.2)
+    assert fragile.process.poll() is None, "the same process"
+    result = client.wait(sold.query_id, 60)
+    assert result.status == "done"
+    assert client.get_order(resting.order_id).status == "submitted"
+    with pytest.raises(OMSError) as refused:
+        client.smart_order("kraken", "USDT", "ETH", "50", time_limit=2)
+    assert "frozen" in str(refused.value)
+    with pytest.raises(OMSError) as unread:
+        client.get_balances("kraken")
+    assert "frozen" in str(unread.value)
+    other = OMSClient("alice", fragile.url, "other", key=fragile.keys.private)
+    threading.Thread(target=other.cancel_order, args=[left_alone.order_id], daemon=True).start()
+    while "POST /api/cancel_order 202" not in fragile.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert client.get_balances("binance") and fragile.process.poll() is None
+    assert client.get_order(left_alone.order_id).status == "submitted", "it goes nowhere, and breaks nothing"
+    assert fragile.log.read_text().count("an internal error stops the engine") == 2
+    theirs = fragile.simulators[0].admin("orders?account=paper")
+    names = [order["client_order_id"] for order in theirs]
+    assert len(names) == len(set(names)) and sum(o["status"] == "submitted" for o in theirs) == 1
+    assert fragile.stop() == 0, "told to stop, it stops"
+
+
+@pytest.mark.timeout(180)
+def test_a_request_that_breaks_every_fresh_engine_ends_the_process(fragile):
+    poison = OMSClient("alice", fragile.url, "poison", key=fragile.keys.private)
+    over = threading.Event()
+
+    def ask() -> None:
+        turn = 0
+        while not over.is_set():
+            turn += 1
+            with contextlib.suppress(OMSError):
+                poison.limit_order("binance", "buy", "ETH/USDT", "0.01", "2000", idempotency_key=f"p{turn}")
+            time.sleep(0.1)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    try:
+        assert fragile.process.wait(120) == 70
+    finally:
+        over.set()
+    assert fragile.log.read_text().count("an internal error stops the engine") == 3
+    assert fragile.simulators[0].admin("orders?account=paper") == [], "nothing of it was sent"
 
 
 @pytest.mark.parametrize(

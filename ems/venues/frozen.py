@@ -1,0 +1,53 @@
+"""An exchange account that is left alone: it broke the engine more than once (RELIABILITY.md R19)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import NoReturn
+
+from ems.core.messages import FillReport, Request, VenueReport
+from ems.venues.gateway import Gateway, VenueUnavailable
+
+
+class FrozenGateway:
+    """Stands in front of a gateway that is not to be opened: nothing goes out, and readers are told why."""
+
+    def __init__(self, kept_shut: Gateway, why: str):
+        self._kept_shut = kept_shut
+        self._why = why
+        self.exchange = kept_shut.exchange
+        self.account = kept_shut.account
+        self.mode = kept_shut.mode
+        self.recv_window_s = kept_shut.recv_window_s
+        self.client_id_style = kept_shut.client_id_style
+
+    def open(self, deliver: Callable[[VenueReport], None]) -> None:
+        """Stay shut: without markets and contact the engine places nothing here."""
+
+    def send(self, request: Request) -> None:
+        """Leave a cancel or look-up unanswered: it is on record, and asked again once the account is open."""
+
+    async def close(self) -> None:
+        await self._kept_shut.close()
+
+    async def fetch_balances(self) -> dict[str, dict[str, Decimal]]:
+        self._refuse()
+
+    async def fetch_fees(self, symbol: str | None) -> list[dict[str, object]]:
+        self._refuse()
+
+    async def fetch_transfers(
+        self, currency: str | None, since: datetime | None, limit: int
+    ) -> list[dict[str, object]]:
+        self._refuse()
+
+    async def fetch_health(self) -> dict[str, object]:
+        self._refuse()
+
+    async def fetch_order_fills(self, symbol: str, exchange_order_id: str) -> list[FillReport]:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise VenueUnavailable(f"{self.exchange}/{self.account} is {self._why}")
