@@ -5,6 +5,18 @@ Rules:
 2. What a caller may change of it is listed in `USER_PARAMETERS`; `with_overrides` refuses everything else and
    says what would have been understood. The manual and the API description are made from the same table.
 3. Numbers that end up in a price or a quantity are Decimal; the rest are floats for estimates and times.
+
+Where the numbers of `adaptive` come from: those of EXECUTION.md 4.2 stand, but for what the replay benchmark
+(`./oms bench walker`) showed on recorded BTC, ETH, Bitstamp and Gemini markets; NEXO was kept apart.
+- `urgency` 1.5 for 2, `deep`, `band` 0.15 for 0.2: means level out, and a deep market rewards waiting for the
+  touch to lean (0.2 to 0.4 bp a take) more than being early.
+- `calm`, `child_calm`: where taking all at once costs less than resting gains, the schedule gives way and
+  nearly all of it rests; where it costs more, nothing rests and slots are worked instead.
+- `shy`: fills while the touch leans towards us lose some 0.4 bp more, at 100 and at 300 ms of latency.
+- `costly`, `worth`, `gate`: a slot larger than what is shown within `gate` waits at the price of the other
+  side instead of going deeper; where depth is dear, twice as many slots cost 0.2 to 0.3 bp less.
+- `widening`: what is left at the end is not nibbled at 5 bp deep while crumbs refill in front of real depth.
+- `book_age_s` 5 for 2: a quiet market's stream says nothing for seconds, and 5 is where the feed asks again.
 """
 
 from __future__ import annotations

@@ -19,29 +19,22 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 
-from ems.algos.ledger import committed
+from ems.algos.leg import SECOND, ZERO, Leg, usable
 from ems.algos.params import BP
-from ems.algos.signals import slope_of
-from ems.algos.view import CancelChild, Decision, Done, GiveUp, Place, View, Wait
+from ems.algos.view import Decision, Done, GiveUp, View, Wait
 from ems.core.instrument import ceil_to, floor_to
-from ems.core.messages import BookUpdate, OrderType, Side, TimeInForce
 from ems.core.records import Asked, Order, Phase, Status
 
-ZERO = Decimal(0)
-SECOND = timedelta(seconds=1)
-RECENT = 8  # orders that are looked at for requests of the last second
 SNIPER_BPS = Decimal(5)  # a sniper with neither limit nor cost takes what costs no more than this
-REFUSAL_S = 5.0  # a refused quote this young is answered with one further back
 
 
 def decide(view: View, now: datetime) -> Decision:
     """Say what the leg should do now. Called on every event and at least at each `Wait.until`."""
-    leg = _Leg(view, now)
+    leg = Leg(view, now)
     if not view.market.active:
         return GiveUp(code="VENUE_UNAVAILABLE", why=f"{view.market.symbol} is not trading")
     if now >= view.ends_at and view.on_timeout == "cancel":
@@ -62,398 +55,10 @@ def decide(view: View, now: datetime) -> Decision:
     return _due(leg) or _rest(leg)
 
 
-def usable(book: BookUpdate | None, now: datetime, age_s: float) -> bool:
-    """Say whether a book may be traded on: both sides, not crossed, fresh."""
-    if book is None or not book.bids or not book.asks or book.bids[0][0] >= book.asks[0][0]:
-        return False
-    return (now - book.at).total_seconds() <= age_s
-
-
-class _Leg:
-    """One look at a leg: what its orders and the book say. Made for one decision and thrown away."""
-
-    __slots__ = (
-        "_rests",
-        "_smallest",
-        "ask",
-        "bid",
-        "buy",
-        "elapsed",
-        "far",
-        "final",
-        "funds",
-        "left",
-        "makers",
-        "market",
-        "near",
-        "now",
-        "out",
-        "params",
-        "reachable",
-        "room",
-        "shown",
-        "size",
-        "take_price",
-        "time",
-        "tradable",
-        "view",
-        "wanted",
-    )
-
-    def __init__(self, view: View, now: datetime):
-        self.view = view
-        self.now = now
-        self.params = view.params
-        self.market = view.market
-        self.buy = view.side is Side.BUY
-        settled = Phase.SETTLED
-        self.out = [order for order in view.orders if order.phase is not settled]
-        self.makers = [order for order in self.out if order.purpose == "make"]
-        self.time = (view.ends_at - view.started_at).total_seconds()
-        self.elapsed = (now - view.started_at).total_seconds()
-        self.final = view.on_timeout == "take" and self.elapsed >= self.final_s()
-        self._rests: bool | None = None
-
-    def final_s(self) -> float:
-        """Return when all that is left is taken: at the last slice of the tail."""
-        params = self.params
-        if params.plan == "now":
-            return 0.0
-        return self.time * (1.0 - params.tail / params.tail_slices)
-
-    def book(self) -> BookUpdate | None:
-        """Return the book; where the other side already stands at an order of ours, without that order.
-
-        Its fill is on its way: the two sides of the picture are of two moments.
-        """
-        book = self.view.book
-        if book is None or not self.makers or not book.bids or not book.asks:
-            return book
-        if book.bids[0][0] < book.asks[0][0]:
-            return book
-        ours = {order.price for order in self.makers}
-        if self.buy:
-            return replace(book, bids=tuple(level for level in book.bids if level[0] not in ours))
-        return replace(book, asks=tuple(level for level in book.asks if level[0] not in ours))
-
-    def read(self, book: BookUpdate) -> None:
-        """Work out prices and what may be placed at them."""
-        self.shown = book
-        view, market = self.view, self.market
-        bid, ask = book.bids[0][0], book.asks[0][0]
-        self.near, self.far = (bid, ask) if self.buy else (ask, bid)
-        self.bid, self.ask = float(bid), float(ask)
-        through = self.params.take_through
-        if self.final and self.params.widening > 1:
-            through = min(through * self.params.widening ** len(self.vain()), self.params.widest)
-        price = market.taker_price(view.side, self.far * (1 + through if self.buy else 1 - through))
-        self.reachable = True
-        if view.limit is not None:
-            if self.buy:
-                price = min(price, floor_to(view.limit, market.tick))
-                self.reachable = self.far <= price
-            else:
-                price = max(price, ceil_to(view.limit, market.tick))
-                self.reachable = self.far >= price
-        self.take_price = price
-        funds = view.available - committed(self.out) if self.out else view.available
-        if view.free is not None and view.free < funds:
-            funds = view.free
-        self.funds = funds
-        self.wanted: Decimal | None = None  # base, beside what is filled and what is out
-        if view.quantity is not None:
-            filled = sum((order.filled_quantity for order in view.orders), ZERO)
-            self.wanted = view.quantity - filled
-            for order in self.out:  # with all they were sent for, whatever the venue says of their end
-                self.wanted -= order.quantity - order.filled_quantity
-            self.size = float(view.quantity)
-            self.left = float(view.quantity - filled) / self.size if self.size > 0.0 else 0.0
-        else:
-            total = float(view.total)
-            self.size = total / float(price) if self.buy else total
-            self.left = float(view.available) / total if total > 0.0 else 0.0
-        self.room = self.room_at(price, post_only=False)
-        worst = price if price < bid else bid
-        self._smallest: Decimal | None = None
-        self.tradable = market.order_ok(self.room, worst)
-
-    # --- Sizes ------------------------------------------------------------------------------------
-
-    def room_at(self, price: Decimal, *, post_only: bool) -> Decimal:
-        """Return the largest quantity one order may have: funds, what is wanted, the market's maximum."""
-        view, market = self.view, self.market
-        if self.funds <= ZERO:
-            return ZERO
-        if self.buy:
-            quantity = market.largest_buy(self.funds, price, haircut=view.haircut, post_only=post_only)
-        else:
-            quantity = market.largest_sell(self.funds, haircut=view.haircut, post_only=post_only)
-        if self.wanted is not None and self.wanted < quantity:
-            quantity = market.floor_quantity(max(self.wanted, ZERO))
-        if view.refused_quantity is not None and quantity >= view.refused_quantity:
-            quantity = view.refused_quantity - market.lot
-        return max(quantity, ZERO)
-
-    def smallest(self) -> Decimal:
-        """Return the smallest quantity that is legal as a take, and as anything else at these prices."""
-        if self._smallest is None:
-            self._smallest = self.market.smallest_order(min(self.near, self.take_price))
-        return self._smallest
-
-    def fitted(self, wanted: Decimal, room: Decimal, smallest: Decimal) -> Decimal:
-        """Cut a quantity to the lot and leave either nothing or a legal order; zero where none is legal."""
-        market = self.market
-        quantity = min(market.floor_quantity(wanted), room)
-        if room < smallest:
-            return ZERO
-        quantity = max(quantity, smallest)
-        if market.max_quantity is not None and room >= market.floor_quantity(market.max_quantity):
-            return quantity  # more than one order's worth is left: the last of them sees to the remainder
-        rest = room - quantity
-        return room if rest < smallest else quantity
-
-    def base(self, share: float) -> Decimal:
-        """Return a share of the whole as a quantity; the noise of floats stays below any lot."""
-        return Decimal(f"{max(share, 0.0) * self.size:.12g}")
-
-    # --- Orders -----------------------------------------------------------------------------------
-
-    def take(self, wanted: Decimal | None = None) -> Decision | None:
-        """Return a take of this much, of all where nothing is said; None where none is possible now."""
-        if not (self.reachable and self.tradable):
-            return None
-        if wanted is None:
-            quantity = self._all()
-        else:
-            quantity = self.fitted(wanted, self.room, self.smallest())
-        if not self.market.order_ok(quantity, min(self.take_price, self.near, self.far)):
-            return None
-        return self.when_allowed(
-            Place(
-                order_type=OrderType.LIMIT,
-                time_in_force=TimeInForce.IOC,
-                post_only=False,
-                quantity=quantity,
-                price=self.take_price,
-                purpose="take",
-            )
-        )
-
-    def _all(self) -> Decimal:
-        """Return everything, or so much of it that the last of several orders is a legal one."""
-        market, room = self.market, self.room
-        most = market.max_quantity
-        if most is None or room < market.floor_quantity(most):
-            return room
-        rest = (self.funds / self.take_price if self.buy else self.funds) - room
-        if self.wanted is not None:
-            rest = min(rest, self.wanted - room)
-        smallest = self.smallest()
-        if ZERO < rest < smallest and room - smallest >= smallest:
-            return market.floor_quantity(room - smallest)
-        return room
-
-    def make(self, wanted: Decimal, price: Decimal) -> Decision | None:
-        """Return a resting order of about this much; None where none is legal."""
-        room = self.room_at(price, post_only=self.params.post_only)
-        # What stays unplaced must be legal to take, what is placed legal where it rests.
-        quantity = self.fitted(wanted, room, max(self.smallest(), self.market.smallest_order(price)))
-        if not self.market.order_ok(quantity, price):
-            return None
-        return self.when_allowed(
-            Place(
-                order_type=OrderType.LIMIT,
-                time_in_force=TimeInForce.GTC,
-                post_only=self.params.post_only,
-                quantity=quantity,
-                price=price,
-                purpose="make",
-            )
-        )
-
-    def stay(self, wanted: Decimal) -> Decision | None:
-        """Return an order at the price of the other side: what it does not take at once waits there."""
-        quantity = self.fitted(wanted, self.room, self.smallest())
-        if not self.market.order_ok(quantity, min(self.near, self.far)):
-            return None
-        return self.when_allowed(
-            Place(
-                order_type=OrderType.LIMIT,
-                time_in_force=TimeInForce.GTC,
-                post_only=False,
-                quantity=quantity,
-                price=self.far,
-                purpose="make",
-            )
-        )
-
-    def in_tail(self) -> bool:
-        params = self.params
-        return self.view.on_timeout == "take" and self.elapsed >= self.time * (1.0 - params.tail)
-
-    def cancel(self, order: Order) -> Decision:
-        return self.when_allowed(CancelChild(order_id=order.order_id))
-
-    def when_allowed(self, wish: Place | CancelChild) -> Decision:
-        """Return the wish, or wait while the last second has seen its requests."""
-        since = self.now - SECOND
-        seen, oldest = 0, self.now
-        for order in self.view.orders[-RECENT:]:
-            if order.created_at > since:
-                seen, oldest = seen + 1, min(oldest, order.created_at)
-            if order.purpose == "make" and (order.asked is Asked.CANCEL or order.status is Status.CANCELED):
-                changed = order.updated_at
-                if changed is not None and changed > since:
-                    seen, oldest = seen + 1, min(oldest, changed)
-        if seen < self.params.max_requests_per_s:
-            return wish
-        return Wait(until=oldest + SECOND, why="between requests")
-
-    # --- What the orders say ----------------------------------------------------------------------
-
-    def last_take(self) -> Order | None:
-        for order in reversed(self.view.orders):
-            if order.purpose == "take":
-                return order
-        return None
-
-    def vain(self) -> list[Order]:
-        """Return the takes since all that is left is taken that did not fill wholly."""
-        since = self.view.started_at + timedelta(seconds=self.final_s())
-        found = []
-        for order in reversed(self.view.orders):
-            if order.created_at < since:
-                break
-            if order.purpose == "take" and order.phase is Phase.SETTLED and order.status is not Status.FILLED:
-                found.append(order)
-        return found
-
-    def may_take_at(self) -> datetime | None:
-        """Return from when the next take is allowed; None: now."""
-        last = self.last_take()
-        if last is None:
-            return None
-        due = last.created_at + timedelta(seconds=self.params.take_gap_s)
-        return due if self.now < due else None
-
-    def filled(self) -> float:
-        return float(sum((order.filled_quantity for order in self.view.orders), ZERO))
-
-    def refusals(self) -> int:
-        """Return how many quotes in a row the venue has just refused: each wants a tick more distance."""
-        count = 0
-        for order in reversed(self.view.orders):
-            if order.purpose != "make" or order.status is not Status.REJECTED:
-                break
-            if (self.now - order.created_at).total_seconds() > REFUSAL_S:
-                break
-            count += 1
-        return count
-
-    # --- What the market says ---------------------------------------------------------------------
-
-    def leaning(self) -> float:
-        """Return the imbalance of the touch, > 0 where it foretells a move against us (4.2, 5)."""
-        bids, asks = float(self.shown.bids[0][1]), float(self.shown.asks[0][1])
-        if bids + asks <= 0.0:
-            return 0.0
-        leaning = (bids - asks) / (bids + asks)
-        return leaning if self.buy else -leaning
-
-    def offered(self, within: Decimal | None = None) -> Decimal:
-        """Return what is shown at the touch we would take from, or within a share of its price."""
-        levels = self.shown.asks if self.buy else self.shown.bids
-        if within is None:
-            return levels[0][1]
-        worst = self.far * (1 + within if self.buy else 1 - within)
-        total = ZERO
-        for price, size in levels:
-            if price > worst if self.buy else price < worst:
-                break
-            total += size
-        return total
-
-    def slope(self) -> float:
-        """Return how the price worsens with the quantity taken, in bp per base: as learned, or as shown."""
-        if self.view.signals.cost_slope > 0.0:
-            return self.view.signals.cost_slope
-        return slope_of(self.shown.asks if self.buy else self.shown.bids)
-
-    def gain(self, quantity: float) -> float:
-        """Return what resting saves once filled, in bp: h + imp(q) + f_t - f_m - AS (4.2, 3)."""
-        signals, market = self.view.signals, self.market
-        half = (self.ask - self.bid) / (self.ask + self.bid) * 1e4
-        fees = float(market.taker_fee - market.maker_fee) * 1e4
-        return half + self.slope() * quantity / 2.0 + fees - signals.adverse
-
-    def rests(self) -> bool:
-        """Say whether orders rest now: by the kind of leg, or by the make or take rule (4.2, 3)."""
-        if self._rests is None:
-            params = self.params
-            if params.rest != "rule":
-                self._rests = params.rest == "always"
-            else:
-                least = -params.hysteresis if self.makers else 0.0
-                self._rests = self.gain(params.child * self.left * self.size) > least
-                if params.plan == "curve":
-                    self._rests = self._rests and self.patience() > 0.0
-        return self._rests
-
-    def costly(self) -> bool:
-        """Say whether taking the whole at once would cost much more than its touch."""
-        return self.slope() * self.size / 2.0 >= self.params.costly
-
-    def slots(self) -> int:
-        """Return how many slots there are: more of them take less depth, and leave less to wait for a better
-        fee."""
-        params, market = self.params, self.market
-        if not self.costly():
-            return params.slots
-        saved = float(market.taker_fee - market.maker_fee) * 1e4
-        return params.slots if saved >= params.worth else params.slots * 2
-
-    def patience(self) -> float:
-        """Return how well waiting pays, 0 to 1.
-
-        It pays while taking the whole at once would cost less than what resting gains. Where it would cost
-        more, what is not traded evenly over the time is paid for in depth at the end.
-        """
-        gain = self.gain(0.0)
-        if gain <= 0.0:
-            return 0.0
-        at_once = self.slope() * self.size / 2.0
-        return max(1.0 - at_once / (self.params.calm * gain), 0.0)
-
-    def planned(self, share: float) -> float:
-        """Return x*: the share that should be left when this share of the time is over (4.2)."""
-        if share >= 1.0:
-            return 0.0
-        kappa = self.kappa()
-        if kappa < 1e-3:
-            return 1.0 - share
-        return math.sinh(kappa * (1.0 - share)) / math.sinh(kappa)
-
-    def kappa(self) -> float:
-        """Return the urgency: as given, or Almgren-Chriss's T sqrt(lambda sigma^2 / eta) (4.2; 6: IS).
-
-        sigma in bp per root second; eta = cost of depth for the whole, in bp, over the rate at which depth
-        comes back: bp x seconds.
-        """
-        params, signals = self.params, self.view.signals
-        if params.risk is None:
-            return params.urgency if self.costly() else params.urgency * params.deep
-        eta = self.slope() * self.size / signals.resilience
-        sigma = signals.sigma_5s / 5.0**0.5
-        if eta <= 0.0 or sigma <= 0.0:
-            return params.urgency
-        kappa = self.time * math.sqrt(params.risk * sigma * sigma / eta)
-        return min(max(kappa, params.urgency_min), params.urgency_max)
-
-
 # --- What forbids trading, and the end ----------------------------------------------------------------
 
 
-def _blind(leg: _Leg) -> Decision:
+def _blind(leg: Leg) -> Decision:
     """There is no book to trade on: what rests may rest until the time is up."""
     view, now = leg.view, leg.now
     due = view.ends_at if view.ready_at is None else max(view.ends_at, view.ready_at)
@@ -466,7 +71,7 @@ def _blind(leg: _Leg) -> Decision:
     return Wait(until=now + SECOND, why="waiting for a fresh book")
 
 
-def _leave(leg: _Leg) -> Decision:
+def _leave(leg: Leg) -> Decision:
     """The time is up and what is left is not to be taken."""
     if not leg.out:
         return Done(left=leg.view.available, why="time is up")
@@ -476,7 +81,7 @@ def _leave(leg: _Leg) -> Decision:
     return Wait(until=leg.now + SECOND, why="its last orders are settling")
 
 
-def _nothing_left(leg: _Leg) -> Decision:
+def _nothing_left(leg: Leg) -> Decision:
     """Nothing is out and nothing legal can be placed: the end, unless more is on its way."""
     view = leg.view
     if view.more and not _has_it_all(leg):
@@ -484,7 +89,7 @@ def _nothing_left(leg: _Leg) -> Decision:
     return Done(left=view.available)
 
 
-def _has_it_all(leg: _Leg) -> bool:
+def _has_it_all(leg: Leg) -> bool:
     """Say whether the quantity asked for is there but for what cannot be traded."""
     quantity = leg.view.quantity
     if quantity is None:
@@ -493,7 +98,7 @@ def _has_it_all(leg: _Leg) -> bool:
     return missing < leg.smallest()
 
 
-def _finish(leg: _Leg) -> Decision:
+def _finish(leg: Leg) -> Decision:
     """Take all that is left, second after second (4.2, 1), once nothing rests any more."""
     view, now = leg.view, leg.now
     if not leg.reachable:
@@ -514,7 +119,7 @@ def _finish(leg: _Leg) -> Decision:
     return Wait(until=now + SECOND, why="taking")
 
 
-def _too_thin(leg: _Leg, since: datetime) -> GiveUp | None:
+def _too_thin(leg: Leg, since: datetime) -> GiveUp | None:
     """Give up where many takes have been in vain; one that filled wholly had only been cut to a maximum."""
     vain, most = 0, leg.params.max_takes
     for order in leg.view.orders:
@@ -525,7 +130,7 @@ def _too_thin(leg: _Leg, since: datetime) -> GiveUp | None:
     return GiveUp(code="VENUE_UNAVAILABLE", why=f"{most} takes did not fill it: the book is too thin")
 
 
-def _beyond_limit(leg: _Leg) -> Decision:
+def _beyond_limit(leg: Leg) -> Decision:
     """The market asks more than the limit allows: wait for it, for a while even after the time."""
     view = leg.view
     if (leg.now - view.ends_at).total_seconds() > leg.params.patience_s:
@@ -567,7 +172,7 @@ def _try_ends(view: View, number: int) -> datetime:
     return view.started_at + timedelta(seconds=seconds, microseconds=1)
 
 
-def _mind_try(leg: _Leg) -> Decision:
+def _mind_try(leg: Leg) -> Decision:
     """An order is out: leave it until its try is over."""
     view, now = leg.view, leg.now
     current = try_of(view, now)
@@ -582,7 +187,7 @@ def _mind_try(leg: _Leg) -> Decision:
     return Wait(until=now + SECOND, why="taking")
 
 
-def _try(leg: _Leg) -> Decision:
+def _try(leg: Leg) -> Decision:
     """Nothing is out: rest where this try wants it, or take after the last one."""
     view, params = leg.view, leg.params
     current = try_of(view, leg.now)
@@ -605,7 +210,7 @@ def _try(leg: _Leg) -> Decision:
     return leg.make(quantity, placed) or next_try
 
 
-def _take_tries(leg: _Leg) -> Decision:
+def _take_tries(leg: Leg) -> Decision:
     if not leg.reachable:
         return _beyond_limit(leg)
     thin = _too_thin(leg, leg.view.started_at)
@@ -620,7 +225,7 @@ def _take_tries(leg: _Leg) -> Decision:
 # --- What is due to be taken --------------------------------------------------------------------------
 
 
-def _due(leg: _Leg) -> Decision | None:
+def _due(leg: Leg) -> Decision | None:
     """Return the take that the plan wants now, if any."""
     plan = leg.params.plan
     in_slots = plan == "slots" or (plan == "curve" and not leg.rests())
@@ -651,7 +256,7 @@ def _due(leg: _Leg) -> Decision | None:
     return leg.take(wanted)
 
 
-def _curve_due(leg: _Leg) -> Decimal | None:
+def _curve_due(leg: Leg) -> Decimal | None:
     """Return what the schedule is behind by, where that is worth paying the spread for (4.2, 1 and 2)."""
     params = leg.params
     if leg.time <= 0.0:
@@ -673,7 +278,7 @@ def _curve_due(leg: _Leg) -> Decimal | None:
     return None
 
 
-def _tail_due(leg: _Leg) -> Decimal | None:
+def _tail_due(leg: Leg) -> Decimal | None:
     """Return this slice of the tail, unless it has been taken; the last slice is `_finish`'s."""
     params, view = leg.params, leg.view
     start = leg.time * (1.0 - params.tail)
@@ -688,7 +293,7 @@ def _tail_due(leg: _Leg) -> Decimal | None:
     return leg.base(leg.left / max(params.tail_slices - number, 1))
 
 
-def _slot_due(leg: _Leg) -> Decimal | None:
+def _slot_due(leg: Leg) -> Decimal | None:
     """Return what earlier slots have left, and this one's share where the touch leans against us (4.2, 3).
 
     A share that is more than what is shown near the touch is offered there from the start of its slot.
@@ -706,12 +311,12 @@ def _slot_due(leg: _Leg) -> Decimal | None:
     return leg.base(leg.left - before) if leg.left > before else None
 
 
-def _far_behind(leg: _Leg) -> bool:
+def _far_behind(leg: Leg) -> bool:
     """Say whether a slot begins so late that no more may be carried over."""
     return leg.left - _slot(leg)[0] > 2.0 * leg.params.band
 
 
-def _left_of_a_slot(leg: _Leg) -> Order | None:
+def _left_of_a_slot(leg: Leg) -> Order | None:
     """Return an order that should have traded in a slot that is over, or has no place in the tail."""
     for order in leg.makers:
         if order.asked is Asked.NOTHING and (not order.post_only or not leg.rests()):
@@ -721,7 +326,7 @@ def _left_of_a_slot(leg: _Leg) -> Order | None:
     return None
 
 
-def _share_due(leg: _Leg) -> Decimal | None:
+def _share_due(leg: Leg) -> Decimal | None:
     """Return what is missing to our share of the market's volume (6: POV)."""
     params = leg.params
     if leg.filled() < _share_of(leg, params.participation_low):
@@ -731,7 +336,7 @@ def _share_due(leg: _Leg) -> Decimal | None:
     return None
 
 
-def _share_of(leg: _Leg, factor: float) -> float:
+def _share_of(leg: Leg, factor: float) -> float:
     """Return what a multiple of our share of the volume of others comes to, in base."""
     signals = leg.view.signals
     volume = signals.volume
@@ -741,7 +346,7 @@ def _share_of(leg: _Leg, factor: float) -> float:
     return share / (1.0 - share) * max(volume - leg.filled(), 0.0)
 
 
-def _bargain(leg: _Leg) -> Decimal | None:
+def _bargain(leg: Leg) -> Decimal | None:
     """Return what is offered within the limit, or cheaply enough against the mid (6: sniper)."""
     view, book, market = leg.view, leg.shown, leg.market
     cost = leg.params.cost_bps
@@ -799,7 +404,7 @@ def _weight(curve: tuple[float, ...], start: float, end: float) -> float:
     return total
 
 
-def _slot(leg: _Leg) -> tuple[float, float, float]:
+def _slot(leg: Leg) -> tuple[float, float, float]:
     """Return the share that should be left before and after the present slot, and when it began (seconds)."""
     params = leg.params
     # With a tail to come, slots share the time before it.
@@ -821,7 +426,7 @@ def _slot(leg: _Leg) -> tuple[float, float, float]:
     return before, after, (ends[number - 1] if number else 0.0) * time
 
 
-def _volume_factor(leg: _Leg, at: float) -> float:
+def _volume_factor(leg: Leg, at: float) -> float:
     """Return how much more of the whole should be done than the curve says, from the volume seen (6: VWAP).
 
     Expected: E = the usual rate over the whole time, c of it by now; seen: a E. What is still to come is
@@ -844,7 +449,7 @@ def _volume_factor(leg: _Leg, at: float) -> float:
 # --- What rests ---------------------------------------------------------------------------------------
 
 
-def _rest(leg: _Leg) -> Decision:
+def _rest(leg: Leg) -> Decision:
     """See to the resting order: keep it, move it, place it; then wait."""
     resting = leg.rests()
     blocked = False
@@ -880,7 +485,7 @@ def _rest(leg: _Leg) -> Decision:
     return _wait(leg, "between takes")
 
 
-def _shy(leg: _Leg, *, standing: bool) -> bool:
+def _shy(leg: Leg, *, standing: bool) -> bool:
     """Say whether a quote should stay out of the market for now.
 
     A touch that leans towards us is about to come: who fills us then knows more than we do. So rest while it
@@ -895,7 +500,7 @@ def _shy(leg: _Leg, *, standing: bool) -> bool:
     return leg.leaning() < params.shy - (params.shy_slack if standing else 0.0)
 
 
-def _child(leg: _Leg) -> Decimal:
+def _child(leg: Leg) -> Decimal:
     """Return how much should rest now."""
     params, view = leg.params, leg.view
     if params.display is not None:
@@ -919,7 +524,7 @@ def _child(leg: _Leg) -> Decimal:
     return max(quantity, leg.smallest())
 
 
-def _queue_limit(leg: _Leg) -> float | None:
+def _queue_limit(leg: Leg) -> float | None:
     """Return Cont and Kukanov's L*: what can hope to fill in the time, in base (4.2, 6).
 
     F is the cdf of what leaves our side of the touch until the end: an exponential law whose mean is what
@@ -947,7 +552,7 @@ def _queue_limit(leg: _Leg) -> float | None:
     return max(-mean * math.log(1.0 - gain / cost) - ahead, 0.0)
 
 
-def _quote(leg: _Leg) -> Decimal | None:
+def _quote(leg: Leg) -> Decimal | None:
     """Return where an order should rest; None where the limit does not let it near the market."""
     params, market = leg.params, leg.market
     price, tick = leg.near, market.tick
@@ -961,14 +566,14 @@ def _quote(leg: _Leg) -> Decimal | None:
     return _limited(leg, _back(leg, price, leg.refusals()))
 
 
-def _back(leg: _Leg, price: Decimal, refused: int) -> Decimal:
+def _back(leg: Leg, price: Decimal, refused: int) -> Decimal:
     """Move a quote one tick back for each time the venue has refused it as crossing."""
     if not refused:
         return price
     return price - leg.market.tick * refused if leg.buy else price + leg.market.tick * refused
 
 
-def _limited(leg: _Leg, price: Decimal) -> Decimal | None:
+def _limited(leg: Leg, price: Decimal) -> Decimal | None:
     """Keep a quote within the limit; None where that is too far from the market to rest at."""
     view, market = leg.view, leg.market
     if view.limit is not None:
@@ -982,11 +587,11 @@ def _limited(leg: _Leg, price: Decimal) -> Decimal | None:
     return price if price > ZERO else None
 
 
-def _no_price(leg: _Leg) -> str:
+def _no_price(leg: Leg) -> str:
     return f"waiting for the price: {leg.near} is beyond {leg.view.limit}"
 
 
-def _outbid(leg: _Leg, order: Order, price: Decimal | None) -> bool:
+def _outbid(leg: Leg, order: Order, price: Decimal | None) -> bool:
     """Say whether an order should be moved: others stand before it by more than half a tick.
 
     It stays when the market comes towards it: it is then the best of all, with its place in the queue.
@@ -1007,7 +612,7 @@ def _outbid(leg: _Leg, order: Order, price: Decimal | None) -> bool:
     return 2 * ahead > tick and 2 * better > tick
 
 
-def _wait(leg: _Leg, why: str) -> Wait:
+def _wait(leg: Leg, why: str) -> Wait:
     """Wait for the next step of the clock, or for what the market does."""
     return Wait(until=leg.now + timedelta(seconds=leg.params.step_s), why=why)
 
@@ -1017,7 +622,7 @@ def _wait(leg: _Leg, why: str) -> Wait:
 
 def progress(view: View, now: datetime) -> Mapping[str, object]:
     """Return how far a leg is, for people; `schedule` is in percent of the whole, > 0 ahead of the plan."""
-    leg = _Leg(view, now)
+    leg = Leg(view, now)
     book = leg.book()
     known = book is not None and usable(book, now, math.inf)
     if known:
