@@ -12,7 +12,7 @@ Where the numbers of `adaptive` come from: those of EXECUTION.md 4.2 stand, but 
   touch to lean (0.2 to 0.4 bp a take) more than being early.
 - `calm`, `child_calm`: where taking all at once costs less than resting gains, the schedule gives way and
   nearly all of it rests; where it costs more, nothing rests and slots are worked instead.
-- `shy`: fills while the touch leans towards us lose some 0.4 bp more, at 100 and at 300 ms of latency.
+- `shy`: fills while the touch leans towards us lose some 0.3 bp more, at 100 and at 300 ms of latency.
 - `costly`, `worth`, `gate`: a slot larger than what is shown within `gate` waits at the price of the other
   side instead of going deeper; where depth is dear, twice as many slots cost 0.2 to 0.3 bp less.
 - `widening`: what is left at the end is not nibbled at 5 bp deep while crumbs refill in front of real depth.
