@@ -445,7 +445,7 @@ class Bybit:
             raise Refused(SERVER_ERROR)
 
     def _authenticated(self, request: Request) -> tuple[Key, dict[str, Any]]:
-        """Check the four headers: https://bybit-exchange.github.io/docs/v5/guide#parameters-for-authentication."""
+        """Check the four headers: https://bybit-exchange.github.io/docs/v5/guide#authentication."""
         names = ("x-bapi-timestamp", "x-bapi-api-key", "x-bapi-sign")
         timestamp, api_key, sign = (request.headers.get(name, "") for name in names)
         if not (timestamp and api_key and sign):
@@ -842,7 +842,10 @@ class Bybit:
         return named(self.place(fields, key, request.now))
 
     def place(self, fields: Mapping[str, Any], key: Key, now: float) -> Order:
-        """Place an order, from REST or a frame: https://bybit-exchange.github.io/docs/v5/order/create-order."""
+        """Place an order, from REST or a frame.
+
+        https://bybit-exchange.github.io/docs/v5/order/create-order
+        """
         wanted = self._wanted(fields)
         account, market = self.account(key), wanted.market
         self._check_link_id(account, wanted.link_id, now)
@@ -922,7 +925,10 @@ class Bybit:
         return named(self.cancel(fields, key, request.now))
 
     def cancel(self, fields: Mapping[str, Any], key: Key, now: float) -> Order:
-        """Cancel an order, from REST or a frame: https://bybit-exchange.github.io/docs/v5/order/cancel-order."""
+        """Cancel an order, from REST or a frame.
+
+        https://bybit-exchange.github.io/docs/v5/order/cancel-order
+        """
         self._check_category(fields)
         market = self.market(fields)
         if fields.get("orderFilter", "Order") != "Order":
