@@ -738,23 +738,33 @@ def _okx_market(ccxt_exchange: Any, symbol: str) -> dict[str, object]:
 
 
 async def _okx_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead | None:
-    """Read the order for what is filled, then its fills of up to three months.
+    """Read the order for what is filled, then its fills: those of three days are listed first, and apart.
 
-    https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-transaction-details-last-3-months
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-transaction-details-last-3-days
     """
     order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
     if order is None:
         return None
-    if not order["filled"]:
-        return FillsRead(trades=[], expected=order["filled"])
+    trades: list[Any] = []
     request = {**_okx_market(ccxt_exchange, symbol), "ordId": exchange_order_id}
-    rows = await _okx_pages(ask, "fills", ccxt_exchange.privateGetTradeFillsHistory, request, "billId")
-    return FillsRead(trades=ccxt_exchange.parse_trades(rows), expected=order["filled"])
+    for what, method in (
+        ("fills", ccxt_exchange.privateGetTradeFills),
+        ("history", ccxt_exchange.privateGetTradeFillsHistory),
+    ):
+        if sum((trade["amount"] for trade in trades), Decimal(0)) < order["filled"]:
+            trades = ccxt_exchange.parse_trades(await _okx_pages(ask, what, method, request, "billId"))
+    return FillsRead(trades=trades, expected=order["filled"])
 
 
 async def _okx_history(ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int) -> list[Any]:
     request = {**_okx_market(ccxt_exchange, symbol), "begin": since_ms}
-    rows = await _okx_pages(ask, "history", ccxt_exchange.privateGetTradeFillsHistory, request, "billId")
+    recent = now_ms - since_ms < 2 * _DAY_MS
+    what, method = (
+        ("fills", ccxt_exchange.privateGetTradeFills)
+        if recent
+        else ("history", ccxt_exchange.privateGetTradeFillsHistory)
+    )
+    rows = await _okx_pages(ask, what, method, request, "billId")
     trades: list[Any] = ccxt_exchange.parse_trades(rows)
     return trades
 
@@ -944,7 +954,8 @@ OKX = Dialect(
         Shape(name="order", capacity=30, per_s=15),
         Shape(name="pending", capacity=30, per_s=15),
         Shape(name="closed", capacity=20, per_s=10),
-        Shape(name="fills", capacity=5, per_s=2.5),
+        Shape(name="fills", capacity=30, per_s=15),
+        Shape(name="history", capacity=5, per_s=2.5),
         Shape(name="balance", capacity=5, per_s=2.5),
         Shape(name="fees", capacity=2, per_s=1.25),
         Shape(name="transfers", capacity=3, per_s=3),
@@ -960,7 +971,7 @@ OKX = Dialect(
         "orders_open": {"pending": 1},
         "orders": {"closed": 1},
         "fills": {"fills": 1},
-        "history": {"fills": 1},
+        "history": {"history": 1},
         "balances": {"balance": 1},
         "markets": {"instruments": 1},
         "fees": {"fees": 1},

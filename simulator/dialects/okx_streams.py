@@ -322,6 +322,7 @@ class PrivateStreams(Streams):
             if "trade" not in self._permissions:
                 raise Refused("50120")
             answer = self.okx.act(acts[op], arguments, self._account, request, asked.get("expTime"))
+            answer["msg"] = ""  # here only the rows say why: #order-book-trading-trade-ws-place-order
         except Refused as refused:
             answer = {"code": refused.code, "data": [], "msg": refused.message}
         times = {"inTime": ms(request.clock) + "000", "outTime": ms(request.clock) + "000"}

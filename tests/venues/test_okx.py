@@ -23,6 +23,7 @@ from ems.core.messages import (
     FillReport,
     Found,
     Liquidity,
+    LookupFailed,
     MarketsLoaded,
     NewOrder,
     OrderStatus,
@@ -38,6 +39,7 @@ from ems.core.messages import (
     TradesAnswer,
     WatchBook,
 )
+from ems.venues import dialects
 from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
@@ -87,7 +89,8 @@ class SimulatedOkx(Simulated):
         self.exchange.deposit(self.account, "USDT", D("10000"), now)
         self.exchange.deposit(self.account, "BTC", D("2"), now)
         self.set_book()
-        self.server = SimulatorServer(self.exchange, Okx(self.exchange, limited=limited), faults=Faults())
+        self.okx = Okx(self.exchange, limited=limited)
+        self.server = SimulatorServer(self.exchange, self.okx, faults=Faults())
         self.url = ""
 
 
@@ -386,6 +389,61 @@ def test_an_order_with_more_fills_than_a_page_is_read_to_its_end() -> None:
                     fills = (await reports.next(TradesAnswer)).fills
                     assert len({fill.fill_id for fill in fills}) == 230
                     assert sum(fill.quantity for fill in fills) == D("0.23")
+
+    run(story())
+
+
+def test_fills_that_are_not_all_listed_yet_are_no_answer() -> None:
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            await reports.next(StreamUp)
+            began = datetime.now(UTC)
+            order = order_of(quantity="0.2", price="20010", time_in_force=TimeInForce.IOC)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            venue.strike(Rule(action="lag_orders", kinds=("my_trades",), seconds=(60, 60)))
+            gateway.send(trades_of(order, began, acked.exchange_order_id))
+            failed = await reports.next(LookupFailed)
+            assert "not all of its trades are listed yet" in failed.message
+            venue.strike()
+            gateway.send(trades_of(order, began, acked.exchange_order_id))
+            assert [fill.quantity for fill in (await reports.next(TradesAnswer)).fills] == [D("0.2")]
+
+    run(story())
+
+
+def test_more_pages_than_we_read_are_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialects, "PAGES_MAX", 1)
+
+    async def story() -> None:
+        async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+            began = datetime.now(UTC)
+            order = order_of(quantity="0.25", price="20000.1")
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            for _ in range(100):
+                venue.exchange.public_trade(SYMBOL, D("20000.1"), D("0.001"), "sell", time.time())
+            gateway.send(trades_of(order, began, acked.exchange_order_id))
+            failed = await reports.next(LookupFailed)
+            assert failed.request == "trades" and "more than" in failed.message
+
+    run(story())
+
+
+def test_fills_of_last_week_are_found_where_older_ones_are_listed() -> None:
+    async def story() -> None:
+        async with simulated() as venue:
+            ago = time.time() - 5 * 86_400
+            order = venue.exchange.create_order(
+                venue.account, SYMBOL, "buy", "limit", D("0.1"), D("20010"), now=ago
+            )
+            number = str(venue.okx.ord_id(order.order_id))
+            async with opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
+                (fill,) = await gateway.fetch_order_fills(SYMBOL, number)
+                assert (fill.exchange_order_id, fill.quantity) == (number, D("0.1"))
+                known = replace(order_of(), client_order_id="unknown")
+                gateway.send(trades_of(known, datetime.fromtimestamp(ago - 60, UTC)))
+                assert (await reports.next(TradesAnswer)).fills == ()  # the fill is that of a stranger
 
     run(story())
 
