@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -399,6 +400,109 @@ def test_many_executions_and_other_peoples_orders_are_read_page_by_page() -> Non
     run(story())
 
 
+def test_an_order_of_many_fills_is_read_to_the_last() -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            asks = [(D("20010") + D("0.1") * level, D("0.001")) for level in range(250)]
+            venue.exchange.set_book(venue.symbol, [(D("20000"), D("1"))], asks, venue.server.now())
+            order = new_order("bybit", 1, quantity="0.25", price="20040", time_in_force=TimeInForce.IOC)
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            fills = await gateway.fetch_order_fills(venue.symbol, acked.exchange_order_id)
+            assert len({fill.fill_id for fill in fills}) == len(fills) == 250
+            assert sum(fill.quantity for fill in fills) == D("0.25")
+
+    run(story())
+
+
+def test_three_weeks_of_history_are_read_a_week_at_a_time() -> None:
+    async def story() -> None:
+        asked: list[dict[str, list[str]]] = []
+        async with simulated("bybit") as venue:
+            handle = venue.server.dialect.handle
+
+            def watched(request: Any) -> Any:
+                if request.path == "/v5/execution/list":
+                    asked.append(parse_qs(request.query))
+                return handle(request)
+
+            venue.server.dialect.handle = watched  # type: ignore[method-assign]
+            async with opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports):
+                await reports.next(StreamUp)
+                order = new_order("bybit", 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
+                gateway.send(order)
+                await reports.next(Acked)
+                venue.strike(Rule(action="hide_closed"))
+                gateway.send(trades_of(order, datetime.now(UTC) - timedelta(days=20)))
+                assert [fill.quantity for fill in (await reports.next(TradesAnswer)).fills] == [D("0.1")]
+        spans = [(int(one["startTime"][0]), int(one["endTime"][0])) for one in asked]
+        assert len(spans) == 3
+        assert all(end - start <= 7 * 86_400_000 for start, end in spans)
+        assert [end for _, end in spans[:-1]] == [start for start, _ in spans[1:]]
+
+    run(story())
+
+
+ROW = {
+    "category": "spot", "symbol": "BTCUSDT", "orderId": "1", "orderLinkId": "", "side": "Buy", "qty": "0.5",
+    "orderType": "Limit", "orderStatus": "New", "cumExecQty": "", "rejectReason": "EC_NoError",
+}  # fmt: skip
+FILL = {
+    "category": "spot", "symbol": "BTCUSDT", "orderId": "1", "orderLinkId": "mine", "side": "Buy",
+    "execType": "Trade", "execId": "7", "execPrice": "20000", "execQty": "0.1", "execValue": "2000",
+    "execFee": "0.0001", "feeRate": "0.001", "execTime": "1700000000000", "isMaker": True,
+    "createType": "CreateByUser",
+}  # fmt: skip
+
+
+def test_rows_of_the_private_stream_that_the_simulator_does_not_send() -> None:
+    async def story() -> None:
+        async with simulated("bybit") as venue, opened("bybit", venue.url, KEYS, shapes=()) as (gateway, _):
+
+            def read(topic: str, row: dict[str, object]) -> list[Any]:
+                return list(BYBIT.read_stream(gateway._ccxt, {"topic": topic, "data": [row]}))
+
+            # A post-only order that would have traded, as a unified account may see it.
+            late = {"orderStatus": "Rejected", "rejectReason": "EC_PostOnlyWillTakeLiquidity"}
+            (rejected,) = read("order", {**ROW, **late})
+            assert (rejected.found, rejected.ending, rejected.reason, rejected.filled_quantity) == (
+                Found.CLOSED,
+                Ending.REJECTED,
+                "EC_PostOnlyWillTakeLiquidity",
+                D("0"),
+            )
+            # Somebody's market order for an amount of money has no quantity to speak of.
+            for unit, side, quantity in (
+                ("quoteCoin", "Sell", None),
+                ("baseCoin", "Buy", D("0.5")),
+                ("", "Buy", None),
+                ("", "Sell", D("0.5")),
+            ):
+                (status,) = read(
+                    "order",
+                    {**ROW, "orderType": "Market", "marketUnit": unit, "side": side, "orderStatus": "Filled"},
+                )
+                assert (status.quantity, status.ending) == (quantity, Ending.FILLED)
+            assert read("order", {**ROW, "category": "linear"}) == []
+            assert read("order", {**ROW, "orderStatus": "PendingCancel"}) == []
+            assert read("order", {**ROW, "orderStatus": "Of next year"}) == []
+            (fill,) = read("execution", FILL)
+            assert (fill.symbol, fill.client_order_id, fill.fee, fill.fee_currency, fill.liquidity) == (
+                "BTC/USDT", "mine", D("0.0001"), "BTC", Liquidity.MAKER,
+            )  # fmt: skip
+            # A rebate is paid in the currency that was given.
+            (rebate,) = read("execution", {**FILL, "execFee": "-0.2"})
+            assert (rebate.fee, rebate.fee_currency) == (D("-0.2"), "USDT")
+            assert read("execution", {**FILL, "execType": "Funding"}) == []
+            assert read("execution", {**FILL, "category": "linear"}) == []
+
+    run(story())
+
+
 def test_a_refused_login_is_a_stream_that_is_down_and_says_why() -> None:
     async def story() -> None:
         async with simulated("bybit") as venue:
@@ -457,6 +561,20 @@ def test_an_address_that_asked_too_often_keeps_still() -> None:
             assert isinstance(await reports.answer_to("order-1"), OutcomeUnknown)
             health = await gateway.fetch_health()
             assert "paused for another" in str(health["problems"])
+
+    run(story())
+
+
+def test_a_burst_keeps_within_the_limits_that_bybit_has() -> None:
+    """Twenty orders a second are Bybit's limit; 28 at once wait their turn, and none is refused for it."""
+
+    async def story() -> None:
+        async with simulated("bybit") as venue, opened("bybit", venue.url, KEYS) as (gateway, reports):
+            for number in range(28):
+                gateway.send(new_order("bybit", number, quantity="0.001", price="10000"))
+            answers = [await reports.answer_to(f"order-{number}") for number in range(28)]
+            assert {type(answer) for answer in answers} == {Acked}
+            assert len(venue.orders()) == 28
 
     run(story())
 
