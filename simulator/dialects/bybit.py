@@ -30,7 +30,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
-from ems.core.book import TimeInForce
+from ems.core.book import SELF_TRADE, TimeInForce
 from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send
@@ -158,7 +158,7 @@ ENDINGS = {
     "CANCELED": ("CancelByUser", "EC_PerCancelRequest"),
     "NO_LIQUIDITY": ("UNKNOWN", "EC_NoImmediateQtyToFill"),
     "UNFILLABLE": ("UNKNOWN", "EC_CancelForNoFullFill"),
-    ex.SELF_TRADE: ("CancelBySmp", "EC_NoError"),
+    SELF_TRADE: ("CancelBySmp", "EC_NoError"),
     "DELISTED": ("CancelByDelistPreDelivery", "EC_NoError"),
 }
 

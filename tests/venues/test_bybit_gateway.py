@@ -36,6 +36,7 @@ from ems.core.messages import (
     TradesAnswer,
     WatchBook,
 )
+from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
 from simulator.faults import Rule
@@ -566,15 +567,49 @@ def test_an_address_that_asked_too_often_keeps_still() -> None:
 
 
 def test_a_burst_keeps_within_the_limits_that_bybit_has() -> None:
-    """Twenty orders a second are Bybit's limit; 28 at once wait their turn, and none is refused for it."""
+    """Twenty orders a second are Bybit's limit; 24 at once wait their turn, and none is refused for it."""
 
     async def story() -> None:
         async with simulated("bybit") as venue, opened("bybit", venue.url, KEYS) as (gateway, reports):
-            for number in range(28):
+            for number in range(24):
                 gateway.send(new_order("bybit", number, quantity="0.001", price="10000"))
-            answers = [await reports.answer_to(f"order-{number}") for number in range(28)]
+            answers = [await reports.answer_to(f"order-{number}") for number in range(24)]
             assert {type(answer) for answer in answers} == {Acked}
-            assert len(venue.orders()) == 28
+            assert len(venue.orders()) == 24
+
+    run(story())
+
+
+def test_an_order_that_is_not_shown_yet_is_not_found_and_later_open() -> None:
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            order = new_order("bybit", 1, quantity="0.1", price="19000")
+            gateway.send(order)
+            acked = await reports.next(Acked)
+            kinds = ("fetch", "closed_orders")
+            for by in (None, acked.exchange_order_id):
+                for rules, found in (
+                    ((Rule(action="lag_orders", kinds=kinds, seconds=(60, 60)),), Found.NOT_FOUND),
+                    ((), Found.OPEN),
+                ):
+                    venue.strike(*rules)
+                    gateway.send(look_up(order, by))
+                    seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+                    assert seen.found is found
+
+    run(story())
+
+
+def test_the_live_stream_is_where_ccxt_opens_it() -> None:
+    async def story() -> None:
+        gateway = CcxtGateway("bybit", "default", KEYS, mode="live")
+        url = await gateway._ccxt.get_url_by_market_type(None, True, "watchOrders")
+        assert BYBIT.private_ws(gateway._ccxt) == url == "wss://stream.bybit.com/v5/private"
+        await gateway._ccxt.close()
 
     run(story())
 
