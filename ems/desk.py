@@ -387,6 +387,9 @@ class Desk:
         self.stopping = True
         with self._news:
             self._news.notify_all()
+        text = "the server stopped before it had judged this"
+        for token in list(self._waiting):
+            self.answered(token, errors.problem(errors.ENGINE_STOPPED, text))
 
     # --- Inside ------------------------------------------------------------------------------------------
 

@@ -60,7 +60,8 @@ class Params:
     take_gap_s: float = 1.0  # between two takes
     max_requests_per_s: int = 2  # places and cancels of one parent
     book_age_s: float = 5.0  # RELIABILITY.md C.3 #56; a quiet market's book is asked for again every 2 s
-    patience_s: float = 60.0  # beyond the end without a usable book or a price within the limit
+    patience_s: float = 60.0  # beyond the end without a usable book
+    limit_patience_s: float = 5.0  # beyond the end without a price within the limit
     max_takes: int = 30  # that must fill at the end, then the book is called too thin
 
     # Takes.

@@ -131,9 +131,9 @@ def _too_thin(leg: Leg, since: datetime) -> GiveUp | None:
 
 
 def _beyond_limit(leg: Leg) -> Decision:
-    """The market asks more than the limit allows: wait for it, for a while even after the time."""
+    """The market asks more than the limit allows: wait for it, for a moment even after the time."""
     view = leg.view
-    if (leg.now - view.ends_at).total_seconds() > leg.params.patience_s:
+    if (leg.now - view.ends_at).total_seconds() > leg.params.limit_patience_s:
         if not leg.out:
             return Done(left=view.available, why="time is up, and the price is beyond the limit")
         for order in leg.makers:

@@ -32,6 +32,7 @@ LAST_SPAN_S = 5.0  # a plan made at the end of the time gets this long all the s
 MAJORS = frozenset({"BTC", "ETH"})
 SLIPPAGE_MAJOR_BPS = Decimal(50)
 SLIPPAGE_BPS = Decimal(150)
+TRIGGERED = frozenset({"sniper"})  # a price within its limit is what it waits for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,8 +164,16 @@ def arrival_of(
     }
 
 
-def limit_of(market: Market, side: Side, mid: Decimal, style: Style) -> Decimal:
-    """Return the worst price a leg may trade at."""
+def limit_of(market: Market, side: Side, mid: Decimal, style: Style) -> Decimal | None:
+    """Return the worst price a leg may trade at; None for an algorithm that takes its limit for a signal,
+    when the caller has given none."""
+    if style.algo in TRIGGERED and style.max_slippage_bps is None:
+        return None
+    return default_limit(market, side, mid, style)
+
+
+def default_limit(market: Market, side: Side, mid: Decimal, style: Style) -> Decimal:
+    """Return the price this far from the mid, as asked or by default."""
     bps = style.max_slippage_bps
     if bps is None:
         bps = SLIPPAGE_MAJOR_BPS if market.base in MAJORS else SLIPPAGE_BPS

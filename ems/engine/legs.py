@@ -269,7 +269,7 @@ class Legs:
             free=run.free,
             refused_quantity=run.refused_quantity,
             ready_at=account.ready_at,
-            signals=account.tape(leg.symbol).look(leg.side, self._out.turn.at),
+            signals=account.tape(leg.symbol).look(leg.side, self._out.turn.at, since=leg.started_at),
             seed=f"{parent.parent_id}/{index}",
         )
 

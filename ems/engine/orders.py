@@ -16,6 +16,7 @@ from ems.core.child import AskCancel, Child, ChildEvent, Do, Sent, Step, step
 from ems.core.messages import (
     BookUpdate,
     CancelRequest,
+    Liquidity,
     NewOrder,
     OrderStatus,
     OrderType,
@@ -101,7 +102,13 @@ class Orders:
             self._out.record(entry)
         market = account.markets.get(order.symbol)
         for report in done.fills:
-            mid, touch = self._picture(account, order)
+            mid, touch = self._picture(account, order, report.liquidity)
+            account.tape(order.symbol).own_fill(
+                order.side,
+                float(report.price),
+                maker=report.liquidity is Liquidity.MAKER,
+                at=report.at,
+            )
             fill = replace(fill_record(order, report), mid=mid, touch=touch)
             self._work.fills.setdefault(order.order_id, []).append(fill)
             self._out.record(fill)
@@ -120,17 +127,18 @@ class Orders:
         if done.entries and order is not before:
             self.listener.order_changed(account, before, order, now)
 
-    def _picture(self, account: Account, order: Order) -> tuple[Decimal | None, Decimal | None]:
+    def _picture(
+        self, account: Account, order: Order, liquidity: Liquidity
+    ) -> tuple[Decimal | None, Decimal | None]:
         """Return (mid, touch) just before a fill: for a take as it was sent, for a maker as last seen.
 
-        The touch is the price an order of this purpose is measured against: its own side's best for a maker,
-        the other side's for a taker (EXECUTION.md 7).
+        The touch is the price a fill of this kind is measured against: its own side's best for a maker, the
+        other side's for a taker (EXECUTION.md 7).
         """
+        if liquidity is Liquidity.MAKER:
+            return picture(account.books.get(order.symbol), order.side, maker=True)
         known = self._pictures.get(order.order_id)
-        if known is not None:
-            return known
-        book = account.books.get(order.symbol)
-        return picture(book, order.side, maker=order.purpose == "make")
+        return known or picture(account.books.get(order.symbol), order.side, maker=False)
 
     @staticmethod
     def _request(order: Order, action: Do) -> Request:
@@ -217,8 +225,7 @@ class Orders:
                 post_only=post_only,
             ),
         )
-        if purpose != "make":
-            self._pictures[order_id] = picture(account.books.get(order.symbol), order.side, maker=False)
+        self._pictures[order_id] = picture(account.books.get(order.symbol), order.side, maker=False)
         assert sent.wake_at is not None
         self._out.wake(("order", order_id), sent.wake_at)
 

@@ -105,6 +105,9 @@ class Parents:
         if parent is None:
             return
         settled = order.phase is Phase.SETTLED and before.phase is not Phase.SETTLED
+        known = self._work.runs.get(parent.parent_id)
+        if settled and known is not None:
+            known.leg(order.leg).free = None  # it was what is free beside this order
         if settled and order.filled_quantity > ZERO:
             leg = parent.legs[order.leg]
             learned = account.order_was_clean(leg.source, leg.side)
@@ -206,9 +209,13 @@ class Parents:
     # --- New plans ---------------------------------------------------------------------------------------
 
     def _worth_a_new_plan(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> bool:
-        """Compare the plan with a new one, now and then; hysteresis is in the comparison."""
+        """Compare the plan with a new one, now and then, and when a market drops out; hysteresis is in the
+        comparison."""
         since = run.reviewed_at or parent.planned_at or parent.created_at
-        if parent.generation + 1 >= GENERATIONS or (now - since).total_seconds() < REVIEW_S:
+        blocked = sum(1 for i in ledger.current(parent) if parent.legs[i].blocked)
+        due = blocked > run.blocked or (now - since).total_seconds() >= REVIEW_S
+        run.blocked = blocked
+        if parent.generation + 1 >= GENERATIONS or not due:
             return False
         run.reviewed_at = now
         if self._time_is_up(parent, now):

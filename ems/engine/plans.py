@@ -34,6 +34,7 @@ from ems.engine.drafts import (
     BP,
     Draft,
     arrival_of,
+    default_limit,
     grants_for,
     grants_of,
     legs_of,
@@ -93,18 +94,19 @@ class Plans:
         assert book is not None
         mid = (book.bids[0][0] + book.asks[0][0]) / 2
         limit = limit_of(market, command.side, mid, command.style)
+        paid = default_limit(market, command.side, mid, command.style)  # what money is counted at
         if isinstance(command, LimitOrder):
             price = market.passive_price(command.side, command.price)
-            limit = min(limit, price) if command.side is Side.BUY else max(limit, price)
-            if command.style.max_slippage_bps is None:
-                limit = price
+            if limit is not None and command.style.max_slippage_bps is not None:
+                price = min(limit, price) if command.side is Side.BUY else max(limit, price)
+            limit = paid = price
         quantity = market.floor_quantity(command.quantity)
-        worst = min(limit, book.bids[0][0])
+        worst = min(paid, book.bids[0][0])
         if not market.order_ok(min(quantity, market.max_quantity or quantity), worst):
             return too_small(market, "quantity", command.quantity, worst)
         source = market.quote if command.side is Side.BUY else market.base
         target = market.base if command.side is Side.BUY else market.quote
-        amount = market.reserve(command.side, quantity, limit, post_only=False)
+        amount = market.reserve(command.side, quantity, paid, post_only=False)
         short = self._sight.short_of(account, source, amount)
         if short is not None:
             if patient and not fresh(account, now):

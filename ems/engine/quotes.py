@@ -240,7 +240,7 @@ class Quotes:
 
     def _worst(self, draft: Draft) -> Decimal | None:
         """Return what the plan brings in when every leg trades at its limit; None without one end."""
-        if "end" not in draft.goal or not draft.legs:
+        if "end" not in draft.goal or any(leg.limit is None for leg in draft.legs) or not draft.legs:
             return None
         end = str(draft.goal["end"])
         money = {(g.exchange, g.account, g.currency): g.amount for g in draft.grants}

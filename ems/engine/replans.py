@@ -214,7 +214,10 @@ class Replans:
             return False
         own = ledger.by_leg(parent, orders)
         open_legs = [parent.legs[i] for i in ledger.current(parent) if parent.legs[i].closed_at is None]
-        if {(x.exchange, x.symbol, x.side) for x in open_legs} == {
+        stuck = any(
+            parent.legs[i].blocked and ledger.budget(parent, own, i) > ZERO for i in ledger.current(parent)
+        )
+        if not stuck and {(x.exchange, x.symbol, x.side) for x in open_legs} == {
             (x.exchange, x.symbol, x.side) for x in draft.legs
         }:
             return False
@@ -223,7 +226,6 @@ class Replans:
 
     def _carry_on(self, parent: Parent, own: Sequence[Sequence[Order]], end: str) -> Decimal:
         """Return what the legs as they are would still bring in, taken at once from the books as they are."""
-        there = ledger.pools(parent, own)
         come: dict[Node, Decimal] = {}
         gained = ZERO
         for index in sorted(ledger.current(parent), key=lambda i: (parent.legs[i].level, i)):
@@ -238,13 +240,13 @@ class Replans:
             ]
             planned = sum(rivals, ZERO)
             share = leg.amount / planned if planned > ZERO else ONE
-            money = max(there.get(node, ZERO), ZERO) + come.get(node, ZERO)
+            money = max(ledger.budget(parent, own, index), ZERO) + come.get(node, ZERO) * share
             account = self._work.accounts[leg.exchange, leg.account]
             book, market = account.books.get(leg.symbol), account.markets.get(leg.symbol)
             if book is None or market is None:
                 continue
             levels = book.asks if leg.side is Side.BUY else book.bids
-            out, _ = sweep(leg.side, money * share, levels, market)
+            out, _ = sweep(leg.side, money, levels, market)
             if leg.target == end:
                 gained += out
             else:

@@ -64,6 +64,7 @@ class Run:
     note: str = ""
     legs: dict[int, LegRun] = field(default_factory=dict)  # place of the leg -> what it knows
     reviewed_at: datetime | None = None  # when the plan was last compared with a new one
+    blocked: int = 0  # legs of the plan that had dropped out by then
     looking_since: datetime | None = None  # when a new plan first lacked books
 
     def leg(self, index: int) -> LegRun:

@@ -84,8 +84,8 @@ def okx_said(status: int, body: object) -> tuple[Said, ...]:
     codes = [row["sCode"] for row in told if isinstance(row.get("sCode"), str)]
     if codes and all(one != "0" for one in codes):
         return tuple(Said(row["sCode"], str(row.get("sMsg"))) for row in told if "sCode" in row)
-    # Something done beside something refused is no clean no.
-    return () if code == "0" or "0" in codes else (Said(code, message),)
+    # Code 2, something done beside something refused, is on no list: that is no clean no.
+    return () if code == "0" else (Said(code, message),)
 
 
 def bybit_said(status: int, body: object) -> tuple[Said, ...]:

@@ -309,11 +309,11 @@ def test_a_limit_bounds_the_price_of_a_take():
     assert (place.purpose, place.price) == ("take", D("2000.75"))
 
 
-def test_a_limit_that_stays_out_of_reach_ends_a_minute_after_the_time():
+def test_a_limit_that_stays_out_of_reach_ends_a_moment_after_the_time():
     beyond = {"limit": D(1900)}
-    wait = decide(view(**beyond, when=100), at(100))
+    wait = decide(view(**beyond, when=64), at(64))
     assert isinstance(wait, Wait) and wait.why.startswith("waiting for the price")
-    done = decide(view(**beyond, when=121), at(121))
+    done = decide(view(**beyond, when=66), at(66))
     assert isinstance(done, Done) and done.left == 10000 and "limit" in done.why
 
 

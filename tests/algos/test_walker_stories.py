@@ -58,7 +58,7 @@ def test_every_algorithm_completes_when_nobody_meets_its_orders(algo):
 
 @pytest.mark.parametrize("algo", ALGOS)
 def test_every_algorithm_stays_within_its_limit(algo):
-    limit = D("1998.03")  # within reach some of the time; the loop asserts every price
+    limit = D("2002.5")  # within reach some of the time; the loop asserts every price
     play = Play(algo=algo, quotes=wavy, touched=sellers, view_fields={"limit": limit}).run()
     bought = [order for order in play.orders if order.filled_quantity]
     assert bought and all(order.quote_filled / order.filled_quantity <= limit for order in bought)

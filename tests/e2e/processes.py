@@ -54,8 +54,8 @@ class SimulatorProcess:
             self.exchange,
             "--port",
             str(self.port),
+            f"--keys={self.public},{self.private}",  # a key may start with a dash
         ]
-        command += ["--keys", f"{self.public},{self.private}"]
         if self.unlimited:
             command.append("--unlimited")
         with self.log.open("a") as log:

@@ -584,3 +584,14 @@ def test_a_quote_is_carried_out_once():
     other = world.submit(ExecuteQuote(verb="smart_order", quote_id=quoted["quote_id"]), key="once more")
     assert other.code == errors.QUOTE_EXPIRED and first.query_id in other.message
     assert world.placed() == []
+
+
+def test_a_sniper_without_a_price_does_not_take_the_slippage_allowed_for_a_price():
+    world = EngineWorld()
+    world.book(ask="2004")  # 10 bp from the mid: within the 50 allowed, dearer than the 5 it waits for
+    world.submit(smart_order("1000", style=Style(algo="sniper")))
+    assert world.placed() == []
+    world.now = 1.0
+    world.book(ask="2000.01")
+    (taken,) = world.placed()
+    assert taken.time_in_force.value == "IOC"
