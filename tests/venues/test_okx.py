@@ -530,7 +530,7 @@ def test_a_notice_of_an_upgrade_ends_the_stream_in_the_open() -> None:
             client.handle_text_or_binary_message(
                 json.dumps({"event": "notice", "code": "64008", "msg": "soon"})
             )
-            await reports.next(StreamDown)
+            assert "ended the stream" in (await reports.next(StreamDown)).message
             await reports.next(StreamUp)
 
     run(story())
@@ -622,5 +622,7 @@ def test_a_good_answer_says_nothing() -> None:
     said = DIALECTS["okx"].said
     assert said(200, {"code": "0", "data": [{"sCode": "0", "sMsg": "Order placed"}], "msg": ""}) == ()
     assert said(200, {"code": "0", "data": [], "msg": ""}) == ()
+    half = {"code": "2", "data": [{"sCode": "0"}, {"sCode": "51008", "sMsg": "no"}], "msg": "partially"}
+    assert [one.code for one in said(200, half)] == ["2"]
     # An algo order's answer may say 0 above a row that was refused.
     assert [one.code for one in said(200, row("51000") | {"code": "0"})] == ["51000"]
