@@ -1023,51 +1023,51 @@ async def _bybit_pages(
     raise CannotSay(f"more than {len(rows)} rows")
 
 
-async def _bybit_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead | None:
-    """Read the executions of an order; the order itself, where it is still told, says how much they must be.
-
-    Without times the last seven days are read: an older order is looked for in the account's history.
-    """
-    market = ccxt_exchange.market(symbol)
-    order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
-    request = {"category": "spot", "orderId": exchange_order_id, "limit": _BYBIT_EXECUTIONS}
+async def _bybit_executions(
+    ask: Ask, what: str, ccxt_exchange: Any, request: Mapping[str, object], start: int, end: int
+) -> list[Any]:
+    """Read seven days at a time, for no question may span more, each to its last page; the rows are raw."""
 
     async def page(request: dict[str, object]) -> Any:
-        return await ask("fills", partial(ccxt_exchange.privateGetV5ExecutionList, request))
+        return await ask(what, partial(ccxt_exchange.privateGetV5ExecutionList, request))
 
-    rows, _ = await _bybit_pages(page, request, PAGES_MAX)
-    if order is None and not rows:
+    rows: dict[str, Any] = {}  # an execution on the border of two spans is in both
+    pages = PAGES_MAX
+    while pages > 0:
+        until = min(start + _BYBIT_SPAN_MS, end)
+        span = {"startTime": start, "endTime": until, "limit": _BYBIT_EXECUTIONS}
+        found, taken = await _bybit_pages(page, {"category": "spot", **request, **span}, pages)
+        rows.update((row["execId"], row) for row in found)
+        pages -= taken
+        if until >= end:
+            return list(rows.values())
+        start = until
+    raise CannotSay(f"traded too much or asked about too late: {len(rows)} trades read")
+
+
+async def _bybit_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead | None:
+    """Read the order for what is filled and when, then its executions of that time."""
+    order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
+    if order is None:  # not among the open and the last 500
+        closed, name = ccxt_exchange.fetch_canceled_and_closed_orders, {"orderId": exchange_order_id}
+        found = await ask("closed_orders", partial(closed, symbol, None, None, name))
+        order = next((one for one in found if one["id"] == exchange_order_id), None)
+    if order is None:
         return None
-    return FillsRead(
-        trades=ccxt_exchange.parse_trades(rows, market), expected=None if order is None else order["filled"]
-    )
+    # An order of last month may have been filled then, and no question without times reaches so far.
+    start, end = order["timestamp"], order["lastUpdateTimestamp"] + 1000
+    rows = await _bybit_executions(ask, "fills", ccxt_exchange, {"orderId": exchange_order_id}, start, end)
+    trades = ccxt_exchange.parse_trades(rows, ccxt_exchange.market(symbol))
+    return FillsRead(trades=trades, expected=order["filled"])
 
 
 async def _bybit_history(ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int) -> list[Any]:
-    """Read seven days at a time, for no question may span more, each to its last page."""
     market = ccxt_exchange.market(symbol)
-
-    async def page(request: dict[str, object]) -> Any:
-        return await ask("history", partial(ccxt_exchange.privateGetV5ExecutionList, request))
-
-    rows: list[Any] = []
-    start, pages = since_ms, PAGES_MAX
-    while pages > 0:
-        end = min(start + _BYBIT_SPAN_MS, now_ms)
-        span = {"startTime": start, "endTime": end, "limit": _BYBIT_EXECUTIONS}
-        found, taken = await _bybit_pages(
-            page, {"category": "spot", "symbol": market["id"], "execType": "Trade", **span}, pages
-        )
-        rows.extend(found)
-        pages -= taken
-        if end >= now_ms:
-            # A trade on the border of two spans is in both.
-            seen = {row["execId"]: row for row in rows}
-            names = {row["orderId"]: row.get("orderLinkId") or None for row in rows}
-            trades = ccxt_exchange.parse_trades(list(seen.values()), market)
-            return [{**trade, "clientOrderId": names[trade["order"]]} for trade in trades]
-        start = end
-    raise CannotSay(f"{symbol} was traded too much or asked about too late: {len(rows)} trades read")
+    request = {"symbol": market["id"], "execType": "Trade"}
+    rows = await _bybit_executions(ask, "history", ccxt_exchange, request, since_ms, now_ms)
+    names = {row["orderId"]: row.get("orderLinkId") or None for row in rows}
+    trades = ccxt_exchange.parse_trades(rows, market)
+    return [{**trade, "clientOrderId": names[trade["order"]]} for trade in trades]
 
 
 async def _bybit_names(

@@ -39,6 +39,7 @@ from ems.core.messages import (
 from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
+from simulator.dialects.bybit import fill_name, order_name
 from simulator.faults import Rule
 from tests.venues import test_on_simulator as contract
 from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
@@ -416,6 +417,28 @@ def test_an_order_of_many_fills_is_read_to_the_last() -> None:
             fills = await gateway.fetch_order_fills(venue.symbol, acked.exchange_order_id)
             assert len({fill.fill_id for fill in fills}) == len(fills) == 250
             assert sum(fill.quantity for fill in fills) == D("0.25")
+
+    run(story())
+
+
+def test_fills_of_last_month_are_read_where_they_happened() -> None:
+    """An order that waited for weeks: without times, a question would not reach back to its early fills."""
+
+    async def story() -> None:
+        async with (
+            simulated("bybit") as venue,
+            opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            exchange, now = venue.exchange, venue.server.now()
+            order = exchange.create_order(
+                venue.account, venue.symbol, "buy", "limit", D("0.3"), D("20005"), now=now - 30 * 86_400
+            )
+            for days in (29, 15, 1):
+                exchange.public_trade(venue.symbol, D("20005"), D("0.1"), "sell", now - days * 86_400)
+            fills = await gateway.fetch_order_fills(venue.symbol, order_name(order.order_id))
+            assert [fill.quantity for fill in fills] == [D("0.1")] * 3
+            assert {fill.fill_id for fill in fills} == {fill_name(fill.trade_id) for fill in order.fills}
 
     run(story())
 
