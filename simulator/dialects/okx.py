@@ -308,7 +308,8 @@ class Okx:
         self._tags: dict[int, tuple[str, str]] = {}  # order id -> (tag, tgtCcy)
         self._turned_away: dict[str, list[Order]] = {}  # account -> post-only orders that would have taken
         self._between: dict[int, int] = {}  # id of such an order -> its ordId
-        self._windows: dict[tuple[str, str], tuple[int, int]] = {}  # (path, who) -> (window, calls in it)
+        self._windows: dict[tuple[str, str, str], tuple[int, int]] = {}
+        # (method, path, who) -> (window, calls in it)
         self._answers: dict[str, Callable[[Request, dict[str, str], Account], Any]] = {
             "public/time": self._time,
             "public/instruments": self._instruments,
@@ -387,13 +388,13 @@ class Okx:
             raise Refused("50001")
         query = dict(parse_qsl(request.query, keep_blank_values=True))
         if route.permission is None:
-            self._count(path, route, request.remote, "", request.now)
+            self.count((request.method, path), request.remote, "", request.now)
             return Response(body=_envelope("0", "", self._answers[path](request, query, Account(""))))
         key = self._authenticated(request)
         values = _json(request) if request.method == "POST" else query
         instrument = values.get("instId", "") if isinstance(values, dict) else ""
         calls = len(values) if isinstance(values, list) else 1
-        self._count(path, route, key.account, str(instrument), request.now, calls)
+        self.count((request.method, path), key.account, str(instrument), request.now, calls)
         if route.permission not in key.permissions:
             raise Refused("50120")
         account = self.exchange.accounts[key.account]
@@ -471,11 +472,13 @@ class Okx:
             raise Refused("50113")
         return key
 
-    def _count(self, path: str, route: Route, who: str, instrument: str, now: float, calls: int = 1) -> None:
+    def count(self, call: tuple[str, str], who: str, instrument: str, now: float, calls: int = 1) -> None:
+        """Count calls by (method, path), from REST or a stream; refuse what is more than the limit."""
         if not self.limited:
             return
+        route = ROUTES[call]
         window = int(now // route.window_s)
-        counted = (path, f"{who} {instrument}" if route.per == "instrument" else who)
+        counted = (*call, f"{who} {instrument}" if route.per == "instrument" else who)
         last, used = self._windows.get(counted, (window, 0))
         used = used if last == window else 0
         self._windows[counted] = (window, used + calls)

@@ -309,19 +309,18 @@ class PrivateStreams(Streams):
             return
         if self._account is None:
             raise Failed("60011")
-        acts = {
-            "order": self.okx.place,
-            "batch-orders": self.okx.place,
-            "cancel-order": self.okx.cancel,
-            "batch-cancel-orders": self.okx.cancel,
-        }
-        if op not in acts:
+        if op not in ORDER_PATHS:
             super().operate(op, arguments, asked, request)
             return
+        act = self.okx.cancel if "cancel" in op else self.okx.place
         try:
             if "trade" not in self._permissions:
                 raise Refused("50120")
-            answer = self.okx.act(acts[op], arguments, self._account, request, asked.get("expTime"))
+            # Limits are shared with REST, where the market is named and not numbered.
+            market = self.okx.market(arguments[0]) if isinstance(arguments[0], dict) else None
+            instrument = "" if market is None else inst_id(market.symbol)
+            self.okx.count(ORDER_PATHS[op], self._account.name, instrument, request.now, len(arguments))
+            answer = self.okx.act(act, arguments, self._account, request, asked.get("expTime"))
             answer["msg"] = ""  # here only the rows say why: #order-book-trading-trade-ws-place-order
         except Refused as refused:
             answer = {"code": refused.code, "data": [], "msg": refused.message}
@@ -432,6 +431,14 @@ class PrivateStreams(Streams):
 
 # Channel of whole books -> how deep; `books` sends changes.
 DEPTHS = {"books": BOOK_MAX, "books5": 5, "bbo-tbt": 1}
+
+# Operation -> the REST call that shares its limit.
+ORDER_PATHS = {
+    "order": ("POST", "trade/order"),
+    "batch-orders": ("POST", "trade/batch-orders"),
+    "cancel-order": ("POST", "trade/cancel-order"),
+    "batch-cancel-orders": ("POST", "trade/cancel-batch-orders"),
+}
 
 OPERATIONS = {
     "login": dialect.STREAM,

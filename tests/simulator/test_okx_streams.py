@@ -257,3 +257,18 @@ def test_a_key_that_may_only_read_places_nothing_on_the_stream():
     socket.login()
     [answer] = socket.say({"id": "1", "op": "order", "args": [{"instId": ETH}]})
     assert answer["code"] == "50120" and not desk.account.orders
+
+
+def test_the_limit_of_orders_is_shared_with_rest():
+    desk = Desk()
+    socket = desk.socket()
+    socket.login()
+    code = desk.public("public/instruments", instType="SPOT", instId=ETH)[1]["data"][0]["instIdCode"]
+    order = {"instIdCode": code, "tdMode": "cash", "side": "buy", "ordType": "limit", "px": "45", "sz": "1"}
+    answers = [socket.say({"id": "1", "op": "order", "args": [order]})[0]["code"] for _ in range(40)]
+    assert set(answers) == {"0"}
+    assert {desk.order()["sCode"] for _ in range(20)} == {"0"}
+    assert socket.say({"id": "1", "op": "order", "args": [order]})[0]["code"] == "50011"
+    # Asking for orders is counted apart from placing them.
+    assert desk.get("trade/order", instId=ETH, clOrdId="nobody")[1]["code"] == "51603"
+    assert len(desk.account.orders) == 60

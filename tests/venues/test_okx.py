@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +46,10 @@ from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
 from ems.venues.gateway import VenueRefused
+from ems.venues.translation import market_of
+from ems.venues.transport import exact_json, exchange_class
 from simulator.dialects.okx import Okx
+from simulator.dialects.okx_streams import checksum
 from simulator.exchange import Exchange, Market
 from simulator.faults import Faults, Rule
 from simulator.wire import SimulatorServer
@@ -550,6 +555,83 @@ def test_a_run_within_our_limits_meets_none_of_okxs() -> None:
             assert len(venue.orders()) == 35
 
     run(story())
+
+
+# --- What was recorded of the real exchange ---
+
+RECORDED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+
+
+def instruments(kind: str) -> Any:
+    return exact_json(
+        gzip.decompress((RECORDED / "metadata" / f"okx_instruments_{kind}_20220513.json.gz").read_bytes())
+    )
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="nothing recorded here")
+def test_the_recorded_markets_are_read_with_their_steps() -> None:
+    body = instruments("SPOT")
+    assert DIALECTS["okx"].whole["markets"](body)
+    ccxt_exchange = exchange_class("okx")({})
+    read = [
+        market_of(
+            "okx",
+            raw,
+            fees=None,
+            fee_mode="received",
+            tick_key=None,
+            precision_mode=ccxt_exchange.precisionMode,
+        )
+        for raw in ccxt_exchange.parse_markets(body["data"])
+    ]
+    assert len(read) == len(body["data"]) > 400
+    for market, row in zip(read, body["data"], strict=True):
+        assert market is not None
+        assert (market.tick, market.lot, market.min_quantity) == (
+            D(row["tickSz"]),
+            D(row["lotSz"]),
+            D(row["minSz"]),
+        )
+        assert market.active == (row["state"] == "live")
+
+
+class Listener:
+    """What ccxt's handler wants of a connection."""
+
+    def __init__(self) -> None:
+        self.subscriptions: dict[str, bool] = {}
+
+    def resolve(self, result: object, name: str) -> None:
+        pass
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="nothing recorded here")
+def test_the_recorded_streams_rebuild_to_okxs_own_checksums() -> None:
+    """Through what reads the live ones; frames of 2022 have no sequence yet, but a checksum each."""
+    ccxt_exchange = exchange_class("okx")({})
+    rows = [row for kind in ("SPOT", "SWAP", "FUTURES") for row in instruments(kind)["data"]]
+    ccxt_exchange.set_markets(ccxt_exchange.parse_markets(rows))
+    listener = Listener()
+    checked = trades = 0
+    for line in gzip.open(RECORDED / "raw_ws" / "okx.jsonl.gz", "rt"):
+        record = json.loads(line)
+        frame = exact_json(record["data"]) if record["t"] == "recv" else {}
+        if "data" not in frame:
+            continue
+        if frame["arg"]["channel"] == "trades" and frame["arg"]["instId"] == "BTC-USDT":
+            trades += len(list(DIALECTS["okx"].read_trades(ccxt_exchange, frame, datetime.now(UTC))))
+        if frame["arg"]["channel"] != "books":
+            continue
+        symbol = ccxt_exchange.safe_market(frame["arg"]["instId"])["symbol"]
+        listener.subscriptions[f"books:{symbol}"] = True
+        ccxt_exchange.handle_order_book(listener, frame)
+        book = ccxt_exchange.orderbooks[symbol]
+        sides = [
+            [[format(part, "f") for part in level[:2]] for level in book[side]] for side in ("bids", "asks")
+        ]
+        assert checksum(*sides) == frame["data"][-1]["checksum"]
+        checked += 1
+    assert (checked, trades > 0) == (290, True)
 
 
 # --- What an answer means ---
