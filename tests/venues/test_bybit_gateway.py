@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from random import Random
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -29,6 +30,7 @@ from ems.core.messages import (
     QueryBalances,
     QueryOpenOrders,
     Refusal,
+    Rejected,
     Side,
     StreamDown,
     StreamUp,
@@ -569,6 +571,55 @@ def test_public_trades_are_told_beside_the_book() -> None:
                 D("0.0003"),
                 Side.BUY,
             )
+
+    run(story())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_in_a_storm_no_order_is_denied_that_exists_nor_placed_twice(seed: int) -> None:
+    async def story() -> None:
+        async with simulated("bybit") as venue:
+            venue.server.faults.rng = Random(seed)
+            wrong = (
+                "reset",
+                "hang",
+                "truncate",
+                "empty",
+                "html",
+                "null",
+                "object",
+                "half",
+                "rate_limit",
+                "failure",
+            )
+            storm = [
+                Rule(action=action, when=when, kinds=("create",), probability=0.07)
+                for action in wrong
+                for when in ("before", "after")
+            ]
+            said: dict[int, object] = {}
+            async with opened("bybit", venue.url, KEYS, shapes=(), request_timeout_s=0.3) as (
+                gateway,
+                reports,
+            ):
+                await reports.next(StreamUp)
+                venue.strike(*storm)
+                for number in range(30):
+                    gateway.send(new_order("bybit", number, quantity="0.001", price="19000"))
+                    said[number] = await reports.next(
+                        object, lambda report: isinstance(report, Acked | Rejected | OutcomeUnknown)
+                    )
+            venue.strike()
+            placed = {order.client_order_id for order in venue.exchange.orders.values()}
+            assert len(placed) == len(venue.orders())
+            assert {type(answer) for answer in said.values()} == {Acked, OutcomeUnknown}
+            async with opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports):
+                for number, answer in said.items():
+                    gateway.send(look_up(new_order("bybit", number, quantity="0.001", price="19000")))
+                    seen = await reports.answer_to(f"order-{number}")
+                    exists = client_id(number) in placed
+                    assert seen.found is (Found.OPEN if exists else Found.NOT_FOUND)
+                    assert exists or isinstance(answer, OutcomeUnknown)
 
     run(story())
 
