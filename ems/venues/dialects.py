@@ -945,6 +945,7 @@ OKX = Dialect(
     read_trades=_okx_trades,
     trades_apart=False,
     book_depth=400,  # the channel `books`
+    transfers_page=100,
     # Calls of each kind in 2 s (transfers: 1 s), in fixed windows: half as a bucket and half as its refill
     # never exceeds them. Orders are counted for each market. Each call's page says its limit:
     # https://www.okx.com/docs-v5/en/#order-book-trading-trade

@@ -130,12 +130,19 @@ ERRORS = {
 }  # fmt: skip
 
 # Why an order ended -> OKX's number of it: #order-book-trading-trade-ws-order-channel, cancelSource
-CANCEL_SOURCES = {ex.CANCELED: "1", "CANCELED": "1", "POST_ONLY": "31", "SELF_TRADE": "32"}
+CANCEL_SOURCES = {
+    ex.CANCELED: "1",
+    "CANCELED": "1",
+    "CANCEL_ALL_AFTER": "20",
+    "POST_ONLY": "31",
+    "SELF_TRADE": "32",
+}
 CANCEL_WORDS = {
     "0": "",
     "1": "",
     "13": "FOK order was canceled due to incompletely filled.",
     "14": "IOC order was partially canceled due to incompletely filled.",
+    "20": "Cancel all after triggered",
     "31": "The post-only order will take liquidity in taker orders",
     "32": "Self trade prevention",
 }
@@ -215,6 +222,9 @@ ROUTES = {
         kind=dialect.CANCEL, calls=60, per="instrument", permission="trade"
     ),
     ("POST", "trade/cancel-batch-orders"): Route(kind=dialect.CANCEL, calls=300, permission="trade"),
+    ("POST", "trade/cancel-all-after"): Route(
+        kind=dialect.CANCEL_ALL, calls=1, window_s=1.0, permission="trade"
+    ),
     ("POST", "trade/amend-order"): Route(kind=dialect.OTHER, calls=60, per="instrument", permission="trade"),
     ("POST", "trade/order-algo"): Route(kind=dialect.OTHER, calls=20, permission="trade"),
 }
@@ -310,6 +320,7 @@ class Okx:
         self._between: dict[int, int] = {}  # id of such an order -> its ordId
         self._windows: dict[tuple[str, str, str], tuple[int, int]] = {}
         # (method, path, who) -> (window, calls in it)
+        self._cancel_at: dict[str, float] = {}  # account -> when its orders are cancelled if nobody says more
         self._answers: dict[str, Callable[[Request, dict[str, str], Account], Any]] = {
             "public/time": self._time,
             "public/instruments": self._instruments,
@@ -340,6 +351,7 @@ class Okx:
         return dialect.OTHER if route is None else route.kind
 
     def handle(self, request: Request) -> Response:
+        self.wake(request.now)
         try:
             return self._route(request)
         except Refused as refused:
@@ -402,9 +414,33 @@ class Okx:
             return Response(body=self._acted(path, values, account, request))
         return Response(body=_envelope("0", "", self._answers[path](request, query, account)))
 
+    def wake(self, now: float) -> None:
+        """Carry out what is due; called with every request and by every open stream."""
+        for name in [name for name, at in self._cancel_at.items() if now >= at]:
+            del self._cancel_at[name]
+            for order in list(self.exchange.accounts[name].open.values()):
+                self.exchange.expire_order(order.order_id, "CANCEL_ALL_AFTER", now)
+
+    def _cancel_after(self, values: Any, account: Account, request: Request) -> dict[str, Any]:
+        """Set the switch that cancels all pending orders: #order-book-trading-trade-post-cancel-all-after."""
+        if not isinstance(values, dict):
+            raise Refused("50002")
+        seconds = whole(values, "timeOut")
+        if seconds is None:
+            raise Refused("50014", "timeOut")
+        if seconds and not 10 <= seconds <= 120:
+            raise Refused("51000", "timeOut")
+        self._cancel_at.pop(account.name, None)
+        if seconds:
+            self._cancel_at[account.name] = request.now + seconds
+        trigger = ms(request.clock + seconds) if seconds else "0"
+        return _envelope("0", "", [{"triggerTime": trigger, "tag": "", "ts": ms(request.clock)}])
+
     def _acted(self, path: str, values: Any, account: Account, request: Request) -> Any:
         if path in ("trade/amend-order", "trade/order-algo"):
             raise Refused("50062")
+        if path == "trade/cancel-all-after":
+            return self._cancel_after(values, account, request)
         act = self.place if path in ("trade/order", "trade/batch-orders") else self.cancel
         batch = path in ("trade/batch-orders", "trade/cancel-batch-orders")
         if isinstance(values, list) != batch:

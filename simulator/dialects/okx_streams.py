@@ -149,6 +149,7 @@ class Streams:
         raise NotImplementedError
 
     def tick(self, now: float) -> None:
+        self.okx.wake(now)
         if now - self._heard_at > IDLE_MAX_S:
             self._heard_at = now
             self._send(Cut(), dialect.TICKER)

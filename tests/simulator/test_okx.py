@@ -314,6 +314,35 @@ def test_a_cancel(case, values, code):
     assert bool(desk.account.open) == (code != "0")
 
 
+def test_a_switch_cancels_all_orders_of_those_who_fall_silent():
+    desk = Desk()
+    socket = desk.socket()
+    socket.login()
+    socket.subscribe(channel="orders", instType="ANY")
+    first, second = desk.order(), desk.order(instId=BTC, px="45")
+    for seconds, code in (("9", "51000"), ("121", "51000"), ("", "50014"), ("soon", "51000"), ("20", "0")):
+        assert desk.post("trade/cancel-all-after", {"timeOut": seconds})[1]["code"] == code
+        desk.now += 1
+    desk.now += 15
+    assert (
+        desk.post("trade/cancel-all-after", {"timeOut": "20"})[1]["data"][0]["triggerTime"] == "1700000040000"
+    )
+    socket.tick(19)
+    assert len(desk.account.open) == 2
+    socket.tick(1)
+    assert desk.account.open == {}
+    assert [(one["ordId"], one["state"], one["cancelSource"]) for one in socket.data("orders")[2:]] == [
+        (first["ordId"], "canceled", "20"),
+        (second["ordId"], "canceled", "20"),
+    ]
+    desk.order()
+    desk.post("trade/cancel-all-after", {"timeOut": "10"})
+    desk.now += 5
+    assert desk.post("trade/cancel-all-after", {"timeOut": "0"})[1]["data"][0]["triggerTime"] == "0"
+    desk.now += 60
+    assert len(desk.get("trade/orders-pending")[1]["data"]) == 1
+
+
 # --- Asking ---
 
 

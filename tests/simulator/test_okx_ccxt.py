@@ -177,6 +177,17 @@ def test_an_orders_life_over_rest_found_by_client_id():
     told(story)
 
 
+def test_the_switch_of_those_who_fall_silent():
+    async def story(world: World, okx: CheckingOkx) -> None:
+        await okx.create_order(ETH, "limit", "buy", 0.5, 2000)
+        answer = await okx.cancel_all_orders_after(10_000)
+        assert int(answer["data"][0]["triggerTime"]) == int(answer["data"][0]["ts"]) + 10_000
+        world.server.dialect.wake(world.server.now() + 11)
+        assert await okx.fetch_open_orders(ETH) == []
+
+    told(story)
+
+
 def test_a_market_order_its_trades_and_its_fee():
     async def story(world: World, okx: CheckingOkx) -> None:
         placed = await okx.create_order(ETH, "market", "buy", 1.5)

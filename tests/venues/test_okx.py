@@ -241,7 +241,7 @@ def test_money_and_transfers() -> None:
             assert balances.free == {"BTC": D("2"), "USDT": D("8100")}
             assert balances.used == {"BTC": D("0"), "USDT": D("1900")}
             venue.exchange.withdraw(venue.account, "USDT", D("50"), time.time(), fee=D("1"))
-            transfers = await gateway.fetch_transfers(None, None, 10)
+            transfers = await gateway.fetch_transfers(None, None, 500)  # a page has a hundred
             assert sorted((row["kind"], row["currency"], row["amount"], row["fee"]) for row in transfers) == [
                 ("deposit", "BTC", D("2"), 0),
                 ("deposit", "USDT", D("10000"), 0),
