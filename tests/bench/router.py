@@ -2,7 +2,7 @@
 
     python -m tests.bench.router [--instances 10000] [--seed 1] [--highs 150] [--milp 1000]
 
-Invented books (tests/bench/router_cases.py): three venues, five hundred markets each, fifty levels a side;
+Invented books (tests/bench/_router_cases.py): three venues, five hundred markets each, fifty levels a side;
 orders of 300 to 1,000,000 USD between any two currencies. Timed is what production does for one order:
 pick the edges from books already kept as floats, solve, prove. What keeping them costs is timed apart, per
 book. Times are CPU time of this process, so that neighbours on the machine count little. Solved again for
@@ -33,8 +33,8 @@ from ems.routing.repair import values
 from ems.routing.route import GAP_ACCEPTED_BP, route
 from ems.routing.solver import Flow, bound, solve
 from oms_client.tables import table
-from tests.bench.router_cases import Case, Universe, case, resized, universe
-from tests.bench.router_oracle import best_in_lots
+from tests.bench._router_cases import Case, Universe, case, resized, universe
+from tests.bench._router_oracle import best_in_lots
 
 ROOT = Path(__file__).resolve().parents[2]
 PER_UNIVERSE = 50

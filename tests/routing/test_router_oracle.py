@@ -22,8 +22,8 @@ from ems.routing.plan import Levels, Listing, Node, Proposal
 from ems.routing.repair import exact_budgets, sweep, values
 from ems.routing.route import route
 from ems.routing.solver import bound, solve
-from tests.bench.router_cases import AT, VENUES, case, resized, universe
-from tests.bench.router_oracle import best_in_lots
+from tests.bench._router_cases import AT, VENUES, case, resized, universe
+from tests.bench._router_oracle import best_in_lots
 
 SEED_BOOKS = (
     Path(__file__).resolve().parents[2]
