@@ -737,6 +737,17 @@ def _okx_market(ccxt_exchange: Any, symbol: str) -> dict[str, object]:
     return {"instType": "SPOT", "instId": ccxt_exchange.market(symbol)["id"]}
 
 
+def _okx_read(ccxt_exchange: Any, symbol: str, rows: list[Any]) -> list[Any]:
+    """Read rows of fills as ccxt's trades; where nothing was charged, both parts of a fee may be empty."""
+    base, _, quote = symbol.partition("/")
+    received = {"buy": base, "sell": quote}
+    whole = [
+        {**row, "fee": row["fee"] or "0", "feeCcy": row["feeCcy"] or received[row["side"]]} for row in rows
+    ]
+    trades: list[Any] = ccxt_exchange.parse_trades(whole)
+    return trades
+
+
 async def _okx_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead | None:
     """Read the order for what is filled, then its fills: those of three days are listed first, and apart.
 
@@ -752,7 +763,8 @@ async def _okx_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_i
         ("history", ccxt_exchange.privateGetTradeFillsHistory),
     ):
         if sum((trade["amount"] for trade in trades), Decimal(0)) < order["filled"]:
-            trades = ccxt_exchange.parse_trades(await _okx_pages(ask, what, method, request, "billId"))
+            rows = await _okx_pages(ask, what, method, request, "billId")
+            trades = _okx_read(ccxt_exchange, symbol, rows)
     return FillsRead(trades=trades, expected=order["filled"])
 
 
@@ -764,9 +776,7 @@ async def _okx_history(ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int,
         if recent
         else ("history", ccxt_exchange.privateGetTradeFillsHistory)
     )
-    rows = await _okx_pages(ask, what, method, request, "billId")
-    trades: list[Any] = ccxt_exchange.parse_trades(rows)
-    return trades
+    return _okx_read(ccxt_exchange, symbol, await _okx_pages(ask, what, method, request, "billId"))
 
 
 async def _okx_names(
@@ -835,8 +845,11 @@ def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderSt
                 side=side,
                 price=Decimal(row["fillPx"]),
                 quantity=Decimal(row["fillSz"]),
-                fee=-Decimal(row["fillFee"]),
-                fee_currency=ccxt_exchange.safe_currency_code(row["fillFeeCcy"]),
+                # Empty where nothing was charged.
+                fee=-Decimal(row["fillFee"] or 0),
+                fee_currency=ccxt_exchange.safe_currency_code(
+                    row["fillFeeCcy"] or symbol.split("/")[side is Side.SELL]
+                ),
                 liquidity=Liquidity.MAKER if row["execType"] == "M" else Liquidity.TAKER,
                 at=from_ms(row["fillTime"]),
             )
@@ -921,7 +934,8 @@ OKX = Dialect(
     whole={
         "order": lambda body: _okx_some(body, ordId=str, state=str, accFillSz=str),
         **dict.fromkeys(
-            ("fills", "history"), lambda body: _okx_rows(body, ordId=str, tradeId=str, billId=str)
+            ("fills", "history"),
+            lambda body: _okx_rows(body, ordId=str, tradeId=str, billId=str, side=str, fee=str, feeCcy=str),
         ),
         **dict.fromkeys(("orders", "orders_open", "open_orders"), lambda body: _okx_rows(body, ordId=str)),
         "balances": lambda body: _okx_some(body, details=list),

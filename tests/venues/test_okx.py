@@ -557,6 +557,51 @@ def test_a_run_within_our_limits_meets_none_of_okxs() -> None:
     run(story())
 
 
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_a_fill_that_was_not_charged_has_a_fee_of_nothing(side: Side) -> None:
+    """Both ways of reading it; the columns may be empty then."""
+    ccxt_exchange = exchange_class("okx")({})
+    ccxt_exchange.set_markets(ccxt_exchange.parse_markets([INSTRUMENT]))
+    received = "BTC" if side is Side.BUY else "USDT"
+    fill = {"instId": "BTC-USDT", "instType": "SPOT", "ordId": "7", "tradeId": "1", "side": str(side)}
+    pushed = {
+        "fillPx": "20000",
+        "fillSz": "0.1",
+        "fillFee": "",
+        "fillFeeCcy": "",
+        "fillTime": "1",
+        "execType": "M",
+    }
+    order = {"state": "filled", "accFillSz": "0.1", "sz": "0.1", "clOrdId": ""}
+    frame = {"arg": {"channel": "orders"}, "data": [fill | pushed | order]}
+    streamed = next(iter(DIALECTS["okx"].read_stream(ccxt_exchange, frame)))
+    assert isinstance(streamed, FillReport)
+    assert (streamed.fee, streamed.fee_currency, streamed.client_order_id) == (D("0"), received, None)
+
+    async def ask(what: str, question: Any) -> Any:
+        if what == "order":
+            return {"filled": D("0.1")}
+        listed = {"billId": "9", "fillPx": "20000", "fillSz": "0.1", "fee": "", "feeCcy": "", "ts": "1"}
+        return {"code": "0", "data": [fill | listed | {"execType": "M"}]}
+
+    read = asyncio.run(DIALECTS["okx"].fills_of(ask, ccxt_exchange, SYMBOL, "7"))
+    assert read is not None
+    (trade,) = read.trades
+    assert (trade["fee"]["cost"], trade["fee"]["currency"]) == (D("0"), received)
+
+
+INSTRUMENT = {
+    "instId": "BTC-USDT",
+    "instType": "SPOT",
+    "baseCcy": "BTC",
+    "quoteCcy": "USDT",
+    "tickSz": "0.1",
+    "lotSz": "0.0001",
+    "minSz": "0.0001",
+    "state": "live",
+}
+
+
 # --- What was recorded of the real exchange ---
 
 RECORDED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
