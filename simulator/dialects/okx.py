@@ -1072,15 +1072,17 @@ class Okx:
     def _listed(self, orders: Iterable[Order], query: Mapping[str, str]) -> list[dict[str, Any]]:
         symbol = self.market(query).symbol if query.get("instId") else None
         begin, end = whole(query, "begin", 0) or 0, whole(query, "end", 2**63) or 2**63
-        found = []
-        if query.get("instType") in (None, "", "SPOT", "ANY"):
-            for order in orders:
-                created = round(order.created_at * 1000)
-                if symbol in (None, order.symbol) and begin <= created <= end:
-                    row = self.record(order)
-                    if all(query.get(name) in (None, "", row[name]) for name in ("state", "ordType")):
-                        found.append((self.ord_id(order.order_id), row))
-        return _page(found, query)
+        if query.get("instType") not in (None, "", "SPOT", "ANY"):
+            return []
+        found = [
+            (self.ord_id(order.order_id), order)
+            for order in orders
+            if symbol in (None, order.symbol)
+            and begin <= round(order.created_at * 1000) <= end
+            and query.get("state") in (None, "", state_of(order.status))
+            and query.get("ordType") in (None, "", order_word(order))
+        ]
+        return [self.record(order) for order in _page(found, query)]
 
     def record(
         self,
@@ -1158,12 +1160,12 @@ class Okx:
         begin, end = whole(query, "begin", 0) or 0, whole(query, "end", 2**63) or 2**63
         fills = self.exchange.my_trades(account, symbol, since=since, as_of=request.view.orders_as_of)
         found = [
-            (bill_id(fill), self._fill(fill))
+            (bill_id(fill), fill)
             for fill in fills
             if query.get("ordId") in (None, "", str(self.ord_id(fill.order_id)))
             and begin <= round(fill.time * 1000) <= end
         ]
-        return _page(found, query)
+        return [self._fill(fill) for fill in _page(found, query)]
 
     def _fill(self, fill: Fill) -> dict[str, Any]:
         """One fill: #order-book-trading-trade-get-transaction-details-last-3-days."""
