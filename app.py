@@ -54,8 +54,12 @@ from server.store.sql import SqlStore
 from simulator import synthetic
 from simulator.dialects.binance import MARKETS as BINANCE_MARKETS
 from simulator.dialects.binance import Binance
+from simulator.dialects.bybit import MARKETS as BYBIT_MARKETS
+from simulator.dialects.bybit import Bybit
 from simulator.dialects.kraken import MARKETS as KRAKEN_MARKETS
 from simulator.dialects.kraken import Kraken
+from simulator.dialects.okx import MARKETS as OKX_MARKETS
+from simulator.dialects.okx import Okx
 from simulator.exchange import Exchange, Market
 from simulator.faults import PROFILES, Faults, profile
 from simulator.replay import Replay, tracks
@@ -79,11 +83,19 @@ SIMULATED: dict[str, tuple[type, list[Market]]] = {  # exchange -> (dialect, mar
     "binance": (Binance, BINANCE_MARKETS),
     "kraken": (Kraken, KRAKEN_MARKETS),
 }
+# Simulated on request, by `simulator --exchange`; not part of the paper world that comes up by itself.
+ON_REQUEST: dict[str, tuple[type, list[Market]]] = {
+    "bybit": (Bybit, BYBIT_MARKETS),
+    "okx": (Okx, OKX_MARKETS),
+}
+WITH_PASSPHRASE = frozenset({"okx"})
 
 
 UNLIMITED: dict[str, dict[str, object]] = {  # exchange -> options of its dialect that lift the rate limits
     "binance": {"weight_per_minute": 10**9, "orders_per_10s": 10**9, "orders_per_day": 10**9},
     "kraken": {"tier": "unlimited"},
+    "bybit": {"limited": False},
+    "okx": {"limited": False},
 }
 
 
@@ -127,7 +139,7 @@ def start_simulator(
     `limits` False lifts its rate limits. `made_up` adds many invented markets to the recorded ones, for
     portfolios.
     """
-    dialect_class, markets = SIMULATED[exchange_name]
+    dialect_class, markets = {**SIMULATED, **ON_REQUEST}[exchange_name]
     # Ids go on where any earlier run stopped: an exchange never uses an order or trade id twice.
     exchange = Exchange(exchange_name, markets, first_id=int(time.time() * 1000))
     played = tracks(exchange)
@@ -139,8 +151,9 @@ def start_simulator(
     keys = keys or VenueKeys(
         public=secrets.token_urlsafe(24),
         private=base64.b64encode(secrets.token_bytes(64)).decode(),  # Kraken's secrets are base64
+        passphrase=secrets.token_urlsafe(12) if exchange_name in WITH_PASSPHRASE else None,
     )
-    account = exchange.open_account(keys.public, keys.private, name="paper")
+    account = exchange.open_account(keys.public, keys.private, name="paper", passphrase=keys.passphrase)
     for currency, amount in (PAPER_DEPOSITS if deposits is None else deposits).items():
         exchange.deposit(account, currency, amount, time.time())
     options: dict[str, object] = {}
@@ -493,7 +506,7 @@ def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue
             raise SettingsError(f"--paper {text}: write EXCHANGE=URL, such as kraken=http://127.0.0.1:9001")
         if held is None:
             raise SettingsError(f"{exchange.upper()}_TRADE_KEYS: not set; --paper needs the keys it printed")
-        keys = VenueKeys(public=held.public, private=held.private)
+        keys = VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
         ws_url = url.replace("http", "ws", 1)
         venues.append(PaperVenue(exchange=exchange, url=url, ws_url=ws_url, keys=keys))
     if given:
@@ -514,8 +527,8 @@ def simulate(arguments: argparse.Namespace) -> int:
     set_up_logging(Redactor([]), "WARNING")
     keys = None
     if arguments.keys:
-        public, _, private = arguments.keys.partition(",")
-        keys = VenueKeys(public=public, private=private)
+        public, private, *rest = arguments.keys.split(",")
+        keys = VenueKeys(public=public, private=private, passphrase=rest[0] if rest else None)
     faults = None
     if arguments.faults:
         faults = profile(arguments.faults, Random(arguments.seed))
@@ -530,7 +543,10 @@ def simulate(arguments: argparse.Namespace) -> int:
     )
     name = arguments.exchange.upper()
     print(f"url={running.venue.url}")
-    print(f"{name}_TRADE_KEYS={running.venue.keys.public},{running.venue.keys.private}")
+    keys = running.venue.keys
+    print(
+        f"{name}_TRADE_KEYS={','.join(part for part in (keys.public, keys.private, keys.passphrase) if part)}"
+    )
     print(f"admin_token={running.server.admin_token}")
     print(running.replay, flush=True)
     stop = threading.Event()
@@ -567,9 +583,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     served.add_argument("--unlimited", action="store_true", help="no rate limits of our own (paper only)")
     simulated = verb("simulator", simulate, "run one simulated exchange")
-    simulated.add_argument("--exchange", required=True, choices=sorted(SIMULATED))
+    simulated.add_argument("--exchange", required=True, choices=sorted({**SIMULATED, **ON_REQUEST}))
     simulated.add_argument("--port", type=int, default=0, help="any free one when absent")
-    simulated.add_argument("--keys", help="PUBLIC,PRIVATE of its one account; made up when absent")
+    simulated.add_argument("--keys", help="PUBLIC,PRIVATE[,PASSPHRASE] of its one account")
     simulated.add_argument("--faults", choices=sorted(PROFILES), help="the weather; none when absent")
     simulated.add_argument("--seed", type=int, default=0, help="the same seed repeats the same faults")
     simulated.add_argument("--speed", type=float, default=1.0, help="how fast the recording is played")

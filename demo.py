@@ -15,7 +15,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
@@ -70,15 +70,17 @@ def open_world(
     *,
     made_up: bool = False,
     deposits: Mapping[str, Mapping[str, Decimal]] | None = None,
+    names: Sequence[str] = (),
 ) -> DemoWorld:
     """Build exchanges, mail server, keys and server, and wait until it is ready.
 
-    `made_up` adds invented markets of many assets; `deposits` is exchange -> currency -> amount.
+    `made_up` adds invented markets of many assets; `deposits` is exchange -> currency -> amount; `names` are
+    the exchanges, when others are wanted than those of the paper world.
     """
     pair = signing.generate_keys()
     exchanges = [
         house.start_simulator(name, made_up=made_up, deposits=(deposits or {}).get(name))
-        for name in house.SIMULATED
+        for name in names or house.SIMULATED
     ]
     sink = MailSink(user="oms@example.com", password="demo-password")
     sink.start()

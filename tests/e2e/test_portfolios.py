@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal, localcontext
 
 import pytest
@@ -52,8 +52,9 @@ IDENTITY_BP = D("1e-9")
 class World:
     """The demo's world with many made-up markets."""
 
-    def __init__(self, opened: demo.DemoWorld):
+    def __init__(self, opened: demo.DemoWorld, deposits: Mapping[str, Mapping[str, Decimal]]):
         self.opened = opened
+        self.deposits = deposits
         self.exchanges = {e.venue.exchange: e.server for e in opened.exchanges}
 
     def client(self, bot: str):
@@ -85,7 +86,7 @@ class World:
     def the_ledgers_agree(self) -> None:
         """Deposits and our fills make the exchanges' balances, to the last unit; nothing is left open."""
         for exchange, server in self.exchanges.items():
-            expected = dict(DEPOSITS[exchange])
+            expected = dict(self.deposits[exchange])
             with localcontext() as context:
                 context.prec = 60
                 for row in self.rows("select * from fills where exchange = ?", exchange):
@@ -123,7 +124,15 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     opened = demo.open_world(app, tmp_path_factory.mktemp("many"), made_up=True, deposits=DEPOSITS)
-    yield World(opened)
+    yield World(opened, DEPOSITS)
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    names = ("binance", "bybit", "kraken", "okx")
+    opened = demo.open_world(app, tmp_path_factory.mktemp("four"), names=names)
+    yield World(opened, dict.fromkeys(names, app.PAPER_DEPOSITS))
     opened.close()
 
 
@@ -193,3 +202,12 @@ def test_liquidate_sells_what_can_be_sold_and_names_what_cannot(world: World) ->
         "binance", "USDT", exclude=["NEAR"], time_limit=5
     )  # asked again: only what a new look finds worth it
     assert again["outcome"] in ("nothing", "done")
+
+
+def test_one_smart_order_uses_the_money_of_four_exchanges(four: World) -> None:
+    result = four.client("four").smart_order("all", "USDT", "ETH", "36000", time_limit=10)
+    query_id = finished(four, "four", result)
+    assert {leg["exchange"] for leg in result["legs"]} == {"binance", "bybit", "kraken", "okx"}
+    assert D(result["spent"]) + D(result["unspent"]) == 36000 and D(result["unspent"]) < 30
+    four.the_identity_holds(query_id)
+    four.the_ledgers_agree()
