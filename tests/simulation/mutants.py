@@ -45,12 +45,12 @@ def send_before_commit() -> None:
     """R1: requests leave before their intent is on disk."""
     commit = Runner._commit
 
-    def hasty(self, turns):
+    def hasty(self, records, turns):
         for turn in turns:
             for effect in [e for e in turn.effects if isinstance(e, Send)]:
                 self.gateways[effect.exchange, effect.account].send(effect.request)
                 turn.effects.remove(effect)
-        commit(self, turns)
+        commit(self, records, turns)
 
     Runner._commit = hasty
 
