@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ems.core import errors
-from ems.core.codec import exchange_problem, jsonable
+from ems.core.codec import exchange_problem, jsonable, nearest, printable
 from ems.core.messages import (
     Archive,
     CancelAllOrders,
@@ -236,7 +236,17 @@ class Desk:
     def past_orders(
         self, *, user: str, bot: str, wanted: OrderFilter
     ) -> tuple[Sequence[Order], Mapping[str, Sequence[Fill]], str | None]:
-        orders, cursor = self._read(lambda: self._store.past_orders(wanted))
+        try:
+            orders, cursor = self._read(lambda: self._store.past_orders(wanted))
+        except ValueError as wrong:
+            raise DeskRefused(
+                errors.problem(
+                    errors.REQUEST_FIELD_INVALID,
+                    str(wrong),
+                    hint="Send the cursor of the previous page unchanged, or none for the first page.",
+                    details={"field": "cursor", "value": printable(wanted.cursor or "")},
+                )
+            ) from wrong
         self._record(user, bot, "get_past_orders", wanted.exchange, _asked(wanted), {"orders": len(orders)})
         return orders, self._fills(orders), cursor
 
@@ -319,6 +329,17 @@ class Desk:
         self, *, user: str, bot: str, exchange: str, account: str, symbol: str | None
     ) -> Mapping[str, object]:
         gateway = self._gateway(user, bot, "get_fees", exchange, account)
+        known = self._runner.engine.work.accounts[exchange, account].markets
+        if symbol is not None and known and symbol not in known:
+            close = nearest(symbol, sorted(known))
+            problem = errors.problem(
+                errors.SYMBOL_UNKNOWN,
+                f"symbol: {exchange} has no market {symbol}",
+                hint=f"Did you mean {close}?" if close else errors.CODES[errors.SYMBOL_UNKNOWN].hint,
+                details={"field": "symbol", "value": symbol},
+            )
+            self._record(user, bot, "get_fees", exchange, {"symbol": symbol}, None, problem)
+            raise DeskRefused(problem)
         asked = {"exchange": exchange, "account": account, "symbol": symbol}
         found = self._from_venue(user, bot, "get_fees", exchange, asked, gateway.fetch_fees(symbol))
         self._record(user, bot, "get_fees", exchange, asked, {"fees": len(found)})

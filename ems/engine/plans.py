@@ -43,7 +43,14 @@ from ems.engine.drafts import (
     with_room,
 )
 from ems.engine.figures import short_number
-from ems.engine.refusals import currency_unknown, no_book, symbol_unknown, too_small, unreachable
+from ems.engine.refusals import (
+    currency_unknown,
+    end_too_small,
+    no_book,
+    symbol_unknown,
+    too_small,
+    unreachable,
+)
 from ems.engine.sight import Need, Sight, ages, candidates, fresh, listing, seen, usable
 from ems.engine.work import Work
 from ems.routing.chain import shortest_chain, sweep
@@ -220,7 +227,11 @@ class Plans:
             end_amount=command.end_amount,
         )
         if command.end_amount is not None and proposal.received < command.end_amount:
-            return unreachable(command.end_amount, end, proposal.received)
+            free = {node: held for node, held in supplies.items() if held > ZERO and node[:2] in lit}
+            most = proposal if proposal.legs else route(listings, free, end, now=now, usd=prices)
+            if most.received >= command.end_amount:
+                return end_too_small(command.end_amount, end, proposal.reason)
+            return unreachable(command.end_amount, end, most.received)
         if not proposal.legs:
             single = next((a for a in routed if a.key in lit), None)
             if single is not None and amount is not None:
@@ -272,6 +283,19 @@ class Plans:
             if currency not in known:
                 name = "end_currency" if isinstance(command, Liquidate) else "targets"
                 return currency_unknown(accounts, name, currency, known)
+        held = {c for a in accounts for c in a.holdings.total}
+        named = (
+            {"keep": command.keep}
+            if isinstance(command, Rebalance)
+            else {
+                "currencies": command.currencies,
+                "exclude": command.exclude,
+            }
+        )
+        for name, currencies in named.items():
+            for currency in currencies:
+                if currency not in known | held:
+                    return currency_unknown(accounts, name, currency, known | held)
         stale = frozenset(a.key for a in accounts if not fresh(a, now))
         if patient and stale:
             return Need(balances=stale)

@@ -259,16 +259,17 @@ class Quotes:
         return min(worst, Decimal(str(draft.goal["end_amount"]))) if "end_amount" in draft.goal else worst
 
     def _at_limit(self, leg: Leg, amount: Decimal) -> Decimal:
+        """Return what an amount brings in at the limit, in whole lots and after the taker fee."""
         market = self._work.accounts[leg.exchange, leg.account].markets[leg.symbol]
         assert leg.limit is not None
-        fee = market.taker_fee
+        keeps = ONE - market.taker_fee
         if leg.side is Side.BUY:
-            if market.fee_mode == "quote":
-                return amount / (leg.limit * (ONE + fee))
-            return amount / leg.limit * (ONE - fee)
-        if market.fee_mode == "base":
-            return amount / (ONE + fee) * leg.limit
-        return amount * leg.limit * (ONE - fee)
+            quantity = market.floor_quantity(
+                market.largest_buy(amount, leg.limit, haircut=ZERO, post_only=False)
+            )
+            return quantity if market.fee_mode == "quote" else quantity * keeps
+        quantity = market.largest_sell(amount, haircut=ZERO, post_only=False)
+        return quantity * leg.limit * (ONE if market.fee_mode == "base" else keeps)
 
     def _cost(self, draft: Draft) -> dict[str, object]:
         """Return what the plan costs against the mids, taken at once, and what of it is what."""

@@ -48,6 +48,15 @@ def unreachable(wanted: Decimal, currency: str, most: Decimal) -> Problem:
     )
 
 
+def end_too_small(wanted: Decimal, currency: str, why: str) -> Problem:
+    return errors.problem(
+        errors.AMOUNT_TOO_SMALL,
+        f"end_amount: {plain(wanted)} {currency} is too small to trade on any way: {why}",
+        hint="Ask for more: a leg must be worth 10 USD and 1.5 times the smallest order of its market.",
+        details={"field": "end_amount", "value": plain(wanted)},
+    )
+
+
 def short_of(
     accounts: Sequence[Account], currency: str, wanted: Decimal, held: Decimal, claimed: Decimal
 ) -> Problem:

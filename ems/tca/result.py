@@ -62,6 +62,14 @@ def result(
         "reason": reason,
     }
     if kind in ("liquidate", "rebalance"):
+        split = cost.get("cost")
+        own_bps = None if not isinstance(split, dict) else _rounded(split["total_bps"])
+        at_once = {"spent": None, "received": None, "average_price": None}
+        body.update(
+            # Many currencies for many: there is one cost, in bp of what was to be traded.
+            cost_bps=own_bps,
+            taking_at_once={**at_once, "cost_bps": _rounded(cost.get("taking_at_once_bps"))},
+        )
         body.update(spent=None, average_price=None, received=plain(came) if kind == "liquidate" else None)
         body.update(_portfolio(parent, own))
         body["net"] = {currency: plain(amount) for currency, amount in sorted(net.items()) if amount}
@@ -98,8 +106,8 @@ def _dust(
     parent: Parent, own: Sequence[Sequence[Order]], start: str, end: str, unspent: Decimal
 ) -> dict[str, str]:
     """Return what was left on the way: too small to trade, or not traded in time."""
-    if parent.goal.get("kind") == "rebalance":
-        return {}
+    if parent.goal.get("kind") in ("rebalance", "order"):
+        return {}  # what is left there is the caller's own, or was never asked to go
     dust = _by_currency({n: a for n, a in ledger.pools(parent, own).items() if n[2] != end and a > ZERO})
     if unspent > ZERO and parent.goal.get("kind") == "convert":
         dust[start] = unspent

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ems.venues.gateway import VenueUnavailable
+
 
 class Priority(IntEnum):
     CANCEL = 0
@@ -34,7 +36,7 @@ class Shape:
     cancels_wait: bool = True  # False: the venue counts cancels but never refuses one
 
 
-class TooBusy(Exception):
+class TooBusy(VenueUnavailable):
     """Our own limits would not let this go out in time; nothing was sent."""
 
     def __init__(self, wait_s: float):

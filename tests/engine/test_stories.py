@@ -18,6 +18,7 @@ from ems.core.messages import (
     ExecuteQuote,
     Found,
     LimitOrder,
+    Liquidate,
     MarketOrder,
     MarketsLoaded,
     NewOrder,
@@ -29,6 +30,7 @@ from ems.core.messages import (
     QueryOpenOrders,
     QueryOrder,
     Quote,
+    Rebalance,
     Refusal,
     Rejected,
     Side,
@@ -595,3 +597,36 @@ def test_a_sniper_without_a_price_does_not_take_the_slippage_allowed_for_a_price
     world.book(ask="2000.01")
     (taken,) = world.placed()
     assert taken.time_in_force.value == "IOC"
+
+
+@pytest.mark.parametrize("amount", ["12", "20", "100.03"])
+def test_a_quote_of_few_lots_can_be_carried_out_at_once(amount):
+    world = EngineWorld(markets=(market("ETH/USDT", lot="0.001"),))
+    world.book()
+    quoted = world.submit(Quote(command=smart_order(amount)), key="ask").result
+    assert D(quoted["worst_case"]["received"]) <= D(quoted["expected"]["received"])
+    world.submit(ExecuteQuote(verb="smart_order", quote_id=quoted["quote_id"]), key="go")
+    assert world.placed()
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        (Liquidate(exchange="binance", end_currency="USDT", currencies=("XYZ",)), "currencies"),
+        (Liquidate(exchange="binance", end_currency="USDT", exclude=("ETHH",)), "exclude"),
+        (Rebalance(exchange="binance", targets={"USDT": D(1)}, keep=("XXX",)), "keep"),
+    ],
+)
+def test_a_mistyped_currency_of_a_portfolio_is_told(command, field):
+    world = EngineWorld()
+    world.book()
+    answer = world.submit(command)
+    assert (answer.code, answer.details["field"]) == (errors.CURRENCY_UNKNOWN, field)
+    assert world.placed() == []
+
+
+def test_too_small_an_end_amount_is_not_called_too_large():
+    world = EngineWorld()
+    world.book()
+    answer = world.submit(smart_order(start_amount=None, end_amount=D("0.0001")))
+    assert (answer.code, answer.details["field"]) == (errors.AMOUNT_TOO_SMALL, "end_amount")

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from ems.venues.gateway import VenueUnavailable
 from ems.venues.limiter import Buckets, Lane, Limiter, Priority, Shape, TooBusy
 
 ORDERS = Shape(name="orders", capacity=4, per_s=2)
@@ -189,3 +190,14 @@ def test_a_hanging_request_does_not_hold_the_lane() -> None:
         (await lane.enter(Priority.CREATE, 0.01))()
 
     asyncio.run(story())
+
+
+def test_a_reading_for_which_there_is_no_turn_is_an_unavailable_venue_to_its_caller():
+    buckets = Limiter((Shape(name="w", capacity=1, per_s=0.01),), lambda: 0.0)
+
+    async def ask_twice() -> None:
+        await buckets.acquire(Priority.QUERY, {"w": 1}, 1.0)
+        await buckets.acquire(Priority.QUERY, {"w": 1}, 1.0)
+
+    with pytest.raises(VenueUnavailable, match="rate limit"):
+        asyncio.run(ask_twice())
