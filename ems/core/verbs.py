@@ -281,6 +281,9 @@ def _names(values: Mapping[str, object], name: str) -> tuple[str, ...]:
 def _liquidation(values: Mapping[str, object]) -> list[Problem]:
     problems = []
     only, never = _names(values, "currencies"), _names(values, "exclude")
+    if values.get("currencies") == ():  # absent means all that is held; a list that came out empty does not
+        fix = "Name the currencies to be sold, or leave currencies out to sell everything."
+        problems.append(_wrong("currencies", "currencies: the list is empty", fix))
     if both := sorted(set(only) & set(never)):
         listed = ", ".join(both)
         fix = f"Name {listed} under currencies or under exclude, not under both."
@@ -321,10 +324,18 @@ def _style_has_algo(values: Mapping[str, object]) -> list[Problem]:
     ]
 
 
+def _waits_or_takes(values: Mapping[str, object]) -> list[Problem]:
+    duration = values.get("time_in_force")
+    if not values.get("post_only") or not isinstance(duration, TimeInForce) or duration is TimeInForce.GTC:
+        return []
+    message = f"post_only: only waits in the book, and time_in_force {duration.value} only trades at once"
+    return [_wrong("post_only", message, "Remove post_only, or set time_in_force to GTC.")]
+
+
 def _limit_style(values: Mapping[str, object]) -> list[Problem]:
     problems = _style_has_algo(values)
     if values.get("algo") is None:
-        return problems
+        return problems + _waits_or_takes(values)
     fix = "Remove it, or remove algo."
     if values.get("time_in_force", TimeInForce.GTC) is not TimeInForce.GTC:
         message = "time_in_force: an algorithm works for as long as time_limit says"

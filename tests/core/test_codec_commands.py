@@ -46,7 +46,7 @@ COMMANDS: dict[str, Command] = {
         symbol="BTC/USDT",
         quantity=Decimal("12345678901234567890.123456789012345678"),
         price=Decimal("0.000000000000000001"),
-        time_in_force=TimeInForce.FOK,
+        time_in_force=TimeInForce.GTC,
         post_only=True,
         account="two",
     ),

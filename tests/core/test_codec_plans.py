@@ -250,6 +250,22 @@ RULES: dict[str, tuple[str, dict[str, object], str, str, str, str]] = {
         "only USDT",
         "Name the currencies to be sold",
     ),
+    "no currency named": (
+        "liquidate",
+        {"currencies": []},
+        INVALID,
+        "currencies",
+        "the list is empty",
+        "leave currencies out to sell everything",
+    ),
+    "a quote of no currency named": (
+        "quote",
+        {"verb": "liquidate", "start_currency": None, "start_amount": None, "currencies": []},
+        INVALID,
+        "currencies",
+        "the list is empty",
+        "leave currencies out to sell everything",
+    ),
     "one currency as a text": (
         "liquidate",
         {"currencies": "BTC"},
@@ -330,6 +346,22 @@ RULES: dict[str, tuple[str, dict[str, object], str, str, str, str]] = {
         "time_limit",
         "remove algo",
     ),
+    "waiting at once": (
+        "limit_order",
+        {"post_only": True, "time_in_force": "IOC"},
+        INVALID,
+        "post_only",
+        "time_in_force IOC only trades at once",
+        "set time_in_force to GTC",
+    ),
+    "waiting, all or nothing": (
+        "limit_order",
+        {"post_only": True, "time_in_force": "FOK"},
+        INVALID,
+        "post_only",
+        "time_in_force FOK only trades at once",
+        "set time_in_force to GTC",
+    ),
     "an algorithm told to wait": (
         "limit_order",
         {"algo": "twap", "post_only": True},
@@ -377,6 +409,11 @@ def test_what_does_not_fit_together_is_refused(name: str) -> None:
     assert fitting, found
     assert words in fitting[0][2]
     assert fix in fitting[0][3]
+
+
+@pytest.mark.parametrize(("verb", "name"), [("liquidate", "exclude"), ("rebalance", "keep")])
+def test_an_empty_list_of_exceptions_is_none(verb: str, name: str) -> None:
+    assert read(verb, **{name: []}).command == read(verb).command is not None
 
 
 def test_a_field_that_cannot_be_read_breaks_no_second_rule() -> None:
