@@ -64,7 +64,7 @@ VARIABLES = (
     Variable(
         name="<EXCHANGE>_TRADE_KEYS",
         form="<PUBLIC KEY>,<PRIVATE KEY>[,<PASSPHRASE>]",
-        default="paper",
+        default="paper for Binance and Kraken, else none",
         meaning="The keys of an exchange account, such as KRAKEN_TRADE_KEYS; "
         "<EXCHANGE>__<ACCOUNT>_TRADE_KEYS for further accounts.",
     ),

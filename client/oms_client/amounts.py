@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
@@ -14,6 +15,9 @@ Amount = Union[str, int, float, Decimal]
 Time = Union[str, datetime]
 Exchanges = Union[str, Iterable[str]]  # a name, several, or "all"
 
+_EXCHANGE_FIX = 'Give a name, several in a list, or "all".'
+_CURRENCIES_FIX = 'Give a list of currency codes, such as ["BTC", "ETH"].'
+_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")  # as the server reads it
 _DIGITS_MAX = 100  # beyond this an exponent is not written out; the server refuses it with its own words
 
 
@@ -49,7 +53,43 @@ def amount_text(name: str, value: Amount) -> str:
 
 def exchanges(exchange: Exchanges) -> str | list[str]:
     """Write where to trade: one name, "all", or a list of names."""
-    return exchange if isinstance(exchange, str) else [str(name) for name in exchange]
+    return exchange if isinstance(exchange, str) else _texts("exchange", exchange, _EXCHANGE_FIX)
+
+
+def one_exchange(exchange: str) -> str:
+    """Give the one exchange of an order as it is; what is no text is refused."""
+    if not isinstance(exchange, str):
+        raise _refused("exchange", exchange, "is not a name", "Give the name of one exchange.")
+    return exchange
+
+
+def currency_codes(name: str, value: Iterable[str]) -> list[str]:
+    """Write a list of currencies; an empty one is no way to say that all are meant."""
+    codes = [value] if isinstance(value, str) else _texts(name, value, _CURRENCIES_FIX)
+    if name == "currencies" and not codes:
+        fix = "Name the currencies to be sold, or leave currencies out to sell everything."
+        raise _refused(name, value, "is an empty list", fix)
+    return codes
+
+
+def checked_key(key: str) -> str:
+    """Give an idempotency key as it is; one that no header can carry is refused, an empty one is none."""
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        fix = (
+            "Give 1 to 255 printable ASCII characters without spaces around them, "
+            "or leave idempotency_key out to have one made."
+        )
+        raise _refused("idempotency_key", key, "is not a key", fix)
+    return key
+
+
+def _texts(name: str, values: Iterable[str], fix: str) -> list[str]:
+    if not isinstance(values, Iterable) or isinstance(values, (bytes, Mapping)):
+        raise _refused(name, values, "is neither a name nor a list of names", fix)
+    listed = list(values)
+    if wrong := [one for one in listed if not isinstance(one, str)]:
+        raise _refused(name, wrong[0], "is not a name", fix)
+    return listed
 
 
 def weights(targets: Mapping[str, Amount]) -> dict[str, str]:
@@ -66,6 +106,9 @@ def weights(targets: Mapping[str, Amount]) -> dict[str, str]:
 
 def settings(params: Mapping[str, str | int | float | Decimal | bool]) -> dict[str, str | bool]:
     """Write an algorithm's own numbers; a float means what its owner typed, as everywhere."""
+    if not isinstance(params, Mapping):
+        fix = 'Give names and values, such as {"participation": 0.1}.'
+        raise _refused("algo_params", params, "is not a dictionary", fix)
     return {
         str(name): value if isinstance(value, (str, bool)) else amount_text(f"algo_params: {name}", value)
         for name, value in params.items()
@@ -87,9 +130,13 @@ def time_text(name: str, value: Time | None) -> str | None:
 
 
 def _invalid(name: str, value: object, why: str) -> InvalidRequest:
+    return _refused(name, value, why, 'Give a str, int, Decimal or float, such as "0.25".')
+
+
+def _refused(name: str, value: object, why: str, fix: str) -> InvalidRequest:
     return InvalidRequest(
         f"{name}: {value!r} {why}",
         code="REQUEST_FIELD_INVALID",
-        hint='Give a str, int, Decimal or float, such as "0.25".',
+        hint=fix,
         details={"field": name, "value": str(value)},
     )

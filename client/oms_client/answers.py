@@ -337,6 +337,11 @@ class Quote(_Outcome):
     __str__ = __repr__
 
 
+def _is_plan(answer: _Outcome) -> bool:
+    """Say whether an answer is that of a dry run, which holds the plan in place of a result."""
+    return bool(answer.get("dry_run")) and answer.get("legs") is not None
+
+
 class SmartOrderResult(_Outcome):
     """What a conversion achieved and what it cost; printed, it is a summary to read."""
 
@@ -367,7 +372,7 @@ class SmartOrderResult(_Outcome):
     plans: int
 
     def __str__(self) -> str:
-        return result_text(self)
+        return plan_text(self) if _is_plan(self) else result_text(self)
 
 
 class Weight(Answer):
@@ -406,7 +411,7 @@ class PortfolioResult(_Outcome):
     reason: str
 
     def __str__(self) -> str:
-        return result_text(self)
+        return plan_text(self) if _is_plan(self) else result_text(self)
 
 
 class CancelResult(_Outcome):

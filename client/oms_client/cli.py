@@ -23,7 +23,7 @@ from .client import DEFAULT_URL, OMSClient
 from .cost_text import KINDS, cost_text
 from .errors import AuthError, ConfigError, ConnectionFailed, OMSError, OutcomeUnknown, QueryFailed
 from .plan_text import plan_text
-from .progress import LiveProgress, ProgressPrinter
+from .progress import LiveProgress, ProgressPrinter, wanted
 from .views import (
     order_table,
     show_balances,
@@ -312,13 +312,14 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.query: Query | None = None
+        self._wanted = wanted(unset=True)
         self._live = LiveProgress(sys.stderr) if _redraws(sys.stderr) else None
         self._print = ProgressPrinter(sys.stderr)
 
     def __call__(self, query: Query) -> None:
         self.query = query
-        if query["verb"] == "quote":
-            return  # over at once; the plan is what is to be seen
+        if not self._wanted or query["verb"] == "quote":
+            return  # a quote is over at once; the plan is what is to be seen
         if self._live is not None:
             self._live(query)
         elif not query.is_over:

@@ -21,7 +21,19 @@ from urllib.parse import urlsplit
 import requests
 
 from . import __version__, progress, signing
-from .amounts import Amount, Exchanges, Time, amount_text, exchanges, settings, time_text, weights
+from .amounts import (
+    Amount,
+    Exchanges,
+    Time,
+    amount_text,
+    checked_key,
+    currency_codes,
+    exchanges,
+    one_exchange,
+    settings,
+    time_text,
+    weights,
+)
 from .answers import (
     Answer,
     Balances,
@@ -181,7 +193,7 @@ class OMSClient:
         whole is returned. With `wait=False` the Query is returned as soon as the intent is written down.
         """
         body = {
-            "exchange": exchange,
+            "exchange": one_exchange(exchange),
             "side": side,
             "symbol": symbol,
             "quantity": amount_text("quantity", quantity),
@@ -223,7 +235,7 @@ class OMSClient:
         returned. With `wait=False` the Query is returned as soon as the intent is written down.
         """
         body = {
-            "exchange": exchange,
+            "exchange": one_exchange(exchange),
             "side": side,
             "symbol": symbol,
             "quantity": amount_text("quantity", quantity),
@@ -624,7 +636,7 @@ class OMSClient:
         *,
         until: Callable[[Query], bool] | None,
     ) -> A:
-        key = idempotency_key or new_idempotency_key()
+        key = new_idempotency_key() if idempotency_key is None else checked_key(idempotency_key)
         # A quote is asked for anew: a remembered one would be old when it is found again.
         lasting = verb != "quote" and not body.get("dry_run")
         remembered = self._pending is not None and idempotency_key is None and lasting
@@ -850,7 +862,7 @@ def _written(fields: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "algo_params":
             value = settings(value)
         elif name in _CURRENCIES:
-            value = [value] if isinstance(value, str) else [str(currency) for currency in value]
+            value = currency_codes(name, value)
         elif name in _AMOUNTS:
             value = amount_text("startCurrencyAmount" if name == "start_amount" else name, value)
         written[name] = value

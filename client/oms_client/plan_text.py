@@ -155,7 +155,7 @@ def _facts(plan: Mapping[str, Any]) -> dict[str, Any]:
     shown["cost"] = cost_sum(plan.get("cost") or {}, ("fees_bps", "spread_bps", "impact_bps"))
     shown["certificate"] = _certificate(plan.get("certificate") or {})
     shown["left out"] = [f"{name}: {why}" for name, why in (plan.get("left_out") or {}).items()]
-    shown["unreached"] = _amounts(plan.get("unreached"))
+    shown["unreached"] = shares(plan.get("unreached"))
     shown["dust"] = _amounts(plan.get("dust"))
     shown["reason"] = plan.get("reason")
     return shown
@@ -173,6 +173,11 @@ def cost_sum(cost: Mapping[str, Any], parts: Sequence[str]) -> str:
             terms.append(f"{sign}{name[: -len('_bps')]} {basis_points(abs(part))}")
     text = f"{basis_points(cost['total_bps'])} bp"
     return f"{text} = {' '.join(terms)}" if terms else text
+
+
+def shares(parts: Any) -> list[str]:
+    """Write parts of a whole by currency, as percentages."""
+    return [f"{percent(part)} {name}".strip() for name, part in (parts or {}).items()]
 
 
 def _below(received: Any, expected: Mapping[str, Any]) -> str:

@@ -255,9 +255,11 @@ class LiveProgress:
         self._drawn = len(lines)
 
 
-def wanted() -> bool:
-    """Say whether progress is printed by default: as OMS_PROGRESS says, otherwise if somebody watches."""
+def wanted(unset: bool | None = None) -> bool:
+    """Say whether progress is printed: as OMS_PROGRESS says, otherwise `unset`, or if somebody watches."""
     choice = os.environ.get("OMS_PROGRESS", "")
     if choice:
         return choice != "0"
+    if unset is not None:
+        return unset
     return bool(getattr(sys.stdout, "isatty", lambda: False)())

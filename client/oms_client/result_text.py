@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .charts import basis_points, number, percent
-from .plan_text import ARROW, cost_sum
+from .plan_text import ARROW, cost_sum, shares
 from .tables import clean, facts, short, table
 
 COST_PARTS = ("delay_bps", "timing_bps", "spread_bps", "depth_bps", "fees_bps", "opportunity_bps")
@@ -26,7 +26,7 @@ def result_text(result: Mapping[str, Any], query_id: str | None = None) -> str:
     shown["fees"] = result.get("fees")
     if result.get("start_currency"):
         shown["unspent"] = _amount(result.get("unspent"), result["start_currency"])
-    shown["unreached"] = result.get("unreached")
+    shown["unreached"] = shares(result.get("unreached"))
     shown["dust"] = result.get("dust")
     shown["how"] = _how(result)
     outcome, reason = result.get("outcome"), result.get("reason")
@@ -73,11 +73,11 @@ def taking_at_once(result: Mapping[str, Any]) -> str:
     cost, saved = number(at_once.get("cost_bps")), number(result.get("saved_bps"))
     if saved is None:
         return ""
-    ours = (
-        f"you saved {basis_points(saved)} bp" if saved >= 0 else f"that was {basis_points(-saved)} bp better"
-    )
+    less = f"{basis_points(-saved)} bp less than this did"
+    ours = f"you saved {basis_points(saved)} bp" if saved >= 0 else f"it would have cost {less}"
     if cost is not None:
-        return f"would have cost {basis_points(cost)} bp; {ours}"
+        said = f"would have cost {basis_points(cost)} bp"
+        return f"{said}; {ours}" if saved >= 0 else f"{said}, {less}"
     if at_once.get("received") is not None:
         return f"would have brought {_amount(at_once['received'], result.get('end_currency'))}; {ours}"
     return ours
@@ -97,7 +97,7 @@ def _how(result: Mapping[str, Any]) -> str:
 
 
 def _leg_table(legs: list[Mapping[str, Any]]) -> str:
-    titles = ("exchange", "side", "market", "quantity", "average price", "cost bp", "fees")
+    titles = ("exchange", "side", "market", "quantity", "average price", "adds bp", "fees")
     return table(
         titles,
         [

@@ -556,6 +556,20 @@ def test_every_word_of_a_hint_is_a_command_or_option_there_is(capsys):
         assert in_typed_words(word) in text
 
 
+@pytest.mark.parametrize(("choice", "lines"), [("", 1), ("1", 1), ("0", 0)])
+@pytest.mark.parametrize("draws", [False, True])
+def test_progress_is_shown_unless_it_is_not_wanted(oms, run, monkeypatch, choice, lines, draws):
+    monkeypatch.setenv("OMS_PROGRESS", choice)
+    monkeypatch.setattr("oms_client.cli._redraws", lambda stream: draws)
+    oms.stages = [
+        {"progress": {"phase": "working", "percent": "50"}},
+        {"status": "done", "result": RESULT},
+    ]
+    status, out, err = run("smart-order", "kraken", "USDT", "ETH", "1000")
+    assert status == 0 and "received        0.40771 ETH" in out
+    assert err.count("working") == lines and (lines or err == "")
+
+
 def test_a_terminal_gets_a_block_that_is_drawn_over(oms, run, monkeypatch, capsys):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("oms_client.cli._redraws", lambda stream: True)

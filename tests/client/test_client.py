@@ -698,6 +698,46 @@ def test_what_is_no_amount_is_refused_before_it_is_sent(oms, client, value, says
     assert oms.requests == []
 
 
+UNMEANT = {  # name -> (call, field)
+    "an empty key": (
+        lambda c: c.smart_order("kraken", "USDT", "ETH", 1, idempotency_key=""),
+        "idempotency_key",
+    ),
+    "a key of two lines": (
+        lambda c: c.market_order("kraken", "buy", "ETH/USDT", 1, idempotency_key="a\nb"),
+        "idempotency_key",
+    ),
+    "a key with a space behind": (lambda c: c.quote(idempotency_key="a "), "idempotency_key"),
+    "a key that is a number": (
+        lambda c: c.rebalance("kraken", {"BTC": 1}, idempotency_key=7),
+        "idempotency_key",
+    ),
+    "a number for an exchange": (lambda c: c.smart_order(5, "USDT", "ETH", 1), "exchange"),
+    "no name in the list": (lambda c: c.smart_order([None], "USDT", "ETH", 1), "exchange"),
+    "a quote at a number": (lambda c: c.quote(exchange=5), "exchange"),
+    "a market order at a number": (lambda c: c.market_order(5, "buy", "ETH/USDT", 1), "exchange"),
+    "a limit order at None": (lambda c: c.limit_order([None], "buy", "ETH/USDT", 1, 2), "exchange"),
+    "a list of parameters": (lambda c: c.quote(algo="twap", algo_params=[1]), "algo_params"),
+    "parameters in a text": (
+        lambda c: c.market_order("kraken", "buy", "ETH/USDT", 1, algo="twap", algo_params="x"),
+        "algo_params",
+    ),
+    "nothing to sell": (lambda c: c.liquidate("kraken", "USDT", currencies=[]), "currencies"),
+    "nothing left to sell": (lambda c: c.liquidate("kraken", "USDT", currencies=iter(())), "currencies"),
+    "a number to sell": (lambda c: c.liquidate("kraken", "USDT", currencies=[5]), "currencies"),
+    "a number to keep": (lambda c: c.rebalance("kraken", {"BTC": 1}, keep=5), "keep"),
+}
+
+
+@pytest.mark.parametrize("name", UNMEANT)
+def test_what_cannot_be_meant_is_refused_by_name_and_not_sent(oms, client, name):
+    call, field = UNMEANT[name]
+    with pytest.raises(InvalidRequest, match=f" {field}: ") as refused:
+        call(client)
+    assert refused.value.field == field and refused.value.hint
+    assert oms.requests == []
+
+
 # --- retries ---
 
 

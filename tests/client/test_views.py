@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from oms_client.answers import Costs, Query, Quote, SmartOrderResult
+from oms_client.answers import Costs, PortfolioResult, Query, Quote, SmartOrderResult
 from oms_client.charts import bar, basis_points, percent, stacked
 from oms_client.cost_text import cost_text, drawing
 from oms_client.plan_text import cost_sum, plan_text, route_lines
@@ -152,7 +152,7 @@ def test_a_plan_of_a_portfolio():
         "certificate  no plan on these books is better by more than 0.25 bp; "
         "the books contradict one another (arbitrage)",
         "left out     ZEN: below min_trade",
-        "unreached    0.01 BTC",
+        "unreached    1 % BTC",
     ):
         assert line in text.splitlines()
 
@@ -412,7 +412,7 @@ def test_a_result_is_a_summary_to_read():
         "outcome         partial: the time was over",
         "query id        q-1",
         "",
-        "exchange  side  market    quantity  average price  cost bp  fees",
+        "exchange  side  market    quantity  average price  adds bp  fees",
         "binance   buy   ETH/USDT      0.25         2452.5      9.0  0.0002 ETH",
         "kraken    buy   ETH/USDT     0.158         2452.5     10.1  0.0002 ETH",
     ]
@@ -423,7 +423,7 @@ def test_a_result_is_a_summary_to_read():
 
 
 AT_ONCE = {  # name -> (what of the result is different, what is said)
-    "worse than at once": ({"saved_bps": "-2.5"}, "would have cost 15.4 bp; that was 2.5 bp better"),
+    "worse than at once": ({"saved_bps": "-2.5"}, "would have cost 15.4 bp, 2.5 bp less than this did"),
     "an older server": (
         {"taking_at_once": {"received": "0.4071"}, "saved_bps": "15.4"},
         "would have brought 0.4071 ETH; you saved 15.4 bp",
@@ -450,7 +450,7 @@ def test_a_result_of_a_portfolio():
                 "USDT": {"target": "0.4", "before": "0.1", "after": "0.3988"},
                 "BTC": {"target": "0.6", "before": "0.9", "after": "0.6012"},
             },
-            "unreached": {},
+            "unreached": {"ZEN": "0.0123"},
             "spent": "0.087",  # of several currencies: no figure to show
             "received": "4349.7",
             "unspent": "0",
@@ -459,9 +459,10 @@ def test_a_result_of_a_portfolio():
         }
     )
     assert text.splitlines() == [
-        "exchange  all",
-        "value     1000 USDT -> 998.9 USDT",
-        "outcome   done",
+        "exchange   all",
+        "value      1000 USDT -> 998.9 USDT",
+        "unreached  1.2 % ZEN",
+        "outcome    done",
         "",
         "currency  before   after  target",
         "BTC         90 %  60.1 %    60 %",
@@ -533,3 +534,9 @@ def test_bars_and_figures():
     assert [percent(x) for x in ("0.62", "0.375", "1", "0", None)] == ["62 %", "37.5 %", "100 %", "0 %", ""]
     parts = [("a", Decimal("0.4")), ("b", Decimal("0.4")), ("c", Decimal(-1))]
     assert stacked(parts, per_character=Decimal(1), left=2, right=3) == " c│b"
+
+
+def test_a_dry_run_prints_its_plan():
+    plan = {"dry_run": True, "verb": "smart_order", "legs": [], "reason": "dry run"}
+    for kind in (SmartOrderResult, PortfolioResult):
+        assert str(kind(plan)) == plan_text(plan)
