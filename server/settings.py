@@ -90,7 +90,7 @@ VARIABLES = (
         name="COINCALL_API_KEY, COINCALL_API_SECRET",
         form="a key each",
         default="none",
-        meaning="Another way to give the keys of Coincall.",
+        meaning="Read, but Coincall is not supported yet.",
     ),
     Variable(
         name="SENDER_EMAIL",
