@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ems.venues.dialects import DIALECTS
 from server.settings import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,8 +14,9 @@ EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 
 def test_every_variable_is_there_and_no_other() -> None:
     known = {name for variable in VARIABLES for name in variable.name.split(", ")}
+    exchanges = "|".join(name.upper() for name in DIALECTS)
     shown = {
-        re.sub(r"^(?:KRAKEN|BINANCE)(?:__[A-Z]+)?(_TRADE_KEYS)", r"<EXCHANGE>\1", name)
+        re.sub(rf"^(?:{exchanges})(?:__[A-Z]+)?(_TRADE_KEYS)", r"<EXCHANGE>\1", name)
         for name in re.findall(r"^#?([A-Z][A-Z0-9_]+)=", EXAMPLE, re.MULTILINE)
     }
     assert shown == known
