@@ -51,7 +51,8 @@ from ems.core.messages import (
     VenueReport,
     WatchBook,
 )
-from ems.venues.dialects import DIALECTS, Dialect, Fees
+from ems.venues.dialects import DIALECTS
+from ems.venues.dialects.dialect import Dialect, Fees
 from ems.venues.errors import Said, refusal_of
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.limiter import Lane, Limiter, Priority, Shape, TooBusy

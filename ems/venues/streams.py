@@ -21,7 +21,7 @@ from typing import Any
 import ccxt
 
 from ems.core.messages import BookUpdate, StreamDown, StreamUp, VenueReport
-from ems.venues.dialects import Dialect
+from ems.venues.dialects.dialect import Dialect
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.limiter import TooBusy
 from ems.venues.translation import Unreadable, checked_trade

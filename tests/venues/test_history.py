@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ems.core.messages import Acked, LookupFailed, StreamUp, TimeInForce, TradesAnswer
-from ems.venues import dialects
+from ems.venues.dialects import binance, kraken
 from simulator.faults import Rule
 from tests.venues.gateways import client_id, new_order, opened, trades_of
 from tests.venues.scripted import Reply, ScriptedVenue
@@ -125,8 +125,9 @@ def test_an_order_nobody_knows_is_settled_on_a_busy_account(exchange: str, found
 
 @each_exchange
 def test_past_the_last_page_we_cannot_say(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialects, "PAGES_MAX", 2)
-    monkeypatch.setattr(dialects, "_PAGE", 50)
+    for module in (binance, kraken):
+        monkeypatch.setattr(module, "PAGES_MAX", 2)
+    monkeypatch.setattr(binance, "_PAGE", 50)
 
     async def story() -> None:
         async with simulated(exchange) as venue:
@@ -146,8 +147,8 @@ def test_past_the_last_page_we_cannot_say(exchange: str, monkeypatch: pytest.Mon
 
 
 def test_what_was_learned_of_strangers_is_kept_for_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialects, "PAGES_MAX", 3)
-    monkeypatch.setattr(dialects, "_IDS_AT_ONCE", 2)
+    monkeypatch.setattr(kraken, "PAGES_MAX", 3)
+    monkeypatch.setattr(kraken, "_IDS_AT_ONCE", 2)
 
     async def story() -> None:
         async with simulated("kraken") as venue:
@@ -200,7 +201,7 @@ def test_binance_is_asked_day_by_day_and_by_number_once_a_page_is_full(
 ) -> None:
     """https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints: 24 hours at most
     between startTime and endTime, and neither beside fromId."""
-    monkeypatch.setattr(dialects, "_PAGE", 2)
+    monkeypatch.setattr(binance, "_PAGE", 2)
     since = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2, hours=1)
     pages = deque(
         [
@@ -246,7 +247,7 @@ def test_binance_is_asked_day_by_day_and_by_number_once_a_page_is_full(
 
 
 def test_a_full_page_that_is_not_the_oldest_is_not_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialects, "_PAGE", 2)
+    monkeypatch.setattr(binance, "_PAGE", 2)
     pages = deque(
         [Reply(body=[binance_trade(8, 102), binance_trade(9, 102)]), Reply(body=[binance_trade(7, 101)])]
     )

@@ -20,7 +20,7 @@ from ems.core.messages import (
     Refusal,
     TradesAnswer,
 )
-from ems.venues import dialects
+from ems.venues.dialects import binance
 from simulator.faults import Rule
 from tests.venues.gateways import client_id, look_up, new_order, opened, trades_of
 from tests.venues.scripted import Reply, ScriptedVenue
@@ -253,7 +253,7 @@ def test_a_look_up_is_dated_by_its_first_question() -> None:
 
 
 def test_all_pages_of_an_orders_fills_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialects, "_PAGE", 2)
+    monkeypatch.setattr(binance, "_PAGE", 2)
     pages = deque(
         [
             Reply(body=[binance_trade(7, 101), binance_trade(8, 101)]),

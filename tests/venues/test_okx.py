@@ -41,9 +41,9 @@ from ems.core.messages import (
     TradesAnswer,
     WatchBook,
 )
-from ems.venues import dialects
 from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
+from ems.venues.dialects import okx as dialect
 from ems.venues.errors import refusal_of
 from ems.venues.gateway import VenueRefused
 from ems.venues.translation import market_of
@@ -418,7 +418,7 @@ def test_fills_that_are_not_all_listed_yet_are_no_answer() -> None:
 
 
 def test_more_pages_than_we_read_are_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialects, "PAGES_MAX", 1)
+    monkeypatch.setattr(dialect, "PAGES_MAX", 1)
 
     async def story() -> None:
         async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):

@@ -21,7 +21,9 @@ from ems.core.messages import (
     UnwatchBook,
     WatchBook,
 )
-from ems.venues.dialects import BINANCE, KRAKEN, Dialect
+from ems.venues.dialects.binance import BINANCE
+from ems.venues.dialects.dialect import Dialect
+from ems.venues.dialects.kraken import KRAKEN
 from ems.venues.streams import Streams
 from ems.venues.transport import exact_json, exchange_class
 from simulator.faults import Rule

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from ems.core.messages import BookUpdate, Ending, FillReport, Found, Liquidity, OrderStatus, Side
-from ems.venues.dialects import BINANCE, KRAKEN, Dialect
+from ems.venues.dialects.binance import BINANCE
+from ems.venues.dialects.dialect import Dialect
+from ems.venues.dialects.kraken import KRAKEN
 from ems.venues.streams import Streams, _Book
 from ems.venues.transport import exact_json, exchange_class
 

@@ -1,0 +1,366 @@
+"""Binance spot: what ccxt is told, what an answer means, how an order is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, PublicTrade, Refusal, Side
+from ems.venues.dialects.dialect import (
+    DAY_MS,
+    PAGES_MAX,
+    Ask,
+    CannotSay,
+    Dialect,
+    FillsRead,
+    Lookup,
+    has,
+    unified_fees,
+)
+from ems.venues.errors import Refusals, Said, of_orders
+from ems.venues.limiter import Shape
+from ems.venues.translation import from_ms
+
+
+def binance_said(status: int, body: object) -> tuple[Said, ...]:
+    """Read `{"code": -2010, "msg": "..."}`; it comes with a 4xx, and a code above zero is no error.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-api-information
+    """
+    if not 400 <= status < 500 or not isinstance(body, dict):
+        return ()
+    code, message = body.get("code"), body.get("msg")
+    if not isinstance(code, int) or code >= 0 or not isinstance(message, str):
+        return ()
+    return (Said(str(code), message),)
+
+
+# Too little to call an order refused: see `errors.of_orders`.
+_OF_THE_FRONT = frozenset({"-1003"})
+
+# https://developers.binance.com/docs/binance-spot-api-docs/errors
+# Not here, so unknown: -1000 -1001 -1006 -1007 -1008 -1016 (not finished), "Duplicate order sent.".
+BINANCE_ANY: Refusals = {
+    ("-1002", None): Refusal.AUTH,
+    ("-1022", None): Refusal.AUTH,
+    ("-2014", None): Refusal.AUTH,
+    ("-2015", None): Refusal.AUTH,
+    ("-1003", None): Refusal.RATE_LIMIT,
+    ("-1015", None): Refusal.RATE_LIMIT,
+    ("-1021", None): Refusal.CLOCK,
+    ("-1014", None): Refusal.PERMANENT,
+    ("-1020", None): Refusal.PERMANENT,
+    # The request was not understood: 11xx are checks of parameters, made before the matching engine.
+    **{
+        (str(-code), None): Refusal.PERMANENT
+        for code in (
+            1100,
+            1101,
+            1102,
+            1103,
+            1104,
+            1105,
+            1106,
+            1108,
+            1114,
+            1115,
+            1116,
+            1117,
+            1118,
+            1119,
+            1121,
+            1128,
+            1130,
+        )
+    },
+    ("-1111", None): Refusal.LOT_TICK,
+}
+
+BINANCE_CREATE: Refusals = {
+    **of_orders(BINANCE_ANY, _OF_THE_FRONT),
+    ("-1112", "No orders on book for symbol."): Refusal.MARKET_CLOSED,
+    ("-1013", "Filter failure: LOT_SIZE"): Refusal.LOT_TICK,
+    ("-1013", "Filter failure: MARKET_LOT_SIZE"): Refusal.LOT_TICK,
+    ("-1013", "Filter failure: PRICE_FILTER"): Refusal.LOT_TICK,
+    ("-1013", "Invalid quantity."): Refusal.LOT_TICK,
+    ("-1013", "Invalid price."): Refusal.LOT_TICK,
+    ("-1013", "Filter failure: MIN_NOTIONAL"): Refusal.MIN_SIZE,
+    ("-1013", "Filter failure: NOTIONAL"): Refusal.MIN_SIZE,
+    ("-1013", "Price * QTY is zero or less."): Refusal.MIN_SIZE,
+    ("-2010", "Price * QTY is zero or less."): Refusal.MIN_SIZE,
+    ("-1013", "Filter failure: PERCENT_PRICE"): Refusal.PERMANENT,
+    ("-1013", "Filter failure: PERCENT_PRICE_BY_SIDE"): Refusal.PERMANENT,
+    ("-1013", "Filter failure: MAX_POSITION"): Refusal.PERMANENT,
+    ("-1013", "Filter failure: MAX_NUM_ORDERS"): Refusal.PERMANENT,
+    ("-1013", "Filter failure: EXCHANGE_MAX_NUM_ORDERS"): Refusal.PERMANENT,
+    ("-1013", "Market is closed."): Refusal.MARKET_CLOSED,
+    ("-2010", "Market is closed."): Refusal.MARKET_CLOSED,
+    ("-2010", "Account has insufficient balance for requested action."): Refusal.INSUFFICIENT_FUNDS,
+    ("-2010", "Order would immediately match and take."): Refusal.POST_ONLY_WOULD_CROSS,
+    ("-2010", "Market orders are not supported for this symbol."): Refusal.PERMANENT,
+    ("-2010", "Unsupported order combination"): Refusal.PERMANENT,
+    ("-2010", "This action is disabled on this account."): Refusal.AUTH,
+    ("-2010", "This account may not place or cancel orders."): Refusal.AUTH,
+    ("-2010", "Rest API trading is not enabled."): Refusal.AUTH,
+    ("-2010", "This symbol is not permitted for this account."): Refusal.PERMANENT,
+    ("-2010", "This symbol is restricted for this account."): Refusal.PERMANENT,
+}
+
+BINANCE_CANCEL: Refusals = {
+    **BINANCE_ANY,
+    ("-2011", "Unknown order sent."): Refusal.UNKNOWN_ORDER,
+    ("-2011", "This action is disabled on this account."): Refusal.AUTH,
+    ("-2011", "This account may not place or cancel orders."): Refusal.AUTH,
+    ("-2011", "Market is closed."): Refusal.MARKET_CLOSED,
+}
+
+# The only answers that mean "there is no such order". -2026 (archived) is not one: that order existed.
+BINANCE_ABSENT = frozenset({("-2013", "Order does not exist.")})
+
+
+_PAGE = 1000  # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
+
+
+async def _binance_fills(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str
+) -> FillsRead | None:
+    trades: list[Any] = []
+    # Without a number to begin at, Binance gives the newest page and no way to those before it.
+    params: dict[str, object] = {"orderId": exchange_order_id, "fromId": 0}
+    for _ in range(PAGES_MAX):
+        page = await ask("fills", partial(ccxt_exchange.fetch_my_trades, symbol, None, _PAGE, dict(params)))
+        if page is None:
+            return None
+        trades.extend(page)
+        if len(page) < _PAGE:
+            return FillsRead(trades=trades)
+        params["fromId"] = _after(page)
+    raise CannotSay(f"order {exchange_order_id} has more than {len(trades)} trades")
+
+
+async def _binance_history(
+    ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int
+) -> list[Any]:
+    """Read day by day, for no question may span more; once a page is full, on by trade number to the end."""
+
+    async def span(start: int, end: int) -> list[Any]:
+        method = ccxt_exchange.fetch_my_trades
+        page: list[Any] = await ask("history", partial(method, symbol, start, _PAGE, {"until": end}))
+        return page
+
+    trades: list[Any] = []
+    start, from_id = since_ms, None
+    for _ in range(PAGES_MAX):
+        if from_id is None:
+            page = await span(start, start + DAY_MS - 1)
+        else:
+            method = ccxt_exchange.fetch_my_trades
+            page = await ask("history", partial(method, symbol, None, _PAGE, {"fromId": from_id}))
+        trades.extend(page)
+        if len(page) >= _PAGE:
+            first = min(int(trade["timestamp"]) for trade in page)
+            # It is nowhere promised that a full page has the oldest trades of its span.
+            if from_id is None and first > start and await span(start, first - 1):
+                break
+            from_id = _after(page)
+        elif from_id is not None or start + DAY_MS > now_ms:
+            return trades
+        else:
+            start += DAY_MS
+    raise CannotSay(f"{symbol} was traded too much or asked about too late: {len(trades)} trades read")
+
+
+async def _binance_names(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_ids: Collection[str]
+) -> dict[str, str | None]:
+    """Read `allOrders` from the lowest number that is missing, again and again."""
+    names: dict[str, str | None] = {}
+    missing = {int(one) for one in exchange_order_ids}
+    for _ in range(PAGES_MAX):
+        if not missing:
+            break
+        first = min(missing)
+        page = await ask(
+            "orders", partial(ccxt_exchange.fetch_orders, symbol, None, _PAGE, {"orderId": first})
+        )
+        names.update((one["id"], one.get("clientOrderId")) for one in page)
+        if str(first) not in names:
+            break
+        missing = {one for one in missing if str(one) not in names}
+    return names
+
+
+def _after(page: list[Any]) -> int:
+    return max(int(trade["id"]) for trade in page) + 1
+
+
+_BINANCE_ENDINGS = {
+    "FILLED": Ending.FILLED,
+    "CANCELED": Ending.CANCELED,
+    "EXPIRED": Ending.EXPIRED,
+    "EXPIRED_IN_MATCH": Ending.EXPIRED,  # self-trade prevention
+    "REJECTED": Ending.REJECTED,
+}
+_BINANCE_OPEN = {"NEW", "PARTIALLY_FILLED", "PENDING_NEW", "PENDING_CANCEL"}
+
+
+def _binance_event(frame: Any) -> Mapping[str, Any]:
+    event = frame.get("event") if isinstance(frame, dict) else None
+    return event if isinstance(event, dict) else {}
+
+
+def _binance_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus]:
+    """Read `executionReport`.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/user-data-stream#order-update
+    """
+    event = _binance_event(frame)
+    if event.get("e") != "executionReport":
+        return
+    symbol = ccxt_exchange.safe_symbol(event["s"], None, None, "spot")
+    exchange_order_id = str(event["i"])
+    # A cancel has its own id in `c`; the order's own is then in `C`.
+    client_order_id = event.get("C") or event["c"]
+    if event["x"] == "TRADE":
+        yield FillReport(
+            fill_id=str(event["t"]),
+            exchange_order_id=exchange_order_id,
+            client_order_id=client_order_id,
+            symbol=symbol,
+            side=Side(event["S"].lower()),
+            price=Decimal(event["L"]),
+            quantity=Decimal(event["l"]),
+            fee=Decimal(event["n"]),
+            fee_currency=ccxt_exchange.safe_currency_code(event["N"]),
+            liquidity=Liquidity.MAKER if event["m"] else Liquidity.TAKER,
+            at=from_ms(event["T"]),
+        )
+    status = event["X"]
+    ending = _BINANCE_ENDINGS.get(status)
+    if ending is None and status not in _BINANCE_OPEN:
+        return
+    yield OrderStatus(
+        order_id=None,
+        found=Found.OPEN if ending is None else Found.CLOSED,
+        exchange_order_id=exchange_order_id,
+        client_order_id=client_order_id,
+        symbol=symbol,
+        filled_quantity=Decimal(event["z"]),
+        ending=ending,
+        side=Side(event["S"].lower()),
+        quantity=Decimal(event["q"]),
+        reason=None if event.get("r") in (None, "NONE") else str(event["r"]),
+    )
+
+
+def _is_binance_trade(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("e") == "trade"
+
+
+def _binance_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[PublicTrade]:
+    """Read `<symbol>@trade`; `m` says that the buyer was the maker.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams
+    """
+    yield PublicTrade(
+        symbol=ccxt_exchange.safe_symbol(frame["s"], None, None, "spot"),
+        price=Decimal(frame["p"]),
+        quantity=Decimal(frame["q"]),
+        side=Side.SELL if frame["m"] else Side.BUY,
+        at=now,
+    )
+
+
+def _binance_subscribed(frame: Any) -> bool:
+    return (
+        isinstance(frame, dict)
+        and frame.get("status") == 200
+        and isinstance(frame.get("result"), dict)
+        and frame["result"].get("subscriptionId") is not None
+    )
+
+
+def _binance_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
+    return {"recvWindow": max(1, min(5000, int(seconds * 1000)))}
+
+
+def _binance_cancelled(body: object) -> bool:
+    return isinstance(body, dict) and has(body, orderId=int) and body.get("status") == "CANCELED"
+
+
+BINANCE = Dialect(
+    exchange="binance",
+    ccxt_id="binance",
+    options={
+        "defaultType": "spot",
+        "fetchMarkets": {"types": ["spot"]},
+        "fetchMargins": False,
+        "warnOnFetchOpenOrdersWithoutSymbol": False,
+        "recvWindow": 5000,
+    },
+    fetches_currencies=False,
+    # The order queries take a symbol beside the number, which counts up for each market apart.
+    # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
+    numbers_per_symbol=True,
+    fee_mode="received",
+    client_id_style="uuid",
+    recv_window_s=5.0,
+    expiry=_binance_expiry,
+    said=binance_said,
+    refusals=BINANCE_ANY,
+    create_refusals=BINANCE_CREATE,
+    cancel_refusals=BINANCE_CANCEL,
+    absent=BINANCE_ABSENT,
+    by_client_id=(Lookup(method="fetch_order"),),
+    whole={
+        **dict.fromkeys(
+            ("open_orders", "fills", "history", "orders", "transfers", "fees"),
+            lambda body: isinstance(body, list),
+        ),
+        "order": lambda body: has(body, orderId=int, status=str),
+        "balances": lambda body: has(body, balances=list),
+        "markets": lambda body: has(body, symbols=list),
+        "book": lambda body: has(body, bids=list, asks=list),
+        "time": lambda body: has(body, serverTime=int),
+    },
+    cancelled=_binance_cancelled,
+    fills_of=_binance_fills,
+    history_of=_binance_history,
+    names_of=_binance_names,
+    fees=unified_fees,
+    read_stream=_binance_stream,
+    is_private=lambda frame: bool(_binance_event(frame)),
+    stream_subscribed=_binance_subscribed,
+    stream_over=lambda frame: _binance_event(frame).get("e") in ("eventStreamTerminated", "serverShutdown"),
+    private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["ws-api"]["spot"],
+    is_trades=_is_binance_trade,
+    read_trades=_binance_trades,
+    trades_apart=False,  # ccxt opens a connection for each subscription
+    book_depth=500,
+    # 6,000 weight a minute and 100 orders per 10 s, in fixed windows: half as a bucket and half as its refill
+    # never exceeds either. https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
+    shapes=(
+        Shape(name="weight", capacity=3000, per_s=50, reserve=200),
+        Shape(name="orders", capacity=50, per_s=5),
+    ),
+    costs={
+        "create": {"weight": 1, "orders": 1},
+        "cancel": {"weight": 1},
+        "order": {"weight": 4},
+        "fills": {"weight": 20},
+        "history": {"weight": 20},
+        "orders": {"weight": 20},
+        "open_orders": {"weight": 80},
+        "balances": {"weight": 20},
+        "markets": {"weight": 20},
+        "fees": {"weight": 1},
+        "transfers": {"weight": 1},
+        "time": {"weight": 1},
+        "book": {"weight": 25},
+    },
+    weight_header=("X-MBX-USED-WEIGHT-1M", "weight", 6000),
+    limit_words={"-1015": "orders"},
+)

@@ -1,0 +1,138 @@
+"""How exchanges differ, as data: what ccxt is told, what an answer means, how an order is found again.
+
+A new exchange reached through ccxt is one file beside this one and its line in `dialects.DIALECTS`. What each
+says was measured against ccxt 4.5.90 or is taken from the exchange's documentation, cited beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from ems.core.messages import FillReport, OrderStatus, PublicTrade
+from ems.venues.errors import Refusals, Said
+from ems.venues.gateway import VenueUnavailable
+from ems.venues.limiter import Shape
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lookup:
+    """One way to ask for an order by our id; a list must be a list that was really read."""
+
+    method: str  # of ccxt
+    parameter: str = "clientOrderId"  # as ccxt wants it here
+    gives_list: bool = False
+    cost: str = "order"
+
+
+async def _open_orders_at_once(ccxt_exchange: Any) -> list[Any]:
+    """Read all open orders where one answer holds them."""
+    orders: list[Any] = await ccxt_exchange.fetch_open_orders()
+    return orders
+
+
+# Fraction of every trade: symbol -> (maker, taker).
+Fees = dict[str, tuple[Decimal, Decimal]]
+
+
+class Ask(Protocol):
+    """One paid question, `what` naming its cost and check; None when the venue says: no such order."""
+
+    async def __call__(self, what: str, question: Callable[[], Awaitable[Any]]) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """One exchange."""
+
+    exchange: str
+    ccxt_id: str
+    options: Mapping[str, object]
+    fee_mode: str  # which currency a fee is taken from: see `Market`
+    client_id_style: str
+    recv_window_s: float
+    expiry: Callable[
+        [datetime, float], Mapping[str, object]
+    ]  # (now by the venue's clock, seconds left) -> params
+    said: Callable[[int, object], tuple[Said, ...]]
+    refusals: Refusals  # of anything asked
+    create_refusals: Refusals
+    cancel_refusals: Refusals
+    absent: frozenset[tuple[str, str]]  # the words for "no such order"
+    by_client_id: tuple[Lookup, ...]
+    # What is asked -> is this body an answer to it? A list that was not really read must not pass for an
+    # empty one.
+    whole: Mapping[str, Callable[[object], bool]]
+    cancelled: Callable[[object], bool]  # does this body say that a cancel was done?
+    # (ask, ccxt, symbol, exchange order id); None: no such order
+    fills_of: Callable[[Ask, Any, str, str], Awaitable[FillsRead | None]]
+    # (ask, ccxt, symbol, since ms, now ms) -> ccxt's trades of this symbol, all of them; or raise CannotSay
+    history_of: Callable[[Ask, Any, str, int, int], Awaitable[list[Any]]]
+    # (ask, ccxt, symbol, exchange order ids) -> {id: client order id}, perhaps not of all
+    names_of: Callable[[Ask, Any, str, Collection[str]], Awaitable[dict[str, str | None]]]
+    fees: Callable[[Any], Awaitable[Fees]]
+    read_stream: Callable[[Any, Any], Iterator[FillReport | OrderStatus]]  # (ccxt, frame)
+    is_private: Callable[[Any], bool]  # this frame tells of the account; ccxt need not see it
+    stream_subscribed: Callable[[Any], bool]  # this frame says: the private stream is on
+    stream_over: Callable[[Any], bool]  # this frame says: the venue ends the private stream
+    private_ws: Callable[[Any], str]  # where ccxt keeps it
+    is_trades: Callable[[Any], bool]  # this frame tells public trades; ccxt need not see it
+    read_trades: Callable[[Any, Any, datetime], Iterator[PublicTrade]]  # (ccxt, frame, now)
+    trades_apart: bool  # books and public trades have one URL: see `Wire`
+    book_depth: int  # levels to ask for; some venues know only a few depths
+    shapes: tuple[Shape, ...]
+    costs: Mapping[str, Mapping[str, float]]  # what is asked -> {bucket: cost}; `{symbol}` is filled in
+    weight_header: tuple[str, str, float] | None = None  # header, bucket, the venue's own limit
+    limit_words: Mapping[str, str | float] = field(
+        default_factory=dict
+    )  # code -> bucket to drain, or s to pause
+    fetches_currencies: bool = True
+    numbers_per_symbol: bool = False  # an order's number is unique in its market only
+    nonce_lane: bool = False
+    ws_paths: Mapping[str, str] = field(default_factory=dict)  # ccxt's name of a URL -> path when repointed
+    tick_key: str | None = None  # where the venue tells a price step coarser than its decimals
+    time_resolution_s: float = 0.001  # how coarse the venue tells its time
+    by_exchange_id: tuple[Lookup, ...] = (Lookup(method="fetch_order"),)  # a list takes its id as `parameter`
+    cancel_parameter: str = "clientOrderId"  # what ccxt calls our id when it cancels by it
+    # ccxt's open orders in all markets, to the last page; one that may be incomplete raises
+    open_orders: Callable[[Any], Awaitable[list[Any]]] = _open_orders_at_once
+    watch_orders: Mapping[str, object] = field(default_factory=dict)  # what ccxt's method is called with
+    transfers_page: int = 1000  # deposits or withdrawals in one answer, at most
+
+    def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
+        return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FillsRead:
+    """ccxt's trades of one order; `expected` is the filled quantity where the same reading told it."""
+
+    trades: list[Any]
+    expected: Decimal | None = None
+
+
+class CannotSay(VenueUnavailable):
+    """There is more to read than we read in one go, or what was read does not add up."""
+
+
+# What one question may read: beyond it the answer is that we cannot say, never the part that was read.
+PAGES_MAX = 20
+
+
+def has(body: object, **parts: type) -> bool:
+    """Say whether a body is an object with these parts, of these kinds."""
+    return isinstance(body, dict) and all(isinstance(body.get(name), kind) for name, kind in parts.items())
+
+
+async def unified_fees(ccxt_exchange: Any) -> Fees:
+    fees = await ccxt_exchange.fetch_trading_fees()
+    return {
+        symbol: (Decimal(fee["maker"]), Decimal(fee["taker"]))
+        for symbol, fee in fees.items()
+        if isinstance(fee, dict) and fee.get("maker") is not None and fee.get("taker") is not None
+    }

@@ -1,0 +1,405 @@
+"""OKX v5 spot: what ccxt is told, what an answer means, how an order is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, PublicTrade, Refusal, Side
+from ems.venues.dialects.dialect import (
+    DAY_MS,
+    PAGES_MAX,
+    Ask,
+    CannotSay,
+    Dialect,
+    Fees,
+    FillsRead,
+    Lookup,
+    has,
+)
+from ems.venues.errors import Refusals, Said, of_orders
+from ems.venues.limiter import Shape
+from ems.venues.translation import from_ms
+
+
+def okx_said(status: int, body: object) -> tuple[Said, ...]:
+    """Read `{"code": "1", "data": [{"sCode": "51008", "sMsg": "..."}], "msg": ""}`.
+
+    Code 1 is that of refused rows, any other one above 2 is of the request as a whole and has no rows.
+    https://www.okx.com/docs-v5/en/#error-code-rest-api
+    """
+    if not (200 <= status < 300 or 400 <= status < 500) or not isinstance(body, dict):
+        return ()
+    code, message, rows = body.get("code"), body.get("msg"), body.get("data")
+    if not isinstance(code, str) or not isinstance(message, str):
+        return ()
+    told = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    codes = [row["sCode"] for row in told if isinstance(row.get("sCode"), str)]
+    if codes and all(one != "0" for one in codes):
+        return tuple(Said(row["sCode"], str(row.get("sMsg"))) for row in told if "sCode" in row)
+    # Code 2, something done beside something refused, is on no list: that is no clean no.
+    return () if code == "0" else (Said(code, message),)
+
+
+# Too little to call an order refused: see `errors.of_orders`.
+_OF_THE_FRONT = frozenset({"50011"})
+
+# https://www.okx.com/docs-v5/en/#error-code-rest-api . An error is known by its code; the words carry numbers
+# and names, and were changed more than once. Not here, so unknown: 1 and 2 without a row, 50001 50004 50005
+# 50013 50026 51054 51149 (busy, broken, timed out), and 51016, a client id in use.
+OKX_ANY: Refusals = {
+    **{
+        (str(code), None): Refusal.AUTH
+        for code in (
+            *(50007, 50008, 50009, 50012, 50027, 50029, 50030, 50035, 50100, 50101),
+            *(50103, 50104, 50105, 50106, 50107, 50110, 50111, 50113, 50114, 50119),
+            *(50120, 50121, 51024),
+        )
+    },
+    ("50102", None): Refusal.CLOCK,
+    ("50112", None): Refusal.CLOCK,
+    ("50011", None): Refusal.RATE_LIMIT,
+    **{
+        (str(code), None): Refusal.PERMANENT
+        for code in (50000, 50002, 50006, 50014, 50015, 50016, 50024, 50025, 50115, 51000, 51001, 51003)
+    },
+}
+
+OKX_CREATE: Refusals = {
+    **of_orders(OKX_ANY, _OF_THE_FRONT),
+    ("50036", None): Refusal.CLOCK,  # the `expTime` had passed
+    ("50061", None): Refusal.RATE_LIMIT,  # of the account's orders, said for the order itself
+    ("51000", "Parameter px error"): Refusal.LOT_TICK,
+    ("51121", None): Refusal.LOT_TICK,
+    ("51020", None): Refusal.MIN_SIZE,
+    ("51120", None): Refusal.MIN_SIZE,
+    ("50122", None): Refusal.MIN_SIZE,
+    ("51008", None): Refusal.INSUFFICIENT_FUNDS,
+    ("51127", None): Refusal.INSUFFICIENT_FUNDS,
+    ("51131", None): Refusal.INSUFFICIENT_FUNDS,
+    **{(str(code), None): Refusal.MARKET_CLOSED for code in (51021, 51022, 51087, 51110, 51124)},
+    **{
+        (str(code), None): Refusal.PERMANENT
+        for code in (
+            *(50028, 50032, 50033, 50052, 51005, 51006, 51010, 51025, 51033, 51056, 51102, 51109),
+            *(51116, 51122, 51137, 51138, 51174, 51201, 51202, 51203, 51204),
+        )
+    },
+}
+
+# 51410 (being cancelled already, or settled) says nothing of how that ends.
+OKX_CANCEL: Refusals = {
+    **OKX_ANY,
+    **{(str(code), None): Refusal.UNKNOWN_ORDER for code in (51400, 51401, 51402)},
+    ("51407", None): Refusal.PERMANENT,
+}
+
+# Written with a full stop on the page, and without one on the wire.
+OKX_ABSENT = frozenset((("51603", "Order does not exist"), ("51603", "Order does not exist.")))
+
+
+def _okx_rows(body: object, **parts: type) -> bool:
+    """Say whether a body is a list of OKX's without an error, whose rows have these parts, of these kinds."""
+    if not isinstance(body, dict) or body.get("code") != "0" or not isinstance(body.get("data"), list):
+        return False
+    return all(has(row, **parts) for row in body["data"])
+
+
+def _okx_some(body: object, **parts: type) -> bool:
+    """The same, and there is a row."""
+    return isinstance(body, dict) and bool(body.get("data")) and _okx_rows(body, **parts)
+
+
+def _okx_cancelled(body: object) -> bool:
+    """Read a row without an error code; it says that the cancel was taken on."""
+    return isinstance(body, dict) and _okx_some(body, ordId=str) and body["data"][0].get("sCode") == "0"
+
+
+_OKX_PAGE = 100
+
+
+async def _okx_pages(
+    ask: Ask, what: str, question: Callable[[Any], Awaitable[Any]], request: Mapping[str, object], number: str
+) -> list[Any]:
+    """Read 100 rows at a time, newest first, until a page is not full; `number` is what pages go by.
+
+    https://www.okx.com/docs-v5/en/#overview-pagination
+    """
+    found: dict[str, Any] = {}
+    asked = {**request, "limit": _OKX_PAGE}
+    for _ in range(PAGES_MAX):
+        answer = await ask(what, partial(question, dict(asked)))
+        rows = answer["data"]
+        found.update((row[number], row) for row in rows)
+        if len(rows) < _OKX_PAGE:
+            return list(found.values())
+        asked["after"] = rows[-1][number]
+    raise CannotSay(f"there is more than the {len(found)} rows of {what} that were read")
+
+
+def _okx_market(ccxt_exchange: Any, symbol: str) -> dict[str, object]:
+    return {"instType": "SPOT", "instId": ccxt_exchange.market(symbol)["id"]}
+
+
+def _okx_read(ccxt_exchange: Any, symbol: str, rows: list[Any]) -> list[Any]:
+    """Read rows of fills as ccxt's trades; where nothing was charged, both parts of a fee may be empty."""
+    base, _, quote = symbol.partition("/")
+    received = {"buy": base, "sell": quote}
+    whole = [
+        {**row, "fee": row["fee"] or "0", "feeCcy": row["feeCcy"] or received[row["side"]]} for row in rows
+    ]
+    trades: list[Any] = ccxt_exchange.parse_trades(whole)
+    return trades
+
+
+async def _okx_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead | None:
+    """Read the order for what is filled, then its fills: those of three days are listed first, and apart.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-transaction-details-last-3-days
+    """
+    order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
+    if order is None:
+        return None
+    trades: list[Any] = []
+    request = {**_okx_market(ccxt_exchange, symbol), "ordId": exchange_order_id}
+    for what, method in (
+        ("fills", ccxt_exchange.privateGetTradeFills),
+        ("history", ccxt_exchange.privateGetTradeFillsHistory),
+    ):
+        if sum((trade["amount"] for trade in trades), Decimal(0)) < order["filled"]:
+            rows = await _okx_pages(ask, what, method, request, "billId")
+            trades = _okx_read(ccxt_exchange, symbol, rows)
+    return FillsRead(trades=trades, expected=order["filled"])
+
+
+async def _okx_history(ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int) -> list[Any]:
+    request = {**_okx_market(ccxt_exchange, symbol), "begin": since_ms}
+    recent = now_ms - since_ms < 2 * DAY_MS
+    what, method = (
+        ("fills", ccxt_exchange.privateGetTradeFills)
+        if recent
+        else ("history", ccxt_exchange.privateGetTradeFillsHistory)
+    )
+    return _okx_read(ccxt_exchange, symbol, await _okx_pages(ask, what, method, request, "billId"))
+
+
+async def _okx_names(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_ids: Collection[str]
+) -> dict[str, str | None]:
+    """Read the open orders, then the ended ones of a week, beginning with the newest that is wanted."""
+    request = {**_okx_market(ccxt_exchange, symbol), "after": max(map(int, exchange_order_ids)) + 1}
+    names: dict[str, str | None] = {}
+    for what, method in (
+        ("orders_open", ccxt_exchange.privateGetTradeOrdersPending),
+        ("orders", ccxt_exchange.privateGetTradeOrdersHistory),
+    ):
+        if set(exchange_order_ids) - names.keys():
+            rows = await _okx_pages(ask, what, method, request, "ordId")
+            names.update((row["ordId"], row.get("clOrdId") or None) for row in rows)
+    return names
+
+
+async def _okx_fees(ccxt_exchange: Any) -> Fees:
+    """Ask once for the fees of all groups of markets; what is charged is below zero.
+
+    https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-fee-rates
+    """
+    answer = await ccxt_exchange.privateGetAccountTradeFee({"instType": "SPOT"})
+    listed = answer["data"][0]
+    groups = {group["groupId"]: group for group in listed.get("feeGroup") or ()}
+    fees: Fees = {}
+    for market in ccxt_exchange.markets.values():
+        if market["spot"]:
+            group = groups.get(market["info"].get("groupId"), listed)
+            fees[market["symbol"]] = (-Decimal(group["maker"]), -Decimal(group["taker"]))
+    return fees
+
+
+_OKX_ENDINGS = {"filled": Ending.FILLED, "canceled": Ending.CANCELED, "mmp_canceled": Ending.CANCELED}
+_OKX_OPEN = {"live", "partially_filled"}
+
+
+def _okx_channel(frame: Any, channel: str) -> bool:
+    """Say whether a frame brings data of this channel."""
+    return (
+        isinstance(frame, dict)
+        and isinstance(frame.get("data"), list)
+        and isinstance(frame.get("arg"), dict)
+        and frame["arg"].get("channel") == channel
+    )
+
+
+def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus]:
+    """Read the rows of `orders`; one row tells a fill and where the order is after it.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-ws-order-channel
+    """
+    for row in frame["data"]:
+        if row.get("instType") != "SPOT":
+            continue
+        symbol = ccxt_exchange.safe_symbol(row["instId"], None, "-", "spot")
+        client_order_id = row.get("clOrdId") or None
+        side = Side(row["side"])
+        if row.get("tradeId"):
+            yield FillReport(
+                fill_id=row["tradeId"],
+                exchange_order_id=row["ordId"],
+                client_order_id=client_order_id,
+                symbol=symbol,
+                side=side,
+                price=Decimal(row["fillPx"]),
+                quantity=Decimal(row["fillSz"]),
+                # Empty where nothing was charged.
+                fee=-Decimal(row["fillFee"] or 0),
+                fee_currency=ccxt_exchange.safe_currency_code(
+                    row["fillFeeCcy"] or symbol.split("/")[side is Side.SELL]
+                ),
+                liquidity=Liquidity.MAKER if row["execType"] == "M" else Liquidity.TAKER,
+                at=from_ms(row["fillTime"]),
+            )
+        ending = _OKX_ENDINGS.get(row["state"])
+        if ending is None and row["state"] not in _OKX_OPEN:
+            continue
+        yield OrderStatus(
+            order_id=None,
+            found=Found.OPEN if ending is None else Found.CLOSED,
+            exchange_order_id=row["ordId"],
+            client_order_id=client_order_id,
+            symbol=symbol,
+            filled_quantity=Decimal(row["accFillSz"]),
+            ending=ending,
+            side=side,
+            # The size of an order by its cost is an amount of the other currency.
+            quantity=None if row.get("tgtCcy") == "quote_ccy" else Decimal(row["sz"]),
+            reason=row.get("cancelSourceReason") or None,
+        )
+
+
+def _okx_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[PublicTrade]:
+    """Read the rows of `trades`; `side` is the taker's.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel
+    """
+    for row in frame["data"]:
+        yield PublicTrade(
+            symbol=ccxt_exchange.safe_symbol(row["instId"], None, "-", "spot"),
+            price=Decimal(row["px"]),
+            quantity=Decimal(row["sz"]),
+            side=Side(row["side"]),
+            at=now,
+        )
+
+
+def _okx_subscribed(frame: Any) -> bool:
+    return (
+        isinstance(frame, dict)
+        and frame.get("event") == "subscribe"
+        and isinstance(frame.get("arg"), dict)
+        and frame["arg"].get("channel") == "orders"
+    )
+
+
+def _okx_over(frame: Any) -> bool:
+    """Read the notice that the connection will soon be closed for a service upgrade."""
+    return isinstance(frame, dict) and frame.get("event") == "notice" and frame.get("code") == "64008"
+
+
+def _okx_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
+    """Say nothing of an expiry: OKX takes the time that a request is signed with for 30 s, and no longer.
+
+    `expTime` would be sooner, but it is a header, and ccxt sends headers of its own only.
+    What is said is that a market order which cannot be paid is to be refused, not made smaller.
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
+    """
+    return {"banAmend": True}
+
+
+OKX = Dialect(
+    exchange="okx",
+    ccxt_id="okx",
+    options={
+        "defaultType": "spot",
+        "fetchMarkets": {"types": ["spot"]},
+        "createOrder": "privatePostTradeOrder",  # the default sends a list of one
+        "tgtCcy": "base_ccy",  # a market buy counts in the quote currency otherwise
+    },
+    fetches_currencies=False,
+    fee_mode="received",
+    client_id_style="hex32",  # letters and digits, at most 32
+    # https://www.okx.com/docs-v5/en/#overview-rest-authentication-making-requests
+    recv_window_s=30.0,
+    expiry=_okx_expiry,
+    said=okx_said,
+    refusals=OKX_ANY,
+    create_refusals=OKX_CREATE,
+    cancel_refusals=OKX_CANCEL,
+    absent=OKX_ABSENT,
+    by_client_id=(Lookup(method="fetch_order"),),
+    whole={
+        "order": lambda body: _okx_some(body, ordId=str, state=str, accFillSz=str),
+        **dict.fromkeys(
+            ("fills", "history"),
+            lambda body: _okx_rows(body, ordId=str, tradeId=str, billId=str, side=str, fee=str, feeCcy=str),
+        ),
+        **dict.fromkeys(("orders", "orders_open", "open_orders"), lambda body: _okx_rows(body, ordId=str)),
+        "balances": lambda body: _okx_some(body, details=list),
+        "markets": lambda body: _okx_some(body, instId=str, tickSz=str, lotSz=str),
+        "fees": lambda body: _okx_some(body, maker=str, taker=str),
+        "transfers": _okx_rows,
+        "book": lambda body: _okx_some(body, bids=list, asks=list),
+        "time": lambda body: _okx_some(body, ts=str),
+    },
+    cancelled=_okx_cancelled,
+    fills_of=_okx_fills,
+    history_of=_okx_history,
+    names_of=_okx_names,
+    fees=_okx_fees,
+    read_stream=_okx_stream,
+    is_private=lambda frame: _okx_channel(frame, "orders"),
+    stream_subscribed=_okx_subscribed,
+    stream_over=_okx_over,
+    private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"] + "/private",
+    is_trades=lambda frame: _okx_channel(frame, "trades"),
+    read_trades=_okx_trades,
+    trades_apart=False,
+    book_depth=400,  # the channel `books`
+    transfers_page=100,
+    # Calls of each kind in 2 s (transfers: 1 s), in fixed windows: half as a bucket and half as its refill
+    # never exceeds them. Orders are counted for each market. Each call's page says its limit:
+    # https://www.okx.com/docs-v5/en/#order-book-trading-trade
+    shapes=(
+        Shape(name="place", capacity=30, per_s=15),
+        Shape(name="cancel", capacity=30, per_s=15),
+        Shape(name="order", capacity=30, per_s=15),
+        Shape(name="pending", capacity=30, per_s=15),
+        Shape(name="closed", capacity=20, per_s=10),
+        Shape(name="fills", capacity=30, per_s=15),
+        Shape(name="history", capacity=5, per_s=2.5),
+        Shape(name="balance", capacity=5, per_s=2.5),
+        Shape(name="fees", capacity=2, per_s=1.25),
+        Shape(name="transfers", capacity=3, per_s=3),
+        Shape(name="instruments", capacity=10, per_s=5),
+        Shape(name="books", capacity=20, per_s=10),
+        Shape(name="time", capacity=5, per_s=2.5),
+    ),
+    costs={
+        "create": {"place:{symbol}": 1},
+        "cancel": {"cancel:{symbol}": 1},
+        "order": {"order": 1},
+        "open_orders": {"pending": 1},
+        "orders_open": {"pending": 1},
+        "orders": {"closed": 1},
+        "fills": {"fills": 1},
+        "history": {"history": 1},
+        "balances": {"balance": 1},
+        "markets": {"instruments": 1},
+        "fees": {"fees": 1},
+        "transfers": {"transfers": 1},
+        "time": {"time": 1},
+        "book": {"books": 1},
+    },
+    limit_words={"50011": 2.0, "50061": "place:{symbol}"},
+)
