@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import functools
 import logging
 import secrets
@@ -52,15 +51,8 @@ from server.store.connect import BadDatabaseUrl
 from server.store.owner import AlreadyOwned
 from server.store.sql import SqlStore
 from simulator import synthetic
-from simulator.dialects.binance import MARKETS as BINANCE_MARKETS
-from simulator.dialects.binance import Binance
-from simulator.dialects.bybit import MARKETS as BYBIT_MARKETS
-from simulator.dialects.bybit import Bybit
-from simulator.dialects.kraken import MARKETS as KRAKEN_MARKETS
-from simulator.dialects.kraken import Kraken
-from simulator.dialects.okx import MARKETS as OKX_MARKETS
-from simulator.dialects.okx import Okx
-from simulator.exchange import Exchange, Market
+from simulator.dialects import LISTED
+from simulator.exchange import Exchange
 from simulator.faults import PROFILES, Faults, profile
 from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
@@ -77,26 +69,6 @@ BROKEN = 70  # exit status: a mistake of our own (EX_SOFTWARE of sysexits.h)
 
 
 # --- Simulated exchanges ---------------------------------------------------------------------------------
-
-
-SIMULATED: dict[str, tuple[type, list[Market]]] = {  # exchange -> (dialect, markets)
-    "binance": (Binance, BINANCE_MARKETS),
-    "kraken": (Kraken, KRAKEN_MARKETS),
-}
-# Simulated on request, by `simulator --exchange`; not part of the paper world that comes up by itself.
-ON_REQUEST: dict[str, tuple[type, list[Market]]] = {
-    "bybit": (Bybit, BYBIT_MARKETS),
-    "okx": (Okx, OKX_MARKETS),
-}
-WITH_PASSPHRASE = frozenset({"okx"})
-
-
-UNLIMITED: dict[str, dict[str, object]] = {  # exchange -> options of its dialect that lift the rate limits
-    "binance": {"weight_per_minute": 10**9, "orders_per_10s": 10**9, "orders_per_day": 10**9},
-    "kraken": {"tier": "unlimited"},
-    "bybit": {"limited": False},
-    "okx": {"limited": False},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,27 +111,24 @@ def start_simulator(
     `limits` False lifts its rate limits. `made_up` adds many invented markets to the recorded ones, for
     portfolios.
     """
-    dialect_class, markets = {**SIMULATED, **ON_REQUEST}[exchange_name]
+    listed = LISTED[exchange_name]
     # Ids go on where any earlier run stopped: an exchange never uses an order or trade id twice.
-    exchange = Exchange(exchange_name, markets, first_id=int(time.time() * 1000))
+    exchange = Exchange(exchange_name, list(listed.markets), first_id=int(time.time() * 1000))
     played = tracks(exchange)
     for symbol in exchange.markets.keys() - {track.symbol for track in played}:
         exchange.remove_market(symbol, time.time())  # without a recording it would have no book
     if made_up:
         for market in synthetic.markets(exchange_name, listed=exchange.markets):
             exchange.add_market(market)
-    keys = keys or VenueKeys(
-        public=secrets.token_urlsafe(24),
-        private=base64.b64encode(secrets.token_bytes(64)).decode(),  # Kraken's secrets are base64
-        passphrase=secrets.token_urlsafe(12) if exchange_name in WITH_PASSPHRASE else None,
-    )
+    if keys is None:
+        public, private, passphrase = listed.keys(secrets.token_bytes)
+        keys = VenueKeys(public=public, private=private, passphrase=passphrase)
     account = exchange.open_account(keys.public, keys.private, name="paper", passphrase=keys.passphrase)
     for currency, amount in (PAPER_DEPOSITS if deposits is None else deposits).items():
         exchange.deposit(account, currency, amount, time.time())
-    options: dict[str, object] = {}
-    if not limits:
-        options = UNLIMITED[exchange_name]
-    server = SimulatorServer(exchange, dialect_class(exchange, **options), port=port, faults=faults)
+    options = {} if limits else listed.unlimited
+    dialect = listed.dialect(exchange, **options)
+    server = SimulatorServer(exchange, dialect, port=port, faults=faults)
     server.start()
     replay = Replay(exchange, played, start=server.now(), speed=speed)
     server.call(lambda: replay.advance(server.now()))
@@ -518,7 +487,11 @@ def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue
             )
         return venues, []
     keyed = {exchange for exchange, _ in settings.vault.accounts()}
-    simulators = [start_simulator(name) for name in SIMULATED if name not in keyed]
+    simulators = [
+        start_simulator(name)
+        for name, listed in LISTED.items()
+        if listed.in_paper_world and name not in keyed
+    ]
     return [simulator.venue for simulator in simulators], simulators
 
 
@@ -583,7 +556,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     served.add_argument("--unlimited", action="store_true", help="no rate limits of our own (paper only)")
     simulated = verb("simulator", simulate, "run one simulated exchange")
-    simulated.add_argument("--exchange", required=True, choices=sorted({**SIMULATED, **ON_REQUEST}))
+    simulated.add_argument("--exchange", required=True, choices=sorted(LISTED))
     simulated.add_argument("--port", type=int, default=0, help="any free one when absent")
     simulated.add_argument("--keys", help="PUBLIC,PRIVATE[,PASSPHRASE] of its one account")
     simulated.add_argument("--faults", choices=sorted(PROFILES), help="the weather; none when absent")

@@ -1,1 +1,57 @@
-"""How each exchange says things on the wire, one file per exchange."""
+"""How each exchange says things on the wire, one file per exchange, and the list of those that can be run.
+
+A new dialect is one file beside this one and its row in `LISTED`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from simulator.dialects import binance, bybit, kraken, okx
+from simulator.dialects.dialect import Dialect
+from simulator.exchange import Market
+
+# What an API key consists of: public part, secret, passphrase where the exchange has one.
+KeyParts = tuple[str, str, str | None]
+RandomBytes = Callable[[int], bytes]
+
+
+def _plain_keys(random: RandomBytes) -> KeyParts:
+    """Make a key of letters and digits; the secret is base64, as Kraken's are."""
+    return random(16).hex(), base64.b64encode(random(64)).decode(), None
+
+
+def _with_passphrase(random: RandomBytes) -> KeyParts:
+    public, secret, _ = _plain_keys(random)
+    return public, secret, random(8).hex()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """An exchange that can be simulated."""
+
+    dialect: Callable[..., Dialect]  # (exchange, **options)
+    markets: Sequence[Market]
+    unlimited: Mapping[str, object]  # options of the dialect that lift the rate limits
+    keys: Callable[[RandomBytes], KeyParts] = field(default=_plain_keys)
+    in_paper_world: bool = False  # comes up by itself where no keys are set
+
+
+LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
+    "binance": Listed(
+        dialect=binance.Binance,
+        markets=binance.MARKETS,
+        unlimited={"weight_per_minute": 10**9, "orders_per_10s": 10**9, "orders_per_day": 10**9},
+        in_paper_world=True,
+    ),
+    "kraken": Listed(
+        dialect=kraken.Kraken,
+        markets=kraken.MARKETS,
+        unlimited={"tier": "unlimited"},
+        in_paper_world=True,
+    ),
+    "bybit": Listed(dialect=bybit.Bybit, markets=bybit.MARKETS, unlimited={"limited": False}),
+    "okx": Listed(dialect=okx.Okx, markets=okx.MARKETS, unlimited={"limited": False}, keys=_with_passphrase),
+}

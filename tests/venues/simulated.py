@@ -9,15 +9,12 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 
 from ems.venues.ccxt_gateway import VenueKeys
-from simulator.dialects.binance import Binance
-from simulator.dialects.bybit import Bybit
-from simulator.dialects.kraken import Kraken
+from simulator.dialects import LISTED
 from simulator.exchange import Account, Exchange, Market
 from simulator.faults import Faults, Rule
 from simulator.wire import SimulatorServer
 from tests.venues.gateways import SYMBOLS
 
-DIALECTS = {"binance": Binance, "kraken": Kraken, "bybit": Bybit}
 KEYS = VenueKeys(public="trader-key", private=base64.b64encode(b"trader secret").decode())
 
 
@@ -45,7 +42,7 @@ class Simulated:
         self.exchange.deposit(self.account, quote, Decimal(10_000), now)
         self.exchange.deposit(self.account, base, Decimal(2), now)
         self.set_book()
-        self.server = SimulatorServer(self.exchange, DIALECTS[name](self.exchange), faults=Faults())
+        self.server = SimulatorServer(self.exchange, LISTED[name].dialect(self.exchange), faults=Faults())
         self.url = ""
 
     def set_book(self, bid: str = "20000", ask: str = "20010", size: str = "0.5") -> None:
