@@ -5,7 +5,7 @@ Rules:
 1. Nothing is lost or made. For every currency: all accounts + fees collected + the outside world = 0, to the
    last unit. `imbalance()` names what breaks this, and is empty.
 2. Time is the argument `now`, in seconds since 1970. There is no clock, no socket and no randomness here.
-3. A refusal is a `Reject` with a reason of this file; dialects turn it into an exchange's own code and words.
+3. A refusal is a `Reject` with a reason of `records`; dialects turn it into an exchange's own code and words.
 4. Events are delivered after the call has finished its work, oldest first; a listener never sees half of it.
 5. Liquidity is of two kinds. Orders of accounts wait in `ems.core.book`. What a recording (or a test) shows
    is the *displayed* book, and our waiting orders stand in its queue by the model below.
@@ -21,388 +21,82 @@ The queue model for a waiting order at price P with `front` displayed ahead of i
     our own takes   deplete the displayed levels, which refill exponentially (`refill_s`)
 """
 
-import math
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from random import Random
 from typing import Any, Literal
 
-from ems.core.book import SELF_TRADE, Book, Closed, SelfTrade, Side, TimeInForce, Traded, crosses
-
-OrderType = Literal["market", "limit"]
-FeeMode = Literal["received", "quote", "base"]
-QueueModel = Literal["probable", "risk_averse", "optimistic"]
-ClientIdRule = Literal["open", "forever", "none"]
-Levels = list[tuple[Decimal, Decimal]]
-
-ZERO = Decimal(0)
-FEE_QUANTUM = Decimal("0.00000001")
-
-# Status words are those of the order everywhere in this project.
-SUBMITTED = "submitted"
-PARTIALLY_FILLED = "partially_filled"
-FILLED = "filled"
-CANCELED = "canceled"
-EXPIRED = "expired"
-
-# Reasons of a Reject.
-INVALID_KEY = "INVALID_KEY"
-UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
-UNKNOWN_ORDER = "UNKNOWN_ORDER"
-ORDER_CLOSED = "ORDER_CLOSED"
-BAD_PARAMETER = "BAD_PARAMETER"
-LOT_SIZE = "LOT_SIZE"
-PRICE_FILTER = "PRICE_FILTER"
-MIN_NOTIONAL = "MIN_NOTIONAL"
-MAX_ORDERS = "MAX_ORDERS"
-INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
-POST_ONLY_WOULD_CROSS = "POST_ONLY_WOULD_CROSS"
-DUPLICATE_CLIENT_ID = "DUPLICATE_CLIENT_ID"
-HALTED = "HALTED"
-CANCEL_ONLY = "CANCEL_ONLY"
-POST_ONLY_MODE = "POST_ONLY_MODE"
-MAINTENANCE = "MAINTENANCE"
-PERMISSION_DENIED = "PERMISSION_DENIED"
-
-# What a market or the whole exchange allows. Reading is always allowed, except in maintenance.
-TRADING = "trading"
-HALT = "halted"
-CANCEL_ONLY_MODE = "cancel_only"
-POST_ONLY_ONLY_MODE = "post_only"
-MAINTENANCE_MODE = "maintenance"
-MODES = (TRADING, HALT, CANCEL_ONLY_MODE, POST_ONLY_ONLY_MODE, MAINTENANCE_MODE)
-
-
-class Reject(Exception):
-    """The exchange says no; nothing has changed."""
-
-    def __init__(self, reason: str, message: str, **details: Any) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
-        self.message = message
-        self.details = details
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Market:
-    """What is traded, and in which steps. Fees are fractions: 0.001 is 10 basis points."""
-
-    symbol: str  # as everywhere in this project: BTC/USDT
-    base: str
-    quote: str
-    tick: Decimal
-    lot: Decimal
-    min_qty: Decimal = ZERO
-    max_qty: Decimal = Decimal("9000000000")
-    min_notional: Decimal = ZERO
-    maker_fee: Decimal = Decimal("0.001")
-    taker_fee: Decimal = Decimal("0.001")
-    fee_mode: FeeMode = "received"  # in what the order receives; quote, base: always in that currency
-    max_orders: int = 200
-
-    def __post_init__(self) -> None:
-        for name in ("tick", "lot", "max_qty"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"market {self.symbol}: {name} must be positive")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fill:
-    """One execution of one order."""
-
-    trade_id: int
-    order_id: int
-    client_order_id: str
-    account: str
-    symbol: str
-    side: Side
-    price: Decimal
-    quantity: Decimal
-    quote_quantity: Decimal
-    fee: Decimal
-    fee_currency: str
-    liquidity: Literal["maker", "taker"]
-    time: float
-
-
-@dataclass(slots=True, kw_only=True)
-class Order:
-    """One order at this exchange. Callers read it; only the exchange changes it."""
-
-    order_id: int
-    client_order_id: str
-    account: str
-    symbol: str
-    side: Side
-    order_type: OrderType
-    time_in_force: TimeInForce
-    post_only: bool
-    quantity: Decimal  # for an order by quote amount: what it executed
-    quote_quantity: Decimal | None
-    price: Decimal | None
-    created_at: float
-    updated_at: float
-    status: str = SUBMITTED
-    filled_quantity: Decimal = ZERO
-    filled_quote: Decimal = ZERO
-    reason: str = ""
-    reserved: Decimal = ZERO
-    fills: list[Fill] = field(default_factory=list)
-    history: list[tuple[float, str, Decimal, Decimal]] = field(default_factory=list)
-    # (time, status, filled quantity, filled quote), oldest first
-
-    @property
-    def open(self) -> bool:
-        return self.status in (SUBMITTED, PARTIALLY_FILLED)
-
-    @property
-    def remaining_quantity(self) -> Decimal:
-        return self.quantity - self.filled_quantity if self.open else ZERO
-
-    @property
-    def average_price(self) -> Decimal | None:
-        return self.filled_quote / self.filled_quantity if self.filled_quantity else None
-
-    def as_of(self, time: float | None) -> "Order | None":
-        """Show the order as it stood at `time`; None when it did not exist yet."""
-        if time is None or self.updated_at <= time:
-            return self
-        if self.created_at > time:
-            return None
-        at, status, filled, quote = [entry for entry in self.history if entry[0] <= time][-1]
-        return Order(
-            order_id=self.order_id,
-            client_order_id=self.client_order_id,
-            account=self.account,
-            symbol=self.symbol,
-            side=self.side,
-            order_type=self.order_type,
-            time_in_force=self.time_in_force,
-            post_only=self.post_only,
-            quantity=self.quantity,
-            quote_quantity=self.quote_quantity,
-            price=self.price,
-            created_at=self.created_at,
-            updated_at=at,
-            status=status,
-            filled_quantity=filled,
-            filled_quote=quote,
-            fills=[fill for fill in self.fills if fill.time <= time],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderUpdate:
-    """An order changed. `fill` is set when a trade is the reason; the figures are those after this change."""
-
-    order: Order
-    kind: Literal["new", "trade", "canceled", "expired"]
-    status: str
-    filled_quantity: Decimal
-    filled_quote: Decimal
-    fill: Fill | None
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BalanceChange:
-    """What an account owns changed. `delta` is set for deposits and withdrawals."""
-
-    account: str
-    balances: dict[str, tuple[Decimal, Decimal]]  # currency -> (free, locked)
-    delta: tuple[str, Decimal] | None
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BookChange:
-    """Levels that changed, with their new total size (0: the level is gone)."""
-
-    symbol: str
-    sequence: int  # increases by one for each change of this market
-    bids: Levels
-    asks: Levels
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicTrade:
-    """A trade everybody sees."""
-
-    symbol: str
-    trade_id: int
-    price: Decimal
-    quantity: Decimal
-    taker_side: Side
-    now: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModeChange:
-    """A market (or, without symbol, the exchange) was halted or resumed."""
-
-    symbol: str | None
-    mode: str
-    now: float
-
-
-Event = OrderUpdate | BalanceChange | BookChange | PublicTrade | ModeChange
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """A deposit or a withdrawal."""
-
-    transfer_id: int
-    kind: Literal["deposit", "withdrawal"]
-    currency: str
-    amount: Decimal
-    fee: Decimal
-    time: float
-    status: str = "ok"
-    address: str = ""
-    txid: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Key:
-    """An API key. `permissions` are words: read, trade, withdraw."""
-
-    api_key: str
-    secret: str
-    account: str
-    passphrase: str | None = None
-    permissions: frozenset[str] = frozenset(("read", "trade"))
-    revoked: bool = False
-
-
-@dataclass(slots=True)
-class Account:
-    """Who owns what here."""
-
-    name: str
-    free: dict[str, Decimal] = field(default_factory=dict)  # currency -> amount
-    locked: dict[str, Decimal] = field(default_factory=dict)  # currency -> reserved by open orders
-    orders: dict[int, Order] = field(default_factory=dict)  # order id -> order, oldest first
-    open: dict[int, Order] = field(default_factory=dict)  # order id -> open order
-    by_client_id: dict[str, list[Order]] = field(default_factory=dict)  # client id -> orders, oldest first
-    fills: list[Fill] = field(default_factory=list)
-    transfers: list[Transfer] = field(default_factory=list)
-    journal: dict[str, list[tuple[float, Decimal, Decimal]]] = field(default_factory=dict)
-    # currency -> (time, free, locked) after each change
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """A snapshot of a book, best price first."""
-
-    symbol: str
-    sequence: int
-    bids: Levels
-    asks: Levels
-
-
-class _Displayed:
-    """One side of the displayed book: external size by price, what we took from it, and how that refills."""
-
-    def __init__(self, side: Side, lot: Decimal, refill_s: float) -> None:
-        self.side = side
-        self.lot = lot
-        self.refill_s = refill_s
-        self.prices: list[Decimal] = []  # ascending
-        self.sizes: dict[Decimal, Decimal] = {}  # price -> displayed by the source
-        self.taken: dict[Decimal, tuple[Decimal, float]] = {}  # price -> (amount we took, when)
-        self.traded: dict[Decimal, Decimal] = {}  # price -> size of trades since the source last spoke
-
-    def set(self, price: Decimal, size: Decimal) -> Decimal:
-        """Replace the size of a level and return the old one."""
-        old = self.sizes.get(price)
-        if size:
-            if old is None:
-                insort(self.prices, price)
-            self.sizes[price] = size
-        elif old is not None:
-            del self.sizes[price]
-            del self.prices[bisect_left(self.prices, price)]
-            self.taken.pop(price, None)
-        return old or ZERO
-
-    def available(self, price: Decimal, now: float) -> Decimal:
-        """What can be traded at a price now: displayed, less our takes that have not refilled."""
-        size = self.sizes.get(price, ZERO)
-        taken = self._still_taken(price, now) if price in self.taken else ZERO
-        if not taken:
-            return size
-        left = size - taken
-        return left // self.lot * self.lot if left > 0 else ZERO
-
-    def take(self, price: Decimal, quantity: Decimal, now: float) -> None:
-        """Use up displayed size."""
-        already = self._still_taken(price, now) if price in self.taken else ZERO
-        self.taken[price] = (min(already + quantity, self.sizes.get(price, ZERO)), now)
-
-    def _still_taken(self, price: Decimal, now: float) -> Decimal:
-        amount, at = self.taken[price]
-        left = amount * Decimal(math.exp(-max(0.0, now - at) / self.refill_s)) if self.refill_s > 0 else ZERO
-        left = left.quantize(FEE_QUANTUM)
-        if left < self.lot:
-            del self.taken[price]
-            return ZERO
-        return left
-
-    def best_first(self) -> Iterator[Decimal]:
-        return reversed(self.prices) if self.side == "buy" else iter(self.prices)
-
-
-class _MarketState:
-    """All that moves in one market."""
-
-    def __init__(
-        self, market: Market, self_trade: SelfTrade, refill_s: float, changed: "dict[str, _MarketState]"
-    ) -> None:
-        self.market = market
-        self._changed = changed
-        self.book = Book(self_trade)
-        self.displayed: dict[Side, _Displayed] = {
-            "buy": _Displayed("buy", market.lot, refill_s),
-            "sell": _Displayed("sell", market.lot, refill_s),
-        }
-        self.front: dict[int, Decimal] = {}  # order id -> displayed size ahead of it
-        self.shown: dict[Side, dict[Decimal, Decimal]] = {"buy": {}, "sell": {}}  # as last published
-        self.touched: dict[Side, set[Decimal]] = {"buy": set(), "sell": set()}  # prices to publish again
-        self.hidden: dict[Side, set[Decimal]] = {"buy": set(), "sell": set()}  # see visible()
-        self.sequence = 1
-        self.mode = TRADING
-        self.last_price: Decimal | None = None
-        self.trades: list[PublicTrade] = []
-
-    def touch(self, side: Side, price: Decimal) -> None:
-        """Have a price published again; the exchange looks at the markets that say so, not at all of them."""
-        self.touched[side].add(price)
-        self._changed[self.market.symbol] = self
-
-    def touch_taken(self) -> None:
-        """Have published what refills with time."""
-        for side, displayed in self.displayed.items():
-            if displayed.taken:
-                self.touched[side].update(displayed.taken)
-                self._changed[self.market.symbol] = self
-
-    def visible(self, side: Side, price: Decimal, now: float) -> Decimal:
-        """The displayed size people see at a price.
-
-        What an order waiting here has already met is not shown behind it: nobody publishes a crossed book.
-        """
-        size = self.displayed[side].available(price, now)
-        if size:
-            waiting = self.book.best("sell" if side == "buy" else "buy")
-            if waiting is not None and crosses(side, price, waiting):
-                self.hidden[side].add(price)
-                return ZERO
-        return size
-
+from ems.core.book import SELF_TRADE, Closed, SelfTrade, Side, TimeInForce, Traded, crosses
+from simulator.displayed import MarketState
+from simulator.records import (
+    BAD_PARAMETER,
+    CANCEL_ONLY,
+    CANCEL_ONLY_MODE,
+    CANCELED,
+    DUPLICATE_CLIENT_ID,
+    EXPIRED,
+    FEE_QUANTUM,
+    FILLED,
+    HALT,
+    HALTED,
+    INSUFFICIENT_FUNDS,
+    INVALID_KEY,
+    LOT_SIZE,
+    MAINTENANCE,
+    MAINTENANCE_MODE,
+    MAX_ORDERS,
+    MIN_NOTIONAL,
+    MODES,
+    ORDER_CLOSED,
+    PARTIALLY_FILLED,
+    PERMISSION_DENIED,
+    POST_ONLY_MODE,
+    POST_ONLY_ONLY_MODE,
+    POST_ONLY_WOULD_CROSS,
+    PRICE_FILTER,
+    SUBMITTED,
+    TRADING,
+    UNKNOWN_ORDER,
+    UNKNOWN_SYMBOL,
+    ZERO,
+    Account,
+    BalanceChange,
+    BookChange,
+    ClientIdRule,
+    Depth,
+    Event,
+    FeeMode,
+    Fill,
+    Key,
+    Levels,
+    Market,
+    ModeChange,
+    Order,
+    OrderType,
+    OrderUpdate,
+    PublicTrade,
+    QueueModel,
+    Reject,
+    Transfer,
+    fill_record,
+    order_record,
+    text,
+    transfer_record,
+)
+
+# The records are read from here by those who speak to an exchange.
+__all__ = [
+    "Account", "BAD_PARAMETER", "BalanceChange", "BookChange", "CANCELED", "CANCEL_ONLY",
+    "CANCEL_ONLY_MODE", "ClientIdRule", "DUPLICATE_CLIENT_ID", "Depth", "EXPIRED", "Event", "Exchange",
+    "FEE_QUANTUM", "FILLED", "FeeMode", "Fill", "HALT", "HALTED", "INSUFFICIENT_FUNDS", "INVALID_KEY",
+    "Key", "LOT_SIZE", "Levels", "MAINTENANCE", "MAINTENANCE_MODE", "MAX_ORDERS", "MIN_NOTIONAL",
+    "MODES", "Market", "ModeChange", "ORDER_CLOSED", "Order", "OrderType", "OrderUpdate",
+    "PARTIALLY_FILLED", "PERMISSION_DENIED", "POST_ONLY_MODE", "POST_ONLY_ONLY_MODE",
+    "POST_ONLY_WOULD_CROSS", "PRICE_FILTER", "PublicTrade", "QueueModel", "Reject", "SUBMITTED",
+    "TRADING", "Transfer", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO", "fill_record", "order_record",
+    "text", "transfer_record",
+]  # fmt: skip
 
 # One piece of liquidity a taker would meet: price, quantity, and whose order it is (None: displayed).
 _Step = tuple[Decimal, Decimal, int | None]
@@ -438,8 +132,8 @@ class Exchange:
         self.fees_collected: dict[str, Decimal] = {}  # currency -> amount
         self.outside: dict[str, Decimal] = {}  # currency -> net of everybody who has no account here
         self._self_trade: SelfTrade = self_trade
-        self._states: dict[str, _MarketState] = {}
-        self._touched: dict[str, _MarketState] = {}  # symbol -> market with something to publish
+        self._states: dict[str, MarketState] = {}
+        self._touched: dict[str, MarketState] = {}  # symbol -> market with something to publish
         self._listeners: list[Callable[[Event], None]] = []
         self._events: list[Event] = []
         self._delivering = False
@@ -458,7 +152,7 @@ class Exchange:
         self.markets[market.symbol] = market
         state = self._states.get(market.symbol)
         if state is None:
-            self._states[market.symbol] = _MarketState(market, self._self_trade, self.refill_s, self._touched)
+            self._states[market.symbol] = MarketState(market, self._self_trade, self.refill_s, self._touched)
         else:
             state.market = market
 
@@ -871,7 +565,7 @@ class Exchange:
 
     # Checks
 
-    def _state(self, symbol: str) -> _MarketState:
+    def _state(self, symbol: str) -> MarketState:
         state = self._states.get(symbol)
         if state is None:
             raise Reject(UNKNOWN_SYMBOL, f"no market {symbol!r}")
@@ -881,7 +575,7 @@ class Exchange:
         if self.mode == MAINTENANCE_MODE:
             raise Reject(MAINTENANCE, "the exchange is under maintenance")
 
-    def _check_mode(self, state: _MarketState, order_type: OrderType, post_only: bool) -> None:
+    def _check_mode(self, state: MarketState, order_type: OrderType, post_only: bool) -> None:
         self._check_reachable()
         for mode in (self.mode, state.mode):
             if mode in (HALT, MAINTENANCE_MODE):
@@ -893,7 +587,7 @@ class Exchange:
 
     def _check_shape(
         self,
-        state: _MarketState,
+        state: MarketState,
         side: Side,
         order_type: OrderType,
         quantity: Decimal | None,
@@ -935,7 +629,7 @@ class Exchange:
 
     # Matching
 
-    def _best_price(self, state: _MarketState, side: Side, now: float) -> Decimal | None:
+    def _best_price(self, state: MarketState, side: Side, now: float) -> Decimal | None:
         own = state.book.best(side)
         displayed = state.displayed[side]
         for price in displayed.best_first():
@@ -945,17 +639,17 @@ class Exchange:
                 return price
         return own
 
-    def _best_opposite(self, state: _MarketState, side: Side, now: float) -> Decimal | None:
+    def _best_opposite(self, state: MarketState, side: Side, now: float) -> Decimal | None:
         return self._best_price(state, "sell" if side == "buy" else "buy", now)
 
-    def _reference_price(self, state: _MarketState) -> Decimal | None:
+    def _reference_price(self, state: MarketState) -> Decimal | None:
         # Exchanges value a market order at a recent price; without a trade the displayed quotes must do.
         if state.last_price is not None:
             return state.last_price
         quotes = [p for half in state.displayed.values() for p in list(half.best_first())[:1]]
         return sum(quotes, ZERO) / len(quotes) if quotes else None
 
-    def _walk(self, state: _MarketState, side: Side, limit: Decimal | None, now: float) -> Iterator[_Step]:
+    def _walk(self, state: MarketState, side: Side, limit: Decimal | None, now: float) -> Iterator[_Step]:
         """The liquidity a taker of `side` meets, best price first; changes nothing."""
         other: Side = "sell" if side == "buy" else "buy"
         displayed, book = state.displayed[other], state.book
@@ -989,7 +683,7 @@ class Exchange:
 
     def _plan(
         self,
-        state: _MarketState,
+        state: MarketState,
         side: Side,
         limit: Decimal | None,
         quantity: Decimal | None,
@@ -1041,7 +735,7 @@ class Exchange:
         cost = quantity * price if price is not None else sum((p * q for p, q, _ in plan), ZERO)
         return cost * (1 + fee) if market.fee_mode == "quote" else cost
 
-    def _execute(self, state: _MarketState, order: Order, plan: list[_Step], now: float) -> bool:
+    def _execute(self, state: MarketState, order: Order, plan: list[_Step], now: float) -> bool:
         """Carry out the plan; True when meeting an own order ended the taker."""
         for price, quantity, maker_id in plan:
             if not quantity:
@@ -1075,7 +769,7 @@ class Exchange:
                 self._publish_trade(state, trade_id, price, quantity, order.side, now)
         return False
 
-    def _settle_remainder(self, state: _MarketState, order: Order, stopped: bool, now: float) -> None:
+    def _settle_remainder(self, state: MarketState, order: Order, stopped: bool, now: float) -> None:
         if stopped:
             self._end(order, EXPIRED, SELF_TRADE, now)
         elif order.order_type == "market" or order.time_in_force != "GTC":
@@ -1090,7 +784,7 @@ class Exchange:
             state.touch(order.side, order.price)
 
     def _cancel_ahead(
-        self, state: _MarketState, side: Side, price: Decimal, total: Decimal, canceled: Decimal
+        self, state: MarketState, side: Side, price: Decimal, total: Decimal, canceled: Decimal
     ) -> None:
         """Move our orders at a price forward for displayed size that was cancelled, not traded."""
         left = state.displayed[side].sizes.get(price, ZERO)
@@ -1107,13 +801,13 @@ class Exchange:
             # What is ahead can never exceed what is still displayed.
             state.front[resting.order_id] = max(ZERO, min(front - ahead, left))
 
-    def _shrink_fronts(self, state: _MarketState, side: Side, price: Decimal, used: Decimal) -> None:
+    def _shrink_fronts(self, state: MarketState, side: Side, price: Decimal, used: Decimal) -> None:
         for resting in state.book.at(side, price):
             front = state.front.get(resting.order_id, ZERO)
             if front:
                 state.front[resting.order_id] = max(ZERO, front - used)
 
-    def _cross(self, state: _MarketState, side: Side, price: Decimal, size: Decimal, now: float) -> None:
+    def _cross(self, state: MarketState, side: Side, price: Decimal, size: Decimal, now: float) -> None:
         """Newly displayed size of `side` that reaches our waiting orders on the other side fills them."""
         other: Side = "sell" if side == "buy" else "buy"
         left = size
@@ -1127,7 +821,7 @@ class Exchange:
             trade_id = self._fill_resting(state, order, filled, now)
             self._publish_trade(state, trade_id, resting.price, filled, side, now)
 
-    def _fill_resting(self, state: _MarketState, order: Order, quantity: Decimal, now: float) -> int:
+    def _fill_resting(self, state: MarketState, order: Order, quantity: Decimal, now: float) -> int:
         """Fill a waiting order from outside, at its own price."""
         assert order.price is not None
         trade_id = self._take_trade_id()
@@ -1143,7 +837,7 @@ class Exchange:
 
     def _apply_fill(
         self,
-        state: _MarketState,
+        state: MarketState,
         order: Order,
         price: Decimal,
         quantity: Decimal,
@@ -1305,7 +999,7 @@ class Exchange:
 
     def _publish_trade(
         self,
-        state: _MarketState,
+        state: MarketState,
         trade_id: int,
         price: Decimal,
         quantity: Decimal,
@@ -1375,65 +1069,3 @@ class Exchange:
         finally:
             self._events = []
             self._delivering = False
-
-
-def text(value: Decimal) -> str:
-    """Write an amount plainly: no exponent, no needless zeros."""
-    return format(value.normalize(), "f") if value else "0"
-
-
-def order_record(order: Order) -> dict[str, Any]:
-    """The order as JSON, amounts as decimal strings."""
-    return {
-        "order_id": order.order_id,
-        "client_order_id": order.client_order_id,
-        "account": order.account,
-        "symbol": order.symbol,
-        "side": order.side,
-        "order_type": order.order_type,
-        "time_in_force": order.time_in_force,
-        "post_only": order.post_only,
-        "quantity": text(order.quantity),
-        "quote_quantity": None if order.quote_quantity is None else text(order.quote_quantity),
-        "price": None if order.price is None else text(order.price),
-        "status": order.status,
-        "reason": order.reason,
-        "filled_quantity": text(order.filled_quantity),
-        "filled_quote": text(order.filled_quote),
-        "created_at": order.created_at,
-        "updated_at": order.updated_at,
-        "trade_ids": [fill.trade_id for fill in order.fills],
-    }
-
-
-def fill_record(fill: Fill) -> dict[str, Any]:
-    """The fill as JSON, amounts as decimal strings."""
-    return {
-        "trade_id": fill.trade_id,
-        "order_id": fill.order_id,
-        "client_order_id": fill.client_order_id,
-        "symbol": fill.symbol,
-        "side": fill.side,
-        "price": text(fill.price),
-        "quantity": text(fill.quantity),
-        "quote_quantity": text(fill.quote_quantity),
-        "fee": text(fill.fee),
-        "fee_currency": fill.fee_currency,
-        "liquidity": fill.liquidity,
-        "time": fill.time,
-    }
-
-
-def transfer_record(transfer: Transfer) -> dict[str, Any]:
-    """The transfer as JSON, amounts as decimal strings."""
-    return {
-        "transfer_id": transfer.transfer_id,
-        "kind": transfer.kind,
-        "currency": transfer.currency,
-        "amount": text(transfer.amount),
-        "fee": text(transfer.fee),
-        "time": transfer.time,
-        "status": transfer.status,
-        "address": transfer.address,
-        "txid": transfer.txid,
-    }

@@ -1,0 +1,113 @@
+"""The displayed book of one market beside the orders that wait in it.
+
+What a recording shows is external size by price; what we took from it refills with time. `simulator.exchange`
+matches against both; this file only knows what is there and what people see of it.
+"""
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from decimal import Decimal
+
+from ems.core.book import Book, SelfTrade, Side, crosses
+from simulator.records import FEE_QUANTUM, TRADING, ZERO, Market, PublicTrade
+
+
+class Displayed:
+    """One side of the displayed book: external size by price, what we took from it, and how that refills."""
+
+    def __init__(self, side: Side, lot: Decimal, refill_s: float) -> None:
+        self.side = side
+        self.lot = lot
+        self.refill_s = refill_s
+        self.prices: list[Decimal] = []  # ascending
+        self.sizes: dict[Decimal, Decimal] = {}  # price -> displayed by the source
+        self.taken: dict[Decimal, tuple[Decimal, float]] = {}  # price -> (amount we took, when)
+        self.traded: dict[Decimal, Decimal] = {}  # price -> size of trades since the source last spoke
+
+    def set(self, price: Decimal, size: Decimal) -> Decimal:
+        """Replace the size of a level and return the old one."""
+        old = self.sizes.get(price)
+        if size:
+            if old is None:
+                insort(self.prices, price)
+            self.sizes[price] = size
+        elif old is not None:
+            del self.sizes[price]
+            del self.prices[bisect_left(self.prices, price)]
+            self.taken.pop(price, None)
+        return old or ZERO
+
+    def available(self, price: Decimal, now: float) -> Decimal:
+        """What can be traded at a price now: displayed, less our takes that have not refilled."""
+        size = self.sizes.get(price, ZERO)
+        taken = self._still_taken(price, now) if price in self.taken else ZERO
+        if not taken:
+            return size
+        left = size - taken
+        return left // self.lot * self.lot if left > 0 else ZERO
+
+    def take(self, price: Decimal, quantity: Decimal, now: float) -> None:
+        """Use up displayed size."""
+        already = self._still_taken(price, now) if price in self.taken else ZERO
+        self.taken[price] = (min(already + quantity, self.sizes.get(price, ZERO)), now)
+
+    def _still_taken(self, price: Decimal, now: float) -> Decimal:
+        amount, at = self.taken[price]
+        left = amount * Decimal(math.exp(-max(0.0, now - at) / self.refill_s)) if self.refill_s > 0 else ZERO
+        left = left.quantize(FEE_QUANTUM)
+        if left < self.lot:
+            del self.taken[price]
+            return ZERO
+        return left
+
+    def best_first(self) -> Iterator[Decimal]:
+        return reversed(self.prices) if self.side == "buy" else iter(self.prices)
+
+
+class MarketState:
+    """All that moves in one market."""
+
+    def __init__(
+        self, market: Market, self_trade: SelfTrade, refill_s: float, changed: "dict[str, MarketState]"
+    ) -> None:
+        self.market = market
+        self._changed = changed
+        self.book = Book(self_trade)
+        self.displayed: dict[Side, Displayed] = {
+            "buy": Displayed("buy", market.lot, refill_s),
+            "sell": Displayed("sell", market.lot, refill_s),
+        }
+        self.front: dict[int, Decimal] = {}  # order id -> displayed size ahead of it
+        self.shown: dict[Side, dict[Decimal, Decimal]] = {"buy": {}, "sell": {}}  # as last published
+        self.touched: dict[Side, set[Decimal]] = {"buy": set(), "sell": set()}  # prices to publish again
+        self.hidden: dict[Side, set[Decimal]] = {"buy": set(), "sell": set()}  # see visible()
+        self.sequence = 1
+        self.mode = TRADING
+        self.last_price: Decimal | None = None
+        self.trades: list[PublicTrade] = []
+
+    def touch(self, side: Side, price: Decimal) -> None:
+        """Have a price published again; the exchange looks at the markets that say so, not at all of them."""
+        self.touched[side].add(price)
+        self._changed[self.market.symbol] = self
+
+    def touch_taken(self) -> None:
+        """Have published what refills with time."""
+        for side, displayed in self.displayed.items():
+            if displayed.taken:
+                self.touched[side].update(displayed.taken)
+                self._changed[self.market.symbol] = self
+
+    def visible(self, side: Side, price: Decimal, now: float) -> Decimal:
+        """The displayed size people see at a price.
+
+        What an order waiting here has already met is not shown behind it: nobody publishes a crossed book.
+        """
+        size = self.displayed[side].available(price, now)
+        if size:
+            waiting = self.book.best("sell" if side == "buy" else "buy")
+            if waiting is not None and crosses(side, price, waiting):
+                self.hidden[side].add(price)
+                return ZERO
+        return size

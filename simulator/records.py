@@ -1,0 +1,345 @@
+"""The words of a simulated exchange: what is traded, owned, ordered and told, and why it says no.
+
+Records are read by everybody and changed by `simulator.exchange` alone. At the end of the file, the same as
+JSON for the admin API and for tests.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from ems.core.book import Side, TimeInForce
+
+OrderType = Literal["market", "limit"]
+FeeMode = Literal["received", "quote", "base"]
+QueueModel = Literal["probable", "risk_averse", "optimistic"]
+ClientIdRule = Literal["open", "forever", "none"]
+Levels = list[tuple[Decimal, Decimal]]
+
+ZERO = Decimal(0)
+FEE_QUANTUM = Decimal("0.00000001")
+
+# Status words are those of the order everywhere in this project.
+SUBMITTED = "submitted"
+PARTIALLY_FILLED = "partially_filled"
+FILLED = "filled"
+CANCELED = "canceled"
+EXPIRED = "expired"
+
+# Reasons of a Reject.
+INVALID_KEY = "INVALID_KEY"
+UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
+UNKNOWN_ORDER = "UNKNOWN_ORDER"
+ORDER_CLOSED = "ORDER_CLOSED"
+BAD_PARAMETER = "BAD_PARAMETER"
+LOT_SIZE = "LOT_SIZE"
+PRICE_FILTER = "PRICE_FILTER"
+MIN_NOTIONAL = "MIN_NOTIONAL"
+MAX_ORDERS = "MAX_ORDERS"
+INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+POST_ONLY_WOULD_CROSS = "POST_ONLY_WOULD_CROSS"
+DUPLICATE_CLIENT_ID = "DUPLICATE_CLIENT_ID"
+HALTED = "HALTED"
+CANCEL_ONLY = "CANCEL_ONLY"
+POST_ONLY_MODE = "POST_ONLY_MODE"
+MAINTENANCE = "MAINTENANCE"
+PERMISSION_DENIED = "PERMISSION_DENIED"
+
+# What a market or the whole exchange allows. Reading is always allowed, except in maintenance.
+TRADING = "trading"
+HALT = "halted"
+CANCEL_ONLY_MODE = "cancel_only"
+POST_ONLY_ONLY_MODE = "post_only"
+MAINTENANCE_MODE = "maintenance"
+MODES = (TRADING, HALT, CANCEL_ONLY_MODE, POST_ONLY_ONLY_MODE, MAINTENANCE_MODE)
+
+
+class Reject(Exception):
+    """The exchange says no; nothing has changed."""
+
+    def __init__(self, reason: str, message: str, **details: Any) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """What is traded, and in which steps. Fees are fractions: 0.001 is 10 basis points."""
+
+    symbol: str  # as everywhere in this project: BTC/USDT
+    base: str
+    quote: str
+    tick: Decimal
+    lot: Decimal
+    min_qty: Decimal = ZERO
+    max_qty: Decimal = Decimal("9000000000")
+    min_notional: Decimal = ZERO
+    maker_fee: Decimal = Decimal("0.001")
+    taker_fee: Decimal = Decimal("0.001")
+    fee_mode: FeeMode = "received"  # in what the order receives; quote, base: always in that currency
+    max_orders: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("tick", "lot", "max_qty"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"market {self.symbol}: {name} must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """One execution of one order."""
+
+    trade_id: int
+    order_id: int
+    client_order_id: str
+    account: str
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    quote_quantity: Decimal
+    fee: Decimal
+    fee_currency: str
+    liquidity: Literal["maker", "taker"]
+    time: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """One order at this exchange. Callers read it; only the exchange changes it."""
+
+    order_id: int
+    client_order_id: str
+    account: str
+    symbol: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    post_only: bool
+    quantity: Decimal  # for an order by quote amount: what it executed
+    quote_quantity: Decimal | None
+    price: Decimal | None
+    created_at: float
+    updated_at: float
+    status: str = SUBMITTED
+    filled_quantity: Decimal = ZERO
+    filled_quote: Decimal = ZERO
+    reason: str = ""
+    reserved: Decimal = ZERO
+    fills: list[Fill] = field(default_factory=list)
+    history: list[tuple[float, str, Decimal, Decimal]] = field(default_factory=list)
+    # (time, status, filled quantity, filled quote), oldest first
+
+    @property
+    def open(self) -> bool:
+        return self.status in (SUBMITTED, PARTIALLY_FILLED)
+
+    @property
+    def remaining_quantity(self) -> Decimal:
+        return self.quantity - self.filled_quantity if self.open else ZERO
+
+    @property
+    def average_price(self) -> Decimal | None:
+        return self.filled_quote / self.filled_quantity if self.filled_quantity else None
+
+    def as_of(self, time: float | None) -> "Order | None":
+        """Show the order as it stood at `time`; None when it did not exist yet."""
+        if time is None or self.updated_at <= time:
+            return self
+        if self.created_at > time:
+            return None
+        at, status, filled, quote = [entry for entry in self.history if entry[0] <= time][-1]
+        return Order(
+            order_id=self.order_id,
+            client_order_id=self.client_order_id,
+            account=self.account,
+            symbol=self.symbol,
+            side=self.side,
+            order_type=self.order_type,
+            time_in_force=self.time_in_force,
+            post_only=self.post_only,
+            quantity=self.quantity,
+            quote_quantity=self.quote_quantity,
+            price=self.price,
+            created_at=self.created_at,
+            updated_at=at,
+            status=status,
+            filled_quantity=filled,
+            filled_quote=quote,
+            fills=[fill for fill in self.fills if fill.time <= time],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderUpdate:
+    """An order changed. `fill` is set when a trade is the reason; the figures are those after this change."""
+
+    order: Order
+    kind: Literal["new", "trade", "canceled", "expired"]
+    status: str
+    filled_quantity: Decimal
+    filled_quote: Decimal
+    fill: Fill | None
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceChange:
+    """What an account owns changed. `delta` is set for deposits and withdrawals."""
+
+    account: str
+    balances: dict[str, tuple[Decimal, Decimal]]  # currency -> (free, locked)
+    delta: tuple[str, Decimal] | None
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookChange:
+    """Levels that changed, with their new total size (0: the level is gone)."""
+
+    symbol: str
+    sequence: int  # increases by one for each change of this market
+    bids: Levels
+    asks: Levels
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicTrade:
+    """A trade everybody sees."""
+
+    symbol: str
+    trade_id: int
+    price: Decimal
+    quantity: Decimal
+    taker_side: Side
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeChange:
+    """A market (or, without symbol, the exchange) was halted or resumed."""
+
+    symbol: str | None
+    mode: str
+    now: float
+
+
+Event = OrderUpdate | BalanceChange | BookChange | PublicTrade | ModeChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """A deposit or a withdrawal."""
+
+    transfer_id: int
+    kind: Literal["deposit", "withdrawal"]
+    currency: str
+    amount: Decimal
+    fee: Decimal
+    time: float
+    status: str = "ok"
+    address: str = ""
+    txid: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Key:
+    """An API key. `permissions` are words: read, trade, withdraw."""
+
+    api_key: str
+    secret: str
+    account: str
+    passphrase: str | None = None
+    permissions: frozenset[str] = frozenset(("read", "trade"))
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class Account:
+    """Who owns what here."""
+
+    name: str
+    free: dict[str, Decimal] = field(default_factory=dict)  # currency -> amount
+    locked: dict[str, Decimal] = field(default_factory=dict)  # currency -> reserved by open orders
+    orders: dict[int, Order] = field(default_factory=dict)  # order id -> order, oldest first
+    open: dict[int, Order] = field(default_factory=dict)  # order id -> open order
+    by_client_id: dict[str, list[Order]] = field(default_factory=dict)  # client id -> orders, oldest first
+    fills: list[Fill] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+    journal: dict[str, list[tuple[float, Decimal, Decimal]]] = field(default_factory=dict)
+    # currency -> (time, free, locked) after each change
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """A snapshot of a book, best price first."""
+
+    symbol: str
+    sequence: int
+    bids: Levels
+    asks: Levels
+
+
+def text(value: Decimal) -> str:
+    """Write an amount plainly: no exponent, no needless zeros."""
+    return format(value.normalize(), "f") if value else "0"
+
+
+def order_record(order: Order) -> dict[str, Any]:
+    """The order as JSON, amounts as decimal strings."""
+    return {
+        "order_id": order.order_id,
+        "client_order_id": order.client_order_id,
+        "account": order.account,
+        "symbol": order.symbol,
+        "side": order.side,
+        "order_type": order.order_type,
+        "time_in_force": order.time_in_force,
+        "post_only": order.post_only,
+        "quantity": text(order.quantity),
+        "quote_quantity": None if order.quote_quantity is None else text(order.quote_quantity),
+        "price": None if order.price is None else text(order.price),
+        "status": order.status,
+        "reason": order.reason,
+        "filled_quantity": text(order.filled_quantity),
+        "filled_quote": text(order.filled_quote),
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+        "trade_ids": [fill.trade_id for fill in order.fills],
+    }
+
+
+def fill_record(fill: Fill) -> dict[str, Any]:
+    """The fill as JSON, amounts as decimal strings."""
+    return {
+        "trade_id": fill.trade_id,
+        "order_id": fill.order_id,
+        "client_order_id": fill.client_order_id,
+        "symbol": fill.symbol,
+        "side": fill.side,
+        "price": text(fill.price),
+        "quantity": text(fill.quantity),
+        "quote_quantity": text(fill.quote_quantity),
+        "fee": text(fill.fee),
+        "fee_currency": fill.fee_currency,
+        "liquidity": fill.liquidity,
+        "time": fill.time,
+    }
+
+
+def transfer_record(transfer: Transfer) -> dict[str, Any]:
+    """The transfer as JSON, amounts as decimal strings."""
+    return {
+        "transfer_id": transfer.transfer_id,
+        "kind": transfer.kind,
+        "currency": transfer.currency,
+        "amount": text(transfer.amount),
+        "fee": text(transfer.fee),
+        "time": transfer.time,
+        "status": transfer.status,
+        "address": transfer.address,
+        "txid": transfer.txid,
+    }
