@@ -9,6 +9,10 @@ Rules:
 4. Events are delivered after the call has finished its work, oldest first; a listener never sees half of it.
 5. Liquidity is of two kinds. Orders of accounts wait in `ems.core.book`. What a recording (or a test) shows
    is the *displayed* book, and our waiting orders stand in its queue by the model below.
+6. An order with a trigger is open and in no book until a trade meets its trigger (`simulator.triggers`). Then
+   it is placed like a new one, under its own id; one that cannot be paid for ends there.
+7. An amendment is one step or none. A smaller order at the same price keeps its place; any other change puts
+   it behind the others, and may trade at once.
 
 The queue model for a waiting order at price P with `front` displayed ahead of it:
 
@@ -23,6 +27,7 @@ The queue model for a waiting order at price P with `front` displayed ahead of i
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 from random import Random
 from typing import Any, Literal
@@ -31,6 +36,7 @@ from ems.core.book import SELF_TRADE, Closed, SelfTrade, Side, TimeInForce, Trad
 from simulator.displayed import MarketState
 from simulator.records import (
     BAD_PARAMETER,
+    BELOW_FILLED,
     CANCEL_ONLY,
     CANCEL_ONLY_MODE,
     CANCELED,
@@ -48,6 +54,7 @@ from simulator.records import (
     MAX_ORDERS,
     MIN_NOTIONAL,
     MODES,
+    NO_CHANGE,
     ORDER_CLOSED,
     PARTIALLY_FILLED,
     PERMISSION_DENIED,
@@ -56,6 +63,7 @@ from simulator.records import (
     POST_ONLY_WOULD_CROSS,
     PRICE_FILTER,
     SUBMITTED,
+    TIME_OVER,
     TRADING,
     UNKNOWN_ORDER,
     UNKNOWN_SYMBOL,
@@ -79,23 +87,26 @@ from simulator.records import (
     QueueModel,
     Reject,
     Transfer,
+    Trigger,
+    UpdateKind,
     fill_record,
     order_record,
     text,
     transfer_record,
 )
+from simulator.triggers import Triggers, met
 
 # The records are read from here by those who speak to an exchange.
 __all__ = [
-    "Account", "BAD_PARAMETER", "BalanceChange", "BookChange", "CANCELED", "CANCEL_ONLY",
+    "Account", "BAD_PARAMETER", "BELOW_FILLED", "BalanceChange", "BookChange", "CANCELED", "CANCEL_ONLY",
     "CANCEL_ONLY_MODE", "ClientIdRule", "DUPLICATE_CLIENT_ID", "Depth", "EXPIRED", "Event", "Exchange",
     "FEE_QUANTUM", "FILLED", "FeeMode", "Fill", "HALT", "HALTED", "INSUFFICIENT_FUNDS", "INVALID_KEY",
     "Key", "LOT_SIZE", "Levels", "MAINTENANCE", "MAINTENANCE_MODE", "MAX_ORDERS", "MIN_NOTIONAL",
-    "MODES", "Market", "ModeChange", "ORDER_CLOSED", "Order", "OrderType", "OrderUpdate",
+    "MODES", "Market", "NO_CHANGE", "ModeChange", "ORDER_CLOSED", "Order", "OrderType", "OrderUpdate",
     "PARTIALLY_FILLED", "PERMISSION_DENIED", "POST_ONLY_MODE", "POST_ONLY_ONLY_MODE",
     "POST_ONLY_WOULD_CROSS", "PRICE_FILTER", "PublicTrade", "QueueModel", "Reject", "SUBMITTED",
-    "TRADING", "Transfer", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO", "fill_record", "order_record",
-    "text", "transfer_record",
+    "TIME_OVER", "TRADING", "Transfer", "Trigger", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO",
+    "fill_record", "order_record", "text", "transfer_record",
 ]  # fmt: skip
 
 # One piece of liquidity a taker would meet: price, quantity, and whose order it is (None: displayed).
@@ -139,6 +150,7 @@ class Exchange:
         self._delivering = False
         self._changed: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}
         # account -> currency -> (free, locked)
+        self._triggers = Triggers()
         self._next_order_id = first_id
         self._next_trade_id = first_id
         self._next_transfer_id = 1
@@ -285,33 +297,44 @@ class Exchange:
         time_in_force: TimeInForce = "GTC",
         post_only: bool = False,
         client_order_id: str = "",
+        trigger: Trigger | None = None,
+        reserve_early: bool = True,
+        expires_at: float | None = None,
         now: float,
     ) -> Order:
-        """Place an order; raises Reject and changes nothing when it is refused."""
+        """Place an order; raises Reject and changes nothing when it is refused.
+
+        With a `trigger` it waits for one, holding its money meanwhile unless told otherwise. One that is met
+        already fires at once; exchanges that call this a mistake say so before they come here.
+        """
         state = self._state(symbol)
         market = state.market
+        self._catch_up(now)
         self._check_mode(state, order_type, post_only)
-        self._check_shape(state, side, order_type, quantity, price, quote_quantity)
+        self._check_shape(state, side, order_type, quantity, price, quote_quantity, trigger)
         self._check_client_id(account, client_order_id)
+        if expires_at is not None and expires_at <= now:
+            raise Reject(BAD_PARAMETER, "the order's time is over already", parameter="expires_at")
         if sum(1 for order in account.open.values() if order.symbol == symbol) >= market.max_orders:
             raise Reject(MAX_ORDERS, f"more than {market.max_orders} open orders in {symbol}")
-        plan = self._plan(state, side, price, quantity, quote_quantity, account, now)
-        if post_only and plan:
-            raise Reject(POST_ONLY_WOULD_CROSS, "the order would trade at once")
-        planned = sum((step[1] for step in plan), ZERO)
-        if quantity is None:
-            assert quote_quantity is not None
-            if not planned and plan == [] and self._best_opposite(state, side, now) is not None:
-                raise Reject(MIN_NOTIONAL, "the quote amount buys less than one lot")
-        wanted = planned if quantity is None else quantity
-        if time_in_force == "FOK" and planned < wanted:
-            plan = []
-        reserve = self._reserve_for(market, side, order_type, wanted, price, plan)
-        currency = market.quote if side == "buy" else market.base
-        if account.free.get(currency, ZERO) < reserve:
-            raise Reject(
-                INSUFFICIENT_FUNDS, f"{currency}: {account.free.get(currency, ZERO)} free, {reserve} needed"
+        plan: list[_Step] = []
+        if trigger is not None:
+            wanted = ZERO if quantity is None else quantity
+            reserve = self._reserve_waiting(market, side, wanted, price, quote_quantity, trigger)
+            reserve = reserve if reserve_early else ZERO
+        else:
+            wanted, reserve, plan = self._intend(
+                state,
+                account,
+                side,
+                quantity,
+                price,
+                quote_quantity,
+                time_in_force,
+                post_only,
+                now,
             )
+        self._check_funds(account, market, side, reserve)
 
         order = Order(
             order_id=self._next_order_id,
@@ -327,18 +350,132 @@ class Exchange:
             price=price,
             created_at=now,
             updated_at=now,
+            trigger=trigger,
+            reserve_early=reserve_early,
+            expires_at=expires_at,
         )
         self._next_order_id += 1
         self.orders[order.order_id] = account.orders[order.order_id] = account.open[order.order_id] = order
         if client_order_id:
             account.by_client_id.setdefault(client_order_id, []).append(order)
         order.history.append((now, SUBMITTED, ZERO, ZERO))
-        order.reserved = reserve
-        self._move(account, currency, -reserve, reserve, now)
+        self._hold(order, reserve, now)
+        if expires_at is not None:
+            self._triggers.end_at(order, expires_at)
         self._report(order, "new", None, now)
-        stopped = self._execute(state, order, plan, now)
-        if order.open:
-            self._settle_remainder(state, order, stopped, now)
+        if trigger is None:
+            stopped = self._execute(state, order, plan, now)
+            if order.open:
+                self._settle_remainder(state, order, stopped, now)
+        else:
+            self._triggers.add(order)
+            if state.last_price is not None and met(trigger, state.last_price):
+                self._triggers.printed(symbol, state.last_price)
+        self._deliver(now)
+        return order
+
+    def amend_order(
+        self,
+        account: Account,
+        order_id: int | None = None,
+        client_order_id: str | None = None,
+        *,
+        symbol: str | None = None,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        trigger_price: Decimal | None = None,
+        new_client_order_id: str | None = None,
+        now: float,
+    ) -> Order:
+        """Change an open order's whole quantity, price or trigger price in one step; None leaves as it is.
+
+        Raises Reject and changes nothing when the order is not open, the new terms break a rule or cannot be
+        paid for, or would take although it is post-only; BELOW_FILLED when nothing would remain of it.
+        """
+        self._catch_up(now)
+        self._check_reachable()
+        order = self.find_order(account, order_id, client_order_id, symbol=symbol)
+        if order is None:
+            raise Reject(UNKNOWN_ORDER, "no such order of this account")
+        if not order.open:
+            raise Reject(ORDER_CLOSED, f"the order is {order.status}", order=order)
+        state = self._state(order.symbol)
+        market = state.market
+        self._check_mode(state, order.order_type, order.post_only)
+        for name, value, present in (
+            ("price", price, order.price),
+            ("trigger_price", trigger_price, order.trigger if order.waiting else None),
+            ("quantity", quantity, None if order.quote_quantity is not None else order.quantity),
+        ):
+            if value is not None and present is None:
+                raise Reject(BAD_PARAMETER, f"this order has no {name} to amend", parameter=name)
+        new_quantity = order.quantity if quantity is None else quantity
+        new_price = order.price if price is None else price
+        trigger = order.trigger
+        if trigger is not None and trigger_price is not None:
+            trigger = replace(trigger, price=trigger_price)
+        if (new_quantity, new_price, trigger) == (order.quantity, order.price, order.trigger):
+            raise Reject(NO_CHANGE, "the order is so already")
+        counted = new_quantity if order.quote_quantity is None else None
+        self._check_shape(
+            state, order.side, order.order_type, counted, new_price, order.quote_quantity,
+            trigger if order.waiting else None,
+        )  # fmt: skip
+        if order.quote_quantity is None and new_quantity <= order.filled_quantity:
+            raise Reject(BELOW_FILLED, f"{order.filled_quantity} of the order is filled already")
+        if new_client_order_id and new_client_order_id != order.client_order_id:
+            self._check_client_id(account, new_client_order_id)
+        left = new_quantity - order.filled_quantity
+        in_book = state.book.get(order.order_id) is not None
+        keeps_place = in_book and new_price == order.price and new_quantity <= order.quantity
+        plan: list[_Step] = []
+        if order.waiting:
+            assert trigger is not None
+            reserve = self._reserve_waiting(
+                market, order.side, left, new_price, order.quote_quantity, trigger
+            )
+            reserve = reserve if order.reserve_early else ZERO
+        elif keeps_place:
+            reserve = self._reserve_for(market, order.side, left, new_price, plan)
+        else:
+            _, reserve, plan = self._intend(
+                state,
+                account,
+                order.side,
+                left,
+                new_price,
+                None,
+                "GTC",
+                order.post_only,
+                now,
+            )
+        self._check_funds(account, market, order.side, reserve - order.reserved)
+
+        order.amendments.append((now, order.quantity, order.price, order.trigger))
+        shrunk_by, old_price = order.quantity - new_quantity, order.price
+        order.quantity, order.price, order.trigger, order.updated_at = new_quantity, new_price, trigger, now
+        if new_client_order_id and new_client_order_id != order.client_order_id:
+            account.by_client_id[order.client_order_id].remove(order)
+            account.by_client_id.setdefault(new_client_order_id, []).append(order)
+            order.client_order_id = new_client_order_id
+        self._hold(order, reserve - order.reserved, now)
+        order.history.append((now, order.status, order.filled_quantity, order.filled_quote))
+        self._report(order, "amended", None, now)
+        if order.waiting:
+            if state.last_price is not None:
+                self._triggers.printed(order.symbol, state.last_price)
+        elif keeps_place:
+            if shrunk_by:
+                state.book.reduce(order.order_id, shrunk_by)
+        else:
+            if in_book:
+                state.book.cancel(order.order_id)
+                state.front.pop(order.order_id, None)
+            stopped = self._execute(state, order, plan, now)
+            if order.open:
+                self._settle_remainder(state, order, stopped, now)
+        if old_price is not None:
+            state.touch(order.side, old_price)
         self._deliver(now)
         return order
 
@@ -454,6 +591,7 @@ class Exchange:
     def update_book(self, symbol: str, bids: Levels, asks: Levels, now: float) -> None:
         """Change some levels of the displayed book; size 0 removes a level."""
         state = self._state(symbol)
+        self._catch_up(now)
         grown: dict[Side, Levels] = {"buy": [], "sell": []}
         changes: tuple[tuple[Side, Levels], ...] = (("buy", bids), ("sell", asks))
         for side, levels in changes:
@@ -480,6 +618,7 @@ class Exchange:
         rest as it came: everybody sees the same quantity trade, whoever was hit.
         """
         state = self._state(symbol)
+        self._catch_up(now)
         side: Side = "sell" if taker_side == "buy" else "buy"
         left = unmet = quantity
         passed: dict[Decimal, Decimal] = {}  # price -> displayed size the trade has used there
@@ -593,6 +732,7 @@ class Exchange:
         quantity: Decimal | None,
         price: Decimal | None,
         quote_quantity: Decimal | None,
+        trigger: Trigger | None = None,
     ) -> None:
         market = state.market
         if side not in ("buy", "sell"):
@@ -615,7 +755,13 @@ class Exchange:
                 raise Reject(LOT_SIZE, f"quantity must be from {market.min_qty} to {market.max_qty}")
         elif quote_quantity is None or not quote_quantity.is_finite() or quote_quantity <= 0:
             raise Reject(BAD_PARAMETER, "quote_quantity must be positive", parameter="quote_quantity")
-        reference = price if price is not None else self._reference_price(state)
+        if trigger is not None:
+            if not trigger.price.is_finite() or trigger.price <= 0 or trigger.price % market.tick:
+                raise Reject(PRICE_FILTER, f"the trigger must be a positive multiple of {market.tick}")
+            if quote_quantity is not None and side == "sell":
+                raise Reject(BAD_PARAMETER, "a sale that waits has a quantity", parameter="quantity")
+        waits_for = None if trigger is None else trigger.price
+        reference = price or waits_for or self._reference_price(state)
         notional = quote_quantity if quantity is None else quantity * reference if reference else None
         if notional is not None and notional < market.min_notional:
             raise Reject(MIN_NOTIONAL, f"the order is worth less than {market.min_notional} {market.quote}")
@@ -724,7 +870,6 @@ class Exchange:
         self,
         market: Market,
         side: Side,
-        order_type: OrderType,
         quantity: Decimal,
         price: Decimal | None,
         plan: list[_Step],
@@ -734,6 +879,69 @@ class Exchange:
             return quantity * (1 + fee) if market.fee_mode == "base" else quantity
         cost = quantity * price if price is not None else sum((p * q for p, q, _ in plan), ZERO)
         return cost * (1 + fee) if market.fee_mode == "quote" else cost
+
+    def _intend(
+        self,
+        state: MarketState,
+        account: Account,
+        side: Side,
+        quantity: Decimal | None,
+        price: Decimal | None,
+        quote_quantity: Decimal | None,
+        time_in_force: TimeInForce,
+        post_only: bool,
+        now: float,
+    ) -> tuple[Decimal, Decimal, list[_Step]]:
+        """Say how much an order that reaches the book wants, what it holds, and what it takes at once."""
+        plan = self._plan(state, side, price, quantity, quote_quantity, account, now)
+        if post_only and plan:
+            raise Reject(POST_ONLY_WOULD_CROSS, "the order would trade at once")
+        planned = sum((step[1] for step in plan), ZERO)
+        if quantity is None:
+            assert quote_quantity is not None
+            if not planned and plan == [] and self._best_opposite(state, side, now) is not None:
+                raise Reject(MIN_NOTIONAL, "the quote amount buys less than one lot")
+        wanted = planned if quantity is None else quantity
+        if time_in_force == "FOK" and planned < wanted:
+            plan = []
+        return wanted, self._reserve_for(state.market, side, wanted, price, plan), plan
+
+    def _fire_due(self, now: float) -> None:
+        """Place the orders whose triggers were met, and those that these meet in turn."""
+        while (order := self._triggers.next_due()) is not None:
+            state, account = self._states[order.symbol], self.accounts[order.account]
+            order.triggered_at = order.updated_at = now
+            order.history.append((now, order.status, order.filled_quantity, order.filled_quote))
+            self._report(order, "triggered", None, now)
+            self._hold(order, -order.reserved, now)
+            quantity = None if order.quote_quantity is not None else order.quantity
+            try:
+                self._check_mode(state, order.order_type, order.post_only)
+                order.quantity, reserve, plan = self._intend(
+                    state, account, order.side, quantity, order.price, order.quote_quantity,
+                    order.time_in_force, order.post_only, now,
+                )  # fmt: skip
+                self._check_funds(account, state.market, order.side, reserve)
+            except Reject as reject:
+                self._end(order, EXPIRED, reject.reason, now)
+                continue
+            self._hold(order, reserve, now)
+            stopped = self._execute(state, order, plan, now)
+            if order.open:
+                self._settle_remainder(state, order, stopped, now)
+
+    def _end_expired(self, now: float) -> bool:
+        """End the orders that were good till now; True when there was one."""
+        ended = False
+        while (order := self._triggers.next_ended(now)) is not None:
+            self._end(order, EXPIRED, TIME_OVER, now)
+            ended = True
+        return ended
+
+    def _catch_up(self, now: float) -> None:
+        """Do and tell what was due before whatever comes now."""
+        if self._end_expired(now):
+            self._deliver(now)
 
     def _execute(self, state: MarketState, order: Order, plan: list[_Step], now: float) -> bool:
         """Carry out the plan; True when meeting an own order ended the taker."""
@@ -835,6 +1043,34 @@ class Exchange:
 
     # Money movements
 
+    def _reserve_waiting(
+        self,
+        market: Market,
+        side: Side,
+        quantity: Decimal,
+        price: Decimal | None,
+        quote_quantity: Decimal | None,
+        trigger: Trigger,
+    ) -> Decimal:
+        """What an order holds while it waits; one without a limit is valued at its trigger."""
+        if quote_quantity is not None:
+            return quote_quantity
+        limit = trigger.price if price is None else price
+        return self._reserve_for(market, side, quantity, limit, [])
+
+    def _check_funds(self, account: Account, market: Market, side: Side, needed: Decimal) -> None:
+        currency = market.quote if side == "buy" else market.base
+        free = account.free.get(currency, ZERO)
+        if free < needed:
+            raise Reject(INSUFFICIENT_FUNDS, f"{currency}: {free} free, {needed} needed")
+
+    def _hold(self, order: Order, amount: Decimal, now: float) -> None:
+        """Reserve more of an account's money for an order, or give some back."""
+        market = self._states[order.symbol].market
+        currency = market.quote if order.side == "buy" else market.base
+        order.reserved += amount
+        self._move(self.accounts[order.account], currency, -amount, amount, now)
+
     def _apply_fill(
         self,
         state: MarketState,
@@ -915,11 +1151,10 @@ class Exchange:
         if state.book.get(order.order_id) is not None:
             state.book.cancel(order.order_id)
         state.front.pop(order.order_id, None)
+        self._triggers.discard(order)
         if order.price is not None:
             state.touch(order.side, order.price)
-        currency = state.market.quote if order.side == "buy" else state.market.base
-        self._move(account, currency, order.reserved, -order.reserved, now)
-        order.reserved = ZERO
+        self._hold(order, -order.reserved, now)
         order.status = status
         order.reason = reason
         order.updated_at = now
@@ -981,7 +1216,7 @@ class Exchange:
     def _report(
         self,
         order: Order,
-        kind: Literal["new", "trade", "canceled", "expired"],
+        kind: UpdateKind,
         fill: Fill | None,
         now: float,
     ) -> None:
@@ -1015,6 +1250,7 @@ class Exchange:
             now=now,
         )
         state.last_price = price
+        self._triggers.printed(state.market.symbol, price)
         state.trades.append(trade)
         if len(state.trades) > 2 * self.trades_kept:
             del state.trades[: -self.trades_kept]
@@ -1052,6 +1288,8 @@ class Exchange:
                 )
 
     def _deliver(self, now: float) -> None:
+        self._fire_due(now)
+        self._end_expired(now)
         for name, balances in self._changed.items():
             self._events.append(BalanceChange(account=name, balances=balances, delta=None, now=now))
         self._changed = {}

@@ -4,7 +4,7 @@ Records are read by everybody and changed by `simulator.exchange` alone. At the 
 JSON for the admin API and for tests.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from ems.core.book import Side, TimeInForce
 OrderType = Literal["market", "limit"]
 FeeMode = Literal["received", "quote", "base"]
 QueueModel = Literal["probable", "risk_averse", "optimistic"]
+UpdateKind = Literal["new", "trade", "canceled", "expired", "triggered", "amended"]
 ClientIdRule = Literal["open", "forever", "none"]
 Levels = list[tuple[Decimal, Decimal]]
 
@@ -44,6 +45,11 @@ CANCEL_ONLY = "CANCEL_ONLY"
 POST_ONLY_MODE = "POST_ONLY_MODE"
 MAINTENANCE = "MAINTENANCE"
 PERMISSION_DENIED = "PERMISSION_DENIED"
+BELOW_FILLED = "BELOW_FILLED"  # an order cannot become smaller than what it has traded
+NO_CHANGE = "NO_CHANGE"  # an amendment that asks for what is
+
+# Why an order expired, besides the reasons above and those of the book.
+TIME_OVER = "TIME_OVER"  # it was good till a date
 
 # What a market or the whole exchange allows. Reading is always allowed, except in maintenance.
 TRADING = "trading"
@@ -106,6 +112,17 @@ class Fill:
     time: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """The price of a trade that has to be seen before an order reaches the book."""
+
+    kind: Literal[
+        "stop_loss", "take_profit", "trigger"
+    ]  # what the exchange calls it; nothing follows from it
+    price: Decimal
+    rising: bool  # fires at or above the price, otherwise at or below
+
+
 @dataclass(slots=True, kw_only=True)
 class Order:
     """One order at this exchange. Callers read it; only the exchange changes it."""
@@ -131,10 +148,21 @@ class Order:
     fills: list[Fill] = field(default_factory=list)
     history: list[tuple[float, str, Decimal, Decimal]] = field(default_factory=list)
     # (time, status, filled quantity, filled quote), oldest first
+    trigger: Trigger | None = None
+    triggered_at: float | None = None
+    reserve_early: bool = True  # holds money while it waits; otherwise from when it is triggered
+    expires_at: float | None = None
+    amendments: list[tuple[float, Decimal, Decimal | None, Trigger | None]] = field(default_factory=list)
+    # (time, quantity, price, trigger) before each change, oldest first
 
     @property
     def open(self) -> bool:
         return self.status in (SUBMITTED, PARTIALLY_FILLED)
+
+    @property
+    def waiting(self) -> bool:
+        """Open, and not triggered yet."""
+        return self.trigger is not None and self.triggered_at is None and self.open
 
     @property
     def remaining_quantity(self) -> Decimal:
@@ -151,24 +179,23 @@ class Order:
         if self.created_at > time:
             return None
         at, status, filled, quote = [entry for entry in self.history if entry[0] <= time][-1]
-        return Order(
-            order_id=self.order_id,
-            client_order_id=self.client_order_id,
-            account=self.account,
-            symbol=self.symbol,
-            side=self.side,
-            order_type=self.order_type,
-            time_in_force=self.time_in_force,
-            post_only=self.post_only,
-            quantity=self.quantity,
-            quote_quantity=self.quote_quantity,
-            price=self.price,
-            created_at=self.created_at,
+        # What was replaced after that time is what it asked for then.
+        asked = next((entry[1:] for entry in self.amendments if entry[0] > time), None)
+        quantity, price, trigger = asked or (self.quantity, self.price, self.trigger)
+        return replace(
+            self,
+            quantity=quantity,
+            price=price,
+            trigger=trigger,
+            triggered_at=None if self.triggered_at is None or self.triggered_at > time else self.triggered_at,
             updated_at=at,
             status=status,
             filled_quantity=filled,
             filled_quote=quote,
+            reason="",
+            reserved=ZERO,
             fills=[fill for fill in self.fills if fill.time <= time],
+            history=[],
         )
 
 
@@ -177,7 +204,7 @@ class OrderUpdate:
     """An order changed. `fill` is set when a trade is the reason; the figures are those after this change."""
 
     order: Order
-    kind: Literal["new", "trade", "canceled", "expired"]
+    kind: UpdateKind
     status: str
     filled_quantity: Decimal
     filled_quote: Decimal
@@ -302,6 +329,9 @@ def order_record(order: Order) -> dict[str, Any]:
         "quantity": text(order.quantity),
         "quote_quantity": None if order.quote_quantity is None else text(order.quote_quantity),
         "price": None if order.price is None else text(order.price),
+        "stop_price": None if order.trigger is None else text(order.trigger.price),
+        "triggered_at": order.triggered_at,
+        "expires_at": order.expires_at,
         "status": order.status,
         "reason": order.reason,
         "filled_quantity": text(order.filled_quantity),
