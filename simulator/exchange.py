@@ -3,7 +3,8 @@
 Rules:
 
 1. Nothing is lost or made. For every currency: all accounts + fees collected + the outside world = 0, to the
-   last unit. `imbalance()` names what breaks this, and is empty.
+   last unit. `imbalance()` names what breaks this, and is empty. Where contracts are traded there is one
+   purse more: `simulator.positions` says what stands in it.
 2. Time is the argument `now`, in seconds since 1970. There is no clock, no socket and no randomness here.
 3. A refusal is a `Reject` with a reason of `records`; dialects turn it into an exchange's own code and words.
 4. Events are delivered after the call has finished its work, oldest first; a listener never sees half of it.
@@ -30,7 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ems.core.book import SELF_TRADE, Closed, SelfTrade, Side, TimeInForce, Traded, crosses
 from simulator.displayed import MarketState
@@ -109,8 +110,63 @@ __all__ = [
     "fill_record", "order_record", "text", "transfer_record",
 ]  # fmt: skip
 
+SIDES: tuple[Side, Side] = ("buy", "sell")
+
 # One piece of liquidity a taker would meet: price, quantity, and whose order it is (None: displayed).
 _Step = tuple[Decimal, Decimal, int | None]
+
+
+class Contracts(Protocol):
+    """Who keeps the positions in contracts, and the margin behind them: `simulator.positions`."""
+
+    def free(self, account: Account, currency: str) -> Decimal:
+        """What an account may spend or withdraw of a currency."""
+        ...
+
+    def allowed(
+        self,
+        account: Account,
+        market: Market,
+        side: Side,
+        quantity: Decimal,
+        but: Order | None,
+    ) -> Decimal:
+        """How much of a reduce-only order there is to reduce, beside the other orders than `but`."""
+        ...
+
+    def check_margin(
+        self,
+        account: Account,
+        market: Market,
+        side: Side,
+        quantity: Decimal,
+        price: Decimal | None,
+        plan: list[_Step],
+        but: Order | None,
+    ) -> None:
+        """Refuse an order for which the margin is missing; `but` is what it was before."""
+        ...
+
+    def settle(
+        self,
+        account: Account | None,
+        market: Market,
+        side: Side,
+        price: Decimal,
+        quantity: Decimal,
+        fee: Decimal,
+        now: float,
+    ) -> tuple[Decimal, Decimal]:
+        """Book one side of a trade (None: outside) and return what of it closed, and what that earned."""
+        ...
+
+    def records(self, account: Account) -> list[dict[str, Any]]:
+        """The account's positions as JSON, amounts as decimal strings."""
+        ...
+
+    def tidy(self, now: float) -> bool:
+        """Do what follows from all that happened in a call; False: that is being done, tell nobody yet."""
+        ...
 
 
 class Exchange:
@@ -142,6 +198,8 @@ class Exchange:
         self.orders: dict[int, Order] = {}  # order id -> order
         self.fees_collected: dict[str, Decimal] = {}  # currency -> amount
         self.outside: dict[str, Decimal] = {}  # currency -> net of everybody who has no account here
+        self.clearing: dict[str, Decimal] = {}  # currency -> below zero: profits whose losses are on paper
+        self.contracts: Contracts | None = None
         self._self_trade: SelfTrade = self_trade
         self._states: dict[str, MarketState] = {}
         self._touched: dict[str, MarketState] = {}  # symbol -> market with something to publish
@@ -161,6 +219,8 @@ class Exchange:
 
     def add_market(self, market: Market) -> None:
         """List a market, or change its rules; books and orders stay."""
+        if market.settled_in is not None and self.contracts is None:
+            raise ValueError(f"market {market.symbol}: contracts are listed by simulator.positions.Positions")
         self.markets[market.symbol] = market
         state = self._states.get(market.symbol)
         if state is None:
@@ -267,9 +327,30 @@ class Exchange:
         """Take money out; the fee is paid on top."""
         if not amount.is_finite() or amount <= 0:
             raise Reject(BAD_PARAMETER, "amount must be positive")
-        if account.free.get(currency, ZERO) < amount + fee:
+        if self.free(account, currency) < amount + fee:
             raise Reject(INSUFFICIENT_FUNDS, f"free {currency} is less than {amount + fee}")
         return self._transfer(account, "withdrawal", currency, amount, fee, now, address, txid)
+
+    def free(self, account: Account, currency: str) -> Decimal:
+        """What the account may spend or withdraw of a currency: less than is free, where it is margin."""
+        free = account.free.get(currency, ZERO)
+        return free if self.contracts is None else min(free, self.contracts.free(account, currency))
+
+    def pay(
+        self, account: Account, currency: str, amount: Decimal, purse: dict[str, Decimal], now: float
+    ) -> None:
+        """Move money between an account and `outside`, `clearing` or `fees_collected`, either way."""
+        if amount:
+            self._move(account, currency, amount, ZERO, now)
+            purse[currency] = purse.get(currency, ZERO) - amount
+
+    def announce(self, event: Event) -> None:
+        """Have an event told with those of the call under way."""
+        self._events.append(event)
+
+    def settled(self, now: float) -> None:
+        """Tell what was announced outside any call."""
+        self._deliver(now)
 
     def balances(self, account: Account, as_of: float | None = None) -> dict[str, tuple[Decimal, Decimal]]:
         """What the account owns, currency -> (free, locked); with `as_of`, what it owned then."""
@@ -300,18 +381,20 @@ class Exchange:
         trigger: Trigger | None = None,
         reserve_early: bool = True,
         expires_at: float | None = None,
+        reduce_only: bool = False,
         now: float,
     ) -> Order:
         """Place an order; raises Reject and changes nothing when it is refused.
 
         With a `trigger` it waits for one, holding its money meanwhile unless told otherwise. One that is met
-        already fires at once; exchanges that call this a mistake say so before they come here.
+        already fires at once; exchanges that call this a mistake say so before they come here. A
+        `reduce_only` order for more than there is to reduce becomes smaller when it reaches the book.
         """
         state = self._state(symbol)
         market = state.market
         self._catch_up(now)
         self._check_mode(state, order_type, post_only)
-        self._check_shape(state, side, order_type, quantity, price, quote_quantity, trigger)
+        self._check_shape(state, side, order_type, quantity, price, quote_quantity, trigger, reduce_only)
         self._check_client_id(account, client_order_id)
         if expires_at is not None and expires_at <= now:
             raise Reject(BAD_PARAMETER, "the order's time is over already", parameter="expires_at")
@@ -332,6 +415,7 @@ class Exchange:
                 quote_quantity,
                 time_in_force,
                 post_only,
+                reduce_only,
                 now,
             )
         self._check_funds(account, market, side, reserve)
@@ -353,6 +437,7 @@ class Exchange:
             trigger=trigger,
             reserve_early=reserve_early,
             expires_at=expires_at,
+            reduce_only=reduce_only,
         )
         self._next_order_id += 1
         self.orders[order.order_id] = account.orders[order.order_id] = account.open[order.order_id] = order
@@ -419,7 +504,7 @@ class Exchange:
         counted = new_quantity if order.quote_quantity is None else None
         self._check_shape(
             state, order.side, order.order_type, counted, new_price, order.quote_quantity,
-            trigger if order.waiting else None,
+            trigger if order.waiting else None, order.reduce_only,
         )  # fmt: skip
         if order.quote_quantity is None and new_quantity <= order.filled_quantity:
             raise Reject(BELOW_FILLED, f"{order.filled_quantity} of the order is filled already")
@@ -438,7 +523,7 @@ class Exchange:
         elif keeps_place:
             reserve = self._reserve_for(market, order.side, left, new_price, plan)
         else:
-            _, reserve, plan = self._intend(
+            wanted, reserve, plan = self._intend(
                 state,
                 account,
                 order.side,
@@ -447,8 +532,11 @@ class Exchange:
                 None,
                 "GTC",
                 order.post_only,
+                order.reduce_only,
                 now,
+                but=order,
             )
+            new_quantity -= left - wanted
         self._check_funds(account, market, order.side, reserve - order.reserved)
 
         order.amendments.append((now, order.quantity, order.price, order.trigger))
@@ -517,6 +605,18 @@ class Exchange:
             raise Reject(UNKNOWN_ORDER, "no such open order")
         self._end(order, EXPIRED, reason, now)
         self._deliver(now)
+
+    def shrink_order(self, order: Order, quantity: Decimal, now: float) -> None:
+        """Make a waiting order smaller by less than what remains of it; it keeps its place."""
+        assert order.open and order.price is not None and ZERO < quantity < order.remaining_quantity
+        state = self._states[order.symbol]
+        state.book.reduce(order.order_id, quantity)
+        order.amendments.append((now, order.quantity, order.price, order.trigger))
+        order.quantity -= quantity
+        order.updated_at = now
+        order.history.append((now, order.status, order.filled_quantity, order.filled_quote))
+        self._report(order, "amended", None, now)
+        state.touch(order.side, order.price)
 
     def find_order(
         self,
@@ -668,6 +768,12 @@ class Exchange:
             return None
         return price, state.visible(side, price, now) + state.book.size_at(side, price)
 
+    def displayed_middle(self, symbol: str) -> Decimal | None:
+        """The middle of the displayed book, whatever accounts took from it; None while a side is empty."""
+        displayed = self._state(symbol).displayed
+        bid, ask = (next(iter(displayed[side].best_first()), None) for side in SIDES)
+        return None if bid is None or ask is None else (bid + ask) / 2
+
     def recent_trades(self, symbol: str, limit: int = 500) -> list[PublicTrade]:
         """Public trades, oldest first."""
         return self._state(symbol).trades[-limit:]
@@ -680,7 +786,8 @@ class Exchange:
 
     def ledger(self, account: Account) -> dict[str, Any]:
         """Everything that happened to an account; amounts as decimal strings."""
-        return {
+        positions = {} if self.contracts is None else {"positions": self.contracts.records(account)}
+        return positions | {
             "account": account.name,
             "balances": {
                 c: {"free": text(free), "locked": text(locked)}
@@ -692,9 +799,9 @@ class Exchange:
         }
 
     def imbalance(self) -> dict[str, Decimal]:
-        """Currencies whose sum over accounts, fees and the outside is not zero; empty when all is well."""
+        """Currencies whose sum over accounts and purses is not zero; empty when all is well."""
         total: dict[str, Decimal] = {}
-        parts = [self.fees_collected, self.outside]
+        parts = [self.fees_collected, self.outside, self.clearing]
         for account in self.accounts.values():
             parts += [account.free, account.locked]
         for part in parts:
@@ -733,8 +840,13 @@ class Exchange:
         price: Decimal | None,
         quote_quantity: Decimal | None,
         trigger: Trigger | None = None,
+        reduce_only: bool = False,
     ) -> None:
         market = state.market
+        if reduce_only and market.settled_in is None:
+            raise Reject(BAD_PARAMETER, "only orders in contracts reduce a position", parameter="reduce_only")
+        if market.settled_in is not None and quantity is None:
+            raise Reject(BAD_PARAMETER, "contracts are ordered by quantity", parameter="quote_quantity")
         if side not in ("buy", "sell"):
             raise Reject(BAD_PARAMETER, "side must be buy or sell", parameter="side")
         if order_type not in ("market", "limit"):
@@ -763,7 +875,7 @@ class Exchange:
         waits_for = None if trigger is None else trigger.price
         reference = price or waits_for or self._reference_price(state)
         notional = quote_quantity if quantity is None else quantity * reference if reference else None
-        if notional is not None and notional < market.min_notional:
+        if notional is not None and notional < market.min_notional and not reduce_only:
             raise Reject(MIN_NOTIONAL, f"the order is worth less than {market.min_notional} {market.quote}")
 
     def _check_client_id(self, account: Account, client_order_id: str) -> None:
@@ -874,6 +986,8 @@ class Exchange:
         price: Decimal | None,
         plan: list[_Step],
     ) -> Decimal:
+        if market.settled_in is not None:
+            return ZERO  # margin is a requirement, not an amount set aside
         fee = max(ZERO, market.maker_fee, market.taker_fee)
         if side == "sell":
             return quantity * (1 + fee) if market.fee_mode == "base" else quantity
@@ -890,9 +1004,18 @@ class Exchange:
         quote_quantity: Decimal | None,
         time_in_force: TimeInForce,
         post_only: bool,
+        reduce_only: bool,
         now: float,
+        *,
+        but: Order | None = None,
     ) -> tuple[Decimal, Decimal, list[_Step]]:
-        """Say how much an order that reaches the book wants, what it holds, and what it takes at once."""
+        """Say how much an order that reaches the book wants, what it holds, and what it takes at once.
+
+        `but` is the same order as it is counted among the open ones.
+        """
+        market, contracts = state.market, self.contracts
+        if reduce_only and contracts is not None and quantity is not None:
+            quantity = contracts.allowed(account, market, side, quantity, but)
         plan = self._plan(state, side, price, quantity, quote_quantity, account, now)
         if post_only and plan:
             raise Reject(POST_ONLY_WOULD_CROSS, "the order would trade at once")
@@ -904,7 +1027,9 @@ class Exchange:
         wanted = planned if quantity is None else quantity
         if time_in_force == "FOK" and planned < wanted:
             plan = []
-        return wanted, self._reserve_for(state.market, side, wanted, price, plan), plan
+        if market.settled_in is not None and contracts is not None and not reduce_only:
+            contracts.check_margin(account, market, side, wanted, price, plan, but)
+        return wanted, self._reserve_for(market, side, wanted, price, plan), plan
 
     def _fire_due(self, now: float) -> None:
         """Place the orders whose triggers were met, and those that these meet in turn."""
@@ -919,7 +1044,7 @@ class Exchange:
                 self._check_mode(state, order.order_type, order.post_only)
                 order.quantity, reserve, plan = self._intend(
                     state, account, order.side, quantity, order.price, order.quote_quantity,
-                    order.time_in_force, order.post_only, now,
+                    order.time_in_force, order.post_only, order.reduce_only, now, but=order,
                 )  # fmt: skip
                 self._check_funds(account, state.market, order.side, reserve)
             except Reject as reject:
@@ -958,7 +1083,7 @@ class Exchange:
                 self._shrink_fronts(state, other, price, quantity)
                 state.touch(other, price)
                 self._apply_fill(state, order, price, quantity, "taker", trade_id, now)
-                self._outsider(state.market, order.side, price, quantity)
+                self._outsider(state.market, order.side, price, quantity, now)
                 self._publish_trade(state, trade_id, price, quantity, order.side, now)
             else:
                 events = state.book.add(
@@ -1037,7 +1162,7 @@ class Exchange:
         if isinstance(events[0], Closed):
             state.front.pop(order.order_id, None)
         self._apply_fill(state, order, order.price, quantity, "maker", trade_id, now)
-        self._outsider(state.market, order.side, order.price, quantity)
+        self._outsider(state.market, order.side, order.price, quantity, now)
         state.touch(order.side, order.price)
         return trade_id
 
@@ -1059,15 +1184,15 @@ class Exchange:
         return self._reserve_for(market, side, quantity, limit, [])
 
     def _check_funds(self, account: Account, market: Market, side: Side, needed: Decimal) -> None:
-        currency = market.quote if side == "buy" else market.base
-        free = account.free.get(currency, ZERO)
-        if free < needed:
+        currency = market.settled_in or (market.quote if side == "buy" else market.base)
+        free = self.free(account, currency)
+        if needed > 0 and free < needed:
             raise Reject(INSUFFICIENT_FUNDS, f"{currency}: {free} free, {needed} needed")
 
     def _hold(self, order: Order, amount: Decimal, now: float) -> None:
         """Reserve more of an account's money for an order, or give some back."""
         market = self._states[order.symbol].market
-        currency = market.quote if order.side == "buy" else market.base
+        currency = market.settled_in or (market.quote if order.side == "buy" else market.base)
         order.reserved += amount
         self._move(self.accounts[order.account], currency, -amount, amount, now)
 
@@ -1088,22 +1213,26 @@ class Exchange:
         pays_quote = market.fee_mode == "quote" or (market.fee_mode == "received" and order.side == "sell")
         fee_currency = market.quote if pays_quote else market.base
         # Rounded towards zero, so that many small fills never cost more than was reserved.
-        fee = ((cost if pays_quote else quantity) * rate).quantize(FEE_QUANTUM, ROUND_DOWN)
+        charged = cost * market.contract_size if pays_quote else quantity
+        fee = (charged * rate).quantize(FEE_QUANTUM, ROUND_DOWN)
+        closed, realised = ZERO, ZERO
 
         order.filled_quantity += quantity
         order.filled_quote += cost
         order.updated_at = now
         done = order.filled_quantity == order.quantity
         order.status = FILLED if done else PARTIALLY_FILLED
-        paid_currency, paid = (market.quote, cost) if order.side == "buy" else (market.base, quantity)
-        got_currency, got = (market.base, quantity) if order.side == "buy" else (market.quote, cost)
-        released = order.reserved - self._still_reserved(market, order, paid)
-        order.reserved -= released
-        self._move(account, paid_currency, released - paid, -released, now)
-        self._move(account, got_currency, got, ZERO, now)
-        if fee:
-            self._move(account, fee_currency, -fee, ZERO, now)
-            self.fees_collected[fee_currency] = self.fees_collected.get(fee_currency, ZERO) + fee
+        if market.settled_in is not None:
+            assert self.contracts is not None, "a contract is listed by Positions"
+            closed, realised = self.contracts.settle(account, market, order.side, price, quantity, fee, now)
+        else:
+            paid_currency, paid = (market.quote, cost) if order.side == "buy" else (market.base, quantity)
+            got_currency, got = (market.base, quantity) if order.side == "buy" else (market.quote, cost)
+            released = order.reserved - self._still_reserved(market, order, paid)
+            order.reserved -= released
+            self._move(account, paid_currency, released - paid, -released, now)
+            self._move(account, got_currency, got, ZERO, now)
+        self.pay(account, fee_currency, -fee, self.fees_collected, now)
 
         fill = Fill(
             trade_id=trade_id,
@@ -1119,6 +1248,8 @@ class Exchange:
             fee_currency=fee_currency,
             liquidity=liquidity,
             time=now,
+            closed=closed,
+            realised=realised,
         )
         order.fills.append(fill)
         account.fills.append(fill)
@@ -1140,7 +1271,12 @@ class Exchange:
         # A market order reserved what its plan costs; each fill releases its own part.
         return max(ZERO, order.reserved - (paid * (1 + fee) if market.fee_mode == "quote" else paid))
 
-    def _outsider(self, market: Market, side: Side, price: Decimal, quantity: Decimal) -> None:
+    def _outsider(self, market: Market, side: Side, price: Decimal, quantity: Decimal, now: float) -> None:
+        if market.settled_in is not None:
+            assert self.contracts is not None, "a contract is listed by Positions"
+            other: Side = "sell" if side == "buy" else "buy"
+            self.contracts.settle(None, market, other, price, quantity, ZERO, now)
+            return
         sign = 1 if side == "sell" else -1
         self.outside[market.base] = self.outside.get(market.base, ZERO) + sign * quantity
         self.outside[market.quote] = self.outside.get(market.quote, ZERO) - sign * price * quantity
@@ -1290,6 +1426,8 @@ class Exchange:
     def _deliver(self, now: float) -> None:
         self._fire_due(now)
         self._end_expired(now)
+        if self.contracts is not None and not self.contracts.tidy(now):
+            return
         for name, balances in self._changed.items():
             self._events.append(BalanceChange(account=name, balances=balances, delta=None, now=now))
         self._changed = {}

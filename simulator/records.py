@@ -45,6 +45,8 @@ CANCEL_ONLY = "CANCEL_ONLY"
 POST_ONLY_MODE = "POST_ONLY_MODE"
 MAINTENANCE = "MAINTENANCE"
 PERMISSION_DENIED = "PERMISSION_DENIED"
+REDUCE_ONLY = "REDUCE_ONLY"  # nothing to reduce
+LEVERAGE = "LEVERAGE"
 BELOW_FILLED = "BELOW_FILLED"  # an order cannot become smaller than what it has traded
 NO_CHANGE = "NO_CHANGE"  # an amendment that asks for what is
 
@@ -86,6 +88,8 @@ class Market:
     taker_fee: Decimal = Decimal("0.001")
     fee_mode: FeeMode = "received"  # in what the order receives; quote, base: always in that currency
     max_orders: int = 200
+    settled_in: str | None = None  # of a contract, the currency of its profits; None: both sides are paid
+    contract_size: Decimal = Decimal(1)  # base currency in one of `quantity`
 
     def __post_init__(self) -> None:
         for name in ("tick", "lot", "max_qty"):
@@ -110,6 +114,8 @@ class Fill:
     fee_currency: str
     liquidity: Literal["maker", "taker"]
     time: float
+    closed: Decimal = ZERO  # of a contract: what of the quantity made the position smaller,
+    realised: Decimal = ZERO  # and what that earned, before fees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +151,7 @@ class Order:
     filled_quote: Decimal = ZERO
     reason: str = ""
     reserved: Decimal = ZERO
+    reduce_only: bool = False  # of a contract
     fills: list[Fill] = field(default_factory=list)
     history: list[tuple[float, str, Decimal, Decimal]] = field(default_factory=list)
     # (time, status, filled quantity, filled quote), oldest first
@@ -254,7 +261,17 @@ class ModeChange:
     now: float
 
 
-Event = OrderUpdate | BalanceChange | BookChange | PublicTrade | ModeChange
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionChange:
+    """An account holds more or less of a contract, or at other terms; `quantity` is below zero when short."""
+
+    account: str
+    symbol: str
+    quantity: Decimal
+    now: float
+
+
+Event = OrderUpdate | BalanceChange | BookChange | PublicTrade | ModeChange | PositionChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
