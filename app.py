@@ -346,7 +346,9 @@ def _gateways(
         held = settings.vault.get(exchange, account)
         assert held is not None
         keys = VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
-        gateways[exchange, account] = CcxtGateway(exchange, account, keys, mode="live", clock=clock)
+        gateways[exchange, account] = CcxtGateway(
+            exchange, account, keys, mode="live", clock=clock, **_manners(settings, exchange)
+        )
     for venue in venues:
         gateways[venue.exchange, DEFAULT_ACCOUNT] = CcxtGateway(
             venue.exchange,
@@ -357,8 +359,21 @@ def _gateways(
             ws_url=venue.ws_url,
             clock=clock,
             shapes=() if unlimited else None,
+            **_manners(settings, venue.exchange),
         )
+    for name, exchanges in (
+        ("OMS_ALLOW_WITHDRAW_KEYS", settings.allow_withdraw),
+        ("OMS_EXCLUSIVE", settings.exclusive),
+    ):
+        unknown = sorted(exchanges - DIALECTS.keys())
+        if unknown:
+            raise SettingsError(f"{name}: {unknown[0]} is not among {', '.join(sorted(DIALECTS))}")
     return gateways
+
+
+def _manners(settings: Settings, exchange: str) -> dict[str, bool]:
+    """Say what the operator has declared about the accounts at an exchange."""
+    return {"may_withdraw": exchange in settings.allow_withdraw, "exclusive": exchange in settings.exclusive}
 
 
 def _mark(store: SqlStore, gateways: Mapping[tuple[str, str], Gateway]) -> str:

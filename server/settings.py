@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 
+from ems.core.fields import EXCHANGE_ALIASES
 from server.auth import ApiKey, KeysError, parse_hosts, parse_keys
 from server.keystore import KeystoreError, Vault, load_vault
 
@@ -73,6 +74,19 @@ VARIABLES = (
         form="path of a file",
         default="none",
         meaning="The same, read from a file that only its owner may read.",
+    ),
+    Variable(
+        name="OMS_ALLOW_WITHDRAW_KEYS",
+        form="exchanges separated by commas",
+        default="none",
+        meaning="Where a key that may also withdraw is to trade all the same. Better make one that may not.",
+    ),
+    Variable(
+        name="OMS_EXCLUSIVE",
+        form="exchanges separated by commas",
+        default="none",
+        meaning="Where nobody else trades on the account, so that the exchange may cancel every order there "
+        "when this server falls silent for 60 s (Kraken, OKX).",
     ),
     Variable(
         name="BINANCE_API_KEY, BINANCE_API_SECRET",
@@ -157,6 +171,8 @@ class Settings:
     db_url: str = field(default="", repr=False)  # as written, read by the store; may hold a password
     vault: Vault = field(default_factory=Vault)
     mail: MailSettings | None = None
+    allow_withdraw: frozenset[str] = frozenset()  # exchanges
+    exclusive: frozenset[str] = frozenset()  # exchanges
     warnings: tuple[str, ...] = ()  # for the operator; the start goes on
 
     def secrets(self) -> Iterator[str]:
@@ -210,6 +226,8 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         db_url=db_url,
         vault=vault,
         mail=mail,
+        allow_withdraw=_exchanges(environ, "OMS_ALLOW_WITHDRAW_KEYS"),
+        exclusive=_exchanges(environ, "OMS_EXCLUSIVE"),
         warnings=tuple(noticed),
     )
 
@@ -247,6 +265,15 @@ def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not 1 <= int(text) <= 65535:
         raise SettingsError(f"{name}: {text!r} is not a port; write a number from 1 to 65535")
     return int(text)
+
+
+def _exchanges(environ: Mapping[str, str], name: str) -> frozenset[str]:
+    """Read names of exchanges, as they are here: gdax is coinbaseexchange."""
+    names = [part.strip().lower() for part in _text(environ, name).split(",") if part.strip()]
+    for one in names:
+        if not re.fullmatch(r"[a-z][a-z0-9]*", one, re.ASCII):
+            raise SettingsError(f"{name}: {one!r} is no exchange; write names such as kraken,okx")
+    return frozenset(EXCHANGE_ALIASES.get(one, one) for one in names)
 
 
 def _listen_address(environ: Mapping[str, str], hosts: tuple[str, ...]) -> str:

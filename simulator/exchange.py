@@ -38,6 +38,7 @@ from simulator.displayed import MarketState
 from simulator.records import (
     BAD_PARAMETER,
     BELOW_FILLED,
+    CANCEL_ALL_AFTER,
     CANCEL_ONLY,
     CANCEL_ONLY_MODE,
     CANCELED,
@@ -209,6 +210,7 @@ class Exchange:
         self._changed: dict[str, dict[str, tuple[Decimal, Decimal]]] = {}
         # account -> currency -> (free, locked)
         self._triggers = Triggers()
+        self._cancel_all_at: dict[str, float] = {}  # account -> when its orders end if nobody says more
         self._next_order_id = first_id
         self._next_trade_id = first_id
         self._next_transfer_id = 1
@@ -245,6 +247,7 @@ class Exchange:
         name: str | None = None,
         passphrase: str | None = None,
         permissions: frozenset[str] = frozenset(("read", "trade")),
+        ips: tuple[str, ...] = (),
     ) -> Account:
         """Open an account, or add a further key to the account of that name."""
         if api_key in self.keys:
@@ -252,7 +255,12 @@ class Exchange:
         name = name or f"account-{len(self.accounts) + 1}"
         account = self.accounts.setdefault(name, Account(name))
         self.keys[api_key] = Key(
-            api_key=api_key, secret=secret, account=name, passphrase=passphrase, permissions=permissions
+            api_key=api_key,
+            secret=secret,
+            account=name,
+            passphrase=passphrase,
+            permissions=permissions,
+            ips=ips,
         )
         return account
 
@@ -597,6 +605,22 @@ class Exchange:
             self._end(order, CANCELED, "CANCELED", now)
         self._deliver(now)
         return orders
+
+    def cancel_all_at(self, account: Account, at: float | None) -> None:
+        """Set the dead-man's switch of an account: at `at` its orders end unless somebody sets it again.
+
+        None takes it back. Once it has struck, it stays off.
+        """
+        self._cancel_all_at.pop(account.name, None)
+        if at is not None:
+            self._cancel_all_at[account.name] = at
+
+    def wake(self, now: float) -> None:
+        """Carry out what is due by time; called with every request and about every 100 ms."""
+        for name in [name for name, at in self._cancel_all_at.items() if now >= at]:
+            del self._cancel_all_at[name]
+            for order in list(self.accounts[name].open.values()):
+                self.expire_order(order.order_id, CANCEL_ALL_AFTER, now)
 
     def expire_order(self, order_id: int, reason: str, now: float) -> None:
         """End an order as the exchange itself does, for whatever reason."""

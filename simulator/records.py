@@ -53,6 +53,9 @@ NO_CHANGE = "NO_CHANGE"  # an amendment that asks for what is
 # Why an order expired, besides the reasons above and those of the book.
 TIME_OVER = "TIME_OVER"  # it was good till a date
 
+# Why the exchange itself ended an order.
+CANCEL_ALL_AFTER = "CANCEL_ALL_AFTER"  # its owner fell silent
+
 # What a market or the whole exchange allows. Reading is always allowed, except in maintenance.
 TRADING = "trading"
 HALT = "halted"
@@ -298,6 +301,7 @@ class Key:
     account: str
     passphrase: str | None = None
     permissions: frozenset[str] = frozenset(("read", "trade"))
+    ips: tuple[str, ...] = ()  # it is good from these addresses alone; none: from everywhere
     revoked: bool = False
 
 

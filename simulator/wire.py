@@ -175,6 +175,7 @@ class SimulatorServer:
         while True:
             await asyncio.sleep(TICK_S)
             now = self.now()
+            self.exchange.wake(now)
             for symbol in self.exchange.markets:
                 self.exchange.advance(symbol, now)
             for connection in list(self._sockets):
@@ -218,8 +219,9 @@ class SimulatorServer:
         return _written(response)
 
     def dressed(self, request: Request, kind: str) -> Request:
-        """The request as it meets the exchange now: time, view and wall clock."""
+        """The request as it meets the exchange now: time, view and wall clock. What was due is done first."""
         now = self.now()
+        self.exchange.wake(now)
         return replace(request, now=now, clock=self.faults.clock(kind, now), view=self.faults.view(kind, now))
 
     async def _strike(

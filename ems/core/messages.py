@@ -456,6 +456,13 @@ class StreamDown:
     message: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Barred:
+    """This account must place nothing, for this reason; an empty one lifts that. Cancels always go."""
+
+    reason: str
+
+
 VenueReport = (
     Acked
     | Rejected
@@ -473,6 +480,7 @@ VenueReport = (
     | MarketsLoaded
     | StreamUp
     | StreamDown
+    | Barred
 )
 
 

@@ -22,6 +22,7 @@ class Readiness(StrEnum):
     STARTING = "starting"  # no markets or no contact yet
     RECONCILING = "reconciling"  # in contact; open orders and balances asked for
     READY = "ready"
+    BARRED = "barred"  # in contact or not, nothing may be placed
 
 
 class Account:
@@ -39,6 +40,7 @@ class Account:
         self.since: datetime | None = None  # when contact was made; older answers do not count
         self.ready_at: datetime | None = None  # when it last became ready
         self.trouble = ""  # why it is not ready, for people
+        self.barred = ""  # why nothing may be placed, whatever else is well
         self.markets: dict[str, Market] = {}  # symbol -> market
         self.books: dict[str, BookUpdate] = {}  # symbol -> latest book
         self.watched: dict[str, datetime] = {}  # symbol -> when a book was last needed

@@ -14,6 +14,7 @@ from ems.core.messages import (
     Acked,
     Archive,
     Balances,
+    Barred,
     BookUpdate,
     CancelAcked,
     CancelRefused,
@@ -38,6 +39,7 @@ from ems.core.messages import (
 )
 from ems.core.records import (
     ENDED_PARENT,
+    Notice,
     Phase,
     Status,
 )
@@ -47,7 +49,7 @@ from ems.engine.costs import Costs
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.plans import Plans
-from ems.engine.queries import Queries
+from ems.engine.queries import Queries, micros
 from ems.engine.replans import Replans
 from ems.engine.sight import Sight
 from ems.engine.submissions import NONCE_KEPT, Submissions
@@ -211,7 +213,9 @@ class Engine:
                 self._contact(account, now)
             case StreamDown():
                 account.streaming = False
-                account.trouble = report.message
+                account.trouble = account.barred or report.message
+            case Barred():
+                self._bar(account, report.reason, now)
             case _:
                 raise AssertionError(f"unknown report {report!r}")
 
@@ -226,9 +230,9 @@ class Engine:
 
     def _contact(self, account: Account, now: datetime) -> None:
         """The stream is up: nothing is believed until open orders and balances have been read (R11, R12)."""
-        account.readiness = Readiness.RECONCILING
+        account.readiness = Readiness.BARRED if account.barred else Readiness.RECONCILING
         account.streaming = True
-        account.trouble = "reconciling"
+        account.trouble = account.barred or "reconciling"
         account.since = now
         account.awaits = {"open_orders", "balances"}
         self._out.send(account, QueryOpenOrders())
@@ -237,6 +241,33 @@ class Engine:
             order = child.order
             if (order.exchange, order.account) == account.key and order.phase is not Phase.SETTLED:
                 self.orders.event(order.order_id, Doubted(), now)
+
+    def _bar(self, account: Account, reason: str, now: datetime) -> None:
+        """Stop placing on an account, or begin again by reconciling it. Cancels and look-ups go on."""
+        began, account.barred = not account.barred and bool(reason), reason
+        if reason:
+            account.readiness, account.trouble = Readiness.BARRED, reason
+        elif account.since is not None:
+            self._contact(account, now)
+        else:
+            account.readiness, account.trouble = Readiness.STARTING, ""
+        where = f"{account.exchange}/{account.account}"
+        self._out.publish("account", where, {"readiness": str(account.readiness), "reason": reason})
+        if began:
+            self._out.record(
+                Notice(
+                    notice_id=f"barred-{where}-{micros(now)}",
+                    query_id=None,
+                    severity="critical",
+                    subject=f"{where} does not trade",
+                    failed=f"Nothing is placed on {where}.",
+                    why=reason,
+                    done="Orders that rest there stay, and can be canceled.",
+                    todo="Mend it at the exchange or in the settings, then restart the server.",
+                    created_at=now,
+                    group=f"barred/{where}",
+                )
+            )
 
     def _reconciled(self, account: Account, what: str, sent_at: datetime, now: datetime) -> None:
         if account.readiness is not Readiness.RECONCILING or account.since is None or sent_at < account.since:
@@ -303,7 +334,7 @@ class Engine:
 
     def _housekeep(self, account: Account, now: datetime) -> None:
         self._out.wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
-        if account.readiness is Readiness.READY:
+        if account.readiness in (Readiness.READY, Readiness.BARRED):
             self._out.send(account, QueryBalances())
             self._out.send(account, QueryOpenOrders())
         busy = {

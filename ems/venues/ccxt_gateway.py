@@ -56,6 +56,7 @@ from ems.venues.dialects.dialect import Dialect, Fees
 from ems.venues.errors import Said, refusal_of
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.limiter import Lane, Limiter, Priority, Shape, TooBusy
+from ems.venues.safety import Safety
 from ems.venues.streams import Streams
 from ems.venues.translation import (
     Unreadable,
@@ -146,7 +147,9 @@ class CcxtGateway:
     """Implements `Gateway` for every exchange in `DIALECTS`.
 
     `base_url` and `ws_url` point all of it elsewhere; a paper account must have them. `shapes` replaces the
-    venue's rate limits where the other side has none (a simulator under measurement).
+    venue's rate limits where the other side has none (a simulator under measurement). `may_withdraw` lets a
+    key trade that may also withdraw; `exclusive` says that nobody else trades on the account, so that the
+    exchange's dead-man's switch may cancel everything there.
     """
 
     def __init__(
@@ -161,6 +164,8 @@ class CcxtGateway:
         clock: Callable[[], datetime] = _utc_now,
         request_timeout_s: float = 10.0,
         shapes: tuple[Shape, ...] | None = None,
+        may_withdraw: bool = False,
+        exclusive: bool = False,
     ):
         if exchange not in DIALECTS:
             raise ValueError(f"exchange {exchange!r} is not among {', '.join(sorted(DIALECTS))}")
@@ -179,6 +184,8 @@ class CcxtGateway:
         self._clock = clock
         self._timeout_s = request_timeout_s
         self._shapes = self.dialect.shapes if shapes is None else shapes
+        self._may_withdraw = may_withdraw
+        self._exclusive = exclusive
         self._ccxt = _build(self.dialect, keys, base_url, ws_url)
         self._ccxt.request_timeout_s = request_timeout_s
         self._ccxt.timeout = int(request_timeout_s * 1000)
@@ -214,6 +221,17 @@ class CcxtGateway:
             self._ccxt, self.dialect, deliver=self._hint, now=self._clock, fetch_book=self._fetch_book
         )
         self._ccxt.on_frame = self._streams.on_frame
+        self._safety = Safety(
+            self.dialect,
+            self._ccxt,
+            ask=self._ask_safely,
+            tell=self._deliver,
+            now=self._clock,
+            may_withdraw=self._may_withdraw,
+            exclusive=self._exclusive,
+        )
+        self._start(self._safety.keep_key())
+        self._start(self._safety.keep_switch())
         self._start(self._keep_markets())
         self._start(self._keep_clock())
 
@@ -246,6 +264,7 @@ class CcxtGateway:
             task.cancel()
         if hasattr(self, "_streams"):
             await self._streams.close()
+            await self._safety.disarm()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._ccxt.timeout_on_exit = 0
         await self._ccxt.close()
@@ -294,7 +313,7 @@ class CcxtGateway:
             self._trouble["reach"] = str(error)
         else:
             self._trouble.pop("reach", None)
-        wrong = dict(self._trouble)
+        wrong = {**self._trouble, **self._safety.problems()}
         if not self._streams.up:
             wrong.setdefault("stream", "the private stream is down")
         paused = self._limiter.buckets.paused_s(self._loop.time())
@@ -306,6 +325,7 @@ class CcxtGateway:
             "clock_skew_ms": None if self._skew_s is None else Decimal(round(self._skew_s * 1000)),
             "stream_up": self._streams.up,
             "markets": sum(market.active for market in self._markets),
+            **self._safety.health(),
             "problems": [f"{subject}: {words}" for subject, words in sorted(wrong.items())],
         }
 
@@ -712,6 +732,10 @@ class CcxtGateway:
             raise VenueUnavailable(f"no answer to this question: {_words(attempt, said, failure)}")
         return _Answer(value, body, sent_at)
 
+    async def _ask_safely(self, what: str, question: Callable[[], Awaitable[Any]]) -> Any:
+        priority = Priority.CANCEL if what == "dead_man" else Priority.QUERY
+        return (await self._ask(what, question, priority=priority)).value
+
     # --- Hints ---
 
     def _hint(self, report: VenueReport) -> None:
@@ -770,6 +794,7 @@ class CcxtGateway:
             self._deliver(MarketsLoaded(markets=self._markets))
             if not self._ready.is_set():
                 self._ready.set()
+                await self._safety.looked.wait()  # before contact, after which the engine trades
                 self._streams.start()
             loaded_at = self._loop.time()
             with suppress(TimeoutError):

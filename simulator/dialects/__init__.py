@@ -18,13 +18,13 @@ KeyParts = tuple[str, str, str | None]
 RandomBytes = Callable[[int], bytes]
 
 
-def _plain_keys(random: RandomBytes) -> KeyParts:
+def plain_keys(random: RandomBytes) -> KeyParts:
     """Make a key of letters and digits; the secret is base64, as Kraken's are."""
     return random(16).hex(), base64.b64encode(random(64)).decode(), None
 
 
 def _with_passphrase(random: RandomBytes) -> KeyParts:
-    public, secret, _ = _plain_keys(random)
+    public, secret, _ = plain_keys(random)
     return public, secret, random(8).hex()
 
 
@@ -35,7 +35,7 @@ class Listed:
     dialect: Callable[..., Dialect]  # (exchange, **options)
     markets: Sequence[Market]
     unlimited: Mapping[str, object]  # options of the dialect that lift the rate limits
-    keys: Callable[[RandomBytes], KeyParts] = field(default=_plain_keys)
+    keys: Callable[[RandomBytes], KeyParts] = field(default=plain_keys)
     in_paper_world: bool = False  # comes up by itself where no keys are set
 
 

@@ -975,7 +975,7 @@ class Binance:
         keys = [key for key in self.exchange.keys.values() if key.account == call.owner.name]
         permissions = keys[0].permissions if keys else frozenset()
         return {
-            "ipRestrict": False,
+            "ipRestrict": bool(keys and keys[0].ips),
             "createTime": 1698645219000,
             "enableReading": "read" in permissions,
             "enableWithdrawals": "withdraw" in permissions,

@@ -726,7 +726,7 @@ class Bybit:
             "readOnly": 0 if "trade" in key.permissions else 1,
             "secret": "",
             "permissions": granted,
-            "ips": ["*"],
+            "ips": list(key.ips) or ["*"],
             "type": 1,
             "deadlineDay": -2,
             "expiredAt": "1970-01-01T00:00:00Z",

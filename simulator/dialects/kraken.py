@@ -81,6 +81,7 @@ ADD_COST = 1.0
 # Age of a cancelled order in seconds -> what its cancellation adds.
 CANCEL_COSTS = ((5.0, 8.0), (10.0, 6.0), (15.0, 5.0), (45.0, 4.0), (90.0, 2.0), (300.0, 1.0))
 DEADLINE_MAX_S = 60.0
+SWITCH_MAX_S = 86_400  # CancelAllOrdersAfter
 
 # cl_ord_id: https://docs.kraken.com/exchange/guides/general/clordid
 CL_ORD_ID = re.compile(
@@ -139,6 +140,7 @@ PERMISSIONS = {
 END_REASONS = {
     ex.CANCELED: "User requested",
     "CANCELED": "User requested",
+    ex.CANCEL_ALL_AFTER: "Cancel all orders after timeout",
     "NO_LIQUIDITY": "Insufficient market depth",
     "UNFILLABLE": "Insufficient market depth",
     "SELF_TRADE": "Self trade prevention",
@@ -371,6 +373,7 @@ class Kraken:
             "CancelOrder": ("trade", self._cancel_order),
             "CancelOrderBatch": ("trade", self._cancel_batch),
             "CancelAll": ("trade", self._cancel_all),
+            "CancelAllOrdersAfter": ("trade", self._cancel_all_after),
         }
 
     # What the wire calls
@@ -476,8 +479,7 @@ class Kraken:
         return {"unixtime": int(request.clock), "rfc1123": date.replace(f"{at:%Y}", f"{at:%y}", 1)}
 
     def _system_status(self, request: Request, form: Mapping[str, str]) -> Any:
-        at = datetime.fromtimestamp(request.clock, UTC)
-        return {"status": STATUS[self.exchange.mode], "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        return {"status": STATUS[self.exchange.mode], "timestamp": _whole_seconds(request.clock)}
 
     def _assets(self, request: Request, form: Mapping[str, str]) -> Any:
         currencies = {c for market in self.exchange.markets.values() for c in (market.base, market.quote)}
@@ -706,7 +708,7 @@ class Kraken:
             "nonce": str(self._nonces.get(key.api_key, 0)),
             "nonceWindow": 0,
             "permissions": granted,
-            "ipAllowlist": [],
+            "ipAllowlist": list(key.ips),
             "validUntil": "0",
             "queryFrom": "0",
             "queryTo": "0",
@@ -909,6 +911,18 @@ class Kraken:
 
     def _cancel_all(self, request: Request, form: Mapping[str, Any], key: Key) -> Any:
         return {"count": self.cancel_all(key, request.now)}
+
+    def _cancel_all_after(self, request: Request, form: Mapping[str, Any], key: Key) -> Any:
+        # https://docs.kraken.com/api-reference/trading/cancel-all-orders-after
+        given = str(form.get("timeout", ""))
+        if not given.isascii() or not given.isdigit() or int(given) > SWITCH_MAX_S:
+            raise invalid("timeout")
+        seconds = int(given)
+        self.exchange.cancel_all_at(self._account(key), request.now + seconds if seconds else None)
+        return {
+            "currentTime": _whole_seconds(request.clock),
+            "triggerTime": _whole_seconds(request.clock + seconds) if seconds else "0",
+        }
 
     def cancel_all(self, key: Key, now: float) -> int:
         """Cancel all open orders of an account and count them."""
@@ -1175,6 +1189,10 @@ KINDS = {
     "CancelOrderBatch": dialect.CANCEL,
     "CancelAll": dialect.CANCEL_ALL,
 }
+
+
+def _whole_seconds(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,7 +320,6 @@ class Okx:
         self._between: dict[int, int] = {}  # id of such an order -> its ordId
         self._windows: dict[tuple[str, str, str], tuple[int, int]] = {}
         # (method, path, who) -> (window, calls in it)
-        self._cancel_at: dict[str, float] = {}  # account -> when its orders are cancelled if nobody says more
         self._answers: dict[str, Callable[[Request, dict[str, str], Account], Any]] = {
             "public/time": self._time,
             "public/instruments": self._instruments,
@@ -351,7 +350,7 @@ class Okx:
         return dialect.OTHER if route is None else route.kind
 
     def handle(self, request: Request) -> Response:
-        self.wake(request.now)
+        self.exchange.wake(request.now)
         try:
             return self._route(request)
         except Refused as refused:
@@ -414,13 +413,6 @@ class Okx:
             return Response(body=self._acted(path, values, account, request))
         return Response(body=_envelope("0", "", self._answers[path](request, query, account)))
 
-    def wake(self, now: float) -> None:
-        """Carry out what is due; called with every request and by every open stream."""
-        for name in [name for name, at in self._cancel_at.items() if now >= at]:
-            del self._cancel_at[name]
-            for order in list(self.exchange.accounts[name].open.values()):
-                self.exchange.expire_order(order.order_id, "CANCEL_ALL_AFTER", now)
-
     def _cancel_after(self, values: Any, account: Account, request: Request) -> dict[str, Any]:
         """Set the switch that cancels all pending orders: #order-book-trading-trade-post-cancel-all-after."""
         if not isinstance(values, dict):
@@ -430,9 +422,7 @@ class Okx:
             raise Refused("50014", "timeOut")
         if seconds and not 10 <= seconds <= 120:
             raise Refused("51000", "timeOut")
-        self._cancel_at.pop(account.name, None)
-        if seconds:
-            self._cancel_at[account.name] = request.now + seconds
+        self.exchange.cancel_all_at(account, request.now + seconds if seconds else None)
         trigger = ms(request.clock + seconds) if seconds else "0"
         return _envelope("0", "", [{"triggerTime": trigger, "tag": "", "ts": ms(request.clock)}])
 
@@ -716,7 +706,7 @@ class Okx:
                 "level": "Lv1",
                 "posMode": "net_mode",
                 "label": account.name,
-                "ip": "",
+                "ip": ",".join(key.ips),
                 "perm": ",".join(allowed),
                 "kycLv": "3",
                 "type": "0",

@@ -149,7 +149,7 @@ class Streams:
         raise NotImplementedError
 
     def tick(self, now: float) -> None:
-        self.okx.wake(now)
+        self.okx.exchange.wake(now)
         if now - self._heard_at > IDLE_MAX_S:
             self._heard_at = now
             self._send(Cut(), dialect.TICKER)

@@ -182,7 +182,7 @@ def test_the_switch_of_those_who_fall_silent():
         await okx.create_order(ETH, "limit", "buy", 0.5, 2000)
         answer = await okx.cancel_all_orders_after(10_000)
         assert int(answer["data"][0]["triggerTime"]) == int(answer["data"][0]["ts"]) + 10_000
-        world.server.dialect.wake(world.server.now() + 11)
+        world.exchange.wake(world.server.now() + 11)
         assert await okx.fetch_open_orders(ETH) == []
 
     told(story)

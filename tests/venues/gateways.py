@@ -21,8 +21,9 @@ from ems.core.messages import (
     VenueReport,
 )
 from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
+from ems.venues.dialects import DIALECTS
 
-SYMBOLS = {"binance": "BTC/USDT", "kraken": "BTC/USD", "bybit": "BTC/USDT"}
+SYMBOLS = {**dict.fromkeys(DIALECTS, "BTC/USDT"), "kraken": "BTC/USD"}
 KEYS = VenueKeys(public="key", private=base64.b64encode(b"secret").decode())
 R = TypeVar("R")
 
@@ -90,7 +91,7 @@ def new_order(
 ) -> NewOrder:
     return NewOrder(
         order_id=f"order-{number}",
-        client_order_id=client_id(number),
+        client_order_id=client_id(number, DIALECTS[exchange].client_id_style),
         symbol=symbol or SYMBOLS[exchange],
         side=side,
         order_type=OrderType.MARKET if price is None else OrderType.LIMIT,
@@ -101,8 +102,9 @@ def new_order(
     )
 
 
-def client_id(number: int) -> str:
-    return f"00000000-0000-4000-8000-{number:012d}"
+def client_id(number: int, style: str = "uuid") -> str:
+    dashed = f"00000000-0000-4000-8000-{number:012d}"
+    return dashed.replace("-", "") if style == "hex32" else dashed
 
 
 def look_up(order: NewOrder, exchange_order_id: str | None = None) -> QueryOrder:

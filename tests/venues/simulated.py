@@ -7,15 +7,24 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from random import Random
 
 from ems.venues.ccxt_gateway import VenueKeys
-from simulator.dialects import LISTED
+from simulator.dialects import LISTED, plain_keys
 from simulator.exchange import Account, Exchange, Market
 from simulator.faults import Faults, Rule
 from simulator.wire import SimulatorServer
 from tests.venues.gateways import SYMBOLS
 
 KEYS = VenueKeys(public="trader-key", private=base64.b64encode(b"trader secret").decode())
+
+
+def keys_of(name: str) -> VenueKeys:
+    """Return the trader's keys at an exchange: always the same ones, in the shape it has them."""
+    if LISTED[name].keys is plain_keys:
+        return KEYS
+    public, private, passphrase = LISTED[name].keys(Random(name).randbytes)
+    return VenueKeys(public=public, private=private, passphrase=passphrase)
 
 
 class Simulated:
@@ -34,10 +43,13 @@ class Simulated:
             min_notional=Decimal(5),
             maker_fee=Decimal("0.0010"),
             taker_fee=Decimal("0.0020"),
-            fee_mode="quote" if name == "kraken" else "received",
+            fee_mode=LISTED[name].markets[0].fee_mode,
         )
         self.exchange = Exchange(name, [market])
-        self.account: Account = self.exchange.open_account(KEYS.public, KEYS.private, name="trader")
+        self.keys = keys_of(name)
+        self.account: Account = self.exchange.open_account(
+            self.keys.public, self.keys.private, name="trader", passphrase=self.keys.passphrase
+        )
         now = time.time()
         self.exchange.deposit(self.account, quote, Decimal(10_000), now)
         self.exchange.deposit(self.account, base, Decimal(2), now)
@@ -49,6 +61,10 @@ class Simulated:
         bids = [(Decimal(bid) - level, Decimal(size)) for level in range(5)]
         asks = [(Decimal(ask) + level, Decimal(size)) for level in range(5)]
         self.exchange.set_book(self.symbol, bids, asks, time.time())
+
+    def permit(self, *permissions: str) -> None:
+        """Give the trader's key these rights, and no others."""
+        self.exchange.keys[self.keys.public].permissions = frozenset(permissions)
 
     def strike(self, *rules: Rule) -> None:
         self.server.faults.set(rules)

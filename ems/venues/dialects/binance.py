@@ -16,6 +16,7 @@ from ems.venues.dialects.dialect import (
     CannotSay,
     Dialect,
     FillsRead,
+    KeyPowers,
     Lookup,
     has,
     unified_fees,
@@ -291,6 +292,19 @@ def _binance_cancelled(body: object) -> bool:
     return isinstance(body, dict) and has(body, orderId=int) and body.get("status") == "CANCELED"
 
 
+async def _binance_powers(ccxt_exchange: Any) -> KeyPowers:
+    """https://developers.binance.com/docs/wallet/account/api-key-permission"""
+    told = await ccxt_exchange.sapiGetAccountApiRestrictions()
+    moves = ("enableWithdrawals", "enableInternalTransfer", "permitsUniversalTransfer")
+    expires = told.get("tradingAuthorityExpirationTime")
+    return KeyPowers(
+        trade=told["enableSpotAndMarginTrading"],
+        withdraw=any(told.get(name) for name in moves),
+        ip_restricted=told["ipRestrict"],
+        expires_at=None if expires is None else from_ms(expires),
+    )
+
+
 BINANCE = Dialect(
     exchange="binance",
     ccxt_id="binance",
@@ -323,6 +337,9 @@ BINANCE = Dialect(
         "order": lambda body: has(body, orderId=int, status=str),
         "balances": lambda body: has(body, balances=list),
         "markets": lambda body: has(body, symbols=list),
+        "powers": lambda body: has(
+            body, enableWithdrawals=bool, enableSpotAndMarginTrading=bool, ipRestrict=bool
+        ),
         "book": lambda body: has(body, bids=list, asks=list),
         "time": lambda body: has(body, serverTime=int),
     },
@@ -331,6 +348,7 @@ BINANCE = Dialect(
     history_of=_binance_history,
     names_of=_binance_names,
     fees=unified_fees,
+    powers=_binance_powers,
     read_stream=_binance_stream,
     is_private=lambda frame: bool(_binance_event(frame)),
     stream_subscribed=_binance_subscribed,
@@ -358,6 +376,7 @@ BINANCE = Dialect(
         "markets": {"weight": 20},
         "fees": {"weight": 1},
         "transfers": {"weight": 1},
+        "powers": {"weight": 1},
         "time": {"weight": 1},
         "book": {"weight": 25},
     },

@@ -17,6 +17,7 @@ from ems.venues.dialects.dialect import (
     Dialect,
     Fees,
     FillsRead,
+    KeyPowers,
     Lookup,
     has,
 )
@@ -278,6 +279,19 @@ def _bybit_cancelled(body: object) -> bool:
     return isinstance(body, dict) and body.get("retCode") == 0 and has(body.get("result"), orderId=str)
 
 
+async def _bybit_powers(ccxt_exchange: Any) -> KeyPowers:
+    """https://bybit-exchange.github.io/docs/v5/user/apikey-info ; 1970 is a key without an end."""
+    told = (await ccxt_exchange.privateGetV5UserQueryApi())["result"]
+    granted = told["permissions"]
+    until = datetime.fromisoformat(told["expiredAt"])
+    return KeyPowers(
+        trade=told["readOnly"] == 0 and "SpotTrade" in (granted.get("Spot") or ()),
+        withdraw="Withdraw" in (granted.get("Wallet") or ()),
+        ip_restricted="*" not in told["ips"],
+        expires_at=until if until.year > 1970 else None,
+    )
+
+
 BYBIT = Dialect(
     exchange="bybit",
     ccxt_id="bybit",
@@ -330,6 +344,9 @@ BYBIT = Dialect(
             lambda body: _bybit_result(body, "list"),
         ),
         "transfers": lambda body: _bybit_result(body, "rows"),
+        "powers": lambda body: (
+            has(body, result=dict) and has(body["result"], permissions=dict, readOnly=int, ips=list)
+        ),
         "book": lambda body: _bybit_result(body, "b") and _bybit_result(body, "a"),
         "time": lambda body: has(body, retCode=int, time=int),
     },
@@ -338,6 +355,9 @@ BYBIT = Dialect(
     history_of=_bybit_history,
     names_of=_bybit_names,
     fees=_bybit_fees,
+    powers=_bybit_powers,
+    # `dead_man` needs the private stream's topic `dcp`, and an account manager to enable it.
+    # https://bybit-exchange.github.io/docs/v5/order/dcp
     read_stream=_bybit_stream,
     is_private=_is_bybit_private,
     # ccxt subscribes to the orders alone; the fills are a topic of their own.
@@ -374,6 +394,7 @@ BYBIT = Dialect(
         "balances": {"wallet": 1, "address": 1},
         "fees": {"slow": 1, "address": 1},
         "transfers": {"slow": 1, "address": 1},
+        "powers": {"slow": 1, "address": 1},
         "markets": {"address": 1},
         "time": {"address": 1},
         "book": {"address": 1},

@@ -40,6 +40,25 @@ async def _open_orders_at_once(ccxt_exchange: Any) -> list[Any]:
 Fees = dict[str, tuple[Decimal, Decimal]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyPowers:
+    """What an API key may do, as far as the exchange tells; None: it does not."""
+
+    trade: bool | None = None
+    withdraw: bool | None = None  # or move money to another account
+    ip_restricted: bool | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadMan:
+    """An exchange's switch that cancels everything when its owner falls silent."""
+
+    arm: Callable[[Any, int], Awaitable[Any]]  # (ccxt, seconds from now; 0 takes it back)
+    timeout_s: int
+    every_s: float  # how often to say that we are here
+
+
 class Ask(Protocol):
     """One paid question, `what` naming its cost and check; None when the venue says: no such order."""
 
@@ -103,6 +122,8 @@ class Dialect:
     open_orders: Callable[[Any], Awaitable[list[Any]]] = _open_orders_at_once
     watch_orders: Mapping[str, object] = field(default_factory=dict)  # what ccxt's method is called with
     transfers_page: int = 1000  # deposits or withdrawals in one answer, at most
+    powers: Callable[[Any], Awaitable[KeyPowers]] | None = None  # None: the exchange does not tell
+    dead_man: DeadMan | None = None  # None: there is none, or none that works over REST alone
 
     def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
         return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}

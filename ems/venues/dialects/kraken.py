@@ -9,7 +9,18 @@ from functools import partial
 from typing import Any
 
 from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, PublicTrade, Refusal, Side
-from ems.venues.dialects.dialect import PAGES_MAX, Ask, CannotSay, Dialect, Fees, FillsRead, Lookup
+from ems.venues.dialects.dialect import (
+    PAGES_MAX,
+    Ask,
+    CannotSay,
+    DeadMan,
+    Dialect,
+    Fees,
+    FillsRead,
+    KeyPowers,
+    Lookup,
+    has,
+)
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Shape
 
@@ -287,6 +298,23 @@ def _kraken_cancelled(body: object) -> bool:
     return isinstance(body, dict) and _kraken_result(body, dict) and (body["result"].get("count") or 0) > 0
 
 
+async def _kraken_powers(ccxt_exchange: Any) -> KeyPowers:
+    """https://docs.kraken.com/api-reference/account-data/get-api-key-info"""
+    told = (await ccxt_exchange.privatePostGetApiKeyInfo())["result"]
+    until = int(told.get("validUntil") or 0)
+    return KeyPowers(
+        trade="modify-trades" in told["permissions"],
+        withdraw="withdraw-funds" in told["permissions"],
+        ip_restricted=bool(told.get("ipAllowlist")),
+        expires_at=datetime.fromtimestamp(until, UTC) if until else None,
+    )
+
+
+async def _kraken_arm(ccxt_exchange: Any, seconds: int) -> Any:
+    """https://docs.kraken.com/api-reference/trading/cancel-all-orders-after : 60 s, said every 15 to 30 s."""
+    return await ccxt_exchange.privatePostCancelAllOrdersAfter({"timeout": seconds})
+
+
 KRAKEN = Dialect(
     exchange="kraken",
     ccxt_id="kraken",
@@ -315,12 +343,16 @@ KRAKEN = Dialect(
         "closed_orders": lambda body: _kraken_result(body, dict, "closed"),
         "history": lambda body: _kraken_result(body, dict, "trades"),
         "transfers": lambda body: _kraken_result(body, list | dict),
+        "powers": lambda body: _kraken_result(body, dict) and has(body["result"], permissions=list),
+        "dead_man": lambda body: _kraken_result(body, dict) and has(body["result"], triggerTime=str),
     },
     cancelled=_kraken_cancelled,
     fills_of=_kraken_fills,
     history_of=_kraken_history,
     names_of=_kraken_names,
     fees=_kraken_fees,
+    powers=_kraken_powers,
+    dead_man=DeadMan(arm=_kraken_arm, timeout_s=60, every_s=15),
     read_stream=_kraken_stream,
     is_private=lambda frame: isinstance(frame, dict) and frame.get("channel") == "executions",
     stream_subscribed=_kraken_subscribed,
@@ -351,6 +383,8 @@ KRAKEN = Dialect(
         "markets": {"public": 2},
         "fees": {"counter": 1},
         "transfers": {"counter": 2},
+        "powers": {"counter": 1},
+        "dead_man": {"counter": 1},
         "time": {"public": 1},
         "book": {"public": 1},
     },

@@ -14,9 +14,11 @@ from ems.venues.dialects.dialect import (
     PAGES_MAX,
     Ask,
     CannotSay,
+    DeadMan,
     Dialect,
     Fees,
     FillsRead,
+    KeyPowers,
     Lookup,
     has,
 )
@@ -317,6 +319,20 @@ def _okx_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
     return {"banAmend": True}
 
 
+async def _okx_powers(ccxt_exchange: Any) -> KeyPowers:
+    """https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-account-configuration"""
+    told = (await ccxt_exchange.privateGetAccountConfig())["data"][0]
+    allowed = told["perm"].split(",")
+    return KeyPowers(
+        trade="trade" in allowed, withdraw="withdraw" in allowed, ip_restricted=bool(told.get("ip"))
+    )
+
+
+async def _okx_arm(ccxt_exchange: Any, seconds: int) -> Any:
+    """https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-cancel-all-after ; 10 to 120 s, or 0."""
+    return await ccxt_exchange.privatePostTradeCancelAllAfter({"timeOut": str(seconds)})
+
+
 OKX = Dialect(
     exchange="okx",
     ccxt_id="okx",
@@ -349,6 +365,8 @@ OKX = Dialect(
         "markets": lambda body: _okx_some(body, instId=str, tickSz=str, lotSz=str),
         "fees": lambda body: _okx_some(body, maker=str, taker=str),
         "transfers": _okx_rows,
+        "powers": lambda body: _okx_some(body, perm=str),
+        "dead_man": lambda body: _okx_some(body, triggerTime=str),
         "book": lambda body: _okx_some(body, bids=list, asks=list),
         "time": lambda body: _okx_some(body, ts=str),
     },
@@ -357,6 +375,8 @@ OKX = Dialect(
     history_of=_okx_history,
     names_of=_okx_names,
     fees=_okx_fees,
+    powers=_okx_powers,
+    dead_man=DeadMan(arm=_okx_arm, timeout_s=60, every_s=15),
     read_stream=_okx_stream,
     is_private=lambda frame: _okx_channel(frame, "orders"),
     stream_subscribed=_okx_subscribed,
@@ -384,6 +404,8 @@ OKX = Dialect(
         Shape(name="instruments", capacity=10, per_s=5),
         Shape(name="books", capacity=20, per_s=10),
         Shape(name="time", capacity=5, per_s=2.5),
+        Shape(name="config", capacity=2, per_s=1.25),
+        Shape(name="switch", capacity=1, per_s=1),
     ),
     costs={
         "create": {"place:{symbol}": 1},
@@ -398,6 +420,8 @@ OKX = Dialect(
         "markets": {"instruments": 1},
         "fees": {"fees": 1},
         "transfers": {"transfers": 1},
+        "powers": {"config": 1},
+        "dead_man": {"switch": 1},
         "time": {"time": 1},
         "book": {"books": 1},
     },
