@@ -14,13 +14,16 @@ import functools
 import logging
 import secrets
 import signal
+import ssl
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -51,9 +54,10 @@ from server.store.connect import BadDatabaseUrl
 from server.store.owner import AlreadyOwned
 from server.store.sql import SqlStore
 from simulator import synthetic
+from simulator import tls as certificates
 from simulator.dialects import LISTED
 from simulator.exchange import Exchange
-from simulator.faults import PROFILES, Faults, profile
+from simulator.faults import PROFILES, BadRule, Faults, weather
 from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
 
@@ -105,6 +109,7 @@ def start_simulator(
     speed: float = 1.0,
     limits: bool = True,
     made_up: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> SimulatedExchange:
     """Start a simulated exchange in threads of this process.
 
@@ -128,7 +133,7 @@ def start_simulator(
         exchange.deposit(account, currency, amount, time.time())
     options = {} if limits else listed.unlimited
     dialect = listed.dialect(exchange, **options)
-    server = SimulatorServer(exchange, dialect, port=port, faults=faults)
+    server = SimulatorServer(exchange, dialect, port=port, faults=faults, tls=tls)
     server.start()
     replay = Replay(exchange, played, start=server.now(), speed=speed)
     server.call(lambda: replay.advance(server.now()))
@@ -517,32 +522,53 @@ def simulate(arguments: argparse.Namespace) -> int:
     if arguments.keys:
         public, private, *rest = arguments.keys.split(",")
         keys = VenueKeys(public=public, private=private, passphrase=rest[0] if rest else None)
-    faults = None
-    if arguments.faults:
-        faults = profile(arguments.faults, Random(arguments.seed))
-    running = start_simulator(
-        arguments.exchange,
-        port=arguments.port,
-        keys=keys,
-        faults=faults,
-        speed=arguments.speed,
-        limits=not arguments.unlimited,
-        made_up=arguments.made_up,
-    )
-    name = arguments.exchange.upper()
-    print(f"url={running.venue.url}")
-    keys = running.venue.keys
-    print(
-        f"{name}_TRADE_KEYS={','.join(part for part in (keys.public, keys.private, keys.passphrase) if part)}"
-    )
-    print(f"admin_token={running.server.admin_token}")
-    print(running.replay, flush=True)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    stop.wait()
-    running.stop()
+    with tempfile.TemporaryDirectory(prefix="oms-simulator-") as folder:
+        try:
+            faults = weather(arguments.faults, Random(arguments.seed)) if arguments.faults else None
+            tls, trusted = _certificate(arguments, Path(folder))
+        except BadRule as error:
+            return refuse(f"--faults {error}")
+        except certificates.BadCertificate as error:
+            return refuse(f"--tls-cert {error}")
+        try:
+            running = start_simulator(
+                arguments.exchange,
+                port=arguments.port,
+                keys=keys,
+                faults=faults,
+                speed=arguments.speed,
+                limits=not arguments.unlimited,
+                made_up=arguments.made_up,
+                tls=tls,
+            )
+        except OSError as error:
+            return refuse(f"--port {arguments.port}: cannot listen there: {error.strerror}")
+        held = running.venue.keys
+        parts = (held.public, held.private, held.passphrase)
+        print(f"url={running.venue.url}")
+        print(f"{arguments.exchange.upper()}_TRADE_KEYS={','.join(part for part in parts if part)}")
+        print(f"admin_token={running.server.admin_token}")
+        if trusted is not None:
+            # Python's ssl and ccxt read the first, requests the second.
+            print(f"SSL_CERT_FILE={trusted}\nREQUESTS_CA_BUNDLE={trusted}")
+        print(running.replay, flush=True)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        stop.wait()
+        running.stop()
     return 0
+
+
+def _certificate(arguments: argparse.Namespace, folder: Path) -> tuple[ssl.SSLContext | None, Path | None]:
+    """Return what the port shows of itself, and the file to trust where it was made here."""
+    if arguments.tls_cert or arguments.tls_key:
+        if not (arguments.tls_cert and arguments.tls_key):
+            raise certificates.BadCertificate("and --tls-key go together; give both")
+        return certificates.from_files(Path(arguments.tls_cert), Path(arguments.tls_key)), None
+    if arguments.tls:
+        return certificates.self_signed(folder, "127.0.0.1", utc_now()), certificates.certificate_file(folder)
+    return None, None
 
 
 def refuse(message: str) -> int:
@@ -574,10 +600,15 @@ def main(argv: list[str] | None = None) -> int:
     simulated.add_argument("--exchange", required=True, choices=sorted(LISTED))
     simulated.add_argument("--port", type=int, default=0, help="any free one when absent")
     simulated.add_argument("--keys", help="PUBLIC,PRIVATE[,PASSPHRASE] of its one account")
-    simulated.add_argument("--faults", choices=sorted(PROFILES), help="the weather; none when absent")
+    simulated.add_argument(
+        "--faults", metavar="|".join([*PROFILES, "FILE"]), help="the weather; none when absent"
+    )
     simulated.add_argument("--seed", type=int, default=0, help="the same seed repeats the same faults")
     simulated.add_argument("--speed", type=float, default=1.0, help="how fast the recording is played")
     simulated.add_argument("--unlimited", action="store_true", help="without the exchange's rate limits")
+    simulated.add_argument("--tls", action="store_true", help="https with a certificate made now")
+    simulated.add_argument("--tls-cert", metavar="FILE", help="https with this certificate (PEM)")
+    simulated.add_argument("--tls-key", metavar="FILE", help="and its key (PEM)")
     simulated.add_argument("--made-up", action="store_true", help="invented markets of 17 assets as well")
     verb(
         "demo", lambda _: demo.show(sys.modules[__name__]), "show the main job and take everything down again"

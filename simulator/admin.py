@@ -26,7 +26,7 @@ from typing import Any
 
 from simulator.dialects.dialect import Request, Response
 from simulator.exchange import BAD_PARAMETER, Account, Exchange, Levels, Reject, order_record, text
-from simulator.faults import PROFILES, BadRule, Faults, Rule
+from simulator.faults import PROFILES, BadRule, Faults, read_rules
 
 
 class Admin:
@@ -158,12 +158,9 @@ class Admin:
             name = _text(data, "profile")
             if name not in PROFILES:
                 raise ValueError(f"profile: use one of {', '.join(PROFILES)}")
-            rules = PROFILES[name]
+            parsed = read_rules(PROFILES[name])
         else:
-            rules = data.get("rules", [])
-        if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
-            raise ValueError("rules: send a list of objects")
-        parsed = [Rule.read(rule) for rule in rules]
+            parsed = read_rules(data.get("rules", []))
         if "seed" in data:
             self._faults.rng = Random(int(data["seed"]))
         self._faults.set(parsed)

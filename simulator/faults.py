@@ -8,9 +8,13 @@ what happens (`action`), how likely, how often at most, after how many matches, 
         reset       the connection is reset (RST)
         hang        no answer, ever
         delay       everything happens, `seconds` late
+        header      the connection breaks in the middle of the answer's head
         truncate    the connection breaks in the middle of the answer
+        slow        the second half of the answer comes `seconds` after the first
+        twice       the answer comes twice, one after the other
+        other       the answer to an earlier request of the same kind (no answer where there was none)
         empty html null object garbage half    HTTP 200 with that for a body
-        status      an answer with the HTTP status `status` and no usable body
+        status      an answer with the HTTP status `status` and HTML for a body; 3xx point to /
         failure     the exchange's own answer for `status`, in its own words
         rate_limit  429 in the exchange's own words; ban: 418 likewise
 
@@ -29,8 +33,10 @@ what happens (`action`), how likely, how often at most, after how many matches, 
 The same generator and the same sequence of calls give the same faults; `log` keeps those that struck.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
@@ -41,7 +47,11 @@ REQUEST_ACTIONS = (
     "reset",
     "hang",
     "delay",
+    "header",
     "truncate",
+    "slow",
+    "twice",
+    "other",
     "empty",
     "html",
     "null",
@@ -96,11 +106,17 @@ class Rule:
                 raise BadRule(f"kinds: {kind!r} is unknown; use {', '.join(KINDS + STREAMS)} or *")
         if self.when not in ("before", "after"):
             raise BadRule("when: use before or after")
-        if not 0 <= self.probability <= 1:
+        if not _number(self.probability) or not 0 <= self.probability <= 1:
             raise BadRule("probability: use a number from 0 to 1")
-        if len(self.seconds) != 2 or self.seconds[0] > self.seconds[1]:
+        if self.count is not None and (not _whole(self.count) or self.count < 1):
+            raise BadRule("count: use a whole number from 1, or null for no limit")
+        if not _whole(self.skip) or self.skip < 0:
+            raise BadRule("skip: use a whole number from 0")
+        if len(self.seconds) != 2 or not all(map(_number, self.seconds)) or self.seconds[0] > self.seconds[1]:
             raise BadRule("seconds: use [shortest, longest]")
-        if not 200 <= self.status <= 599:
+        if self.seconds[0] < 0 and self.action not in CLOCK_ACTIONS:
+            raise BadRule(f"seconds: only {', '.join(CLOCK_ACTIONS)} may be negative")
+        if not _whole(self.status) or not 200 <= self.status <= 599:
             raise BadRule("status: use an HTTP status from 200 to 599")
 
     @classmethod
@@ -111,22 +127,33 @@ class Rule:
             raise BadRule(
                 f"{sorted(unknown)[0]}: no such field; use {', '.join(f.name for f in fields(cls))}"
             )
+        if "action" not in data:
+            raise BadRule(f"action: missing; use one of {', '.join(ACTIONS)}")
         values = dict(data)
-        try:
-            if "kinds" in values:
-                kinds = values["kinds"]
-                values["kinds"] = (kinds,) if isinstance(kinds, str) else tuple(str(kind) for kind in kinds)
-            if "seconds" in values:
-                seconds = values["seconds"]
-                pair = (seconds, seconds) if isinstance(seconds, int | float) else tuple(seconds)
-                values["seconds"] = tuple(float(second) for second in pair)
-            return cls(**values)
-        except TypeError as error:
-            raise BadRule(f"a field is missing or has the wrong type: {error}") from error
+        if "kinds" in values:
+            kinds = values["kinds"]
+            if not isinstance(kinds, str | list | tuple):
+                raise BadRule("kinds: use a word or a list of words")
+            values["kinds"] = (kinds,) if isinstance(kinds, str) else tuple(str(kind) for kind in kinds)
+        if "seconds" in values:
+            seconds = values["seconds"]
+            pair = seconds if isinstance(seconds, list | tuple) else (seconds, seconds)
+            if not all(map(_number, pair)):
+                raise BadRule("seconds: use a number, or [shortest, longest]")
+            values["seconds"] = tuple(float(second) for second in pair)
+        return cls(**values)
 
     def write(self) -> dict[str, Any]:
         """The rule as JSON."""
         return asdict(self) | {"kinds": list(self.kinds), "seconds": list(self.seconds)}
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,3 +406,41 @@ def profile(name: str, rng: Random | None = None) -> Faults:
     if name not in PROFILES:
         raise BadRule(f"profile: {name!r} is unknown; use one of {', '.join(PROFILES)}")
     return Faults([Rule.read(rule) for rule in PROFILES[name]], rng)
+
+
+def read_rules(data: object) -> list[Rule]:
+    """Read a list of rules from JSON, alone or as the `rules` of an object, as the admin API takes them.
+
+    Raises BadRule with the number of the rule, the field and what to write there.
+    """
+    rows = data.get("rules") if isinstance(data, Mapping) and set(data) <= {"rules"} else data
+    if not isinstance(rows, list):
+        raise BadRule('rules: use a list of rules, or {"rules": [...]}')
+    rules = []
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise BadRule(f'rule {number}: use an object such as {{"action": "hang"}}')
+        try:
+            rules.append(Rule.read(row))
+        except BadRule as error:
+            raise BadRule(f"rule {number}: {error}") from error
+    return rules
+
+
+def weather(text: str, rng: Random | None = None) -> Faults:
+    """The faults of a named profile or of a file of rules; raise BadRule in one line that says what to do."""
+    if text in PROFILES:
+        return profile(text, rng)
+    file = Path(text)
+    if not file.is_file():
+        raise BadRule(f"{text}: no such file, and no profile of that name; there is {', '.join(PROFILES)}")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise BadRule(f"{text}: line {error.lineno}: not JSON ({error.msg})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRule(f"{text}: cannot be read ({error})") from error
+    try:
+        return Faults(read_rules(data), rng)
+    except BadRule as error:
+        raise BadRule(f"{text}: {error}") from error

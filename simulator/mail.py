@@ -12,14 +12,13 @@ play the two bad days a mail server has: down (nobody listens) and refusing (it 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 import tempfile
 import threading
 import time
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from hmac import compare_digest
@@ -28,10 +27,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from simulator import tls as certificates
 
 Tls = Literal["starttls", "implicit"]
 
@@ -110,7 +107,7 @@ class MailSink:
             return self
         if self.tls is not None and self._context is None:
             self._folder = tempfile.TemporaryDirectory(prefix="mail-sink-")
-            self._context = _server_context(Path(self._folder.name), self.host)
+            self._context = certificates.self_signed(Path(self._folder.name), self.host, datetime.now(UTC))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mail-sink", daemon=True)
         self._thread.start()
@@ -264,39 +261,3 @@ class _Handler:
             )
         )
         return "250 OK: kept"
-
-
-def _server_context(folder: Path, host: str) -> ssl.SSLContext:
-    """Make a key and a self-signed certificate for `host` and localhost, and a context that shows them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail sink")])
-    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
-    try:
-        names.append(x509.IPAddress(ipaddress.ip_address(host)))
-    except ValueError:
-        names.append(x509.DNSName(host))
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=7))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        # It signs itself, so it is its own authority: clients trust this one file.
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate_file, key_file)
-    return context

@@ -12,8 +12,10 @@ the answer (after).
 import asyncio
 import contextlib
 import json
+import math
 import secrets
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -44,6 +46,7 @@ class SimulatorServer:
         faults: Faults | None = None,
         clock: Callable[[], float] = time.time,
         admin_token: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.exchange = exchange
         self.dialect = dialect
@@ -52,7 +55,9 @@ class SimulatorServer:
         self.port = port
         self.admin_token = admin_token or secrets.token_urlsafe(24)
         self._clock = clock
+        self._tls = tls
         self._latest = 0.0
+        self._answered: dict[str, Response] = {}  # kind -> the latest good answer, for the fault `other`
         self._admin = Admin(exchange, self.faults, self.admin_token)
         self._sockets: set[_Socket] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -65,11 +70,11 @@ class SimulatorServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://{self.host}:{self.port}"
+        return f"{'wss' if self._tls else 'ws'}://{self.host}:{self.port}"
 
     def now(self) -> float:
         """Exchange time in seconds since 1970."""
@@ -162,7 +167,7 @@ class SimulatorServer:
         if self._listener is None:
             assert self._loop is not None and self._web is not None
             self._listener = await self._loop.create_server(
-                self._web, self.host, self.port, reuse_address=True
+                self._web, self.host, self.port, reuse_address=True, ssl=self._tls
             )
             self.port = self._listener.sockets[0].getsockname()[1]
 
@@ -216,6 +221,8 @@ class SimulatorServer:
                 await asyncio.sleep(strike.seconds)
             else:
                 return await self._strike(http, request, strike, response)
+        if response.status == 200:
+            self._answered[kind] = response
         return _written(response)
 
     def dressed(self, request: Request, kind: str) -> Request:
@@ -236,20 +243,33 @@ class SimulatorServer:
         if action == "failure":
             return _written(self.dialect.failure(strike.rule.status))
         if action == "status":
+            status = strike.rule.status
+            headers = {"Location": "/"} if 300 <= status < 400 else {}
             return web.Response(
-                status=strike.rule.status, text=f"<html>{strike.rule.status}</html>", content_type="text/html"
+                status=status, text=f"<html>{status}</html>", content_type="text/html", headers=headers
             )
-        if action == "hang":
+        if action == "other" and strike.target in self._answered:
+            return _written(self._answered[strike.target])
+        if action in ("hang", "other"):
             await self._hang(http)
-        if action in ("half", "truncate"):
+        if action == "header" and http.transport is not None:
+            http.transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: appl")
+        if action == "twice" and response is not None:
+            return await _twice(http, response)
+        if action in ("half", "truncate", "slow"):
             body = _body(response) if response is not None else b'{"symbol":"'
             half = body[: max(1, len(body) // 2)]
             if action == "half":
                 return web.Response(body=half, content_type="application/json")
-            broken = web.StreamResponse(headers={"Content-Type": "application/json"})
-            broken.content_length = len(body) + 1
+            status = 200 if response is None else response.status
+            broken = web.StreamResponse(status=status, headers={"Content-Type": "application/json"})
+            broken.content_length = len(body) + (action == "truncate")
             await broken.prepare(http)
             await broken.write(half)
+            if action == "slow":
+                await self._wait(http, strike.seconds)
+                await broken.write(body[len(half) :])
+                return broken
             _close(http.transport)
             return broken
         if action == "reset":
@@ -259,10 +279,18 @@ class SimulatorServer:
         return web.Response()
 
     async def _hang(self, http: web.BaseRequest) -> None:
+        await self._wait(http, math.inf)
+
+    async def _wait(self, http: web.BaseRequest, seconds: float) -> None:
+        """Wait while the caller does, at most so long."""
         assert self._stopping is not None
+        until = asyncio.get_running_loop().time() + seconds
         while http.transport is not None and not http.transport.is_closing() and not self._stopping.is_set():
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), 0.2)
+                await asyncio.wait_for(self._stopping.wait(), min(left, 0.2))
 
     # WebSockets
 
@@ -385,6 +413,19 @@ def _written(response: Response) -> web.Response:
     headers = dict(response.headers)
     headers.setdefault("Content-Type", "application/json;charset=UTF-8")
     return web.Response(status=response.status, body=_body(response), headers=headers)
+
+
+async def _twice(http: web.BaseRequest, response: Response) -> web.StreamResponse:
+    """Answer, and write the same bytes again, as a proxy does that mixes up its connections."""
+    once = _written(response)
+    body = _body(response)
+    head = f"HTTP/1.1 {response.status} OK\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    await once.prepare(http)
+    await once.write_eof()
+    if http.transport is not None:
+        http.transport.write(head.encode() + body)
+    return once
 
 
 def _close(transport: asyncio.Transport | None) -> None:

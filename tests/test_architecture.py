@@ -170,8 +170,10 @@ SEAMS: dict[str, dict[str, str]] = {
     },
     WIRE: {
         "ems/venues": "ccxt's HTTP and WebSocket",
+        "app.py": "hands a certificate to the simulator's port",
         "demo.py": "finds a free port for its world",
         "simulator/wire.py": "HTTP and WebSocket of the simulated exchanges",
+        "simulator/tls.py": "the certificates they show",
         "server/asgi.py": "the production HTTP server",
         "server/notify/post.py": "SMTP",
         "server/store/connect.py": "the host's name, so that a database says who holds a connection",

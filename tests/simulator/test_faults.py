@@ -10,7 +10,7 @@ import pytest
 import websocket
 
 from simulator.dialects.dialect import KINDS, STREAMS
-from simulator.faults import ACTIONS, PROFILES, BadRule, Channel, Cut, Faults, Rule, profile
+from simulator.faults import ACTIONS, PROFILES, BadRule, Channel, Cut, Faults, Rule, profile, weather
 from tests.simulator.wire_client import D, frames, order_parameters, served
 
 # Requests, over the wire
@@ -41,7 +41,10 @@ SEEN = {
     "refuse": "closed",
     "reset": "reset",
     "hang": "silence",
+    "header": (200, ""),  # the library of Python takes it for an answer
     "truncate": "cut",
+    "slow": "silence",
+    "other": "silence",
     "empty": (200, ""),
     "html": (200, "<html><head><title>Just "),
     "null": (200, "null"),
@@ -57,7 +60,7 @@ SEEN = {
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("action", [*SEEN, "half"])
 def test_request_faults(action, when):
-    rule = {"action": action, "when": when, "kinds": ["create"], "count": 1, "status": 503}
+    rule = {"action": action, "when": when, "kinds": ["create"], "count": 1, "status": 503, "seconds": 2}
     with served(rule) as client:
         seen = outcome(client)
         if action == "half":
@@ -71,6 +74,41 @@ def test_request_faults(action, when):
         # Other kinds are not struck, and the next order is fine: the rule struck once.
         assert client.get("/api/v3/time")[0] == 200
         assert client.place(client_id="c-2")[0] == 200
+
+
+def test_a_slow_answer_arrives_whole_for_whoever_waits():
+    with served({"action": "slow", "when": "after", "kinds": ["create"], "seconds": 0.3}) as client:
+        began = time.monotonic()
+        status, body = client.place()
+        assert (status, body["orderId"]) == (200, 1) and time.monotonic() - began >= 0.3
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_answer_about_another_order(when):
+    with served({"action": "other", "when": when, "kinds": ["create"], "skip": 1}) as client:
+        first = client.place(client_id="c-1")
+        assert client.place(client_id="c-2") == first
+        assert len(client.server.exchange.orders) == (1 if when == "before" else 2)
+
+
+def test_an_answer_that_comes_twice_is_the_same_twice():
+    with served({"action": "twice", "when": "after", "kinds": ["time"]}) as client:
+        raw = sockets.create_connection((client.server.host, client.server.port), 5)
+        raw.sendall(b"GET /api/v3/time HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.settimeout(1)
+        told = b""
+        while told.count(b"}") < 2:
+            told += raw.recv(4096)
+        first, second = (part.rpartition(b"\r\n")[2] for part in told.split(b"}")[:2])
+        assert first == second and b"serverTime" in first
+        raw.close()
+
+
+def test_a_redirect_leads_nowhere_useful():
+    rule = {"action": "status", "status": 302, "kinds": ["create"]}
+    with served(rule) as client:
+        status, _, headers = client.raw("POST", "/api/v3/order", **order_parameters())
+        assert (status, headers["Location"], client.server.exchange.orders) == (302, "/", {})
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -303,6 +341,14 @@ def test_delays_come_first_and_one_other_fault_is_enough():
         ({"action": "hang", "when": "while"}, "when"),
         ({"action": "hang", "probability": 2}, "probability"),
         ({"action": "hang", "seconds": [3, 1]}, "seconds"),
+        ({"action": "hang", "seconds": "3"}, "seconds"),
+        ({"action": "delay", "seconds": -1}, "seconds"),
+        ({"action": "hang", "probability": "0.5"}, "probability"),
+        ({"action": "hang", "probability": True}, "probability"),
+        ({"action": "hang", "count": 0}, "count"),
+        ({"action": "hang", "skip": -1}, "skip"),
+        ({"action": "hang", "kinds": 7}, "kinds"),
+        ({"action": "status", "status": "503"}, "status"),
         ({"action": "status", "status": 99}, "status"),
         ({"action": "hang", "colour": "red"}, "colour"),
         ({"kinds": ["create"]}, "action"),
@@ -311,7 +357,7 @@ def test_delays_come_first_and_one_other_fault_is_enough():
 def test_an_impossible_rule_is_refused_by_the_field(data, field):
     with pytest.raises(BadRule) as refused:
         Rule.read(data)
-    assert field in str(refused.value)
+    assert str(refused.value).startswith(f"{field}: ")
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -321,8 +367,48 @@ def test_profiles_are_rules_and_survive_writing(name):
     assert all(kind in KINDS + STREAMS + ("*",) for rule in rules for kind in rule.kinds)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "line 1: not JSON"),
+        ("7", "rules: use a list of rules"),
+        ('{"rules": [], "seed": 3}', "rules: use a list of rules"),
+        ("[7]", "rule 1: use an object"),
+        ('[{"action": "hang"}, {"action": "hnag"}]', "rule 2: action: 'hnag' is unknown; use one of refuse"),
+        ('[{"action": "hang", "kind": "create"}]', "rule 1: kind: no such field; use action, kinds, when"),
+    ],
+)
+def test_a_wrong_file_of_rules_is_refused_in_one_line_that_names_the_place(tmp_path, text, words):
+    file = tmp_path / "weather.json"
+    file.write_text(text)
+    with pytest.raises(BadRule) as refused:
+        weather(str(file))
+    told = str(refused.value)
+    assert told.startswith(f"{file}: {words}") and "\n" not in told
+
+
+def test_the_weather_is_a_profile_or_a_file(tmp_path):
+    file = tmp_path / "weather.json"
+    rules = [{"action": "hang", "kinds": "create", "when": "after"}]
+    for data in (rules, {"rules": rules}):
+        file.write_text(json.dumps(data))
+        assert weather(str(file)).rules == (Rule(action="hang", kinds=("create",), when="after"),)
+    assert weather("rough").rules == profile("rough").rules
+    with pytest.raises(BadRule, match="no such file, and no profile of that name; there is mild, rough"):
+        weather(str(tmp_path / "absent.json"))
+
+
 def test_every_action_is_tested_here():
-    tested = set(SEEN) | {"half", "delay", "lag_orders", "lag_balances", "hide_closed", "skew", "cut"}
+    tested = set(SEEN) | {
+        "twice",
+        "half",
+        "delay",
+        "lag_orders",
+        "lag_balances",
+        "hide_closed",
+        "skew",
+        "cut",
+    }
     tested |= {rule["action"] for rule, _ in STREAM_FAULTS if rule}
     assert tested == set(ACTIONS)
 
