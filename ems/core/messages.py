@@ -210,12 +210,16 @@ class CancelRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryOrder:
-    """Look an order up: by exchange id if known, else by client id, open orders before closed ones."""
+    """Look an order up: by exchange id if known, else by client id, open orders before closed ones.
+
+    Where a venue cannot be asked by client id its lists are read, no further back than `since`.
+    """
 
     order_id: str
     client_order_id: str
     exchange_order_id: str | None
     symbol: str
+    since: datetime | None = None  # when it was sent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -142,20 +142,20 @@ class Orders:
 
     @staticmethod
     def _request(order: Order, action: Do) -> Request:
-        if action is Do.TRADES:
-            return QueryTrades(
+        if action is Do.CANCEL:
+            return CancelRequest(
                 order_id=order.order_id,
                 client_order_id=order.client_order_id,
                 exchange_order_id=order.exchange_order_id,
                 symbol=order.symbol,
-                since=order.sent_at or order.created_at,
             )
-        kind = QueryOrder if action is Do.LOOK else CancelRequest
+        kind = QueryOrder if action is Do.LOOK else QueryTrades
         return kind(
             order_id=order.order_id,
             client_order_id=order.client_order_id,
             exchange_order_id=order.exchange_order_id,
             symbol=order.symbol,
+            since=order.sent_at or order.created_at,
         )
 
     def place(

@@ -194,7 +194,7 @@ class CcxtGateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: set[str] = set()  # our ids of orders whose trades are being read
         self._closed = False
-        self._sent_ids: OrderedDict[str, None] = OrderedDict()  # client order ids that went out
+        self._sent_ids: OrderedDict[str, datetime] = OrderedDict()  # client order ids that went out, and when
         # (symbol or "", exchange order id) -> (our order id or None, client order id)
         self._orders: OrderedDict[tuple[str, str], tuple[str | None, str | None]] = OrderedDict()
         self._markets: tuple[Market, ...] = ()
@@ -294,6 +294,12 @@ class CcxtGateway:
         await self._wait_ready(ASK_PATIENCE_S)
         since_ms = None if since is None else _to_ms(since)
         rows: list[dict[str, object]] = []
+        if self.dialect.transfers is not None:
+            reading = _Reading(self._ask)
+            read = await self.dialect.transfers(reading, self._ccxt, currency, since_ms, limit)
+            rows = [transfer_of(kind, one) for kind, one in read]
+            rows.sort(key=lambda row: str(row["at"] or ""), reverse=True)
+            return rows[:limit]
         for kind, method in (
             ("deposit", self._ccxt.fetch_deposits),
             ("withdrawal", self._ccxt.fetch_withdrawals),
@@ -368,9 +374,10 @@ class CcxtGateway:
             return unsent(Refusal.RATE_LIMIT, str(error))
         waited_s = self._loop.time() - asked_at
         call.lane_wait_s = CREATE_PATIENCE_S - waited_s
-        params = order_params(order)
+        params = order_params(order, self.dialect.create_parameter)
+        params.update(self.dialect.create_words(order))
         params.update(self._expiry(waited_s))
-        _remember(self._sent_ids, order.client_order_id, None)
+        _remember(self._sent_ids, order.client_order_id, self._clock())
         current_call.set(call)
         failure: BaseException | None = None
         answer: Any = None
@@ -447,6 +454,10 @@ class CcxtGateway:
             self._deliver(await self._try_cancel(cancel, call, refused))
         except (TooBusy, VenueUnavailable) as error:
             self._deliver(refused(Refusal.RATE_LIMIT, str(error)))
+        except VenueRefused as error:  # to tell us the order's id; no cancel went out
+            said = (Said(error.code or "", str(error)),)
+            why = refusal_of(said, self.dialect.refusals) or Refusal.RATE_LIMIT
+            self._deliver(refused(why, str(error), error.code))
         except Exception as error:
             log.exception("cancel %s at %s", cancel.order_id, self.exchange)
             self._deliver(OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=repr(error)))
@@ -455,15 +466,28 @@ class CcxtGateway:
         self, cancel: CancelRequest, call: Call, refused: Callable[[Refusal, str, str | None], CancelRefused]
     ) -> VenueReport:
         await self._wait_ready(ASK_PATIENCE_S)
+        exchange_order_id, params = cancel.exchange_order_id, {}
+        if exchange_order_id is None and self.dialect.cancel_parameter is not None:
+            params = {self.dialect.cancel_parameter: cancel.client_order_id}
+        elif exchange_order_id is None:
+            status = await self._look_up(
+                cancel.order_id,
+                cancel.symbol,
+                None,
+                cancel.client_order_id,
+                self._sent_ids.get(cancel.client_order_id),
+            )
+            if status.found is not Found.OPEN:
+                return refused(Refusal.UNKNOWN_ORDER, f"looked up first: {status.found}", None)
+            exchange_order_id = status.exchange_order_id
         costs = self.dialect.costs_of("cancel", cancel.symbol)
         await self._limiter.acquire(Priority.CANCEL, costs, ASK_PATIENCE_S)
         current_call.set(call)
-        params = {} if cancel.exchange_order_id else {self.dialect.cancel_parameter: cancel.client_order_id}
         failure: BaseException | None = None
         answer: Any = None
         try:
             async with asyncio.timeout(self._timeout_s + ASK_PATIENCE_S):
-                answer = await self._ccxt.cancel_order(cancel.exchange_order_id, cancel.symbol, params)
+                answer = await self._ccxt.cancel_order(exchange_order_id, cancel.symbol, params)
         except TooBusy:
             raise
         except Exception as error:
@@ -488,11 +512,18 @@ class CcxtGateway:
         await self._answer(
             "order",
             query.order_id,
-            self._look_up(query.order_id, query.symbol, query.exchange_order_id, query.client_order_id),
+            self._look_up(
+                query.order_id, query.symbol, query.exchange_order_id, query.client_order_id, query.since
+            ),
         )
 
     async def _look_up(
-        self, order_id: str, symbol: str, exchange_order_id: str | None, client_order_id: str
+        self,
+        order_id: str,
+        symbol: str,
+        exchange_order_id: str | None,
+        client_order_id: str,
+        since: datetime | None,
     ) -> OrderStatus:
         """Find one order; NOT_FOUND only from the venue's own words or from lists that were really read."""
         await self._wait_ready(ASK_PATIENCE_S)
@@ -513,6 +544,12 @@ class CcxtGateway:
                 first_sent_at = first_sent_at or answer.sent_at
                 if orders:
                     break
+        elif self.dialect.find is not None:
+            reading = _Reading(self._ask)
+            since_ms = None if since is None else _to_ms(since - HISTORY_OVERLAP)
+            found = await self.dialect.find(reading, self._ccxt, symbol, client_order_id, since_ms)
+            first_sent_at = reading.began_at()
+            orders = [one for one in found if one.get("clientOrderId") == client_order_id]
         else:
             for lookup in self.dialect.by_client_id:
                 method = getattr(self._ccxt, lookup.method)
@@ -562,7 +599,9 @@ class CcxtGateway:
         await self._wait_ready(ASK_PATIENCE_S)
         exchange_order_id = query.exchange_order_id
         if exchange_order_id is None:
-            status = await self._look_up(query.order_id, query.symbol, None, query.client_order_id)
+            status = await self._look_up(
+                query.order_id, query.symbol, None, query.client_order_id, query.since
+            )
             exchange_order_id = status.exchange_order_id
         if exchange_order_id is None:
             assert status.query_sent_at is not None
@@ -963,7 +1002,7 @@ def _build(dialect: Dialect, keys: VenueKeys, base_url: str | None, ws_url: str 
     }
     if keys.passphrase is not None:
         config["password"] = keys.passphrase
-    exchange = exchange_class(dialect.ccxt_id)(config)
+    exchange = exchange_class(dialect.ccxt_id, dialect.wire)(config)
     # A silent stream shows itself by two unanswered pings.
     exchange.streaming = {**exchange.streaming, "keepAlive": 10_000, "maxPingPongMisses": 2}
     if not dialect.fetches_currencies:

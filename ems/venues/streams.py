@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import ccxt
 
@@ -56,6 +57,9 @@ class Streams:
         self._subscribed = asyncio.Event()
         self._private: asyncio.Task[None] | None = None
         self._books: dict[str, _Book] = {}
+        # ccxt's connection -> number of its last frame, where the venue numbers them
+        self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._heard_at: dict[str, float] = {}  # URL -> loop time of the last frame from there
 
     @property
     def up(self) -> bool:
@@ -78,6 +82,10 @@ class Streams:
 
         ccxt loses rows of the former, and would collect the latter for nobody.
         """
+        self._heard_at[client.url] = asyncio.get_running_loop().time()
+        number = self._dialect.sequence(frame)
+        if number is not None and not self._in_turn(client, number):
+            return True
         if self._dialect.stream_over(frame):
             client.on_error(ccxt.NetworkError("the venue ended the stream"))
             return True
@@ -91,6 +99,20 @@ class Streams:
         if not self.up and self._dialect.stream_subscribed(frame):
             self._subscribed.set()
             self._deliver(StreamUp())
+        return False
+
+    def _in_turn(self, client: Any, number: int) -> bool:
+        """Say whether a numbered frame is the next one; a gap ends the connection, so that all is told anew.
+
+        A frame that was told before says nothing, and so does one that comes late: its gap was seen.
+        """
+        last = self._numbers.get(client)
+        if last is not None and number <= last:
+            return False
+        self._numbers[client] = number
+        if last is None or number == last + 1:
+            return True
+        client.on_error(ccxt.NetworkError(f"frames {last + 1} to {number - 1} are missing"))
         return False
 
     # --- The private stream ---
@@ -121,11 +143,22 @@ class Streams:
             )
             if not subscribed.done() and not following.done():
                 return f"not subscribed within {SUBSCRIBE_TIMEOUT_S:g} s"
-            await asyncio.wait({following})
-            return following.result()
+            return await self._heard_out(following)
         finally:
             following.cancel()
             subscribed.cancel()
+
+    async def _heard_out(self, following: asyncio.Future[str]) -> str:
+        """Wait until the stream breaks, or is silent for longer than the venue ever is."""
+        beat_s = self._dialect.heartbeat_s
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.wait({following}, timeout=beat_s)
+            if following.done():
+                return following.result()
+            assert beat_s is not None
+            if loop.time() - self._heard_at.get(self._dialect.private_ws(self._ccxt), 0.0) > beat_s:
+                return f"nothing was heard for {beat_s:g} s"
 
     async def _follow(self) -> str:
         # ccxt subscribes with this call; what arrives is read in `on_frame`, and the call carries the error.

@@ -145,9 +145,9 @@ def checked_holding(currency: str, amounts: Any) -> tuple[str, Any]:
     return currency, amounts
 
 
-def order_params(order: NewOrder) -> dict[str, object]:
+def order_params(order: NewOrder, client_id_parameter: str) -> dict[str, object]:
     """Return ccxt's words for how an order is to stand; nothing where the venue's default is meant."""
-    params: dict[str, object] = {"clientOrderId": order.client_order_id}
+    params: dict[str, object] = {client_id_parameter: order.client_order_id}
     if order.post_only:
         params["postOnly"] = True
     elif order.order_type == "limit" and order.time_in_force != "GTC":

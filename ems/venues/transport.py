@@ -140,7 +140,7 @@ class Wire:
                 attempt.headers = response.headers
                 attempt.status = response.status
                 attempt.text = (await _read_text(response)).strip()
-                attempt.body = _json_or_none(attempt.text)
+                attempt.body = self.read_body(attempt.text)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             # aiohttp raises these from its connector alone, before a byte of a request is written. Only a
             # POST can be sure of it: a GET or DELETE may have gone out before on a connection that turned out
@@ -166,6 +166,10 @@ class Wire:
         )
         ex.handle_http_status_code(attempt.status, reason, url, method, text)
         return parsed if parsed is not None else text
+
+    def read_body(self, text: str) -> Any:
+        """Return an answer as JSON, or None when it is not whole JSON."""
+        return _json_or_none(text)
 
     def watch_multiple(self, url: str, message_hashes: Any, *args: Any) -> Any:
         """Give public trades a connection of their own, so that their troubles are not those of the books."""
@@ -243,9 +247,9 @@ async def _read_text(response: aiohttp.ClientResponse) -> str:
     return b"".join(parts).decode("utf-8", errors="replace")
 
 
-def exchange_class(ccxt_id: str) -> Any:
+def exchange_class(ccxt_id: str, wire: type[Wire] = Wire) -> Any:
     """Return ccxt.pro's class for this exchange with our wire in front of it."""
-    return type(f"Exact{ccxt_id}", (Wire, getattr(ccxt.pro, ccxt_id)), {})
+    return type(f"Exact{ccxt_id}", (wire, getattr(ccxt.pro, ccxt_id)), {})
 
 
 def repoint(

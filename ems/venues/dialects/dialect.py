@@ -12,10 +12,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-from ems.core.messages import FillReport, OrderStatus, PublicTrade
+from ems.core.messages import FillReport, NewOrder, OrderStatus, PublicTrade
 from ems.venues.errors import Refusals, Said
 from ems.venues.gateway import VenueUnavailable
 from ems.venues.limiter import Shape
+from ems.venues.transport import Wire
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -117,7 +118,24 @@ class Dialect:
     tick_key: str | None = None  # where the venue tells a price step coarser than its decimals
     time_resolution_s: float = 0.001  # how coarse the venue tells its time
     by_exchange_id: tuple[Lookup, ...] = (Lookup(method="fetch_order"),)  # a list takes its id as `parameter`
-    cancel_parameter: str = "clientOrderId"  # what ccxt calls our id when it cancels by it
+    create_parameter: str = "clientOrderId"  # what ccxt calls our id when it creates
+    create_words: Callable[[NewOrder], Mapping[str, object]] = (
+        lambda order: {}
+    )  # what else ccxt is to be told
+    # What ccxt calls our id when it cancels by it; None: the venue cancels by its own id alone, which is
+    # looked up first.
+    cancel_parameter: str | None = "clientOrderId"
+    # Where the venue cannot be asked by our id: ccxt's orders among which ours is, if it is anywhere; read to
+    # the last page or raise. (ask, ccxt, symbol, client order id, since ms)
+    find: Callable[[Ask, Any, str, str, int | None], Awaitable[list[Any]]] | None = None
+    # ("deposit" | "withdrawal", ccxt's row) of everything, where ccxt's two methods do not tell it.
+    # (ask, ccxt, currency, since ms, limit)
+    transfers: Callable[[Ask, Any, str | None, int | None, int], Awaitable[list[tuple[str, Any]]]] | None = (
+        None
+    )
+    wire: type[Wire] = Wire  # goes in front of ccxt's class
+    sequence: Callable[[Any], int | None] = lambda frame: None  # a frame's number on its connection
+    heartbeat_s: float | None = None  # the private stream is never silent for so long
     # ccxt's open orders in all markets, to the last page; one that may be incomplete raises
     open_orders: Callable[[Any], Awaitable[list[Any]]] = _open_orders_at_once
     watch_orders: Mapping[str, object] = field(default_factory=dict)  # what ccxt's method is called with
