@@ -429,7 +429,8 @@ class BookUpdate:
     symbol: str
     bids: tuple[tuple[Decimal, Decimal], ...]  # (price, quantity)
     asks: tuple[tuple[Decimal, Decimal], ...]
-    at: datetime  # when it reached us
+    at: datetime  # when it reached us; earlier where it is known to have been under way for long
+    unfit: str = ""  # why it is no book to trade on; the levels are empty, or are shown only
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

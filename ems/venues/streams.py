@@ -1,8 +1,7 @@
-"""The account's private stream, the books and the public trades, kept coming through breaks.
+"""The account's private stream and the public trades, kept coming through breaks; the books are in `books`.
 
 Streams are hints (RELIABILITY R11): whatever they lose, a look-up finds. So this file never guesses: it says
-`StreamDown` when the private stream breaks, `StreamUp` after each new subscription, and polls a book by REST
-when its stream is silent.
+`StreamDown` when the private stream breaks, and `StreamUp` after each new subscription.
 
 Public trades are hints of a lesser kind. They come or they do not; nothing is looked up for them, a gap is
 not told, and no trouble with them reaches the books or the orders. Our own executions are among them: the
@@ -21,20 +20,14 @@ from weakref import WeakKeyDictionary
 
 import ccxt
 
-from ems.core.messages import BookUpdate, StreamDown, StreamUp, VenueReport
+from ems.core.messages import StreamDown, StreamUp, VenueReport
+from ems.venues.books import BACKOFF_S, Books, cancelled_by_us
 from ems.venues.dialects.dialect import Dialect
-from ems.venues.gateway import VenueRefused, VenueUnavailable
-from ems.venues.limiter import TooBusy
 from ems.venues.translation import Unreadable, checked_trade
 
 log = logging.getLogger(__name__)
 
 SUBSCRIBE_TIMEOUT_S = 10.0
-BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-BOOK_LEVELS = 50
-BOOK_EVERY_S = 0.1  # at most ten books a second; between them the last one wins
-BOOK_SILENCE_S = 5.0
-BOOK_POLL_S = 2.0
 
 
 class Streams:
@@ -53,10 +46,10 @@ class Streams:
         self._dialect = dialect
         self._deliver = deliver
         self._now = now
-        self._fetch_book = fetch_book
+        self.books = Books(ccxt_exchange, dialect, deliver=deliver, now=now, fetch_book=fetch_book)
         self._subscribed = asyncio.Event()
         self._private: asyncio.Task[None] | None = None
-        self._books: dict[str, _Book] = {}
+        self._trades: dict[str, asyncio.Task[None]] = {}  # watched symbol -> what subscribes to its trades
         # ccxt's connection -> number of its last frame, where the venue numbers them
         self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._heard_at: dict[str, float] = {}  # URL -> loop time of the last frame from there
@@ -69,22 +62,26 @@ class Streams:
         self._private = asyncio.get_running_loop().create_task(self._keep_private())
 
     async def close(self) -> None:
-        tasks = [task for book in self._books.values() for task in book.tasks]
+        await self.books.close()
+        tasks = list(self._trades.values())
         if self._private is not None:
             tasks.append(self._private)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._books.clear()
+        self._trades.clear()
 
     def on_frame(self, client: Any, frame: Any) -> bool:
         """Look at every frame before ccxt does, and keep those of the account and of public trades.
 
         ccxt loses rows of the former, and would collect the latter for nobody.
         """
-        self._heard_at[client.url] = asyncio.get_running_loop().time()
+        if self._dialect.heartbeat_s is not None:
+            self._heard_at[client.url] = asyncio.get_running_loop().time()
         number = self._dialect.sequence(frame)
         if number is not None and not self._in_turn(client, number):
+            return True
+        if self.books.on_frame(client, frame):
             return True
         if self._dialect.stream_over(frame):
             client.on_error(ccxt.NetworkError("the venue ended the stream"))
@@ -166,7 +163,7 @@ class Streams:
             try:
                 await self._ccxt.watch_orders(**self._dialect.watch_orders)
             except asyncio.CancelledError:
-                if _cancelled_by_us():
+                if cancelled_by_us():
                     raise
                 return "the connection was closed"
             except Exception as error:
@@ -179,52 +176,23 @@ class Streams:
             client.on_error(ccxt.NetworkError("reconnecting"))
             self._ccxt.clients.pop(client.url, None)
 
-    # --- Books ---
+    # --- Books and public trades ---
 
     def watch(self, symbol: str) -> None:
-        if symbol not in self._books:
-            book = _Book(symbol)
-            self._books[symbol] = book
-            loop = asyncio.get_running_loop()
-            book.tasks = (
-                loop.create_task(self._stream_book(book)),
-                loop.create_task(self._poll_book(book)),
-                loop.create_task(self._stream_trades(symbol)),
-            )
+        if symbol not in self._trades:
+            self.books.watch(symbol)
+            self._trades[symbol] = asyncio.get_running_loop().create_task(self._stream_trades(symbol))
 
     async def unwatch(self, symbol: str) -> None:
-        book = self._books.pop(symbol, None)
-        if book is None:
+        trades = self._trades.pop(symbol, None)
+        if trades is None:
             return
-        for task in book.tasks:
-            task.cancel()
-        for what, method in (
-            ("unWatchOrderBook", "un_watch_order_book"),
-            ("unWatchTrades", "un_watch_trades"),
-        ):
-            if self._ccxt.has.get(what) and symbol not in self._books:
-                with suppress(Exception):  # at worst, frames nobody reads come until the next reconnect
-                    async with asyncio.timeout(5):
-                        await getattr(self._ccxt, method)(symbol)
-
-    async def _stream_book(self, book: _Book) -> None:
-        failures = 0
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                raw = await self._ccxt.watch_order_book(book.symbol, self._dialect.book_depth)
-                failures = 0
-                # ccxt keeps changing this very object, so after a pause it is the newest picture.
-                while self._publish(book, raw):
-                    book.streamed_at = loop.time()
-                    await asyncio.sleep(BOOK_EVERY_S)
-            except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and _cancelled_by_us():
-                    raise
-                book.streamed_at = None
-                log.info("book %s %s: %r", self._dialect.exchange, book.symbol, error)
-                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
-                failures += 1
+        trades.cancel()
+        await self.books.unwatch(symbol)
+        if self._ccxt.has.get("unWatchTrades") and symbol not in self._trades:
+            with suppress(Exception):  # at worst, frames nobody reads come until the next reconnect
+                async with asyncio.timeout(5):
+                    await self._ccxt.un_watch_trades(symbol)
 
     async def _stream_trades(self, symbol: str) -> None:
         # As with orders: the call subscribes and carries the error, `on_frame` reads what arrives.
@@ -235,7 +203,7 @@ class Streams:
             try:
                 await self._ccxt.watch_trades(symbol)
             except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and _cancelled_by_us():
+                if isinstance(error, asyncio.CancelledError) and cancelled_by_us():
                     raise
                 log.info("trades %s %s: %r", self._dialect.exchange, symbol, error)
             failures = 0 if loop.time() - began > BACKOFF_S[-1] else failures
@@ -246,64 +214,7 @@ class Streams:
         """Deliver the trades of a frame as far as they can be read; a broken one breaks nothing else."""
         try:
             for trade in self._dialect.read_trades(self._ccxt, frame, self._now()):
-                if trade.symbol in self._books:
+                if trade.symbol in self._trades:
                     self._deliver(checked_trade(trade))
         except (Unreadable, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
             log.info("trades %s: %r in %.200r", self._dialect.exchange, error, frame)
-
-    async def _poll_book(self, book: _Book) -> None:
-        """Ask by REST every two seconds for as long as the stream says nothing.
-
-        A quiet market looks the same as a dead stream; asked about either way, the engine never acts on an
-        old book.
-        """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while True:
-            silent_since = book.streamed_at if book.streamed_at is not None else began
-            silence = loop.time() - silent_since
-            if silence < BOOK_SILENCE_S:
-                await asyncio.sleep(min(BOOK_SILENCE_S - silence, BOOK_POLL_S))
-                continue
-            try:
-                self._publish(book, await self._fetch_book(book.symbol), again=True)
-            except (
-                VenueRefused,
-                VenueUnavailable,
-                TooBusy,
-                ArithmeticError,
-                LookupError,
-                TypeError,
-            ) as error:
-                log.info("book %s %s by REST: %r", self._dialect.exchange, book.symbol, error)
-            await asyncio.sleep(BOOK_POLL_S)
-
-    def _publish(self, book: _Book, raw: Any, *, again: bool = False) -> bool:
-        """Deliver the top of this book unless it is the one delivered before; a crossed one is no book."""
-        bids = tuple((level[0], level[1]) for level in raw["bids"][:BOOK_LEVELS])
-        asks = tuple((level[0], level[1]) for level in raw["asks"][:BOOK_LEVELS])
-        if bids and asks and bids[0][0] >= asks[0][0]:
-            return False
-        if (bids, asks) == book.last and not again:
-            return False
-        book.last = (bids, asks)
-        self._deliver(BookUpdate(symbol=book.symbol, bids=bids, asks=asks, at=self._now()))
-        return True
-
-
-def _cancelled_by_us() -> bool:
-    """Say whether this task is being cancelled; ccxt cancels its own futures when a connection closes."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-class _Book:
-    """What is known of one watched book."""
-
-    def __init__(self, symbol: str):
-        self.symbol = symbol
-        self.tasks: tuple[asyncio.Task[None], ...] = ()
-        self.last: object = None
-        self.streamed_at: float | None = (
-            None  # loop time of the last picture the stream brought; None: broken
-        )

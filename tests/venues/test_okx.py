@@ -49,7 +49,6 @@ from ems.venues.gateway import VenueRefused
 from ems.venues.translation import market_of
 from ems.venues.transport import exact_json, exchange_class
 from simulator.dialects.okx import Okx
-from simulator.dialects.okx_streams import checksum
 from simulator.exchange import Exchange, Market
 from simulator.faults import Faults, Rule
 from simulator.wire import SimulatorServer
@@ -508,7 +507,7 @@ def test_a_book_message_that_was_lost_is_noticed_and_the_book_begun_anew() -> No
             await asyncio.sleep(0.3)
             assert not reports.of(stories.BookUpdate)
             venue.set_book("20002", "20010")
-            book = await reports.next(stories.BookUpdate, lambda book: book.bids[0][0] == D("20002"))
+            book = await reports.next(stories.BookUpdate, stories.begins("20002"))
             assert [price for price, _ in book.bids] == [D("20002") - step for step in range(5)]
 
     run(story())
@@ -638,45 +637,6 @@ def test_the_recorded_markets_are_read_with_their_steps() -> None:
             D(row["minSz"]),
         )
         assert market.active == (row["state"] == "live")
-
-
-class Listener:
-    """What ccxt's handler wants of a connection."""
-
-    def __init__(self) -> None:
-        self.subscriptions: dict[str, bool] = {}
-
-    def resolve(self, result: object, name: str) -> None:
-        pass
-
-
-@pytest.mark.skipif(not RECORDED.is_dir(), reason="nothing recorded here")
-def test_the_recorded_streams_rebuild_to_okxs_own_checksums() -> None:
-    """Through what reads the live ones; frames of 2022 have no sequence yet, but a checksum each."""
-    ccxt_exchange = exchange_class("okx")({})
-    rows = [row for kind in ("SPOT", "SWAP", "FUTURES") for row in instruments(kind)["data"]]
-    ccxt_exchange.set_markets(ccxt_exchange.parse_markets(rows))
-    listener = Listener()
-    checked = trades = 0
-    for line in gzip.open(RECORDED / "raw_ws" / "okx.jsonl.gz", "rt"):
-        record = json.loads(line)
-        frame = exact_json(record["data"]) if record["t"] == "recv" else {}
-        if "data" not in frame:
-            continue
-        if frame["arg"]["channel"] == "trades" and frame["arg"]["instId"] == "BTC-USDT":
-            trades += len(list(DIALECTS["okx"].read_trades(ccxt_exchange, frame, datetime.now(UTC))))
-        if frame["arg"]["channel"] != "books":
-            continue
-        symbol = ccxt_exchange.safe_market(frame["arg"]["instId"])["symbol"]
-        listener.subscriptions[f"books:{symbol}"] = True
-        ccxt_exchange.handle_order_book(listener, frame)
-        book = ccxt_exchange.orderbooks[symbol]
-        sides = [
-            [[format(part, "f") for part in level[:2]] for level in book[side]] for side in ("bids", "asks")
-        ]
-        assert checksum(*sides) == frame["data"][-1]["checksum"]
-        checked += 1
-    assert (checked, trades > 0) == (290, True)
 
 
 # --- What an answer means ---

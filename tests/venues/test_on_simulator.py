@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -37,7 +37,7 @@ from ems.core.messages import (
     UnwatchBook,
     WatchBook,
 )
-from ems.venues import streams
+from ems.venues import books
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from simulator.faults import Rule
 from tests.venues.gateways import SYMBOLS, cancel_of, client_id, look_up, new_order, opened, trades_of
@@ -654,7 +654,7 @@ def test_a_book_follows_the_venue(exchange: str) -> None:
             assert book.bids[:2] == ((D("20000"), D("0.5")), (D("19999"), D("0.5")))
             assert book.asks[:2] == ((D("20010"), D("0.5")), (D("20011"), D("0.5")))
             venue.set_book("20003", "20004", "0.25")
-            moved = await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("20003"))
+            moved = await reports.next(BookUpdate, begins("20003"))
             assert (moved.bids[0], moved.asks[0]) == ((D("20003"), D("0.25")), (D("20004"), D("0.25")))
             assert all(isinstance(part, Decimal) for level in moved.bids + moved.asks for part in level)
             gateway.send(UnwatchBook(symbol=venue.symbol))
@@ -665,6 +665,11 @@ def test_a_book_follows_the_venue(exchange: str) -> None:
             assert not reports.of(BookUpdate)
 
     run(story())
+
+
+def begins(bid: str) -> Callable[[BookUpdate], bool]:
+    """Say of a book whether its best bid is this one; one that was withdrawn has none."""
+    return lambda book: bool(book.bids) and book.bids[0][0] == D(bid)
 
 
 @each_exchange
@@ -678,10 +683,10 @@ def test_a_book_comes_back_after_a_cut(exchange: str) -> None:
             await reports.next(BookUpdate)
             await venue.server.cut()
             venue.set_book("20003", "20004")
-            await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("20003"), within_s=3)
+            await reports.next(BookUpdate, begins("20003"), within_s=3)
             await asyncio.sleep(0.2)  # the stream is back, not only one picture by REST
             venue.set_book("20005", "20006")
-            await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("20005"), within_s=2)
+            await reports.next(BookUpdate, begins("20005"), within_s=2)
 
     run(story())
 
@@ -699,7 +704,7 @@ def test_many_changes_become_few_books_and_the_last_one_wins(exchange: str) -> N
             for step in range(100):
                 venue.set_book(str(19_000 + step), "20010")
                 await asyncio.sleep(0.005)
-            await reports.next(BookUpdate, lambda book: book.bids[0][0] == D("19099"))
+            await reports.next(BookUpdate, begins("19099"))
             assert len(reports.of(BookUpdate)) <= 15
 
     run(story())
@@ -707,8 +712,8 @@ def test_many_changes_become_few_books_and_the_last_one_wins(exchange: str) -> N
 
 @each_exchange
 def test_a_silent_book_is_asked_for(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "BOOK_SILENCE_S", 0.4)
-    monkeypatch.setattr(streams, "BOOK_POLL_S", 0.1)
+    monkeypatch.setattr(books, "BOOK_SILENCE_S", 0.4)
+    monkeypatch.setattr(books, "BOOK_POLL_S", 0.1)
 
     async def story() -> None:
         async with (
@@ -720,6 +725,6 @@ def test_a_silent_book_is_asked_for(exchange: str, monkeypatch: pytest.MonkeyPat
             venue.strike(Rule(action="lost", kinds=("book",)))
             for bid in ("20003", "20005"):  # again and again, not once
                 venue.set_book(bid, "20010")
-                await reports.next(BookUpdate, lambda book, bid=bid: book.bids[0][0] == D(bid))
+                await reports.next(BookUpdate, begins(bid))
 
     run(story())

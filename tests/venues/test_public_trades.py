@@ -92,7 +92,7 @@ def test_what_a_frame_says(case: str, dialect: Dialect, frame: str, expected: li
 
     ccxt = exchange_class(dialect.ccxt_id)()
     streams = Streams(ccxt, dialect, deliver=told.append, now=lambda: NOW, fetch_book=no_book)
-    streams._books["BTCUSDT"] = None  # type: ignore[assignment]
+    streams._trades["BTCUSDT"] = None  # type: ignore[assignment]
     assert streams.on_frame(None, exact_json(frame)) is True  # ccxt need not see it, whatever it says
     assert told == expected
 

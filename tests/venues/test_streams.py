@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from ems.core.messages import BookUpdate, Ending, FillReport, Found, Liquidity, OrderStatus, Side
+from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, Side
 from ems.venues.dialects.binance import BINANCE
 from ems.venues.dialects.dialect import Dialect
 from ems.venues.dialects.kraken import KRAKEN
-from ems.venues.streams import Streams, _Book
 from ems.venues.transport import exact_json, exchange_class
 
 
@@ -191,25 +190,6 @@ def test_kraken_says_when_the_stream_is_on() -> None:
     assert KRAKEN.stream_subscribed(ack)
     assert not KRAKEN.stream_subscribed({**ack, "success": False})
     assert not KRAKEN.stream_subscribed({**ack, "result": {"channel": "book"}})
-
-
-def test_a_crossed_book_is_no_book_and_the_same_one_is_told_once() -> None:
-    told: list[Any] = []
-    now = datetime(2026, 1, 2, tzinfo=UTC)
-
-    async def no_book(symbol: str) -> Any:
-        raise AssertionError(symbol)
-
-    streams = Streams(None, KRAKEN, deliver=told.append, now=lambda: now, fetch_book=no_book)
-    book = _Book("BTC/USD")
-    one, two = Decimal(1), Decimal(2)
-    good = {"bids": [[one, two]] * 60, "asks": [[two, one]]}
-    for raw in ({"bids": [[two, one]], "asks": [[two, one]]}, good, good, {"bids": [], "asks": []}):
-        streams._publish(book, raw)
-    assert told == [
-        BookUpdate(symbol="BTC/USD", bids=((one, two),) * 50, asks=((two, one),), at=now),
-        BookUpdate(symbol="BTC/USD", bids=(), asks=(), at=now),
-    ]
 
 
 @pytest.mark.parametrize("text", ['{"p": NaN}', '{"p": Infinity}', '{"p": -Infinity}'])

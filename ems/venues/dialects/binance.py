@@ -8,11 +8,13 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from ems.core.depth import Change, rows
 from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, PublicTrade, Refusal, Side
 from ems.venues.dialects.dialect import (
     DAY_MS,
     PAGES_MAX,
     Ask,
+    BookFeed,
     CannotSay,
     Dialect,
     FillsRead,
@@ -275,6 +277,24 @@ def _binance_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[P
     )
 
 
+def _binance_book(ccxt_exchange: Any, frame: Any, url: str) -> Iterator[tuple[str, Change]]:
+    """Read `<symbol>@depth`: the numbers of the first and the last change in it.
+
+    "How to manage a local order book correctly" on
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+    """
+    yield (
+        ccxt_exchange.safe_symbol(frame["s"], None, None, "spot"),
+        Change(
+            bids=rows(frame["b"]),
+            asks=rows(frame["a"]),
+            first=frame["U"],
+            last=frame["u"],
+            told_at=from_ms(frame["E"]),
+        ),
+    )
+
+
 def _binance_subscribed(frame: Any) -> bool:
     return (
         isinstance(frame, dict)
@@ -358,6 +378,11 @@ BINANCE = Dialect(
     read_trades=_binance_trades,
     trades_apart=False,  # ccxt opens a connection for each subscription
     book_depth=500,
+    book=BookFeed(
+        is_book=lambda frame: isinstance(frame, dict) and frame.get("e") == "depthUpdate",
+        read=_binance_book,
+        snapshot_by_rest=True,
+    ),
     # 6,000 weight a minute and 100 orders per 10 s, in fixed windows: half as a bucket and half as its refill
     # never exceeds either. https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
     shapes=(

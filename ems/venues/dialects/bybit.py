@@ -8,11 +8,13 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from ems.core.depth import Change, rows
 from ems.core.messages import Ending, FillReport, Found, OrderStatus, PublicTrade, Refusal, Side
 from ems.venues.dialects.dialect import (
     DAY_MS,
     PAGES_MAX,
     Ask,
+    BookFeed,
     CannotSay,
     Dialect,
     Fees,
@@ -23,7 +25,7 @@ from ems.venues.dialects.dialect import (
 )
 from ems.venues.errors import Refusals, Said, coded, of_orders
 from ems.venues.limiter import Shape
-from ems.venues.translation import fill_of
+from ems.venues.translation import fill_of, from_ms
 
 
 def bybit_said(status: int, body: object) -> tuple[Said, ...]:
@@ -268,6 +270,26 @@ def _bybit_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[Pub
         )
 
 
+def _bybit_book(ccxt_exchange: Any, frame: Any, url: str) -> Iterator[tuple[str, Change]]:
+    """Read `orderbook`: its messages count up by one. A snapshot in between begins the book anew.
+
+    https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook
+    """
+    data = frame["data"]
+    yield (
+        ccxt_exchange.safe_symbol(data["s"], None, None, "spot"),
+        Change(
+            bids=rows(data["b"]),
+            asks=rows(data["a"]),
+            # After a restart of the service the count begins again, with a snapshot.
+            snapshot=frame["type"] == "snapshot" or data["u"] == 1,
+            first=data["u"],
+            last=data["u"],
+            told_at=from_ms(frame["ts"]),
+        ),
+    )
+
+
 def _bybit_subscription(frame: Any) -> bool | None:
     """Say whether our subscription to the private stream was taken; None when this is about another."""
     if not isinstance(frame, dict) or frame.get("op") != "subscribe" or frame.get("req_id") != _BYBIT_PRIVATE:
@@ -370,6 +392,10 @@ BYBIT = Dialect(
     is_trades=_is_bybit_trades,
     read_trades=_bybit_trades,
     trades_apart=False,  # ccxt could not unsubscribe them on a connection of their own
+    book=BookFeed(
+        is_book=lambda frame: isinstance(frame, dict) and str(frame.get("topic")).startswith("orderbook."),
+        read=_bybit_book,
+    ),
     book_depth=50,  # ccxt unsubscribes from this depth, whatever was subscribed
     # So many a second for each account and path: half as a bucket and half as its refill never exceeds that.
     # An address has 600 in five seconds. https://bybit-exchange.github.io/docs/v5/rate-limit

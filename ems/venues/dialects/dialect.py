@@ -12,6 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+from ems.core.depth import Change, Checksum
 from ems.core.messages import FillReport, NewOrder, OrderStatus, PublicTrade
 from ems.venues.errors import Refusals, Said
 from ems.venues.gateway import VenueUnavailable
@@ -35,6 +36,21 @@ async def _open_orders_at_once(ccxt_exchange: Any) -> list[Any]:
     """Read all open orders where one answer holds them."""
     orders: list[Any] = await ccxt_exchange.fetch_open_orders()
     return orders
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BookFeed:
+    """How an exchange's stream of books is read, and what in it is checked: see `ems.core.depth`."""
+
+    is_book: Callable[[Any], bool]  # this frame is about a book; ccxt need not see it
+    # (ccxt, frame, URL of the connection) -> (symbol, change)
+    read: Callable[[Any, Any, str], Iterator[tuple[str, Change]]]
+    levels_max: int | None = None  # what falls out of this depth is not mentioned by the exchange
+    checksum: Checksum | None = None
+    levels_summed: int = 0  # levels a side that the checksum is made of
+    snapshot_by_rest: bool = False  # the stream brings changes only
+    # (ccxt, symbol): end a subscription that ccxt cannot end itself
+    unsubscribe: Callable[[Any, str], Awaitable[None]] | None = None
 
 
 # Fraction of every trade: symbol -> (maker, taker).
@@ -107,6 +123,7 @@ class Dialect:
     book_depth: int  # levels to ask for; some venues know only a few depths
     shapes: tuple[Shape, ...]
     costs: Mapping[str, Mapping[str, float]]  # what is asked -> {bucket: cost}; `{symbol}` is filled in
+    book: BookFeed | None = None  # None: ccxt keeps the book, and only a crossed one is noticed
     weight_header: tuple[str, str, float] | None = None  # header, bucket, the venue's own limit
     limit_words: Mapping[str, str | float] = field(
         default_factory=dict

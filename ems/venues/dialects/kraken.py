@@ -8,10 +8,14 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+import ccxt
+
+from ems.core.depth import Change, Row, digits_checksum
 from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, PublicTrade, Refusal, Side
 from ems.venues.dialects.dialect import (
     PAGES_MAX,
     Ask,
+    BookFeed,
     CannotSay,
     DeadMan,
     Dialect,
@@ -274,6 +278,47 @@ def _kraken_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[Pu
         )
 
 
+_BOOK_DEPTH = 100
+
+
+def _kraken_book(ccxt_exchange: Any, frame: Any, url: str) -> Iterator[tuple[str, Change]]:
+    """Read the rows of `book`. No number, but a checksum with each, made of the digits as they are written.
+
+    https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/book
+    """
+    for row in frame["data"]:
+        told_at = row.get("timestamp")  # not in every snapshot
+        yield (
+            row["symbol"],
+            Change(
+                bids=_kraken_rows(row["bids"]),
+                asks=_kraken_rows(row["asks"]),
+                snapshot=frame["type"] == "snapshot",
+                checksum=row["checksum"],
+                told_at=None if told_at is None else datetime.fromisoformat(told_at),
+            ),
+        )
+
+
+def _kraken_rows(levels: Any) -> tuple[Row, ...]:
+    return tuple((_digits(level["price"]), _digits(level["qty"])) for level in levels)
+
+
+def _digits(number: object) -> str:
+    text = str(number)
+    return format(Decimal(text), "f") if "e" in text.lower() else text
+
+
+async def _kraken_unsubscribe_book(ccxt_exchange: Any, symbol: str) -> None:
+    client = ccxt_exchange.client(ccxt_exchange.urls["api"]["ws"]["publicV2"])
+    asked = {"channel": "book", "symbol": [symbol], "depth": _BOOK_DEPTH}
+    await client.send({"method": "unsubscribe", "params": asked})
+    name = ccxt_exchange.get_message_hash("orderbook", None, symbol)
+    client.subscriptions.pop(name, None)
+    if name in client.futures:
+        client.reject(ccxt.UnsubscribeError(f"{name} unsubscribed"), name)
+
+
 def _kraken_subscribed(frame: Any) -> bool:
     return (
         isinstance(frame, dict)
@@ -361,7 +406,15 @@ KRAKEN = Dialect(
     is_trades=_is_kraken_trades,
     read_trades=_kraken_trades,
     trades_apart=True,
-    book_depth=100,
+    book_depth=_BOOK_DEPTH,
+    book=BookFeed(
+        is_book=lambda frame: isinstance(frame, dict) and frame.get("channel") == "book",
+        read=_kraken_book,
+        levels_max=_BOOK_DEPTH,
+        checksum=digits_checksum,
+        levels_summed=10,
+        unsubscribe=_kraken_unsubscribe_book,
+    ),
     # An account of the intermediate level; the lowest has 15 at 0.33/s and 60 at 1/s, and says so.
     # Adding and cancelling have a counter of their own, per pair.
     # https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits and .../spot-ratelimits
