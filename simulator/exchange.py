@@ -64,6 +64,7 @@ from simulator.records import (
     POST_ONLY_ONLY_MODE,
     POST_ONLY_WOULD_CROSS,
     PRICE_FILTER,
+    REDUCE_ONLY,
     SUBMITTED,
     TIME_OVER,
     TRADING,
@@ -85,6 +86,7 @@ from simulator.records import (
     Order,
     OrderType,
     OrderUpdate,
+    PositionChange,
     PublicTrade,
     QueueModel,
     Reject,
@@ -106,7 +108,8 @@ __all__ = [
     "Key", "LOT_SIZE", "Levels", "MAINTENANCE", "MAINTENANCE_MODE", "MAX_ORDERS", "MIN_NOTIONAL",
     "MODES", "Market", "NO_CHANGE", "ModeChange", "ORDER_CLOSED", "Order", "OrderType", "OrderUpdate",
     "PARTIALLY_FILLED", "PERMISSION_DENIED", "POST_ONLY_MODE", "POST_ONLY_ONLY_MODE",
-    "POST_ONLY_WOULD_CROSS", "PRICE_FILTER", "PublicTrade", "QueueModel", "Reject", "SUBMITTED",
+    "POST_ONLY_WOULD_CROSS", "PRICE_FILTER", "PositionChange",
+    "PublicTrade", "QueueModel", "REDUCE_ONLY", "Reject", "SUBMITTED",
     "TIME_OVER", "TRADING", "Transfer", "Trigger", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO",
     "fill_record", "order_record", "text", "transfer_record",
 ]  # fmt: skip
@@ -163,6 +166,10 @@ class Contracts(Protocol):
 
     def records(self, account: Account) -> list[dict[str, Any]]:
         """The account's positions as JSON, amounts as decimal strings."""
+        ...
+
+    def wake(self, now: float) -> None:
+        """Pay the funding that is due."""
         ...
 
     def tidy(self, now: float) -> bool:
@@ -617,6 +624,8 @@ class Exchange:
 
     def wake(self, now: float) -> None:
         """Carry out what is due by time; called with every request and about every 100 ms."""
+        if self.contracts is not None:
+            self.contracts.wake(now)
         for name in [name for name, at in self._cancel_all_at.items() if now >= at]:
             del self._cancel_all_at[name]
             for order in list(self.accounts[name].open.values()):

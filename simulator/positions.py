@@ -130,6 +130,17 @@ class FundingPayment:
     mark: Decimal
     rate: Decimal
     amount: Decimal
+    balance: Decimal  # of the settlement currency, afterwards
+    time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funded:
+    """A funding time that has passed, whoever held anything."""
+
+    symbol: str
+    mark: Decimal
+    rate: Decimal
     time: float
 
 
@@ -143,6 +154,7 @@ class Positions:
         self.exchange = exchange
         self.markets: dict[str, SwapMarket] = {}  # symbol -> contract
         self.payments: list[FundingPayment] = []  # oldest first
+        self.funded: list[Funded] = []  # oldest first
         self.liquidations: set[int] = set()  # order ids
         self._held: dict[str, dict[str, Position]] = {OUTSIDE: {}}  # account -> symbol -> position
         self._leverage: dict[tuple[str, str], Decimal] = {}  # (account, symbol) -> as chosen
@@ -513,11 +525,12 @@ class Positions:
 
     def _fund(self, market: SwapMarket, due: float, now: float) -> None:
         mark, rate = self.mark(market.symbol), self.funding_rate(market.symbol)
-        if mark is None or not rate or market.settled_in is None:
+        if mark is None or market.settled_in is None:
             return
+        self.funded.append(Funded(symbol=market.symbol, mark=mark, rate=rate, time=due))
         for name, account in self.exchange.accounts.items():
             position = self._of(name, market.symbol)
-            if not position.quantity:
+            if not position.quantity or not rate:
                 continue
             amount = -(self.value(position) * rate).quantize(FEE_QUANTUM, ROUND_DOWN)
             # The other side is another account or the outside; what rounding leaves is the outside's.
@@ -533,6 +546,7 @@ class Positions:
                     mark=mark,
                     rate=rate,
                     amount=amount,
+                    balance=account.free[market.settled_in] + account.locked[market.settled_in],
                     time=due,
                 )
             )

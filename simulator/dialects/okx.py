@@ -15,8 +15,10 @@ What is true here and elsewhere surprises:
 6. Fees are negative numbers, taken from what is received.
 7. A cancelled order without fills is forgotten after two hours.
 
-Not here: margin and derivatives, algo orders, amending, the two order book channels of high tiers. They are
-refused by name, or their lists are empty.
+8. Perpetual contracts, where they are listed, are in `okx_swaps`.
+
+Not here: other derivatives, margin, algo orders, amending, the two order book channels of high tiers. They
+are refused by name, or their lists are empty.
 
 Pages: https://www.okx.com/docs-v5/en/ ; the sections are named where a rule comes from.
 """
@@ -52,6 +54,7 @@ from simulator.exchange import (
     Transfer,
     text,
 )
+from simulator.positions import LIQUIDATION
 
 PREFIX = "/api/v5/"
 PUBLIC_PATH = "/ws/v5/public"
@@ -121,18 +124,25 @@ ERRORS = {
     "51022": (200, "Contract suspended."),
     "51102": (200, "Order failed, the number of pending orders for this instId can’t be more than {0} "
                    "(orders)"),
+    "51169": (200, "Order failed because you don't have any positions in this direction for this contract to "
+                   "reduce or close."),
     "51111": (200, "Maximum {0} orders can be placed in bulk."),
     "51121": (200, "Order quantity must be a multiple of the lot size."),
     "51124": (200, "You can only place limit orders during call auction."),
     "51400": (200, "Order cancellation failed as the order has been filled, canceled or does not exist."),
     "51407": (200, "Either order ID or client order ID is required."),
     "51603": (200, "Order does not exist."),
+    "59102": (200, "Leverage exceeds the maximum leverage. Please lower the leverage."),
+    "59103": (200, "Leverage is too low and no sufficient margin in your account. Please adjust the "
+                   "leverage."),
+    "59105": (200, "Leverage can’t be less than {0}. Please adjust the leverage."),
 }  # fmt: skip
 
 # Why an order ended -> OKX's number of it: #order-book-trading-trade-ws-order-channel, cancelSource
 CANCEL_SOURCES = {
     ex.CANCELED: "1",
     "CANCELED": "1",
+    LIQUIDATION: "3",
     "CANCEL_ALL_AFTER": "20",
     "POST_ONLY": "31",
     "SELF_TRADE": "32",
@@ -140,6 +150,8 @@ CANCEL_SOURCES = {
 CANCEL_WORDS = {
     "0": "",
     "1": "",
+    "3": "Risk cancellation. Order was canceled due to insufficient maintenance margin ratio and "
+    "forced-liquidation risk.",
     "13": "FOK order was canceled due to incompletely filled.",
     "14": "IOC order was partially canceled due to incompletely filled.",
     "20": "Cancel all after triggered",
@@ -206,6 +218,18 @@ ROUTES = {
     ("GET", "account/balance"): Route(kind=dialect.BALANCE, calls=10),
     ("GET", "account/config"): Route(kind=dialect.OTHER, calls=5),
     ("GET", "account/trade-fee"): Route(kind=dialect.FEES, calls=5),
+    ("GET", "public/mark-price"): Route(kind=dialect.MARKET_DATA, calls=10, per="ip", permission=None),
+    ("GET", "public/funding-rate"): Route(kind=dialect.MARKET_DATA, calls=10, per="ip", permission=None),
+    ("GET", "public/funding-rate-history"): Route(
+        kind=dialect.MARKET_DATA, calls=10, per="ip", permission=None
+    ),
+    ("GET", "account/positions"): Route(kind=dialect.BALANCE, calls=10),
+    ("GET", "account/leverage-info"): Route(kind=dialect.OTHER, calls=20),
+    ("GET", "account/max-size"): Route(kind=dialect.OTHER, calls=20),
+    ("GET", "account/bills"): Route(kind=dialect.TRANSFERS, calls=5, window_s=1.0),
+    ("GET", "account/bills-archive"): Route(kind=dialect.TRANSFERS, calls=5),
+    ("POST", "account/set-leverage"): Route(kind=dialect.OTHER, calls=40, permission="trade"),
+    ("POST", "account/set-position-mode"): Route(kind=dialect.OTHER, calls=5, permission="trade"),
     ("GET", "asset/currencies"): Route(kind=dialect.MARKETS, calls=6, window_s=1.0),
     ("GET", "asset/balances"): Route(kind=dialect.BALANCE, calls=6, window_s=1.0),
     ("GET", "asset/deposit-history"): Route(kind=dialect.TRANSFERS, calls=6, window_s=1.0),
@@ -235,8 +259,23 @@ PATHS = {path for _, path in ROUTES}
 
 
 def inst_id(symbol: str) -> str:
-    """OKX's name of a market: BTC-USDT."""
-    return symbol.replace("/", "-")
+    """OKX's name of a market: BTC-USDT, and of a contract: BTC-USDT-SWAP."""
+    pair, _, settled_in = symbol.partition(":")
+    return pair.replace("/", "-") + ("-SWAP" if settled_in else "")
+
+
+def symbol_of(name: object) -> str:
+    """Our name of a market, from OKX's."""
+    match str(name).split("-"):
+        case [base, quote, "SWAP"]:
+            return f"{base}/{quote}:{quote}"
+        case parts:
+            return "/".join(parts)
+
+
+def inst_type(symbol: str) -> str:
+    """What kind of market it is, in OKX's words."""
+    return "SWAP" if ":" in symbol else "SPOT"
 
 
 def ms(seconds: float) -> str:
@@ -277,7 +316,9 @@ def refusal(reject: Reject, market: Market, side: str) -> Refused:
     """Say why the exchange refused an order, as OKX does."""
     match reject.reason:
         case ex.INSUFFICIENT_FUNDS:
-            return Refused("51008", market.quote if side == "buy" else market.base)
+            return Refused("51008", market.settled_in or (market.quote if side == "buy" else market.base))
+        case ex.REDUCE_ONLY:
+            return Refused("51169")
         case ex.PRICE_FILTER:
             return Refused("51000", "px")
         case ex.LOT_SIZE:
@@ -320,7 +361,11 @@ class Okx:
         self._between: dict[int, int] = {}  # id of such an order -> its ordId
         self._windows: dict[tuple[str, str, str], tuple[int, int]] = {}
         # (method, path, who) -> (window, calls in it)
-        self._answers: dict[str, Callable[[Request, dict[str, str], Account], Any]] = {
+        # Contracts are built on this file, so they are imported when the first OKX is made.
+        from simulator.dialects.okx_swaps import Swaps
+
+        self.swaps = Swaps(self)
+        self._answers: dict[str, Callable[[Request, dict[str, str], Account], Any]] = self.swaps.answers | {
             "public/time": self._time,
             "public/instruments": self._instruments,
             "system/status": lambda request, query, account: [],
@@ -429,6 +474,8 @@ class Okx:
     def _acted(self, path: str, values: Any, account: Account, request: Request) -> Any:
         if path in ("trade/amend-order", "trade/order-algo"):
             raise Refused("50062")
+        if path in self.swaps.acts:
+            return _envelope("0", "", self.swaps.acts[path](values, account, request))
         if path == "trade/cancel-all-after":
             return self._cancel_after(values, account, request)
         act = self.place if path in ("trade/order", "trade/batch-orders") else self.cancel
@@ -517,7 +564,7 @@ class Okx:
         return [{"ts": ms(request.clock)}]
 
     def _instruments(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
-        return [self._instrument(market) for market in self._spot(query)]
+        return [self._instrument(market) for market in self._listed_markets(query)]
 
     def _instrument(self, market: Market) -> dict[str, Any]:
         mode = self.exchange.mode_of(market.symbol)
@@ -527,7 +574,8 @@ class Okx:
             "instFamily", "lever", "maxPlatOILmt", "openType", "optType", "posLmtAmt", "posLmtPct",
             "preMktSwTime", "settleCcy", "stk", "uly",
         )  # fmt: skip
-        return dict.fromkeys(nothing, "") | {
+        contract = self.swaps.instrument(market) if market.settled_in is not None else {}
+        row = dict.fromkeys(nothing, "") | {
             "baseCcy": market.base,
             "category": "1",
             "futureSettlement": False,
@@ -552,6 +600,7 @@ class Okx:
             "tickSz": text(market.tick),
             "tradeQuoteCcyList": [market.quote],
         }
+        return row | contract
 
     def group(self, market: Market) -> str:
         """The number of the group of markets that have these fees."""
@@ -562,16 +611,16 @@ class Okx:
         """The number of a market, which orders on a WebSocket name instead of its name."""
         return FIRST_INSTRUMENT_CODE + list(self.exchange.markets).index(symbol)
 
-    def _spot(self, query: Mapping[str, str]) -> list[Market]:
+    def _listed_markets(self, query: Mapping[str, str]) -> list[Market]:
         if not query.get("instType"):
             raise Refused("50014", "instType")
         if query["instType"] not in ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "ANY"):
             raise Refused("51000", "instType")
-        if query["instType"] not in ("SPOT", "ANY"):
-            return []
         if query.get("instId"):
-            return [self.market(query)]
-        return list(self.exchange.markets.values())
+            found = [self.market(query)]
+        else:
+            found = list(self.exchange.markets.values())
+        return [market for market in found if query["instType"] in ("ANY", inst_type(market.symbol))]
 
     def market(self, values: Mapping[str, Any]) -> Market:
         """Find the market that a request names."""
@@ -581,7 +630,7 @@ class Okx:
         else:
             if not values.get("instId"):
                 raise Refused("50014", "instId")
-            market = self.exchange.markets.get(str(values["instId"]).replace("-", "/"))
+            market = self.exchange.markets.get(symbol_of(values["instId"]))
         if market is None:
             raise Refused("51001")
         return market
@@ -593,7 +642,8 @@ class Okx:
         ask = self.exchange.best(market.symbol, "sell", now)
         prices = [trade.price for trade in trades]
         first = text(prices[0]) if prices else ""
-        return {
+        contract = self.swaps.ticker(market) if market.settled_in is not None else {}
+        row = {
             "instType": "SPOT",
             "instId": inst_id(market.symbol),
             "last": text(prices[-1]) if prices else "",
@@ -611,12 +661,13 @@ class Okx:
             "sodUtc8": first,
             "ts": ms(now),
         }
+        return row | contract
 
     def _ticker(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
         return [self.ticker(self.market(query), request.now)]
 
     def _tickers(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
-        return [self.ticker(market, request.now) for market in self._spot(query)]
+        return [self.ticker(market, request.now) for market in self._listed_markets(query)]
 
     def _books(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
         market = self.market(query)
@@ -648,16 +699,23 @@ class Okx:
         owned = self.exchange.balances(account, request.view.balances_as_of)
         chosen = query["ccy"].split(",") if query.get("ccy") else owned
         rows = {currency: amounts for currency, amounts in owned.items() if currency in chosen}
-        return [self.holdings(rows, request.now)]
+        return [self.holdings(account, rows, request.now)]
 
-    def holdings(self, rows: Mapping[str, tuple[Decimal, Decimal]], now: float) -> dict[str, Any]:
+    def holdings(
+        self, account: Account, rows: Mapping[str, tuple[Decimal, Decimal]], now: float
+    ) -> dict[str, Any]:
         """What an account holds of some currencies: #trading-account-rest-api-get-balance."""
         nothing = ("adjEq", "availEq", "borrowFroz", "delta", "imr", "mgnRatio", "mmr", "notionalUsd",
                    "notionalUsdForBorrow", "notionalUsdForFutures", "notionalUsdForOption",
                    "notionalUsdForSwap", "ordFroz", "upl")  # fmt: skip
-        details = [self._holding(currency, *amounts, now) for currency, amounts in rows.items()]
+        details = [
+            self._holding(currency, free, locked, now)
+            | self.swaps.holding(account, currency, free + locked, locked)
+            for currency, (free, locked) in rows.items()
+        ]
         # Only what is worth a dollar by name is counted; OKX values everything.
-        dollars = sum((sum(rows[c]) for c in ("USDT", "USDC", "USD") if c in rows), ZERO)
+        named = [Decimal(row["eq"]) for row in details if row["ccy"] in ("USDT", "USDC", "USD")]
+        dollars = sum(named, ZERO)
         return dict.fromkeys(nothing, "") | {
             "details": details,
             "isoEq": "0",
@@ -699,7 +757,7 @@ class Okx:
             {
                 "uid": uid(account.name),
                 "mainUid": uid(account.name),
-                "acctLv": "1",
+                "acctLv": "1" if self.exchange.contracts is None else "2",
                 "acctStpMode": "cancel_maker",
                 "autoLoan": False,
                 "greeksType": "PA",
@@ -714,7 +772,7 @@ class Okx:
         ]
 
     def _trade_fee(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
-        markets = self._spot(query)
+        markets = self._listed_markets(query)
         groups = {self.group(market): market for market in markets}
         nothing = ("delivery", "exercise", "makerU", "makerUSDC", "takerU", "takerUSDC", "uly")
         if not markets:
@@ -734,10 +792,11 @@ class Okx:
                     if query.get("groupId") in (None, "", group)
                 ],
                 "fiat": [],
-                "instType": "SPOT",
+                "instType": query["instType"],
                 "level": "Lv1",
                 "maker": signed(markets[0].maker_fee),
                 "taker": signed(markets[0].taker_fee),
+                **self.swaps.fees(markets[0]),
                 "ruleType": "normal",
                 "ts": ms(request.now),
             }
@@ -841,7 +900,9 @@ class Okx:
         for name in ("tdMode", "side", "ordType", "sz"):
             if values.get(name) in (None, ""):
                 raise Refused("50014", name)
-        if values["tdMode"] != "cash":
+        if market.settled_in is not None:
+            self.swaps.check_order(values)
+        elif values["tdMode"] != "cash":
             raise Refused("51010")
         if values["side"] not in ("buy", "sell"):
             raise Refused("51000", "side")
@@ -860,7 +921,8 @@ class Okx:
         target = str(values.get("tgtCcy") or ("quote_ccy" if side == "buy" else "base_ccy"))
         if target not in ("base_ccy", "quote_ccy"):
             raise Refused("51000", "tgtCcy")
-        in_quote = order_type == "market" and target == "quote_ccy"
+        in_quote = order_type == "market" and target == "quote_ccy" and market.settled_in is None
+        reduce_only = market.settled_in is not None and _said(values, "reduceOnly")
         price = positive(values, "px") if order_type == "limit" else None
         if not in_quote:
             if size < market.min_qty:
@@ -880,6 +942,7 @@ class Okx:
                 time_in_force=time_in_force,
                 post_only=post_only,
                 client_order_id=cl_ord_id,
+                reduce_only=reduce_only,
                 now=now,
             )
 
@@ -892,6 +955,7 @@ class Okx:
             elif (
                 reject.reason == ex.INSUFFICIENT_FUNDS
                 and order_type == "market"
+                and market.settled_in is None
                 and not _said(values, "banAmend")
             ):
                 order = self._smaller(create, market, account, side, reject)
@@ -1062,12 +1126,12 @@ class Okx:
     def _listed(self, orders: Iterable[Order], query: Mapping[str, str]) -> list[dict[str, Any]]:
         symbol = self.market(query).symbol if query.get("instId") else None
         begin, end = whole(query, "begin", 0) or 0, whole(query, "end", 2**63) or 2**63
-        if query.get("instType") not in (None, "", "SPOT", "ANY"):
-            return []
+        kinds = (None, "", "ANY")
         found = [
             (self.ord_id(order.order_id), order)
             for order in orders
             if symbol in (None, order.symbol)
+            and query.get("instType") in (*kinds, inst_type(order.symbol))
             and begin <= round(order.created_at * 1000) <= end
             and query.get("state") in (None, "", state_of(order.status))
             and query.get("ordType") in (None, "", order_word(order))
@@ -1101,7 +1165,8 @@ class Okx:
             "quickMgnType", "slOrdPx", "slTriggerPx", "slTriggerPxType", "source", "stpId", "tpOrdPx",
             "tpTriggerPx", "tpTriggerPxType",
         )  # fmt: skip
-        return dict.fromkeys(nothing, "") | {
+        contract = self.swaps.order(order, done) if market.settled_in is not None else {}
+        row = dict.fromkeys(nothing, "") | {
             "accFillSz": text(filled),
             "attachAlgoOrds": [],
             "avgPx": text((quote / filled).quantize(Decimal(1).scaleb(-12))) if filled else "",
@@ -1138,13 +1203,12 @@ class Okx:
             "tradeQuoteCcy": market.quote,
             "uTime": ms(order.updated_at),
         }
+        return row | contract
 
     def _fills(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
         path = request.path.rpartition("/")[2]
         if path == "fills-history" and not query.get("instType"):
             raise Refused("50014", "instType")
-        if query.get("instType") not in (None, "", "SPOT", "ANY"):
-            return []
         symbol = self.market(query).symbol if query.get("instId") else None
         since = request.now - RECENT_DAYS[path] * 86_400
         begin, end = whole(query, "begin", 0) or 0, whole(query, "end", 2**63) or 2**63
@@ -1152,15 +1216,17 @@ class Okx:
         found = [
             (bill_id(fill), fill)
             for fill in fills
-            if query.get("ordId") in (None, "", str(self.ord_id(fill.order_id)))
+            if query.get("instType") in (None, "", "ANY", inst_type(fill.symbol))
+            and query.get("ordId") in (None, "", str(self.ord_id(fill.order_id)))
             and begin <= round(fill.time * 1000) <= end
         ]
         return [self._fill(fill) for fill in _page(found, query)]
 
     def _fill(self, fill: Fill) -> dict[str, Any]:
         """One fill: #order-book-trading-trade-get-transaction-details-last-3-days."""
-        received = fill.quantity if fill.fee_currency == fill.symbol.split("/")[0] else fill.quote_quantity
-        return {
+        market = self.exchange.markets[fill.symbol]
+        received = fill.quantity if fill.fee_currency == market.base else fill.quote_quantity
+        row = {
             "instType": "SPOT",
             "instId": inst_id(fill.symbol),
             "tradeId": str(fill.trade_id),
@@ -1186,8 +1252,9 @@ class Okx:
             "feeRate": signed((fill.fee / received).quantize(Decimal("0.00000001"))),
             "ts": ms(fill.time),
             "fillTime": ms(fill.time),
-            "tradeQuoteCcy": fill.symbol.split("/")[1],
+            "tradeQuoteCcy": market.quote,
         }
+        return row | (self.swaps.fill(fill) if market.settled_in is not None else {})
 
 
 def uid(account: str) -> str:

@@ -5,7 +5,8 @@ What a reader of these streams has to know:
 1. The text `ping` is answered with the text `pong`. A connection that hears nothing for 30 s is closed.
 2. `books` sends 400 levels at once and then what changed, every 100 ms. `prevSeqId` names the message before:
    where it is not the last one received, one was lost, and only a new subscription heals that.
-3. `orders` sends nothing at first. One row tells both a fill and where the order is after it.
+3. `orders` sends nothing at first, `positions` and `account` all there is. One row of `orders` tells both a
+   fill and where the order is after it.
 4. A private connection logs in first, with the time in seconds and a signature over `/users/self/verify`.
 
 #overview-websocket and the channels' pages of https://www.okx.com/docs-v5/en/.
@@ -28,11 +29,13 @@ from simulator.dialects.okx import (
     Refused,
     execution,
     inst_id,
+    inst_type,
     levels,
     ms,
     signature,
     signed,
     state_of,
+    symbol_of,
     uid,
 )
 from simulator.exchange import (
@@ -42,6 +45,7 @@ from simulator.exchange import (
     BookChange,
     Levels,
     OrderUpdate,
+    PositionChange,
     PublicTrade,
     text,
 )
@@ -174,6 +178,9 @@ class PublicStreams(Streams):
         self._books: dict[tuple[str, str], _Book] = {}  # (channel, symbol) -> book
         self._trades: set[str] = set()
         self._tickers: set[str] = set()
+        self._told: dict[
+            tuple[str, str], dict[str, str]
+        ] = {}  # (channel, contract) -> what was last said of it
 
     def on_event(self, event: ex.Event) -> None:
         if isinstance(event, BookChange):
@@ -199,6 +206,8 @@ class PublicStreams(Streams):
                 self._update(symbol, book, now)
             elif channel == "books5" and book.changed:
                 self._snapshot(channel, symbol, now)
+        for channel, symbol in self._told:
+            self._tell_contract(channel, symbol, now)
 
     def subscribe(self, argument: dict[str, Any], request: Request) -> Callable[[], None] | None:
         channel, symbol = str(argument.get("channel")), self._symbol(argument)
@@ -211,6 +220,9 @@ class PublicStreams(Streams):
         if channel in DEPTHS:
             self._books[channel, symbol] = _Book()
             return lambda: self._snapshot(channel, symbol, now, first=True)
+        if channel in ("mark-price", "funding-rate") and inst_type(symbol) == "SWAP":
+            self._told[channel, symbol] = {}
+            return lambda: self._tell_contract(channel, symbol, now)
         if channel == "trades":
             self._trades.add(symbol)
             return None
@@ -222,13 +234,14 @@ class PublicStreams(Streams):
     def unsubscribe(self, argument: dict[str, Any], request: Request) -> Callable[[], None] | None:
         channel, symbol = str(argument.get("channel")), self._symbol(argument)
         self._books.pop((channel, symbol), None)
+        self._told.pop((channel, symbol), None)
         for name, held in (("trades", self._trades), ("tickers", self._tickers)):
             if channel == name:
                 held.discard(symbol)
         return None
 
     def _symbol(self, argument: Mapping[str, Any]) -> str:
-        symbol = str(argument.get("instId")).replace("-", "/")
+        symbol = symbol_of(argument.get("instId"))
         if symbol not in self.exchange.markets:
             raise Failed("60018", argument.get("channel"), argument.get("instId"))
         return symbol
@@ -278,6 +291,17 @@ class PublicStreams(Streams):
         row |= {"ts": ms(now), "seqId": depth.sequence}
         self._push(channel, symbol, [row], dialect.BOOK, now)
 
+    def _tell_contract(self, channel: str, symbol: str, now: float) -> None:
+        """Say a contract's mark price or funding rate when it is not what it was."""
+        market = self.exchange.markets.get(symbol)
+        if market is None or (channel, symbol) not in self._told:
+            return
+        swaps = self.okx.swaps
+        row = swaps.mark_row(market, now) if channel == "mark-price" else swaps.funding_row(market, now)
+        if {**row, "ts": ""} != {**self._told[channel, symbol], "ts": ""}:
+            self._told[channel, symbol] = row
+            self._push(channel, symbol, [row], dialect.TICKER, now)
+
     def _ticker(self, symbol: str, now: float) -> None:
         row = self.okx.ticker(self.exchange.markets[symbol], now)
         self._push("tickers", symbol, [row], dialect.TICKER, now)
@@ -296,12 +320,16 @@ class PrivateStreams(Streams):
         if self._account is None:
             return
         if isinstance(event, OrderUpdate) and event.order.account == self._account.name:
-            for argument in self._of("orders"):
+            for argument in self._of("orders", inst_type(event.order.symbol)):
                 if argument.get("instId") in (None, "", inst_id(event.order.symbol)):
                     stream = dialect.ORDERS if event.fill is None else dialect.FILLS
                     self._push(argument, [self._row(event)], stream, event.now)
         elif isinstance(event, BalanceChange) and event.account == self._account.name:
             self._tell_balances(event.balances, event.now, "event_update")
+        elif isinstance(event, PositionChange) and event.account == self._account.name:
+            for argument in self._of("positions"):
+                if argument.get("instId") in (None, "", inst_id(event.symbol)):
+                    self._tell_positions(argument, [event.symbol], event.now, "event_update")
 
     def operate(self, op: str, arguments: list[Any], asked: Mapping[str, Any], request: Request) -> None:
         if op == "login":
@@ -363,15 +391,21 @@ class PrivateStreams(Streams):
             assert account is not None, "only those who are logged in get here"
             owned = self.exchange.balances(account, request.view.balances_as_of)
             return lambda: self._tell_balances(owned, request.now, "snapshot", argument)
+        if channel == "positions":
+            if argument.get("instType") not in ("MARGIN", "SWAP", "FUTURES", "OPTION", "ANY"):
+                raise Failed("60018", channel, argument.get("instId"))
+            self._subscribed[json.dumps(argument, sort_keys=True)] = argument
+            return lambda: self._tell_positions(argument, None, request.now, "snapshot")
         raise Failed("60018", channel, argument.get("instId"))
 
     def unsubscribe(self, argument: dict[str, Any], request: Request) -> Callable[[], None] | None:
         self._subscribed.pop(json.dumps(argument, sort_keys=True), None)
         return None
 
-    def _of(self, channel: str) -> list[dict[str, Any]]:
+    def _of(self, channel: str, kind: str = "SWAP") -> list[dict[str, Any]]:
+        """The subscriptions to a channel that hear of a kind of market."""
         here = [one for one in self._subscribed.values() if one["channel"] == channel]
-        return [one for one in here if one.get("instType", "ANY") in ("ANY", "SPOT")]
+        return [one for one in here if one.get("instType", "ANY") in ("ANY", kind)]
 
     def _push(
         self, argument: Mapping[str, Any], rows: list[Any], stream: str, now: float, **more: Any
@@ -401,7 +435,7 @@ class PrivateStreams(Streams):
             "fillFee": signed(fee),
             "fillFeeCcy": fill.fee_currency if fill is not None else "",
             "fillNotionalUsd": "",
-            "fillPnl": "0",
+            "fillPnl": text(fill.realised) if fill is not None else "0",
             "tradeId": str(fill.trade_id) if fill is not None else "",
             "execType": execution(fill) if fill is not None else "",
             "notionalUsd": "",
@@ -425,9 +459,30 @@ class PrivateStreams(Streams):
             currency = argument.get("ccy")
             rows = {name: amounts for name, amounts in balances.items() if currency in (None, "", name)}
             if rows or event == "snapshot":
-                data = [self.okx.holdings(rows, now)]
+                assert self._account is not None
+                data = [self.okx.holdings(self._account, rows, now)]
                 more = {"eventType": event, "curPage": 1, "lastPage": True}
                 self._push(argument, data, dialect.BALANCES, now, **more)
+
+    def _tell_positions(
+        self, argument: Mapping[str, Any], symbols: list[str] | None, now: float, event: str
+    ) -> None:
+        """Positions as they are (one that was closed has `pos` 0): .../websocket-positions-channel."""
+        positions = self.okx.swaps.positions
+        assert self._account is not None
+        if positions is None or argument.get("instType") not in ("SWAP", "ANY"):
+            rows = []
+        else:
+            held = {one.symbol: one for one in positions.held(self._account)}
+            wanted = list(held) if symbols is None else symbols
+            rows = [
+                self.okx.swaps.position_row(self._account, positions.position(self._account, symbol), now)
+                for symbol in wanted
+                if argument.get("instId") in (None, "", inst_id(symbol))
+            ]
+        if rows or event == "snapshot":
+            more = {"eventType": event, "curPage": 1, "lastPage": True}
+            self._push(argument, rows, dialect.BALANCES, now, **more)
 
 
 # Channel of whole books -> how deep; `books` sends changes.
