@@ -42,6 +42,7 @@ from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
 from ems.venues.dialects import DIALECTS
 from ems.venues.frozen import FrozenGateway
 from ems.venues.gateway import Gateway
+from ems.venues.limiter import Limiter
 from server import asgi
 from server.api.app import create_app
 from server.auth import Authenticator
@@ -339,6 +340,7 @@ def _gateways(
     settings: Settings, venues: list[PaperVenue], *, clock: Callable[[], datetime], unlimited: bool
 ) -> dict[tuple[str, str], CcxtGateway]:
     gateways: dict[tuple[str, str], CcxtGateway] = {}
+    limiters: dict[str, Limiter] = {}  # live exchange -> what all accounts there share
     paper = {venue.exchange for venue in venues}
     for exchange, account in settings.vault.accounts():
         if exchange in paper:
@@ -351,8 +353,15 @@ def _gateways(
         held = settings.vault.get(exchange, account)
         assert held is not None
         keys = VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
+        limiter = limiters.setdefault(exchange, Limiter(DIALECTS[exchange].shapes))
         gateways[exchange, account] = CcxtGateway(
-            exchange, account, keys, mode="live", clock=clock, **_manners(settings, exchange)
+            exchange,
+            account,
+            keys,
+            mode="live",
+            clock=clock,
+            limiter=limiter,
+            **_manners(settings, exchange),
         )
     for venue in venues:
         gateways[venue.exchange, DEFAULT_ACCOUNT] = CcxtGateway(

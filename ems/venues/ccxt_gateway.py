@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -36,6 +35,7 @@ from ems.core.messages import (
     NewOrder,
     OpenOrders,
     OrderStatus,
+    OrderType,
     OutcomeUnknown,
     QueryBalances,
     QueryMarkets,
@@ -46,6 +46,7 @@ from ems.core.messages import (
     Rejected,
     Request,
     StreamDown,
+    TimeInForce,
     TradesAnswer,
     UnwatchBook,
     VenueReport,
@@ -54,8 +55,9 @@ from ems.core.messages import (
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import Dialect, Fees
 from ems.venues.errors import Said, refusal_of
+from ems.venues.feedback import learn
 from ems.venues.gateway import VenueRefused, VenueUnavailable
-from ems.venues.limiter import Lane, Limiter, Priority, Shape, TooBusy
+from ems.venues.limiter import Lane, Limit, Limiter, Priority, TooBusy
 from ems.venues.safety import Safety
 from ems.venues.streams import Streams
 from ems.venues.translation import (
@@ -87,12 +89,7 @@ HALT_WATCHED_S = 3600.0  # and for how long; after that it is one of the many th
 RULES_MAY_BE_OLD = frozenset({Refusal.LOT_TICK, Refusal.MIN_SIZE, Refusal.MARKET_CLOSED})
 CLOCK_EVERY_S = 300.0
 CLOCK_WARN_S = 1.0
-PAUSE_MAX_S = 3 * 86400.0  # the longest ban Binance documents; "inf" would keep cancels back for ever
-PAUSE_S = {429: 10.0, 418: 120.0}  # when the venue gives no Retry-After
 HISTORY_OVERLAP = timedelta(seconds=5)
-_MAY_SAY_NO = re.compile(
-    r'\s*\{"error":\s*\["'
-)  # a 200 that carries errors; spares parsing every answer twice
 REMEMBERED_ORDERS = 20_000
 STRANGERS_ASKED = 5  # orders of others looked up one by one to prove that a trade is not ours; more, in bulk
 
@@ -146,10 +143,11 @@ def _utc_now() -> datetime:
 class CcxtGateway:
     """Implements `Gateway` for every exchange in `DIALECTS`.
 
-    `base_url` and `ws_url` point all of it elsewhere; a paper account must have them. `shapes` replaces the
-    venue's rate limits where the other side has none (a simulator under measurement). `may_withdraw` lets a
-    key trade that may also withdraw; `exclusive` says that nobody else trades on the account, so that the
-    exchange's dead-man's switch may cancel everything there.
+    `base_url` and `ws_url` point all of it elsewhere; a paper account must have them. `limiter` is shared by
+    all accounts that reach the same exchange from here; without one this account counts for itself. `shapes`
+    replaces the venue's rate limits where the other side has none (a simulator under measurement).
+    `may_withdraw` lets a key trade that may also withdraw; `exclusive` says that nobody else trades on the
+    account, so that the exchange's dead-man's switch may cancel everything there.
     """
 
     def __init__(
@@ -163,7 +161,8 @@ class CcxtGateway:
         ws_url: str | None = None,
         clock: Callable[[], datetime] = _utc_now,
         request_timeout_s: float = 10.0,
-        shapes: tuple[Shape, ...] | None = None,
+        limiter: Limiter | None = None,
+        shapes: tuple[Limit, ...] | None = None,
         may_withdraw: bool = False,
         exclusive: bool = False,
     ):
@@ -183,7 +182,8 @@ class CcxtGateway:
         self.client_id_style = self.dialect.client_id_style
         self._clock = clock
         self._timeout_s = request_timeout_s
-        self._shapes = self.dialect.shapes if shapes is None else shapes
+        limiter = limiter or Limiter(self.dialect.shapes if shapes is None else shapes)
+        self._limits = limiter.of(keys.public)
         self._may_withdraw = may_withdraw
         self._exclusive = exclusive
         self._ccxt = _build(self.dialect, keys, base_url, ws_url)
@@ -195,6 +195,8 @@ class CcxtGateway:
         self._reading: set[str] = set()  # our ids of orders whose trades are being read
         self._closed = False
         self._sent_ids: OrderedDict[str, datetime] = OrderedDict()  # client order ids that went out, and when
+        # client order id -> when the venue's answer to the create was there, by the limiter's clock
+        self._answered_at: OrderedDict[str, float] = OrderedDict()
         # (symbol or "", exchange order id) -> (our order id or None, client order id)
         self._orders: OrderedDict[tuple[str, str], tuple[str | None, str | None]] = OrderedDict()
         self._markets: tuple[Market, ...] = ()
@@ -214,7 +216,7 @@ class CcxtGateway:
         self._ready = asyncio.Event()
         self._loading = asyncio.Lock()
         self._markets_doubted = asyncio.Event()
-        self._limiter = Limiter(self._shapes, self._loop.time)
+        self._opened_at = self._limits.limiter.clock()
         if self.dialect.nonce_lane:
             self._ccxt.lane = Lane()
         self._streams = Streams(
@@ -322,9 +324,10 @@ class CcxtGateway:
         wrong = {**self._trouble, **self._safety.problems()}
         if not self._streams.up:
             wrong.setdefault("stream", "the private stream is down")
-        paused = self._limiter.buckets.paused_s(self._loop.time())
-        if paused > 0:
-            wrong["rate limit"] = f"paused for another {paused:.0f} s at the venue's wish"
+        paused_s = self._limits.paused_s()
+        if paused_s > 0:
+            why = self._limits.why_paused()
+            wrong["rate limit"] = f"paused for another {paused_s:.0f} s at the venue's wish ({why})"
         return {
             "reachable": reachable,
             "latency_ms": None if self._latency_s is None else Decimal(round(self._latency_s * 1000)),
@@ -343,7 +346,7 @@ class CcxtGateway:
     # --- Orders ---
 
     async def _create(self, order: NewOrder, asked_at: float) -> None:
-        call = Call(Priority.CREATE, symbol=order.symbol)
+        call = Call(_priority_of(order), symbol=order.symbol)
         try:
             report = await self._try_create(order, asked_at, call)
             if isinstance(report, Rejected) and report.sent and report.refusal in RULES_MAY_BE_OLD:
@@ -366,8 +369,8 @@ class CcxtGateway:
         give_up_at = asked_at + CREATE_PATIENCE_S
         try:
             await self._wait_ready(give_up_at - self._loop.time())
-            costs = self.dialect.costs_of("create", order.symbol)
-            await self._limiter.acquire(Priority.CREATE, costs, give_up_at - self._loop.time())
+            call.costs = self.dialect.costs_of("create", order.symbol)
+            turn = await self._limits.acquire(call.priority, call.costs, give_up_at - self._loop.time())
         except VenueUnavailable as error:
             return unsent(Refusal.RATE_LIMIT, str(error))
         except TooBusy as error:
@@ -395,6 +398,9 @@ class CcxtGateway:
             failure = error
         except Exception as error:
             failure = error
+        finally:
+            turn.over(sent=any(attempt.sent for attempt in call.attempts))
+        _remember(self._answered_at, order.client_order_id, self._limits.limiter.clock())
         return self._judge_create(order, call.attempts, answer, failure)
 
     def _judge_create(
@@ -480,8 +486,8 @@ class CcxtGateway:
             if status.found is not Found.OPEN:
                 return refused(Refusal.UNKNOWN_ORDER, f"looked up first: {status.found}", None)
             exchange_order_id = status.exchange_order_id
-        costs = self.dialect.costs_of("cancel", cancel.symbol)
-        await self._limiter.acquire(Priority.CANCEL, costs, ASK_PATIENCE_S)
+        call.costs = self.dialect.cancel_costs_of(cancel.symbol, self._age_s(cancel.client_order_id))
+        turn = await self._limits.acquire(Priority.CANCEL, call.costs, ASK_PATIENCE_S)
         current_call.set(call)
         failure: BaseException | None = None
         answer: Any = None
@@ -492,6 +498,8 @@ class CcxtGateway:
             raise
         except Exception as error:
             failure = error
+        finally:
+            turn.over(sent=any(attempt.sent for attempt in call.attempts))
         attempt = call.attempts[-1] if call.attempts else None
         body = attempt.body if attempt else None
         status = attempt.status if attempt else None
@@ -738,9 +746,11 @@ class CcxtGateway:
         call: Call | None = None,
     ) -> _Answer:
         """Ask something; raise VenueRefused for a coded no, VenueUnavailable for anything unclear."""
-        await self._limiter.acquire(priority, self.dialect.costs_of(what), ASK_PATIENCE_S)
         call = call or Call(priority)
+        call.costs = self.dialect.costs_of(what)
+        turn = await self._limits.acquire(priority, call.costs, ASK_PATIENCE_S)
         call.sent_at = sent_at = self._clock()
+        call.began_at = self._limits.limiter.clock()
         token = current_call.set(call)
         failure: Exception | None = None
         value: Any = None
@@ -753,6 +763,7 @@ class CcxtGateway:
             failure = error
         finally:
             current_call.reset(token)
+            turn.over(sent=any(attempt.sent for attempt in call.attempts))
         attempt = call.attempts[-1] if call.attempts else None
         if attempt is None:
             if failure is None:
@@ -900,10 +911,10 @@ class CcxtGateway:
             await asyncio.sleep(CLOCK_EVERY_S if self._skew_s is not None else 5.0)
 
     async def _measure_clock(self) -> None:
-        started = self._loop.time()
-        before = self._clock()
-        answer = await self._ask("time", self._ccxt.fetch_time)
-        took = self._loop.time() - started
+        call = Call()
+        answer = await self._ask("time", self._ccxt.fetch_time, call=call)
+        took = self._limits.limiter.clock() - call.began_at
+        before = call_sent_at(call)
         if not isinstance(answer.value, int):
             raise VenueUnavailable("the venue's time is unreadable")
         middle = before.timestamp() + took / 2
@@ -913,6 +924,9 @@ class CcxtGateway:
         slack = took / 2 + coarse
         self._skew_s = 0.0 if abs(difference) <= slack else difference - (slack if difference > 0 else -slack)
         self._latency_s = took
+        self._limits.venue_clock(
+            answer.value / 1000 + coarse - (call.began_at + took / 2), doubt_s=took / 2 + coarse
+        )
         if abs(self._skew_s) > CLOCK_WARN_S:
             self._trouble["clock"] = f"the venue's clock is {self._skew_s:+.1f} s from ours; set ours right"
             log.warning("%s: %s", self.exchange, self._trouble["clock"])
@@ -928,30 +942,20 @@ class CcxtGateway:
 
     def _learn_from(self, attempt: Attempt) -> None:
         """Take what an answer tells about the venue's limits."""
-        now = self._loop.time()
-        buckets = self._limiter.buckets
-        if attempt.status is None:
-            return
-        if self.dialect.weight_header is not None:
-            header, bucket, window = self.dialect.weight_header
-            with suppress(ValueError, TypeError):
-                used = attempt.headers.get(header)
-                if used is not None:
-                    buckets.used(bucket, float(used), now, window=window)
-        counted = False
-        if attempt.status >= 400 or _MAY_SAY_NO.match(attempt.text or ""):
-            for one in self.dialect.said(attempt.status, attempt.body):
-                what = self.dialect.limit_words.get(one.code)
-                if isinstance(what, float):
-                    buckets.pause(what, now)
-                elif isinstance(what, str):
-                    call = current_call.get()
-                    buckets.drain(what.format(symbol=call.symbol if call else ""), now)
-                counted = counted or what is not None
-                if refusal_of((one,), self.dialect.refusals) is Refusal.CLOCK:
-                    self._start(self._recheck_clock())
-        if attempt.status in PAUSE_S and not counted:
-            buckets.pause(_retry_after_s(attempt), now)
+        call = current_call.get()
+        if call is None and "unasked" in self.dialect.costs:  # ccxt asks for a stream's sake
+            self._limits.count(self.dialect.costs_of("unasked"))
+        venue_now_s = self._clock().timestamp() + (self._skew_s or 0.0)
+        for one in learn(attempt, call, self.dialect, self._limits, venue_now_s):
+            if refusal_of((one,), self.dialect.refusals) is Refusal.CLOCK:
+                self._start(self._recheck_clock())
+
+    def _age_s(self, client_order_id: str) -> float:
+        """Return how old an order is at least, by the answer that it was placed."""
+        not_before = self._answered_at.get(client_order_id)
+        if not_before is None and client_order_id in self._sent_ids:
+            return 0.0
+        return self._limits.limiter.clock() - (self._opened_at if not_before is None else not_before)
 
     async def _recheck_clock(self) -> None:
         with suppress(VenueRefused, VenueUnavailable, TooBusy):
@@ -1015,12 +1019,10 @@ def _build(dialect: Dialect, keys: VenueKeys, base_url: str | None, ws_url: str 
     return exchange
 
 
-def _retry_after_s(attempt: Attempt) -> float:
-    assert attempt.status is not None
-    try:
-        return min(max(0.0, float(attempt.headers.get("Retry-After", ""))), PAUSE_MAX_S)
-    except ValueError:
-        return PAUSE_S[attempt.status]
+def _priority_of(order: NewOrder) -> Priority:
+    """Return whose turn it is: what does not rest goes first, for it may be somebody's way out."""
+    takes = order.order_type is OrderType.MARKET or order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
+    return Priority.TAKE if takes else Priority.CREATE
 
 
 def _words(attempt: Attempt, said: tuple[Said, ...], failure: BaseException | None) -> str:

@@ -1,9 +1,9 @@
-"""Who may send next, and when: token buckets, priorities, and a lane where nonces arrive in order.
+"""Who may send next, and when: cancels first, books last; and a lane where nonces arrive in order.
 
-Exchanges count differently (weight per minute, orders per ten seconds, a counter that decays, a counter per
-pair): all of them are buckets that fill at a steady rate, given as data in `dialects`. A cancel goes before a
-create, a create before a question, a question before a picture of a book; a part of every bucket is kept for
-cancels alone. Times are seconds of the event loop's clock.
+One `Limiter` serves all accounts of one exchange in this process, because the exchange counts some things by
+address; each account acts through its `Budget`. What is counted how is in `buckets`. A cancel goes before an
+order, an order that takes before one that rests, an order before a question, a question before a picture of a
+book, whichever account they are of.
 """
 
 from __future__ import annotations
@@ -11,156 +11,227 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
+from ems.venues.buckets import Buckets, Key, Limit, Priority, Scope, Shape, Window
 from ems.venues.gateway import VenueUnavailable
 
-
-class Priority(IntEnum):
-    CANCEL = 0
-    CREATE = 1
-    QUERY = 2
-    BOOK = 3
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
-    """One of a venue's limits. A bucket named `engine:BTC/USD` takes the shape named `engine`."""
-
-    name: str
-    capacity: float
-    per_s: float  # what comes back each second
-    reserve: float = 0.0  # only cancels may draw below this
-    cancels_wait: bool = True  # False: the venue counts cancels but never refuses one
+__all__ = ["Budget", "Lane", "Limit", "Limiter", "Priority", "Scope", "Shape", "TooBusy", "Turn", "Window"]
 
 
 class TooBusy(VenueUnavailable):
     """Our own limits would not let this go out in time; nothing was sent."""
 
-    def __init__(self, wait_s: float):
-        super().__init__(f"rate limit: {wait_s:.1f} s to wait")
+    def __init__(self, wait_s: float, why: str = ""):
+        super().__init__(f"rate limit: {wait_s:.1f} s to wait" + (f" ({why})" if why else ""))
         self.wait_s = wait_s
 
 
-class Buckets:
-    """The counting, without any waiting; `now` is given, so that it can be tested without a clock."""
+class Turn:
+    """The right to send one thing, paid for. `over` says that the answer is here, or never will be."""
 
-    def __init__(self, shapes: Iterable[Shape]):
-        self._shapes = {shape.name: shape for shape in shapes}
-        self._levels: dict[str, tuple[float, float]] = {}  # bucket -> (level, as of)
-        self._paused_until = 0.0
+    __slots__ = ("_costs", "_limiter", "_over")
 
-    def wait_s(self, costs: Mapping[str, float], priority: Priority, now: float) -> float:
-        """Return how long these costs would have to wait if nobody else drew; 0 means now."""
-        wait = max(0.0, self._paused_until - now)
-        for name, cost in costs.items():
-            shape = self._shapes.get(name.partition(":")[0])
-            if shape is None or (priority is Priority.CANCEL and not shape.cancels_wait):
-                continue
-            floor = 0.0 if priority is Priority.CANCEL else shape.reserve
-            # A cost larger than the bucket could never be paid; let it go when the bucket is full.
-            needed = min(cost + floor, shape.capacity)
-            missing = needed - self._level(name, shape, now)
-            if missing > 1e-9:
-                wait = max(wait, missing / shape.per_s)
-        return wait
+    def __init__(self, limiter: Limiter, costs: Mapping[Key, float]):
+        self._limiter = limiter
+        self._costs = costs
+        self._over = False
 
-    def take(self, costs: Mapping[str, float], now: float) -> None:
-        for name, cost in costs.items():
-            shape = self._shapes.get(name.partition(":")[0])
-            if shape is not None:
-                self._levels[name] = (self._level(name, shape, now) - cost, now)
+    def over(self, *, sent: bool = True) -> None:
+        """End it; what was certainly not sent costs nothing. Calling that twice does no harm."""
+        if not self._over:
+            self._over = True
+            self._limiter.ended(self._costs, sent)
 
-    def used(self, name: str, used: float, now: float, *, window: float) -> None:
-        """Believe the venue's own count where it is higher than ours; `window` is its limit."""
-        shape = self._shapes.get(name)
-        if shape is not None:
-            left = max(0.0, window - used)
-            self._levels[name] = (min(self._level(name, shape, now), left), now)
 
-    def drain(self, name: str, now: float) -> None:
-        """Empty a bucket: the venue says it was already full on its side."""
-        if name.partition(":")[0] in self._shapes:
-            self._levels[name] = (0.0, now)
+@dataclass(slots=True)
+class _Waiter:
+    account: str
+    priority: Priority
+    arrival: int
+    costs: Mapping[Key, float]
+    turn: asyncio.Future[None]
 
-    def pause(self, seconds: float, now: float) -> None:
-        """Send nothing at all for so long; the venue asked for it, and asking on makes it longer."""
-        self._paused_until = max(self._paused_until, now + seconds)
 
-    def paused_s(self, now: float) -> float:
-        return max(0.0, self._paused_until - now)
-
-    def _level(self, name: str, shape: Shape, now: float) -> float:
-        level, at = self._levels.get(name, (shape.capacity, now))
-        return min(shape.capacity, level + (now - at) * shape.per_s)
+# Those who wait for the same buckets with the same right are one queue.
+_Queue = tuple[Priority, str, tuple[Key, ...]]
 
 
 class Limiter:
-    """Let callers through in order of priority as their buckets fill."""
+    """Let callers through in order of priority as their buckets fill.
 
-    def __init__(self, shapes: Iterable[Shape], clock: Callable[[], float]):
-        self.buckets = Buckets(shapes)
-        self._clock = clock
+    `clock` is steady and in seconds, the event loop's where none is given: all of it happens on one loop.
+    """
+
+    def __init__(self, limits: Iterable[Limit], clock: Callable[[], float] | None = None):
+        self.buckets = Buckets(limits)
+        self.clock = clock or _loop_time
         self._order = itertools.count()
-        # (priority, arrival, costs, who waits)
-        self._waiting: list[tuple[Priority, int, Mapping[str, float], asyncio.Future[None]]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._queues: dict[_Queue, deque[_Waiter]] = {}
+        self._pumping: asyncio.Handle | None = None
 
-    async def acquire(self, priority: Priority, costs: Mapping[str, float], max_wait_s: float) -> None:
+    def of(self, account: str) -> Budget:
+        """Return what one account may use; two that are one to the exchange have one name here."""
+        return Budget(self, account)
+
+    async def acquire(
+        self, account: str, priority: Priority, costs: Mapping[str, float], max_wait_s: float
+    ) -> Turn:
         """Return when the costs are paid; raise TooBusy as soon as that would clearly take too long."""
-        now = self._clock()
-        wait = self.buckets.wait_s(costs, priority, now)
+        drawn = self.buckets.keys(account, costs)
+        now = self.clock()
+        wait = self.buckets.wait_s(account, drawn, priority, now)
         if wait > max_wait_s:
-            raise TooBusy(wait)
-        if wait <= 0 and not self._someone_before(priority, costs):
-            self.buckets.take(costs, now)
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (priority, next(self._order), costs, turn))
+            raise TooBusy(wait, self.buckets.why_paused(account, now))
+        if wait <= 0 and not self._queues:
+            self.buckets.take(drawn)
+            return Turn(self, drawn)
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(account, priority, next(self._order), drawn, loop.create_future())
+        queue = (priority, account, tuple(sorted(drawn)))
+        self._queues.setdefault(queue, deque()).append(waiter)
         self._pump()
         try:
             async with asyncio.timeout(max_wait_s):
-                await turn
-        except TimeoutError:
-            raise TooBusy(self.buckets.wait_s(costs, priority, self._clock())) from None
-        finally:
-            if not turn.done():
-                turn.cancel()
+                await waiter.turn
+        except BaseException as error:
+            if waiter.turn.done() and not waiter.turn.cancelled():
+                self.ended(drawn, sent=False)  # it became ours in the moment we gave up
+            waiter.turn.cancel()
+            self._soon()  # whoever stood behind need not wait for our sake
+            if isinstance(error, TimeoutError):
+                now = self.clock()
+                wait = self.buckets.wait_s(account, drawn, priority, now)
+                raise TooBusy(wait, self.buckets.why_paused(account, now)) from None
+            raise
+        return Turn(self, drawn)
 
-    def _someone_before(self, priority: Priority, costs: Mapping[str, float]) -> bool:
-        return any(
-            rank <= priority and not turn.done() and not costs.keys().isdisjoint(theirs)
-            for rank, _, theirs, turn in self._waiting
-        )
+    def ended(self, costs: Mapping[Key, float], sent: bool) -> None:
+        """Hear that a turn is over; for `Turn`."""
+        if sent:
+            self.buckets.landed(costs, self.clock())
+        else:
+            self.buckets.give_back(costs)
+        self._soon()
+
+    def _soon(self) -> None:
+        """Look again once the loop has done what it is doing; many turns may end in one go."""
+        if self._queues:
+            self._again(0.0)
+
+    def _again(self, delay_s: float) -> None:
+        if self._pumping is not None:
+            self._pumping.cancel()
+        loop = asyncio.get_running_loop()
+        self._pumping = loop.call_later(delay_s, self._pump) if delay_s > 0 else loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Let through whoever can pay; who cannot holds the place in its buckets against those behind."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        now = self._clock()
-        held: set[str] = set()
-        left: list[tuple[Priority, int, Mapping[str, float], asyncio.Future[None]]] = []
+        """Let through whoever can pay. Who cannot holds the place in the bucket that is short against those
+        behind, and what will be needed of the others is not theirs either."""
+        if self._pumping is not None:
+            self._pumping.cancel()
+            self._pumping = None
+        now = self.clock()
+        heads: list[tuple[Priority, int, _Queue]] = []
+        for queue in list(self._queues):
+            self._offer(queue, heads)
+        held: set[Key] = set()
+        spoken_for: dict[Key, float] = {}
         soonest: float | None = None
-        while self._waiting:
-            waiter = heapq.heappop(self._waiting)
-            priority, _, costs, turn = waiter
-            if turn.done():
-                continue
-            wait = self.buckets.wait_s(costs, priority, now)
+        while heads:
+            _, _, queue = heapq.heappop(heads)
+            waiter = self._queues[queue][0]
+            costs, priority = waiter.costs, waiter.priority
+            wait = self.buckets.wait_s(waiter.account, costs, priority, now, spoken_for)
             if wait <= 0 and held.isdisjoint(costs):
-                self.buckets.take(costs, now)
-                turn.set_result(None)
+                self.buckets.take(costs)
+                waiter.turn.set_result(None)
+                self._queues[queue].popleft()
+                self._offer(queue, heads)
                 continue
-            held.update(costs)
-            left.append(waiter)
-            soonest = wait if soonest is None else min(soonest, wait)
-        self._waiting = left  # popped in order, so it is a heap already
+            for key, cost in costs.items():
+                if self.buckets.wait_at(key, cost, priority, now, spoken_for) > 0:
+                    held.add(key)
+                else:
+                    spoken_for[key] = spoken_for.get(key, 0.0) + cost
+            if wait > 0:
+                soonest = wait if soonest is None else min(soonest, wait)
         if soonest is not None:
-            delay = max(soonest, 0.001)
-            self._timer = asyncio.get_running_loop().call_later(delay, self._pump)
+            self._again(max(soonest, 0.001))
+
+    def _offer(self, queue: _Queue, heads: list[tuple[Priority, int, _Queue]]) -> None:
+        """Put the first who still waits in a queue among those who may go next."""
+        waiting = self._queues[queue]
+        while waiting and waiting[0].turn.done():
+            waiting.popleft()
+        if waiting:
+            heapq.heappush(heads, (waiting[0].priority, waiting[0].arrival, queue))
+        else:
+            del self._queues[queue]
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Budget:
+    """What one account may use of its exchange's limits, and what it learns about them."""
+
+    def __init__(self, limiter: Limiter, account: str):
+        self.limiter = limiter
+        self.account = account
+
+    async def acquire(self, priority: Priority, costs: Mapping[str, float], max_wait_s: float) -> Turn:
+        """Return when the costs are paid; raise TooBusy as soon as that would clearly take too long."""
+        return await self.limiter.acquire(self.account, priority, costs, max_wait_s)
+
+    def wait_s(self, costs: Mapping[str, float], priority: Priority) -> float:
+        """Return how long these costs would have to wait now if nobody else drew."""
+        buckets = self.limiter.buckets
+        return buckets.wait_s(self.account, buckets.keys(self.account, costs), priority, self.limiter.clock())
+
+    def count(self, costs: Mapping[str, float]) -> None:
+        """Count what went out without asking for its turn."""
+        buckets = self.limiter.buckets
+        buckets.count(buckets.keys(self.account, costs), self.limiter.clock())
+
+    def believe(self, name: str, *, used: float | None = None, left: float | None = None) -> None:
+        """Take the venue's own count of a bucket where it is worse than ours."""
+        buckets, now = self.limiter.buckets, self.limiter.clock()
+        for key in buckets.keys(self.account, {name: 1.0}):
+            if used is not None:
+                buckets.used(key, used, now)
+            if left is not None:
+                buckets.left(key, left, now)
+
+    def full(self, name: str, for_s: float | None = None) -> None:
+        """Hear that a bucket is full on the venue's side, for so long where it says that."""
+        buckets = self.limiter.buckets
+        for key in buckets.keys(self.account, {name: 1.0}):
+            buckets.fill(key, self.limiter.clock(), for_s)
+
+    def own(self, costs: Mapping[str, float]) -> list[str]:
+        """Return those of these buckets that no other account shares."""
+        buckets = self.limiter.buckets
+        return [key[1] for key in buckets.keys(self.account, costs) if buckets.is_of(key, Scope.ACCOUNT)]
+
+    def pause(self, seconds: float, scope: Scope, why: str) -> None:
+        """Send nothing at all for so long: this account, or everybody behind our address."""
+        who = "" if scope is Scope.IP else self.account
+        self.limiter.buckets.pause(who, seconds, why, self.limiter.clock())
+
+    def paused_s(self) -> float:
+        return self.limiter.buckets.paused_s(self.account, self.limiter.clock())
+
+    def why_paused(self) -> str:
+        return self.limiter.buckets.why_paused(self.account, self.limiter.clock())
+
+    def venue_clock(self, ahead_s: float, doubt_s: float) -> None:
+        """Hear how far the venue's wall clock is ahead of ours, which is steady, and how far that may err."""
+        self.limiter.buckets.clock.ahead_s = ahead_s
+        self.limiter.buckets.clock.doubt_s = doubt_s
 
 
 class Lane:

@@ -52,8 +52,10 @@ class Call:
     priority: Priority = Priority.QUERY
     lane_wait_s: float = 10.0
     symbol: str = ""
+    costs: Mapping[str, float] = field(default_factory=dict)  # bucket -> what was paid
     attempts: list[Attempt] = field(default_factory=list)
     sent_at: datetime | None = None  # set by whoever asks
+    began_at: float = 0.0  # the same moment by the limiter's clock
 
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)

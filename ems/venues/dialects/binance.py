@@ -20,11 +20,12 @@ from ems.venues.dialects.dialect import (
     FillsRead,
     KeyPowers,
     Lookup,
+    Told,
     has,
     unified_fees,
 )
 from ems.venues.errors import Refusals, Said, of_orders
-from ems.venues.limiter import Shape
+from ems.venues.limiter import Scope, Window
 from ems.venues.translation import from_ms
 
 
@@ -383,14 +384,24 @@ BINANCE = Dialect(
         read=_binance_book,
         snapshot_by_rest=True,
     ),
-    # 6,000 weight a minute and 100 orders per 10 s, in fixed windows: half as a bucket and half as its refill
-    # never exceeds either. https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
+    # Every address 6,000 weight a minute; every account 100 orders per 10 s and 200,000 a day (exchangeInfo).
+    # The windows begin with the minute, with second 00, 10, 20, with the day in UTC:
+    # https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/rate-limits
     shapes=(
-        Shape(name="weight", capacity=3000, per_s=50, reserve=200),
-        Shape(name="orders", capacity=50, per_s=5),
+        Window(
+            name="weight",
+            capacity=6000,
+            window_s=60,
+            aligned=True,
+            reserve=200,
+            reserve_orders=1000,
+            scope=Scope.IP,
+        ),
+        Window(name="orders", capacity=100, window_s=10, aligned=True),
+        Window(name="orders_day", capacity=200_000, window_s=86400, aligned=True),
     ),
     costs={
-        "create": {"weight": 1, "orders": 1},
+        "create": {"weight": 1, "orders": 1, "orders_day": 1},
         "cancel": {"weight": 1},
         "order": {"weight": 4},
         "fills": {"weight": 20},
@@ -405,6 +416,11 @@ BINANCE = Dialect(
         "time": {"weight": 1},
         "book": {"weight": 25},
     },
-    weight_header=("X-MBX-USED-WEIGHT-1M", "weight", 6000),
+    # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
+    told=(
+        Told(header="X-MBX-USED-WEIGHT-1M", bucket="weight"),
+        Told(header="X-MBX-ORDER-COUNT-10S", bucket="orders"),
+        Told(header="X-MBX-ORDER-COUNT-1D", bucket="orders_day"),
+    ),
     limit_words={"-1015": "orders"},
 )

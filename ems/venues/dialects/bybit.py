@@ -21,10 +21,12 @@ from ems.venues.dialects.dialect import (
     FillsRead,
     KeyPowers,
     Lookup,
+    Pause,
+    Told,
     has,
 )
 from ems.venues.errors import Refusals, Said, coded, of_orders
-from ems.venues.limiter import Shape
+from ems.venues.limiter import Scope, Shape, Window
 from ems.venues.translation import fill_of, from_ms
 
 
@@ -397,17 +399,18 @@ BYBIT = Dialect(
         read=_bybit_book,
     ),
     book_depth=50,  # ccxt unsubscribes from this depth, whatever was subscribed
-    # So many a second for each account and path: half as a bucket and half as its refill never exceeds that.
-    # An address has 600 in five seconds. https://bybit-exchange.github.io/docs/v5/rate-limit
+    # So many for each account and path in any second, and 600 for an address in any five: rolling windows.
+    # https://bybit-exchange.github.io/docs/v5/rate-limit
     shapes=(
-        Shape(name="create", capacity=10, per_s=10),
-        Shape(name="cancel", capacity=10, per_s=10),
-        Shape(name="realtime", capacity=25, per_s=25),
-        Shape(name="closed", capacity=25, per_s=25),
-        Shape(name="executions", capacity=25, per_s=25),
-        Shape(name="wallet", capacity=25, per_s=25),
+        Window(name="create", capacity=20, window_s=1),
+        Window(name="cancel", capacity=20, window_s=1),
+        Window(name="realtime", capacity=50, window_s=1),
+        Window(name="closed", capacity=50, window_s=1),
+        Window(name="executions", capacity=50, window_s=1),
+        Window(name="wallet", capacity=50, window_s=1),
+        Window(name="fees", capacity=5, window_s=1),
         Shape(name="slow", capacity=2, per_s=1),
-        Shape(name="address", capacity=300, per_s=60, reserve=20),
+        Window(name="address", capacity=600, window_s=5, reserve=50, reserve_orders=150, scope=Scope.IP),
     ),
     costs={
         "create": {"create": 1, "address": 1},
@@ -418,14 +421,20 @@ BYBIT = Dialect(
         "fills": {"executions": 1, "address": 1},
         "history": {"executions": 1, "address": 1},
         "balances": {"wallet": 1, "address": 1},
-        "fees": {"slow": 1, "address": 1},
+        "fees": {"fees": 1, "address": 1},
         "transfers": {"slow": 1, "address": 1},
         "powers": {"slow": 1, "address": 1},
         "markets": {"address": 1},
         "time": {"address": 1},
         "book": {"address": 1},
     },
+    told=(Told(header="X-Bapi-Limit-Status", counts="left"),),
+    reset_header="X-Bapi-Limit-Reset-Timestamp",
     # Ten minutes without a request is what lifts the ban of an address.
-    limit_words={"10006": 1.0, "10018": 600.0, "403": 600.0},
+    limit_words={
+        "10006": "",
+        "10018": Pause(seconds=600.0, scope=Scope.IP),
+        "403": Pause(seconds=600.0, scope=Scope.IP),
+    },
     transfers_page=50,
 )

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ems.core.depth import Change, Checksum
 from ems.core.messages import FillReport, NewOrder, OrderStatus, PublicTrade
 from ems.venues.errors import Refusals, Said
 from ems.venues.gateway import VenueUnavailable
-from ems.venues.limiter import Shape
+from ems.venues.limiter import Limit, Scope
 from ems.venues.transport import Wire
 
 DAY_MS = 24 * 3600 * 1000
@@ -30,6 +30,23 @@ class Lookup:
     parameter: str = "clientOrderId"  # as ccxt wants it here
     gives_list: bool = False
     cost: str = "order"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """A header in which the venue tells how far a limit is used."""
+
+    header: str
+    bucket: str = ""  # "": those that the call was paid from and that are the account's own
+    counts: Literal["used", "left"] = "used"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """Words after which nothing is sent for a while."""
+
+    seconds: float
+    scope: Scope
 
 
 async def _open_orders_at_once(ccxt_exchange: Any) -> list[Any]:
@@ -121,13 +138,15 @@ class Dialect:
     read_trades: Callable[[Any, Any, datetime], Iterator[PublicTrade]]  # (ccxt, frame, now)
     trades_apart: bool  # books and public trades have one URL: see `Wire`
     book_depth: int  # levels to ask for; some venues know only a few depths
-    shapes: tuple[Shape, ...]
+    shapes: tuple[Limit, ...]
     costs: Mapping[str, Mapping[str, float]]  # what is asked -> {bucket: cost}; `{symbol}` is filled in
     book: BookFeed | None = None  # None: ccxt keeps the book, and only a crossed one is noticed
-    weight_header: tuple[str, str, float] | None = None  # header, bucket, the venue's own limit
-    limit_words: Mapping[str, str | float] = field(
-        default_factory=dict
-    )  # code -> bucket to drain, or s to pause
+    told: tuple[Told, ...] = ()  # what answers tell of the limits
+    reset_header: str | None = None  # when what is full will be free, in ms of the venue's time
+    # code -> bucket that is full ("": the call's own), or a pause; seconds alone are a pause of the address
+    limit_words: Mapping[str, str | float | Pause] = field(default_factory=dict)
+    # Where a cancel costs by the age of the order: (younger than so many s, cost), in place of `costs`.
+    cancel_ages: tuple[tuple[float, float], ...] = ()
     fetches_currencies: bool = True
     numbers_per_symbol: bool = False  # an order's number is unique in its market only
     nonce_lane: bool = False
@@ -162,6 +181,14 @@ class Dialect:
 
     def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
         return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}
+
+    def cancel_costs_of(self, symbol: str, age_s: float) -> dict[str, float]:
+        """Return what it costs to cancel an order of at least this age."""
+        costs = self.costs_of("cancel", symbol)
+        if not self.cancel_ages:
+            return costs
+        cost = next((cost for younger_than, cost in self.cancel_ages if age_s < younger_than), 0.0)
+        return dict.fromkeys(costs, cost)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,10 +23,11 @@ from ems.venues.dialects.dialect import (
     FillsRead,
     KeyPowers,
     Lookup,
+    Pause,
     has,
 )
 from ems.venues.errors import Refusals, Said, of_orders
-from ems.venues.limiter import Shape
+from ems.venues.limiter import Scope, Shape
 
 
 def kraken_said(status: int, body: object) -> tuple[Said, ...]:
@@ -419,13 +420,12 @@ KRAKEN = Dialect(
     # Adding and cancelling have a counter of their own, per pair.
     # https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits and .../spot-ratelimits
     shapes=(
-        Shape(name="counter", capacity=20, per_s=0.5, reserve=2),
+        Shape(name="counter", capacity=20, per_s=0.5),
         Shape(name="engine", capacity=125, per_s=2.34, cancels_wait=False),
-        Shape(name="public", capacity=5, per_s=1),
+        Shape(name="public", capacity=5, per_s=1, scope=Scope.IP),
     ),
     costs={
         "create": {"engine:{symbol}": 1},
-        # A cancel counts 8 when the order is younger than 5 s, less later.
         "cancel": {"engine:{symbol}": 8},
         "order": {"counter": 1},
         "closed_orders": {"counter": 1},
@@ -440,11 +440,13 @@ KRAKEN = Dialect(
         "dead_man": {"counter": 1},
         "time": {"public": 1},
         "book": {"public": 1},
+        "unasked": {"counter": 1},  # the token of the private stream, whenever ccxt wants one
     },
+    cancel_ages=((5, 8), (10, 6), (15, 5), (45, 4), (90, 2), (300, 1)),
     limit_words={
         "EAPI:Rate limit exceeded": "counter",
         "EOrder:Rate limit exceeded": "engine:{symbol}",
-        "EGeneral:Temporary lockout": 900.0,
+        "EGeneral:Temporary lockout": Pause(seconds=900.0, scope=Scope.ACCOUNT),
     },
     nonce_lane=True,
     # Two hosts with the same path would become one connection on one host.

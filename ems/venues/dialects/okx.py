@@ -25,7 +25,7 @@ from ems.venues.dialects.dialect import (
     has,
 )
 from ems.venues.errors import Refusals, Said, of_orders
-from ems.venues.limiter import Shape
+from ems.venues.limiter import Scope, Window
 from ems.venues.translation import from_ms
 
 
@@ -417,28 +417,29 @@ OKX = Dialect(
         levels_summed=25,
     ),
     transfers_page=100,
-    # Calls of each kind in 2 s (transfers: 1 s), in fixed windows: half as a bucket and half as its refill
-    # never exceeds them. Orders are counted for each market. Each call's page says its limit:
-    # https://www.okx.com/docs-v5/en/#order-book-trading-trade
+    # Calls of each kind in 2 s (transfers: 1 s), wherever those begin. Orders are counted for each market,
+    # and all of an account's together; public calls by address. Each call's page says its limit:
+    # https://www.okx.com/docs-v5/en/#order-book-trading-trade, and #overview-rate-limits for the 1,000
     shapes=(
-        Shape(name="place", capacity=30, per_s=15),
-        Shape(name="cancel", capacity=30, per_s=15),
-        Shape(name="order", capacity=30, per_s=15),
-        Shape(name="pending", capacity=30, per_s=15),
-        Shape(name="closed", capacity=20, per_s=10),
-        Shape(name="fills", capacity=30, per_s=15),
-        Shape(name="history", capacity=5, per_s=2.5),
-        Shape(name="balance", capacity=5, per_s=2.5),
-        Shape(name="fees", capacity=2, per_s=1.25),
-        Shape(name="transfers", capacity=3, per_s=3),
-        Shape(name="instruments", capacity=10, per_s=5),
-        Shape(name="books", capacity=20, per_s=10),
-        Shape(name="time", capacity=5, per_s=2.5),
-        Shape(name="config", capacity=2, per_s=1.25),
-        Shape(name="switch", capacity=1, per_s=1),
+        Window(name="place", capacity=60, window_s=2),
+        Window(name="orders", capacity=1000, window_s=2),
+        Window(name="cancel", capacity=60, window_s=2),
+        Window(name="order", capacity=60, window_s=2),
+        Window(name="pending", capacity=60, window_s=2),
+        Window(name="closed", capacity=40, window_s=2),
+        Window(name="fills", capacity=60, window_s=2),
+        Window(name="history", capacity=10, window_s=2),
+        Window(name="balance", capacity=10, window_s=2),
+        Window(name="fees", capacity=5, window_s=2),
+        Window(name="transfers", capacity=6, window_s=1),
+        Window(name="instruments", capacity=20, window_s=2, scope=Scope.IP),
+        Window(name="books", capacity=40, window_s=2, scope=Scope.IP),
+        Window(name="time", capacity=10, window_s=2, scope=Scope.IP),
+        Window(name="config", capacity=5, window_s=2),
+        Window(name="switch", capacity=1, window_s=1),
     ),
     costs={
-        "create": {"place:{symbol}": 1},
+        "create": {"place:{symbol}": 1, "orders": 1},
         "cancel": {"cancel:{symbol}": 1},
         "order": {"order": 1},
         "open_orders": {"pending": 1},
@@ -455,5 +456,5 @@ OKX = Dialect(
         "time": {"time": 1},
         "book": {"books": 1},
     },
-    limit_words={"50011": 2.0, "50061": "place:{symbol}"},
+    limit_words={"50011": "", "50061": "orders"},
 )

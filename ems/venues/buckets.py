@@ -1,0 +1,299 @@
+"""The counting of rate limits, without any waiting: shaped as exchanges shape them, with `now` given.
+
+    Shape    a counter that falls steadily: token buckets with a burst, counters that decay
+    Window   so many in any stretch of time, or in each minute or second of the venue's clock
+
+One rule keeps every limit at every phase and every delay: what is drawn is *in flight* until its answer is
+here, and only then begins to fade. A venue counts a request before it answers it, so what we hold against us
+is never less than what the venue does, however long a request was under way.
+
+A bucket belongs to an account, or to the address that all accounts of this process share. A bucket named
+`engine:BTC/USD` takes the shape named `engine`. Times are seconds of one steady clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Priority(IntEnum):
+    """Whoever shares a bucket with others is let through in this order."""
+
+    CANCEL = 0
+    TAKE = 1  # an order that does not rest: its price is old soonest, and it may be somebody's way out
+    CREATE = 2
+    QUERY = 3
+    BOOK = 4
+
+
+class Scope(StrEnum):
+    """Who is counted together."""
+
+    IP = "ip"  # every account of this exchange in this process
+    ACCOUNT = "account"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """A counter with room for `capacity` at once, of which `per_s` comes back each second."""
+
+    name: str
+    capacity: float
+    per_s: float
+    reserve: float = 0.0  # only cancels may draw below this
+    reserve_orders: float = 0.0  # so much above it is for orders; questions wait
+    cancels_wait: bool = True  # False: the venue counts cancels but never refuses one
+    scope: Scope = Scope.ACCOUNT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A limit for stretches of `window_s`.
+
+    `aligned`: the venue says that its windows begin at whole multiples of their length by its own clock, so
+    a new one is empty; else they may begin at any moment, and every stretch must do.
+    """
+
+    name: str
+    capacity: float
+    window_s: float
+    aligned: bool = False
+    reserve: float = 0.0
+    reserve_orders: float = 0.0
+    cancels_wait: bool = True
+    scope: Scope = Scope.ACCOUNT
+
+
+Limit = Shape | Window
+Key = tuple[str, str]  # (account, or "" for the address; name of the bucket)
+
+# Clocks that are said to be steady differ by a little; a counter in use for hours must not drift past.
+FADES = 0.999
+# How far the clocks of one exchange's machines may lie apart, beyond what we could measure.
+CLOCKS_APART_S = 0.25
+
+
+@dataclass(slots=True)
+class VenueClock:
+    """The venue's wall clock minus our steady one, and how far that may be wrong; None: not known yet."""
+
+    ahead_s: float | None = None
+    doubt_s: float = 0.0
+
+
+class _Counter:
+    """How full a `Shape` is."""
+
+    __slots__ = ("_at", "_shape", "_value", "in_flight")
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._value = 0.0
+        self._at = -math.inf
+        self.in_flight = 0.0
+
+    def free(self, now: float) -> float:
+        return self._shape.capacity - self.in_flight - self._faded(now)
+
+    def wait_s(self, needed: float, now: float) -> float:
+        missing = needed - self.free(now)
+        return missing / (self._shape.per_s * FADES) if missing > 0 else 0.0
+
+    def count(self, cost: float, now: float) -> None:
+        self._value = self._faded(now) + cost
+        self._at = max(now, self._at)
+
+    def fill(self, now: float, for_s: float | None) -> None:
+        self.count(max(0.0, self.free(now)), now)
+
+    def _faded(self, now: float) -> float:
+        if self._value <= 0:
+            return 0.0
+        return max(0.0, self._value - max(0.0, now - self._at) * self._shape.per_s * FADES)
+
+
+class _Log:
+    """What a `Window` still holds: when each part of it is free again."""
+
+    __slots__ = ("_clock", "_held", "_parts", "_window", "in_flight")
+
+    def __init__(self, window: Window, clock: VenueClock) -> None:
+        self._window = window
+        self._clock = clock
+        self._parts: deque[tuple[float, float]] = deque()  # (free again at, cost), in order of time
+        self._held = 0.0
+        self.in_flight = 0.0
+
+    def free(self, now: float) -> float:
+        while self._parts and self._parts[0][0] <= now:
+            self._held -= self._parts.popleft()[1]
+        if not self._parts:
+            self._held = 0.0
+        return self._window.capacity - self.in_flight - self._held
+
+    def wait_s(self, needed: float, now: float) -> float:
+        missing = needed - self.free(now)
+        if missing <= 0:
+            return 0.0
+        for free_at, cost in self._parts:
+            missing -= cost
+            if missing <= 0:
+                return free_at - now
+        return self._over(now) - now  # what is in flight is not even answered
+
+    def count(self, cost: float, now: float) -> None:
+        self._hold(cost, self._over(now))
+
+    def fill(self, now: float, for_s: float | None) -> None:
+        self._hold(max(0.0, self.free(now)), self._over(now) if for_s is None else now + for_s)
+
+    def _hold(self, cost: float, until: float) -> None:
+        if cost <= 0:
+            return
+        if self._parts and self._parts[-1][0] >= until:
+            until, before = self._parts.pop()
+            self._held -= before
+            cost += before
+        self._parts.append((until, cost))
+        self._held += cost
+
+    def _over(self, now: float) -> float:
+        """Return from when on a request cannot share a window with what was counted by now."""
+        length = self._window.window_s
+        ahead = self._clock.ahead_s
+        rolled = now + length / FADES
+        if not self._window.aligned or ahead is None:
+            return rolled
+        doubt = self._clock.doubt_s + CLOCKS_APART_S
+        latest = now + ahead + doubt  # by the venue's clock
+        next_one = (math.floor(latest / length) + 1) * length
+        return min(rolled, next_one - ahead + doubt)
+
+
+class Buckets:
+    """All buckets of one exchange, of every account this process has there."""
+
+    def __init__(self, limits: Iterable[Limit]) -> None:
+        self._limits = {limit.name: limit for limit in limits}
+        self._states: dict[Key, _Counter | _Log] = {}
+        self._paused: dict[str, tuple[float, str]] = {}  # account, or "" for all -> (until, why)
+        self.clock = VenueClock()
+
+    def keys(self, account: str, costs: Mapping[str, float]) -> dict[Key, float]:
+        """Say which buckets these costs are drawn from; a venue without such a limit has none."""
+        found: dict[Key, float] = {}
+        for name, cost in costs.items():
+            limit = self._limit(name)
+            if limit is not None and cost > 0:
+                found["" if limit.scope is Scope.IP else account, name] = cost
+        return found
+
+    def wait_s(
+        self,
+        account: str,
+        costs: Mapping[Key, float],
+        priority: Priority,
+        now: float,
+        spoken_for: Mapping[Key, float] | None = None,
+    ) -> float:
+        """Return how long these costs would have to wait if nobody else drew; 0 means now.
+
+        `spoken_for` is what others, who wait for something else, will need of a bucket.
+        """
+        wait = self.paused_s(account, now)
+        for key in costs:
+            wait = max(wait, self.wait_at(key, costs[key], priority, now, spoken_for))
+        return wait
+
+    def wait_at(
+        self,
+        key: Key,
+        cost: float,
+        priority: Priority,
+        now: float,
+        spoken_for: Mapping[Key, float] | None = None,
+    ) -> float:
+        """Return how long one bucket keeps this cost waiting."""
+        limit = self._limits[key[1].partition(":")[0]]
+        if priority is Priority.CANCEL:
+            if not limit.cancels_wait:
+                return 0.0
+            floor = 0.0
+        elif priority in (Priority.TAKE, Priority.CREATE):
+            floor = limit.reserve
+        else:
+            floor = limit.reserve + limit.reserve_orders
+        needed = cost + floor + (spoken_for or {}).get(key, 0.0)
+        # A cost larger than the bucket could never be paid; let it go when the bucket is full.
+        return self._state(key).wait_s(min(needed, limit.capacity), now)
+
+    def take(self, costs: Mapping[Key, float]) -> None:
+        """Draw; the answer is to be told to `landed`, or that nothing was sent to `give_back`."""
+        for key, cost in costs.items():
+            self._state(key).in_flight += cost
+
+    def landed(self, costs: Mapping[Key, float], now: float) -> None:
+        """Say that the answer is here, or will not come: from now on these costs fade."""
+        for key, cost in costs.items():
+            state = self._state(key)
+            state.in_flight -= cost
+            state.count(cost, now)
+
+    def give_back(self, costs: Mapping[Key, float]) -> None:
+        """Take back what was drawn for something that certainly was not sent."""
+        for key, cost in costs.items():
+            self._state(key).in_flight -= cost
+
+    def count(self, costs: Mapping[Key, float], now: float) -> None:
+        """Count what went out without asking for its turn."""
+        for key, cost in costs.items():
+            self._state(key).count(cost, now)
+
+    def left(self, key: Key, left: float, now: float) -> None:
+        """Believe the venue's own count where less is left than we think."""
+        state = self._state(key)
+        state.count(max(0.0, state.free(now) - max(0.0, left)), now)
+
+    def used(self, key: Key, used: float, now: float) -> None:
+        """Believe the venue's own count where it is higher than ours."""
+        self.left(key, self._limits[key[1].partition(":")[0]].capacity - used, now)
+
+    def fill(self, key: Key, now: float, for_s: float | None = None) -> None:
+        """Take nothing more from a bucket, for so long where that is known: the venue says it is full."""
+        self._state(key).fill(now, for_s)
+
+    def pause(self, account: str, seconds: float, why: str, now: float) -> None:
+        """Send nothing at all for so long; the venue asked for it, and asking on makes it longer.
+
+        `account` "" is every account behind this address.
+        """
+        until = now + seconds
+        if until > self._paused.get(account, (0.0, ""))[0]:
+            self._paused[account] = (until, why)
+
+    def paused_s(self, account: str, now: float) -> float:
+        return max(0.0, max(self._paused.get(who, (0.0, ""))[0] for who in ("", account)) - now)
+
+    def why_paused(self, account: str, now: float) -> str:
+        """Return what the venue said when it asked for the pause that lasts longest."""
+        until, why = max(self._paused.get(who, (0.0, "")) for who in ("", account))
+        return why if until > now else ""
+
+    def is_of(self, key: Key, scope: Scope) -> bool:
+        return self._limits[key[1].partition(":")[0]].scope is scope
+
+    def _limit(self, name: str) -> Limit | None:
+        return self._limits.get(name.partition(":")[0])
+
+    def _state(self, key: Key) -> _Counter | _Log:
+        state = self._states.get(key)
+        if state is None:
+            limit = self._limit(key[1])
+            assert limit is not None
+            state = _Counter(limit) if isinstance(limit, Shape) else _Log(limit, self.clock)
+            self._states[key] = state
+        return state
