@@ -30,7 +30,7 @@ def keys_of(name: str) -> VenueKeys:
 class Simulated:
     """What a test needs of it."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, *, limits: bool = True):
         self.symbol = SYMBOLS[name]
         base, quote = self.symbol.split("/")
         market = Market(
@@ -54,7 +54,9 @@ class Simulated:
         self.exchange.deposit(self.account, quote, Decimal(10_000), now)
         self.exchange.deposit(self.account, base, Decimal(2), now)
         self.set_book()
-        self.server = SimulatorServer(self.exchange, LISTED[name].dialect(self.exchange), faults=Faults())
+        options = {} if limits else LISTED[name].unlimited
+        self.dialect = LISTED[name].dialect(self.exchange, **options)
+        self.server = SimulatorServer(self.exchange, self.dialect, faults=Faults())
         self.url = ""
 
     def set_book(self, bid: str = "20000", ask: str = "20010", size: str = "0.5") -> None:
@@ -74,8 +76,9 @@ class Simulated:
 
 
 @asynccontextmanager
-async def simulated(name: str) -> AsyncIterator[Simulated]:
-    venue = Simulated(name)
+async def simulated(name: str, *, limits: bool = True) -> AsyncIterator[Simulated]:
+    """Run one. `limits` False lifts its rate limits, for a gateway that is told of none."""
+    venue = Simulated(name, limits=limits)
     await venue.server.open()
     venue.url = venue.server.url
     try:

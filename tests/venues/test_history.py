@@ -97,7 +97,7 @@ def test_an_order_nobody_knows_is_settled_on_a_busy_account(exchange: str, found
     """After a restart every number in the history is a stranger's, and ours is pages down in it."""
 
     async def story() -> None:
-        async with simulated(exchange) as venue:
+        async with simulated(exchange, limits=False) as venue:
             since = datetime.now(UTC) - timedelta(seconds=1)
             order = new_order(exchange, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
             if found:
