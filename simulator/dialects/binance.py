@@ -5,8 +5,11 @@ rest-api, web-socket-streams, websocket-api, user-data-stream, filters, errors).
 WebSocket API, lead to the same calls in this file; they differ in how a request is signed and an answer
 wrapped.
 
-Not simulated, and refused in Binance's words: stop, take-profit, iceberg and pegged orders, order lists,
-cancel-replace, amending, klines, Ed25519 and RSA keys.
+Stops and take-profits hold their money while they wait, and are open orders like any other; one that would
+trigger at once is refused. Changing an order is in `binance_amend`.
+
+Not simulated, and refused in Binance's words: trailing, iceberg and pegged orders, order lists, klines,
+Ed25519 and RSA keys.
 """
 
 import hashlib
@@ -17,9 +20,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
+from ems.core.book import Side, TimeInForce
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send, Session, View
 from simulator.exchange import (
@@ -56,10 +60,13 @@ from simulator.exchange import (
     Levels,
     Market,
     Order,
+    OrderType,
     OrderUpdate,
     PublicTrade,
     Reject,
+    Trigger,
 )
+from simulator.triggers import met, stop_or_profit
 
 ZERO = Decimal(0)
 DAY_MS = 24 * 3600 * 1000
@@ -95,6 +102,18 @@ STATUS = {
 
 CLIENT_ID = re.compile(r"[a-zA-Z0-9-_]{1,36}")
 CLIENT_ID_RANGE = "^[a-zA-Z0-9-_]{1,36}$"
+# type -> what it waits for: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/trading-endpoints
+TRIGGERS: dict[str, Literal["stop_loss", "take_profit"]] = {
+    "STOP_LOSS": "stop_loss",
+    "STOP_LOSS_LIMIT": "stop_loss",
+    "TAKE_PROFIT": "take_profit",
+    "TAKE_PROFIT_LIMIT": "take_profit",
+}
+ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET", *TRIGGERS)
+ALGO_ORDERS_MAX = (
+    5  # waiting orders of one market: the filter MAX_NUM_ALGO_ORDERS of GET /api/v3/exchangeInfo
+)
+
 NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 NUMBER_RANGE = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
 WHOLE = re.compile(r"[0-9]{1,20}")
@@ -143,8 +162,9 @@ UNEXPECTED = (-1006, "An unexpected response was received from the message bus. 
 class BinanceError(Exception):
     """An error as Binance says it."""
 
-    def __init__(self, status: int, code: int, message: str) -> None:
+    def __init__(self, status: int, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
+        self.data = data
         self.status = status
         self.code = code
         self.message = message
@@ -221,10 +241,31 @@ class Call:
         return (start or 0) / 1000, float("inf") if end is None else end / 1000
 
 
+def _not_required(name: str) -> BinanceError:
+    return BinanceError(400, -1106, f"Parameter '{name}' sent when not required.")
+
+
 def _illegal(name: str, legal: str) -> BinanceError:
     return BinanceError(
         400, -1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'."
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A new order as it was asked for."""
+
+    market: Market
+    side: Side
+    order_type: OrderType
+    quantity: Decimal | None
+    quote_quantity: Decimal | None
+    price: Decimal | None
+    time_in_force: TimeInForce
+    post_only: bool
+    trigger: Trigger | None
+    client_id: str  # empty: Binance makes one
+    respond: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +297,7 @@ class Binance:
         self.orders_per_day = orders_per_day
         self.ban_s = ban_s
         self.cancel_ids: dict[int, str] = {}  # order id -> client id of the request that cancelled it
+        self.amendments: dict[int, list[dict[str, Any]]] = {}  # order id -> rows, oldest first
         self._weights: dict[str, tuple[int, int]] = {}  # address -> (minute, weight used in it)
         self._orders: dict[tuple[str, int], tuple[int, int]] = {}
         # (account, length of window in s) -> (window, orders placed in it)
@@ -301,7 +343,7 @@ class Binance:
             return Response(body=result, headers=headers)
         except (BinanceError, Reject) as error:
             status, code, message = _said(error)
-            return Response(status=status, body={"code": code, "msg": message}, headers=headers)
+            return Response(status=status, body=_error(code, message, error), headers=headers)
 
     def open_session(self, request: Request, send: Send) -> Session | None:
         if request.path.startswith("/ws-api/"):
@@ -358,7 +400,7 @@ class Binance:
             return self.rate_limited(request, banned=True)
         return self.rate_limited(request, banned=False)
 
-    def _count_order(self, account: Account, now: float) -> None:
+    def count_order(self, account: Account, now: float) -> None:
         for length, limit, words in (
             (10, self.orders_per_10s, "10 SECOND"),
             (86400, self.orders_per_day, "1 DAY"),
@@ -465,7 +507,7 @@ class Binance:
     def name(self, symbol: str) -> str:
         return symbol.replace("/", "")
 
-    def _new_client_id(self) -> str:
+    def new_client_id(self) -> str:
         letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
         return "".join(self.exchange.rng.choices(letters, k=22))
 
@@ -518,15 +560,15 @@ class Binance:
             "quoteAssetPrecision": 8,
             "baseCommissionPrecision": 8,
             "quoteCommissionPrecision": 8,
-            "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
+            "orderTypes": list(ORDER_TYPES),
             "icebergAllowed": False,
             "ocoAllowed": False,
             "otoAllowed": False,
             "opoAllowed": False,
             "quoteOrderQtyMarketAllowed": True,
             "allowTrailingStop": False,
-            "cancelReplaceAllowed": False,
-            "amendAllowed": False,
+            "cancelReplaceAllowed": True,
+            "amendAllowed": True,
             "pegInstructionsAllowed": False,
             "isSpotTradingAllowed": True,
             "isMarginTradingAllowed": False,
@@ -558,6 +600,8 @@ class Binance:
                     "avgPriceMins": 5,
                 },
                 {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": market.max_orders},
+                {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": ALGO_ORDERS_MAX},
+                {"filterType": "MAX_NUM_ORDER_AMENDS", "maxNumOrderAmends": 10},
             ],
             "permissions": [],
             "permissionSets": [["SPOT"]],
@@ -680,80 +724,105 @@ class Binance:
     # Orders
 
     def create(self, call: Call) -> Any:
+        wanted = self.wanted(call)
+        self.count_order(call.owner, call.now)
+        if wanted.trigger is not None:
+            self._check_trigger(call.owner, wanted)
+        order = self.exchange.create_order(
+            call.owner,
+            wanted.market.symbol,
+            wanted.side,
+            wanted.order_type,
+            wanted.quantity,
+            wanted.price,
+            quote_quantity=wanted.quote_quantity,
+            time_in_force=wanted.time_in_force,
+            post_only=wanted.post_only,
+            client_order_id=wanted.client_id or self.new_client_id(),
+            trigger=wanted.trigger,
+            now=call.now,
+        )
+        return self._placed(order, wanted.respond)
+
+    def wanted(self, call: Call) -> "Wanted":
+        """Read a new order; raise what is wrong with it whatever the market says."""
         market = self.market(call)
         side, kind = call.text("side"), call.text("type")
         if side not in ("BUY", "SELL"):
             raise BinanceError(400, -1117, "Invalid side.")
-        unsupported = {
-            "STOP_LOSS": "Stop loss",
-            "STOP_LOSS_LIMIT": "Stop loss limit",
-            "TAKE_PROFIT": "Take profit",
-            "TAKE_PROFIT_LIMIT": "Take profit limit",
-        }
-        if kind in unsupported:
-            message = f"{unsupported[kind]} orders are not supported for this symbol."
-            raise BinanceError(400, -2010, message)
-        if kind not in ("LIMIT", "LIMIT_MAKER", "MARKET"):
+        if kind not in ORDER_TYPES:
             raise BinanceError(400, -1116, "Invalid orderType.")
         for name, words in (("icebergQty", "Iceberg"), ("trailingDelta", "Trailing stop")):
             if name in call.parameters:
                 raise BinanceError(400, -2010, f"{words} orders are not supported for this symbol.")
-        respond = call.parameters.get("newOrderRespType", "FULL" if kind != "LIMIT_MAKER" else "ACK")
+        respond = call.parameters.get("newOrderRespType", "FULL" if kind in ("LIMIT", "MARKET") else "ACK")
         if respond not in ("ACK", "RESULT", "FULL"):
             raise _illegal("newOrderRespType", "ACK, RESULT, FULL")
-        in_force, quantity, quote_quantity, price = self._terms(call, kind)
-        client_id = call.parameters.get("newClientOrderId", "") or self._new_client_id()
-        if not CLIENT_ID.fullmatch(client_id):
+        in_force, quantity, quote_quantity, price, stop = self._terms(call, kind)
+        client_id = call.parameters.get("newClientOrderId", "")
+        if client_id and not CLIENT_ID.fullmatch(client_id):
             raise _illegal("newClientOrderId", CLIENT_ID_RANGE)
-        self._count_order(call.owner, call.now)
-        order = self.exchange.create_order(
-            call.owner,
-            market.symbol,
-            "buy" if side == "BUY" else "sell",
-            "market" if kind == "MARKET" else "limit",
-            quantity,
-            price,
+        ours: Side = "buy" if side == "BUY" else "sell"
+        return Wanted(
+            market=market,
+            side=ours,
+            order_type="market" if kind in ("MARKET", "STOP_LOSS", "TAKE_PROFIT") else "limit",
+            quantity=quantity,
             quote_quantity=quote_quantity,
-            time_in_force=in_force,  # type: ignore[arg-type]
+            price=price,
+            time_in_force="IOC" if in_force == "IOC" else "FOK" if in_force == "FOK" else "GTC",
             post_only=kind == "LIMIT_MAKER",
-            client_order_id=client_id,
-            now=call.now,
+            trigger=None if stop is None else stop_or_profit(TRIGGERS[kind], ours, stop),
+            client_id=client_id,
+            respond=respond,
         )
-        return self._placed(order, respond)
 
-    def _terms(self, call: Call, kind: str) -> tuple[str, Decimal | None, Decimal | None, Decimal | None]:
-        """timeInForce, quantity, quoteOrderQty and price, which each type of order asks for or refuses."""
+    def _terms(
+        self, call: Call, kind: str
+    ) -> tuple[str, Decimal | None, Decimal | None, Decimal | None, Decimal | None]:
+        """timeInForce, quantity, quoteOrderQty, price, stopPrice: each type asks for some, refuses others."""
+        limited = kind in ("LIMIT", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT")
         in_force = call.parameters.get("timeInForce")
-        if kind == "LIMIT" and not in_force:
+        if limited and not in_force:
             raise _mandatory("timeInForce")
-        if kind != "LIMIT" and in_force is not None:
-            raise BinanceError(400, -1106, "Parameter 'timeInForce' sent when not required.")
+        if not limited and in_force is not None:
+            raise _not_required("timeInForce")
         if in_force not in (None, "GTC", "IOC", "FOK"):
             raise BinanceError(400, -1115, "Invalid timeInForce.")
         quantity = call.number("quantity")
         quote_quantity = call.number("quoteOrderQty")
-        price = call.number("price")
-        if kind == "MARKET":
-            if price is not None:
-                raise BinanceError(400, -1106, "Parameter 'price' sent when not required.")
-            if quantity is not None and quote_quantity is not None:
-                raise BinanceError(400, -1128, "Combination of optional parameters invalid.")
-            if quantity is None and quote_quantity is None:
-                raise _mandatory("quantity")
-        else:
-            if quote_quantity is not None:
-                raise BinanceError(400, -1106, "Parameter 'quoteOrderQty' sent when not required.")
-            if quantity is None:
-                raise _mandatory("quantity")
-            if price is None:
-                raise _mandatory("price")
-            if not price:
-                raise BinanceError(400, -1013, "Invalid price.")
+        price, stop = call.number("price"), call.number("stopPrice")
+        if price is not None and kind != "LIMIT_MAKER" and not limited:
+            raise _not_required("price")
+        if stop is not None and kind not in TRIGGERS:
+            raise _not_required("stopPrice")
+        if quote_quantity is not None and kind != "MARKET":
+            raise _not_required("quoteOrderQty")
+        if quantity is not None and quote_quantity is not None:
+            raise BinanceError(400, -1128, "Combination of optional parameters invalid.")
+        if quantity is None and quote_quantity is None:
+            raise _mandatory("quantity")
+        if price is None and (limited or kind == "LIMIT_MAKER"):
+            raise _mandatory("price")
+        if stop is None and kind in TRIGGERS:
+            raise _mandatory("stopPrice")
+        if price == 0:
+            raise BinanceError(400, -1013, "Invalid price.")
+        if stop == 0:
+            raise BinanceError(400, -1013, "Invalid stop price.")
         if quantity == 0:
             raise BinanceError(400, -1013, "Invalid quantity.")
         if quote_quantity == 0:
             raise BinanceError(400, -1013, "Invalid quote order quantity.")
-        return in_force or "GTC", quantity, quote_quantity, price
+        return in_force or "GTC", quantity, quote_quantity, price, stop
+
+    def _check_trigger(self, account: Account, wanted: "Wanted") -> None:
+        symbol, trigger = wanted.market.symbol, wanted.trigger
+        last = self.exchange.last_price(symbol)
+        if trigger is not None and last is not None and met(trigger, last):
+            raise BinanceError(400, -2010, "Stop price would trigger immediately.")
+        if sum(order.waiting for order in self.exchange.open_orders(account, symbol)) >= ALGO_ORDERS_MAX:
+            raise BinanceError(400, -1013, "Filter failure: MAX_NUM_ALGO_ORDERS")
 
     def _placed(self, order: Order, respond: str) -> dict[str, Any]:
         answer = {
@@ -775,9 +844,11 @@ class Binance:
             "timeInForce": order.time_in_force,
             "type": _type(order),
             "side": order.side.upper(),
-            "workingTime": _ms(order.created_at),
+            "workingTime": _working_ms(order),
             "selfTradePreventionMode": "EXPIRE_MAKER",
         }
+        if order.trigger is not None:
+            answer["stopPrice"] = _fixed(order.trigger.price)
         if respond == "FULL":
             answer["fills"] = [
                 {
@@ -791,7 +862,7 @@ class Binance:
             ]
         return answer
 
-    def _sought(self, call: Call) -> tuple[int | None, str | None]:
+    def sought(self, call: Call) -> tuple[int | None, str | None]:
         order_id, client_id = call.whole("orderId"), call.parameters.get("origClientOrderId") or None
         if order_id is None and client_id is None:
             message = "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!"
@@ -800,7 +871,7 @@ class Binance:
 
     def fetch(self, call: Call) -> Any:
         market = self.market(call)
-        order_id, client_id = self._sought(call)
+        order_id, client_id = self.sought(call)
         order = self.exchange.find_order(
             call.owner, order_id, client_id, symbol=market.symbol, as_of=call.view.orders_as_of
         )
@@ -822,19 +893,19 @@ class Binance:
             "timeInForce": order.time_in_force,
             "type": _type(order),
             "side": order.side.upper(),
-            "stopPrice": _fixed(ZERO),
+            "stopPrice": _fixed(order.trigger.price if order.trigger else ZERO),
             "icebergQty": _fixed(ZERO),
             "time": _ms(order.created_at),
             "updateTime": _ms(order.updated_at),
-            "isWorking": True,
-            "workingTime": _ms(order.created_at),
+            "isWorking": not order.waiting,
+            "workingTime": _working_ms(order),
             "origQuoteOrderQty": _fixed(order.quote_quantity or ZERO),
             "selfTradePreventionMode": "EXPIRE_MAKER",
         }
 
     def cancel(self, call: Call) -> Any:
         market = self.market(call)
-        order_id, client_id = self._sought(call)
+        order_id, client_id = self.sought(call)
         as_of = call.view.orders_as_of
         if as_of is not None:
             seen = self.exchange.find_order(
@@ -842,7 +913,13 @@ class Binance:
             )
             if seen is None:
                 raise BinanceError(400, -2011, "Unknown order sent.")
-        cancel_id = call.parameters.get("newClientOrderId", "") or self._new_client_id()
+        return self.cancel_one(call, market, order_id, client_id, call.parameters.get("newClientOrderId", ""))
+
+    def cancel_one(
+        self, call: Call, market: Market, order_id: int | None, client_id: str | None, name: str
+    ) -> dict[str, Any]:
+        """Cancel an order; `name` is that of the request, or empty."""
+        cancel_id = name or self.new_client_id()
         order = self.exchange.find_order(call.owner, order_id, client_id, symbol=market.symbol)
         if order is not None and order.open:
             self.cancel_ids[order.order_id] = cancel_id
@@ -856,7 +933,7 @@ class Binance:
         orders = self.exchange.open_orders(call.owner, market.symbol)
         if not orders:
             raise BinanceError(400, -2011, "Unknown order sent.")
-        cancel_id = self._new_client_id()
+        cancel_id = self.new_client_id()
         for order in orders:
             self.cancel_ids[order.order_id] = cancel_id
         self.exchange.cancel_all(call.owner, market.symbol, now=call.now)
@@ -880,7 +957,7 @@ class Binance:
             "type": _type(order),
             "side": order.side.upper(),
             "selfTradePreventionMode": "EXPIRE_MAKER",
-        }
+        } | ({} if order.trigger is None else {"stopPrice": _fixed(order.trigger.price)})
 
     def open_orders(self, call: Call) -> Any:
         symbol = self.market(call).symbol if "symbol" in call.parameters else None
@@ -1101,6 +1178,17 @@ class Binance:
         ]
 
 
+def _changing(name: str) -> Callable[[Binance, Call], Any]:
+    """Act as `binance_amend` says, which is built on this file and so imported when it is needed."""
+
+    def act(binance: Binance, call: Call) -> Any:
+        from simulator.dialects import binance_amend
+
+        return getattr(binance_amend, name)(binance, call)
+
+    return act
+
+
 # (HTTP method, path) -> route. Weights: the "Weight" of each call on the pages of rest-api.
 ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v3/ping"): Route(kind=dialect.TIME, act=Binance.ping),
@@ -1119,6 +1207,15 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v3/ticker/bookTicker"): Route(kind=dialect.MARKET_DATA, act=Binance.book_ticker, weight=2),
     ("POST", "/api/v3/order"): Route(kind=dialect.CREATE, act=Binance.create, signed=True, trade=True),
     ("DELETE", "/api/v3/order"): Route(kind=dialect.CANCEL, act=Binance.cancel, signed=True, trade=True),
+    ("POST", "/api/v3/order/cancelReplace"): Route(
+        kind=dialect.AMEND, act=_changing("cancel_replace"), signed=True, trade=True
+    ),
+    ("PUT", "/api/v3/order/amend/keepPriority"): Route(
+        kind=dialect.AMEND, act=_changing("amend"), weight=4, signed=True, trade=True
+    ),
+    ("GET", "/api/v3/order/amendments"): Route(
+        kind=dialect.CLOSED_ORDERS, act=_changing("amendments"), weight=4, signed=True
+    ),
     ("DELETE", "/api/v3/openOrders"): Route(
         kind=dialect.CANCEL_ALL, act=Binance.cancel_all, signed=True, trade=True
     ),
@@ -1158,12 +1255,23 @@ METHODS: dict[str, Route] = {
     "ticker.24hr": ROUTES["GET", "/api/v3/ticker/24hr"],
     "order.place": ROUTES["POST", "/api/v3/order"],
     "order.cancel": ROUTES["DELETE", "/api/v3/order"],
+    "order.cancelReplace": ROUTES["POST", "/api/v3/order/cancelReplace"],
+    "order.amend.keepPriority": ROUTES["PUT", "/api/v3/order/amend/keepPriority"],
+    "order.amendments": ROUTES["GET", "/api/v3/order/amendments"],
     "order.status": ROUTES["GET", "/api/v3/order"],
     "openOrders.status": ROUTES["GET", "/api/v3/openOrders"],
     "openOrders.cancelAll": ROUTES["DELETE", "/api/v3/openOrders"],
     "allOrders": ROUTES["GET", "/api/v3/allOrders"],
     "myTrades": ROUTES["GET", "/api/v3/myTrades"],
     "account.status": ROUTES["GET", "/api/v3/account"],
+}
+EXECUTION_TYPES = {
+    "new": "NEW",
+    "trade": "TRADE",
+    "canceled": "CANCELED",
+    "expired": "EXPIRED",
+    "triggered": "NEW",
+    "amended": "REPLACED",
 }
 SUBSCRIBE_USER = "userDataStream.subscribe.signature"
 UNSUBSCRIBE_USER = "userDataStream.unsubscribe"
@@ -1224,7 +1332,7 @@ class ApiSession:
                 answer |= {"status": 200, "result": route.act(self._binance, call)}
         except (BinanceError, Reject) as error:
             status, code, words = _said(error)
-            answer |= {"status": status, "error": {"code": code, "msg": words}}
+            answer |= {"status": status, "error": _error(code, words, error)}
         if isinstance(raw, dict) and raw.get("returnRateLimits") is not False:
             answer["rateLimits"] = self._binance.rate_limits(request, account)
         self._send(answer, dialect.REPLY)
@@ -1272,8 +1380,12 @@ class ApiSession:
         self._send({"subscriptionId": subscription, "event": event}, stream)
 
     def execution_report(self, update: OrderUpdate) -> dict[str, Any]:
-        """https://developers.binance.com/docs/binance-spot-api-docs/user-data-stream#order-update"""
+        """https://developers.binance.com/docs/binance-spot-api-docs/user-data-stream#order-update
+
+        An order that is triggered is new a second time, and on the book (`w`) then.
+        """
         order, fill = update.order, update.fill
+        amended = self._binance.amendments.get(order.order_id, []) if update.kind == "amended" else []
         canceled = update.kind == "canceled"
         cancel_id = self._binance.cancel_ids.get(order.order_id, order.client_order_id)
         report: dict[str, Any] = {
@@ -1286,11 +1398,11 @@ class ApiSession:
             "f": order.time_in_force,
             "q": _fixed(order.quantity),
             "p": _fixed(order.price or ZERO),
-            "P": _fixed(ZERO),
+            "P": _fixed(order.trigger.price if order.trigger else ZERO),
             "F": _fixed(ZERO),
             "g": -1,
-            "C": order.client_order_id if canceled else "",
-            "x": {"new": "NEW", "trade": "TRADE", "canceled": "CANCELED", "expired": "EXPIRED"}[update.kind],
+            "C": order.client_order_id if canceled else amended[-1]["origClientOrderId"] if amended else "",
+            "x": EXECUTION_TYPES[update.kind],
             "X": "EXPIRED_IN_MATCH"
             if update.status == EXPIRED and order.reason == "SELF_TRADE"
             else STATUS[update.status],
@@ -1304,7 +1416,9 @@ class ApiSession:
             "T": _ms(update.now),
             "t": fill.trade_id if fill else -1,
             "I": 2 * (fill.trade_id if fill else order.order_id) + (0 if fill else 1),
-            "w": update.status in (SUBMITTED, PARTIALLY_FILLED) and order.order_type == "limit",
+            "w": update.status in (SUBMITTED, PARTIALLY_FILLED)
+            and order.order_type == "limit"
+            and not (order.trigger is not None and update.kind == "new"),
             "m": fill.liquidity == "maker" if fill else False,
             "M": fill is not None,
             "O": _ms(order.created_at),
@@ -1461,6 +1575,11 @@ def _said(error: BinanceError | Reject) -> tuple[int, int, str]:
     return REJECTS.get(error.reason, (400, -1013, error.message))
 
 
+def _error(code: int, message: str, error: BinanceError | Reject) -> dict[str, Any]:
+    data = error.data if isinstance(error, BinanceError) else None
+    return {"code": code, "msg": message} | ({} if data is None else {"data": data})
+
+
 def _check_all_read(parameters: Mapping[str, str]) -> None:
     read = sum(1 for name in parameters if name in ORDER_PARAMETERS)
     if read != len(parameters):
@@ -1509,9 +1628,18 @@ def _status(order: Order) -> str:
 
 
 def _type(order: Order) -> str:
+    if order.trigger is not None:
+        return order.trigger.kind.upper() + ("_LIMIT" if order.order_type == "limit" else "")
     if order.order_type == "market":
         return "MARKET"
     return "LIMIT_MAKER" if order.post_only else "LIMIT"
+
+
+def _working_ms(order: Order) -> int:
+    """When the order came onto the book; an order that waits has not."""
+    if order.waiting:
+        return -1
+    return _ms(order.created_at if order.triggered_at is None else order.triggered_at)
 
 
 def _ms(seconds: float) -> int:

@@ -29,6 +29,7 @@ from simulator.exchange import Event, Exchange
 
 # Kinds of requests, the words fault rules select by.
 CREATE = "create"
+AMEND = "amend"
 CANCEL = "cancel"
 CANCEL_ALL = "cancel_all"
 FETCH = "fetch"
@@ -45,6 +46,7 @@ STREAM = "stream"  # subscriptions, logins, tokens
 OTHER = "other"
 KINDS = (
     CREATE,
+    AMEND,
     CANCEL,
     CANCEL_ALL,
     FETCH,

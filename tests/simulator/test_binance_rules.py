@@ -166,12 +166,6 @@ CREATES = [
     ("wrong side", {"side": "HOLD"}, -1117, "Invalid side."),
     ("wrong type", {"type": "WISH"}, -1116, "Invalid orderType."),
     (
-        "stop orders are not simulated",
-        {"type": "STOP_LOSS_LIMIT", "stopPrice": "40"},
-        -2010,
-        "Stop loss limit orders are not supported for this symbol.",
-    ),
-    (
         "no time in force",
         {"timeInForce": None},
         -1102,
