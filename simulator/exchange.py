@@ -102,16 +102,16 @@ from simulator.triggers import Triggers, met
 
 # The records are read from here by those who speak to an exchange.
 __all__ = [
-    "Account", "BAD_PARAMETER", "BELOW_FILLED", "BalanceChange", "BookChange", "CANCELED", "CANCEL_ONLY",
-    "CANCEL_ONLY_MODE", "ClientIdRule", "DUPLICATE_CLIENT_ID", "Depth", "EXPIRED", "Event", "Exchange",
-    "FEE_QUANTUM", "FILLED", "FeeMode", "Fill", "HALT", "HALTED", "INSUFFICIENT_FUNDS", "INVALID_KEY",
-    "Key", "LOT_SIZE", "Levels", "MAINTENANCE", "MAINTENANCE_MODE", "MAX_ORDERS", "MIN_NOTIONAL",
-    "MODES", "Market", "NO_CHANGE", "ModeChange", "ORDER_CLOSED", "Order", "OrderType", "OrderUpdate",
-    "PARTIALLY_FILLED", "PERMISSION_DENIED", "POST_ONLY_MODE", "POST_ONLY_ONLY_MODE",
-    "POST_ONLY_WOULD_CROSS", "PRICE_FILTER", "PositionChange",
-    "PublicTrade", "QueueModel", "REDUCE_ONLY", "Reject", "SUBMITTED",
-    "TIME_OVER", "TRADING", "Transfer", "Trigger", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO",
-    "fill_record", "order_record", "text", "transfer_record",
+    "Account", "BAD_PARAMETER", "BELOW_FILLED", "BalanceChange", "BookChange", "CANCELED",
+    "CANCEL_ALL_AFTER", "CANCEL_ONLY", "CANCEL_ONLY_MODE", "ClientIdRule", "DUPLICATE_CLIENT_ID",
+    "Depth", "EXPIRED", "Event", "Exchange", "FEE_QUANTUM", "FILLED", "FeeMode", "Fill", "HALT",
+    "HALTED", "INSUFFICIENT_FUNDS", "INVALID_KEY", "Key", "LOT_SIZE", "Levels", "MAINTENANCE",
+    "MAINTENANCE_MODE", "MAX_ORDERS", "MIN_NOTIONAL", "MODES", "Market", "ModeChange", "NO_CHANGE",
+    "ORDER_CLOSED", "Order", "OrderType", "OrderUpdate", "PARTIALLY_FILLED", "PERMISSION_DENIED",
+    "POST_ONLY_MODE", "POST_ONLY_ONLY_MODE", "POST_ONLY_WOULD_CROSS", "PRICE_FILTER", "PositionChange",
+    "PublicTrade", "QueueModel", "REDUCE_ONLY", "Reject", "SUBMITTED", "TIME_OVER", "TRADING",
+    "Transfer", "Trigger", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO", "fill_record", "order_record",
+    "text", "transfer_record",
 ]  # fmt: skip
 
 SIDES: tuple[Side, Side] = ("buy", "sell")

@@ -102,7 +102,8 @@ STATUS = {
 
 CLIENT_ID = re.compile(r"[a-zA-Z0-9-_]{1,36}")
 CLIENT_ID_RANGE = "^[a-zA-Z0-9-_]{1,36}$"
-# type -> what it waits for: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/trading-endpoints
+# type -> what it waits for:
+# https://developers.binance.com/docs/binance-spot-api-docs/rest-api/trading-endpoints
 TRIGGERS: dict[str, Literal["stop_loss", "take_profit"]] = {
     "STOP_LOSS": "stop_loss",
     "STOP_LOSS_LIMIT": "stop_loss",

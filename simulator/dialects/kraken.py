@@ -11,7 +11,11 @@ What is true here and elsewhere surprises:
 6. Fees are taken in the quote currency, which `oflags` shows as `fciq`. `fcib` is a preference there, and is
    not followed here: a market's `fee_mode` decides for every order, and the answer names what was done.
 
-Not here: margin, stops and other triggered orders, amending, good-till-date. They are refused by name.
+7. Stops and take-profits are open orders from the start and say so; `misc` tells that one was triggered. That
+   they hold their money while they wait is on no page: two of them for the same coins are refused.
+
+Changing an order is in `kraken_amend`. Not here: margin, trailing stops, triggers by index price, conditional
+closes. They are refused by name.
 
 Pages: https://docs.kraken.com/api-reference (REST), https://docs.kraken.com/exchange/guides. Facts that come
 from elsewhere say so.
@@ -35,7 +39,8 @@ from urllib.parse import parse_qsl
 from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send
-from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject
+from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, Trigger
+from simulator.triggers import stop_or_profit
 
 # Two paths on one port: ccxt keeps one connection for each URL, and Kraken has two hosts with the same path.
 PUBLIC_PATH = "/pub/v2"
@@ -76,7 +81,10 @@ TIERS = {
     "pro": ((20.0, 1.0), (180.0, 3.75)),
     "unlimited": ((1e9, 1e9), (1e9, 1e9)),  # no tier of Kraken's; for measuring what else takes time
 }
-CALL_COST = {"TradesHistory": 2.0, "AddOrder": 0.0, "CancelOrder": 0.0}  # everything else: 1
+CALL_COST = {
+    "TradesHistory": 2.0,
+    **dict.fromkeys(("AddOrder", "CancelOrder", "AmendOrder", "EditOrder"), 0.0),
+}  # everything else: 1
 ADD_COST = 1.0
 # Age of a cancelled order in seconds -> what its cancellation adds.
 CANCEL_COSTS = ((5.0, 8.0), (10.0, 6.0), (15.0, 5.0), (45.0, 4.0), (90.0, 2.0), (300.0, 1.0))
@@ -88,6 +96,14 @@ CL_ORD_ID = re.compile(
     r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}|[\x21-\x7e]{1,18}", re.ASCII
 )
 TXID = re.compile(r"O[A-Z0-9]{5}-[A-Z0-9]{5}-[A-Z0-9]{6}")
+
+# ordertype -> what it waits for: https://docs.kraken.com/api-reference/trading/add-order
+TRIGGERED: dict[str, Literal["stop_loss", "take_profit"]] = {
+    "stop-loss": "stop_loss",
+    "stop-loss-limit": "stop_loss",
+    "take-profit": "take_profit",
+    "take-profit-limit": "take_profit",
+}
 
 # Reason of a Reject -> Kraken's words: https://docs.kraken.com/exchange/guides/general/errors and
 # https://support.kraken.com/hc/en-us/articles/360001491786-API-error-messages.
@@ -105,6 +121,7 @@ ERRORS = {
     ex.MAX_ORDERS: "EOrder:Orders limit exceeded",
     ex.INSUFFICIENT_FUNDS: "EOrder:Insufficient funds",
     ex.POST_ONLY_WOULD_CROSS: "EOrder:Post only order",
+    ex.NO_CHANGE: "EGeneral:Invalid arguments",
     ex.DUPLICATE_CLIENT_ID: "EGeneral:Invalid arguments:cl_ord_id not unique",
     ex.HALTED: "EService:Market in cancel_only mode",
     ex.CANCEL_ONLY: "EService:Market in cancel_only mode",
@@ -143,6 +160,7 @@ END_REASONS = {
     ex.CANCEL_ALL_AFTER: "Cancel all orders after timeout",
     "NO_LIQUIDITY": "Insufficient market depth",
     "UNFILLABLE": "Insufficient market depth",
+    ex.INSUFFICIENT_FUNDS: "Insufficient funds",
     "SELF_TRADE": "Self trade prevention",
 }
 
@@ -325,6 +343,8 @@ class Wanted:
     userref: int
     deadline: str | None
     validate: bool
+    trigger: Trigger | None = None
+    expires_at: float | None = None
 
 
 # --- The dialect ---------------------------------------------------------------------------------
@@ -373,7 +393,9 @@ class Kraken:
             "CancelOrder": ("trade", self._cancel_order),
             "CancelOrderBatch": ("trade", self._cancel_batch),
             "CancelAll": ("trade", self._cancel_all),
-            "CancelAllOrdersAfter": ("trade", self._cancel_all_after),
+            "CancelAllOrdersAfter": ("trade", self.cancel_all_after),
+            "AmendOrder": ("trade", self._changing("amend_order")),
+            "EditOrder": ("trade", self._changing("edit_order")),
         }
 
     # What the wire calls
@@ -382,6 +404,7 @@ class Kraken:
         return KINDS.get(request.path.rpartition("/")[2], dialect.OTHER)
 
     def handle(self, request: Request) -> Response:
+        self.exchange.wake(request.now)
         try:
             return _answer(result=self._route(request))
         except Refused as refusal:
@@ -398,6 +421,16 @@ class Kraken:
         if request.path.rstrip("/") in (PUBLIC_PATH, "/v2"):
             return PublicStreams(self, send, request)
         return None
+
+    def _changing(self, name: str) -> Callable[[Request, dict[str, Any], Key], Any]:
+        """Act as `kraken_amend` says, which is built on this file and so imported when it is needed."""
+
+        def act(request: Request, form: dict[str, Any], key: Key) -> Any:
+            from simulator.dialects import kraken_amend
+
+            return getattr(kraken_amend, name)(self, request, form, key)
+
+        return act
 
     def rate_limited(self, request: Request, banned: bool) -> Response:
         # Kraken says it in the body; there is no 429 and no 418 of its own.
@@ -723,14 +756,14 @@ class Kraken:
     # New orders
 
     def _add_order(self, request: Request, form: Mapping[str, Any], key: Key) -> Any:
-        wanted = self._wanted(form)
+        wanted = self._wanted(form, request)
         order = self.place(wanted, key, request)
-        answer: dict[str, Any] = {"descr": {"order": self._sentence(order if order is not None else wanted)}}
+        answer: dict[str, Any] = {"descr": {"order": self.sentence(order if order is not None else wanted)}}
         if order is not None:
             answer["txid"] = [self.txid(order.order_id)]
         return answer
 
-    def _wanted(self, form: Mapping[str, Any]) -> Wanted:
+    def _wanted(self, form: Mapping[str, Any], request: Request) -> Wanted:
         """Read https://docs.kraken.com/api-reference/trading/add-order."""
         for name in ("pair", "type", "ordertype", "volume"):
             if name not in form:
@@ -738,10 +771,16 @@ class Kraken:
         flags = {flag for flag in str(form.get("oflags", "")).split(",") if flag}
         if flags - {"post", "fcib", "fciq", "nompp", "viqc"} or {"fcib", "fciq"} <= flags:
             raise invalid("oflags")
-        for name in ("leverage", "close[ordertype]", "displayvol", "starttm", "expiretm", "reduce_only"):
+        for name in ("leverage", "close[ordertype]", "displayvol", "starttm", "reduce_only"):
             if str(form.get(name, "0")) not in ("0", "none", "false", ""):
                 raise invalid(name)
         order_type = str(form["ordertype"])
+        if str(form.get("trigger", "last")) != "last":
+            raise invalid("trigger")
+        triggered = order_type in TRIGGERED
+        in_force = str(form.get("timeinforce", "GTC"))
+        if in_force.upper() != "GTD" and str(form.get("expiretm", "0")) not in ("0", ""):
+            raise invalid("expiretm")
         return self.checked(
             symbol=self.market(str(form["pair"])).symbol,
             side=str(form["type"]),
@@ -750,8 +789,10 @@ class Kraken:
             type_name="ordertype",
             volume=number(form, "volume"),
             in_quote="viqc" in flags,
-            price=number(form, "price") if order_type == "limit" else None,
-            time_in_force=str(form.get("timeinforce", "GTC")),
+            price=number(form, "price2" if triggered else "price") if order_type.endswith("limit") else None,
+            trigger_price=number(form, "price") if triggered else None,
+            expires_at=_expiry(form, request.clock) if in_force.upper() == "GTD" else None,
+            time_in_force=in_force,
             tif_name="timeinforce",
             post_only="post" in flags,
             post_name="oflags",
@@ -772,6 +813,8 @@ class Kraken:
         volume: Decimal,
         in_quote: bool,
         price: Decimal | None,
+        trigger_price: Decimal | None = None,
+        expires_at: float | None = None,
         time_in_force: str,
         tif_name: str,
         post_only: bool,
@@ -784,12 +827,14 @@ class Kraken:
         """Check what can be checked without the exchange; the names are those of the caller's arguments."""
         if side not in ("buy", "sell"):
             raise invalid(side_name)
-        if order_type not in ("market", "limit"):
+        if order_type not in ("market", "limit") and order_type not in TRIGGERED:
             raise invalid(type_name)
         force = time_in_force.upper()
-        if force not in ("GTC", "IOC", "FOK"):
+        if force not in ("GTC", "GTD", "IOC", "FOK") or (force == "GTD" and order_type == "market"):
             raise invalid(tif_name)
-        if post_only and (order_type == "market" or force != "GTC"):
+        # "not currently available for Take profit limit and Stop loss limit order types":
+        # https://support.kraken.com/hc/en-us/articles/203053246-Other-order-options
+        if post_only and (order_type != "limit" or force in ("IOC", "FOK")):
             raise invalid(post_name)
         if in_quote and order_type != "market":
             raise invalid("viqc")
@@ -801,14 +846,20 @@ class Kraken:
             raise invalid("userref") from error
         if not -(2**31) <= reference < 2**31 or (reference and cl_ord_id):
             raise invalid("userref")  # the two are mutually exclusive
+        ours: Literal["buy", "sell"] = "buy" if side == "buy" else "sell"
+        trigger = None
+        if trigger_price is not None:
+            trigger = stop_or_profit(TRIGGERED[order_type], ours, trigger_price)
         return Wanted(
             symbol=symbol,
-            side="buy" if side == "buy" else "sell",
-            order_type="market" if order_type == "market" else "limit",
+            side=ours,
+            order_type="limit" if order_type.endswith("limit") else "market",
+            trigger=trigger,
+            expires_at=expires_at,
             volume=volume,
             in_quote=in_quote,
             price=price,
-            time_in_force="GTC" if force == "GTC" else "IOC" if force == "IOC" else "FOK",
+            time_in_force="IOC" if force == "IOC" else "FOK" if force == "FOK" else "GTC",
             post_only=post_only,
             cl_ord_id=str(cl_ord_id or ""),
             userref=reference,
@@ -819,9 +870,9 @@ class Kraken:
     def place(self, wanted: Wanted, key: Key, request: Request) -> Order | None:
         """Place an order, from REST or a stream; None when it was to be validated only."""
         market = self.exchange.markets[wanted.symbol]
-        if not self._order_counter(key.account, wanted.symbol).add(ADD_COST, request.now):
+        if not self.order_counter(key.account, wanted.symbol).add(ADD_COST, request.now):
             raise Refused("EOrder:Rate limit exceeded")
-        self._check_deadline(wanted.deadline, request.clock)
+        self.check_deadline(wanted.deadline, request.clock)
         if not wanted.in_quote and wanted.volume < market.min_qty:
             raise Refused(ORDER_MINIMUM)
         if wanted.validate:
@@ -839,6 +890,8 @@ class Kraken:
                 time_in_force=wanted.time_in_force,
                 post_only=wanted.post_only,
                 client_order_id=wanted.cl_ord_id,
+                trigger=wanted.trigger,
+                expires_at=wanted.expires_at,
                 now=request.now,
             )
         except Reject as reject:
@@ -848,18 +901,20 @@ class Kraken:
         return order
 
     def _check_steps(self, wanted: Wanted, market: Market) -> None:
-        if wanted.price is not None and wanted.price % market.tick:
+        prices = (wanted.price, wanted.trigger.price if wanted.trigger else None)
+        if any(price is not None and price % market.tick for price in prices):
             raise Refused(words(Reject(ex.PRICE_FILTER, ""), market))
         if not wanted.in_quote and wanted.volume % market.lot:
             raise invalid("volume")
         if wanted.price is not None and wanted.price * wanted.volume < market.min_notional:
             raise Refused(COST_MINIMUM)
 
-    def _check_deadline(self, deadline: str | None, clock: float) -> None:
+    def check_deadline(self, deadline: object, clock: float) -> None:
+        """Refuse what comes after its deadline, or names one that is none."""
         if deadline is None:
             return
         try:
-            until = datetime.fromisoformat(deadline.replace("Z", "+00:00"))
+            until = datetime.fromisoformat(str(deadline).replace("Z", "+00:00"))
         except ValueError as error:
             raise invalid("deadline") from error
         if until.utcoffset() is None or until.timestamp() - clock > DEADLINE_MAX_S:
@@ -867,7 +922,8 @@ class Kraken:
         if until.timestamp() <= clock:
             raise Refused("EService:Deadline elapsed")
 
-    def _order_counter(self, account: str, symbol: str) -> Counter:
+    def order_counter(self, account: str, symbol: str) -> Counter:
+        """The counter of an account's orders in one pair."""
         return self._orders.setdefault((account, symbol), Counter(*self.order_limit))
 
     # Cancelling
@@ -912,8 +968,8 @@ class Kraken:
     def _cancel_all(self, request: Request, form: Mapping[str, Any], key: Key) -> Any:
         return {"count": self.cancel_all(key, request.now)}
 
-    def _cancel_all_after(self, request: Request, form: Mapping[str, Any], key: Key) -> Any:
-        # https://docs.kraken.com/api-reference/trading/cancel-all-orders-after
+    def cancel_all_after(self, request: Request, form: Mapping[str, Any], key: Key) -> Any:
+        """Set the switch: https://docs.kraken.com/api-reference/trading/cancel-all-orders-after."""
         given = str(form.get("timeout", ""))
         if not given.isascii() or not given.isdigit() or int(given) > SWITCH_MAX_S:
             raise invalid("timeout")
@@ -959,7 +1015,7 @@ class Kraken:
             raise Refused(words(reject)) from reject
         age = now - order.created_at
         cost = next((cost for limit, cost in CANCEL_COSTS if age < limit), 0.0)
-        self._order_counter(order.account, order.symbol).add(cost, now)
+        self.order_counter(order.account, order.symbol).add(cost, now)
 
     # Asking for orders and trades
 
@@ -1022,6 +1078,7 @@ class Kraken:
     def _record(self, order: Order, with_trades: bool) -> dict[str, Any]:
         pair = Pair(self.exchange.markets[order.symbol])
         limit = order.price if order.price is not None else ZERO
+        first = limit if order.trigger is None else order.trigger.price
         fee = sum((fill.fee for fill in order.fills), ZERO)
         record: dict[str, Any] = {
             "refid": None,
@@ -1030,15 +1087,15 @@ class Kraken:
             "reason": end_reason(order),
             "opentm": round(order.created_at, 4),
             "starttm": 0,
-            "expiretm": 0,
+            "expiretm": 0 if order.expires_at is None else int(order.expires_at),
             "descr": {
                 "pair": pair.altname,
                 "type": order.side,
-                "ordertype": order.order_type,
-                "price": pair.price(limit) if limit else "0",
-                "price2": "0",
+                "ordertype": order_word(order),
+                "price": pair.price(first) if first else "0",
+                "price2": pair.price(limit) if limit and order.trigger is not None else "0",
                 "leverage": "none",
-                "order": self._sentence(order),
+                "order": self.sentence(order),
                 "close": "",
             },
             "vol": fixed(_volume(order), 8),
@@ -1046,11 +1103,14 @@ class Kraken:
             "cost": fixed(order.filled_quote, COST_DECIMALS),
             "fee": fixed(fee, COST_DECIMALS),
             "price": average(order, pair),
-            "stopprice": fixed(ZERO, COST_DECIMALS),
-            "limitprice": fixed(ZERO, COST_DECIMALS),
-            "misc": "",
+            # "trigger price", "triggered limit price": there are none before.
+            "stopprice": pair.price(first) if order.triggered_at else fixed(ZERO, COST_DECIMALS),
+            "limitprice": pair.price(limit) if order.triggered_at and limit else fixed(ZERO, COST_DECIMALS),
+            "misc": misc(order),
             "oflags": self.flags(order),
         }
+        if order.trigger is not None:
+            record["trigger"] = "last"
         if order.client_order_id:
             record["cl_ord_id"] = order.client_order_id
         if not order.open:
@@ -1090,7 +1150,7 @@ class Kraken:
             "pair": pair.key,
             "time": round(fill.time, 4),
             "type": fill.side,
-            "ordertype": account.orders[fill.order_id].order_type,
+            "ordertype": order_word(account.orders[fill.order_id]),
             "price": pair.price(fill.price),
             "cost": fixed(fill.quote_quantity, COST_DECIMALS),
             "fee": fixed(fill.fee, COST_DECIMALS),
@@ -1157,10 +1217,15 @@ class Kraken:
             flags.append("viqc")
         return ",".join(flags)
 
-    def _sentence(self, order: Order | Wanted) -> str:
+    def sentence(self, order: Order | Wanted) -> str:
+        """Describe an order as Kraken does."""
         pair = Pair(self.exchange.markets[order.symbol])
         volume = order.volume if isinstance(order, Wanted) else _volume(order)
-        words = f"{order.side} {fixed(volume, 8)} {pair.altname} @ {order.order_type}"
+        words = f"{order.side} {fixed(volume, 8)} {pair.altname} @"
+        if order.trigger is not None:
+            words += f" {order.trigger.kind.replace('_', ' ')} {pair.price(order.trigger.price)}"
+            return words if order.price is None else f"{words} -> limit {pair.price(order.price)}"
+        words += f" {order.order_type}"
         return words if order.price is None else f"{words} {pair.price(order.price)}"
 
 
@@ -1188,6 +1253,9 @@ KINDS = {
     "CancelOrder": dialect.CANCEL,
     "CancelOrderBatch": dialect.CANCEL,
     "CancelAll": dialect.CANCEL_ALL,
+    "CancelAllOrdersAfter": dialect.CANCEL_ALL,
+    "AmendOrder": dialect.AMEND,
+    "EditOrder": dialect.AMEND,
 }
 
 
@@ -1225,6 +1293,20 @@ def status_of(order: Order) -> str:
     return "expired" if order.status == ex.EXPIRED and order.reason not in END_REASONS else "canceled"
 
 
+def order_word(order: Order) -> str:
+    """Kraken's word for the type of an order."""
+    if order.trigger is None:
+        return order.order_type
+    return order.trigger.kind.replace("_", "-") + ("-limit" if order.order_type == "limit" else "")
+
+
+def misc(order: Order) -> str:
+    """Say that an order was triggered, and by which kind of price."""
+    if order.trigger is None or order.triggered_at is None:
+        return ""
+    return "stopped" if order.trigger.kind == "stop_loss" else "touched"
+
+
 def end_reason(order: Order) -> str | None:
     """Say why an order ended, when that was not by being filled."""
     if order.open or order.status == ex.FILLED:
@@ -1258,6 +1340,18 @@ def _fee(fraction: Decimal) -> dict[str, Any]:
         "nextvolume": None,
         "tiervolume": "0.0000",
     }
+
+
+def _expiry(form: Mapping[str, Any], clock: float) -> float:
+    """Read expiretm: a time, or seconds from now with a plus sign before them."""
+    written = str(form.get("expiretm", ""))
+    seconds = written.removeprefix("+").removeprefix("%2b")
+    if not seconds.isascii() or not seconds.isdigit():
+        raise invalid("expiretm")
+    at = float(seconds) if written == seconds else clock + float(seconds)
+    if at <= clock:
+        raise invalid("expiretm")
+    return at
 
 
 def _time_of(form: Mapping[str, Any], name: str, default: float) -> float:

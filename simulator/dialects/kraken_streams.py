@@ -16,18 +16,20 @@ https://docs.kraken.com/exchange/api-reference/spot-websocket-v2 and the guides 
 import json
 import zlib
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from ems.core.book import Side
 from simulator import exchange as ex
-from simulator.dialects import dialect
+from simulator.dialects import dialect, kraken_amend
 from simulator.dialects.dialect import Request, Send
 from simulator.dialects.kraken import (
     DOLLARS,
     FIAT,
     STATUS,
+    TRIGGERED,
     Kraken,
     Refused,
     Wanted,
@@ -36,6 +38,7 @@ from simulator.dialects.kraken import (
     end_reason,
     iso,
     number,
+    order_word,
     places,
     status_of,
     summary,
@@ -64,7 +67,7 @@ ADD_FIELDS = frozenset(
     (
         "order_type", "side", "symbol", "order_qty", "cash_order_qty", "limit_price", "limit_price_type",
         "time_in_force", "post_only", "cl_ord_id", "order_userref", "deadline", "validate", "token",
-        "fee_preference", "margin", "reduce_only", "no_mpp", "stp_type",
+        "fee_preference", "margin", "reduce_only", "no_mpp", "stp_type", "triggers", "expire_time",
     )
 )  # fmt: skip
 
@@ -366,7 +369,13 @@ class PrivateStreams(Streams):
             "add_order": self._add_order,
             "cancel_order": self._cancel_order,
             "cancel_all": self._cancel_all,
+            "amend_order": self._amend_order,
+            "cancel_all_orders_after": self._cancel_all_after,
         }
+
+    def tick(self, now: float) -> None:
+        self.exchange.wake(now)
+        super().tick(now)
 
     def on_event(self, event: ex.Event) -> None:
         if isinstance(event, OrderUpdate):
@@ -441,6 +450,12 @@ class PrivateStreams(Streams):
         """What is said about one change of an order, with the stream it belongs to."""
         order = update.order
         assert self._executions is not None
+        if update.kind == "amended":
+            whole = self._whole(order, "amended", _live(update.status), ZERO, update.now)
+            return [(whole | {"amended": True} | self._progress(order, len(order.fills)), dialect.ORDERS)]
+        if update.kind == "triggered":
+            report = self._named(order, "status", "new", update.now)
+            return [(report | {"triggers": self._triggers(order, "triggered")}, dialect.ORDERS)]
         if update.kind == "new":
             whole = self._whole(order, "pending_new", "pending_new", ZERO, update.now)
             live = self._named(order, "new", "new", update.now)
@@ -478,9 +493,9 @@ class PrivateStreams(Streams):
             "cum_cost": cost,
             "time_in_force": order.time_in_force,
             "side": order.side,
-            "order_type": order.order_type,
+            "order_type": order_word(order),
             "limit_price_type": "static",
-            "stop_price": ZERO,
+            "stop_price": exact(order.trigger.price, market.tick) if order.trigger else ZERO,
             "fee_usd_equiv": ZERO,
             "fee_ccy_pref": self.kraken.fee_flag(order),
         }
@@ -492,7 +507,30 @@ class PrivateStreams(Streams):
             report["limit_price"] = exact(order.price, market.tick)
         if order.post_only:
             report["post_only"] = True
+        if order.trigger is not None:
+            report["triggers"] = self._triggers(order, "untriggered" if order.waiting else "triggered")
+        if order.expires_at is not None:
+            report |= {"time_in_force": "GTD", "expire_time": iso(order.expires_at)}
         return report
+
+    def _triggers(self, order: Order, status: str) -> dict[str, Any]:
+        """What an order waits for, or waited for."""
+        assert order.trigger is not None
+        tick = self.exchange.markets[order.symbol].tick
+        price = exact(order.trigger.price, tick)
+        last = self.exchange.last_price(order.symbol)
+        triggers = {
+            "reference": "last",
+            "price": price,
+            "price_type": "static",
+            "actual_price": price,
+            "status": status,
+        }
+        if last is not None:
+            triggers["last_price"] = exact(last, tick)
+        if order.triggered_at is not None:
+            triggers["timestamp"] = iso(order.triggered_at)
+        return triggers
 
     def _progress(self, order: Order, fills: int) -> dict[str, Any]:
         done = order.fills[:fills]
@@ -513,7 +551,7 @@ class PrivateStreams(Streams):
             "last_price": fill.price,
             "liquidity_ind": fill.liquidity[0],
             "cost": fill.quote_quantity,
-            "order_type": order.order_type,
+            "order_type": order_word(order),
             "fees": [{"asset": fill.fee_currency, "qty": fill.fee}] if fill.fee else [],
             **self._progress(order, so_far),
         }
@@ -575,7 +613,7 @@ class PrivateStreams(Streams):
 
     def _add_order(self, params: dict[str, Any], request: Request) -> list[dict[str, Any]]:
         key = self._trading_key(params, request)
-        wanted = self._wanted(params)
+        wanted = self._wanted(params, request)
         order = self.kraken.place(wanted, key, request)
         result: dict[str, Any] = {} if order is None else {"order_id": self.kraken.txid(order.order_id)}
         if wanted.cl_ord_id:
@@ -583,7 +621,7 @@ class PrivateStreams(Streams):
         result["order_userref"] = wanted.userref
         return [{"result": result, "success": True}]
 
-    def _wanted(self, params: dict[str, Any]) -> Wanted:
+    def _wanted(self, params: dict[str, Any], request: Request) -> Wanted:
         """Read https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/add_order."""
         for name in params:
             if name not in ADD_FIELDS:
@@ -596,6 +634,18 @@ class PrivateStreams(Streams):
         if params.get("margin") or params.get("reduce_only"):
             raise Refused("EGeneral:Invalid arguments:margin")
         in_quote = "cash_order_qty" in params
+        triggers = params.get("triggers")
+        if params["order_type"] in TRIGGERED:
+            if not isinstance(triggers, dict):
+                raise Refused("EGeneral:Invalid arguments:triggers")
+            if (
+                triggers.get("reference", "last") != "last"
+                or triggers.get("price_type", "static") != "static"
+            ):
+                raise Refused("EGeneral:Invalid arguments:triggers")
+        elif triggers is not None:
+            raise Refused("EGeneral:Invalid arguments:triggers")
+        in_force = str(params.get("time_in_force", "gtc"))
         return self.kraken.checked(
             symbol=params["symbol"],
             side=params["side"],
@@ -604,8 +654,10 @@ class PrivateStreams(Streams):
             type_name="order_type",
             volume=number(params, "cash_order_qty" if in_quote else "order_qty"),
             in_quote=in_quote,
-            price=number(params, "limit_price") if params["order_type"] == "limit" else None,
-            time_in_force=str(params.get("time_in_force", "gtc")),
+            price=number(params, "limit_price") if params["order_type"].endswith("limit") else None,
+            trigger_price=None if triggers is None else number(triggers, "price"),
+            expires_at=_expire_time(params, request.clock) if in_force.upper() == "GTD" else None,
+            time_in_force=in_force,
             tif_name="time_in_force",
             post_only=params.get("post_only") is True,
             post_name="post_only",
@@ -640,6 +692,19 @@ class PrivateStreams(Streams):
         key = self._trading_key(params, request)
         return [{"result": {"count": self.kraken.cancel_all(key, request.now)}, "success": True}]
 
+    def _amend_order(self, params: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+        key = self._trading_key(params, request)
+        amend_id, order = kraken_amend.amend(self.kraken, request, params, key, txid_name="order_id")
+        result = {"amend_id": amend_id, "order_id": self.kraken.txid(order.order_id)}
+        if order.client_order_id:
+            result["cl_ord_id"] = order.client_order_id
+        return [{"result": result, "success": True}]
+
+    def _cancel_all_after(self, params: dict[str, Any], request: Request) -> list[dict[str, Any]]:
+        key = self._trading_key(params, request)
+        result = self.kraken.cancel_all_after(request, params, key)
+        return [{"result": result, "success": True}]
+
     def _trading_key(self, params: Mapping[str, Any], request: Request) -> Key:
         key = self._key(params, request)
         if "trade" not in key.permissions:
@@ -651,9 +716,26 @@ METHOD_KINDS = {
     "add_order": dialect.CREATE,
     "cancel_order": dialect.CANCEL,
     "cancel_all": dialect.CANCEL_ALL,
+    "cancel_all_orders_after": dialect.CANCEL_ALL,
+    "amend_order": dialect.AMEND,
     "subscribe": dialect.STREAM,
     "unsubscribe": dialect.STREAM,
 }
+
+
+def _live(status: str) -> str:
+    return "partially_filled" if status == ex.PARTIALLY_FILLED else "new"
+
+
+def _expire_time(params: Mapping[str, Any], clock: float) -> float:
+    """Read the end of an order that is good till a date, RFC 3339."""
+    try:
+        until = datetime.fromisoformat(str(params.get("expire_time")).replace("Z", "+00:00"))
+    except ValueError as error:
+        raise Refused("EGeneral:Invalid arguments:expire_time") from error
+    if until.utcoffset() is None or until.timestamp() <= clock:
+        raise Refused("EGeneral:Invalid arguments:expire_time")
+    return until.timestamp()
 
 
 def _parsed(text: str) -> dict[str, Any]:

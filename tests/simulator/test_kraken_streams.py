@@ -578,7 +578,7 @@ def test_each_cancelled_order_is_answered(world, private):
         ({"order_type": "iceberg"}, "EGeneral:Invalid arguments:order_type"),
         ({"price": 1900}, "Unsupported field: 'price' for the given msg type: add order"),
         ({"cl_ord_id": "x" * 19}, "EGeneral:Invalid arguments:cl_ord_id"),
-        ({"time_in_force": "gtd"}, "EGeneral:Invalid arguments:time_in_force"),
+        ({"time_in_force": "day"}, "EGeneral:Invalid arguments:time_in_force"),
         ({"deadline": "2023-11-14T22:13:19Z"}, "EService:Deadline elapsed"),
         ({"margin": True}, "EGeneral:Invalid arguments:margin"),
         ({"token": "stolen"}, "ESession:Invalid session"),
