@@ -40,6 +40,7 @@ class Market:
     taker_fee: Decimal
     fee_mode: str  # "received" | "quote" | "base" | "third"
     active: bool = True
+    market_orders: bool = True  # False: what is to be taken needs a limit
 
     def floor_quantity(self, quantity: Decimal) -> Decimal:
         return floor_to(quantity, self.lot)

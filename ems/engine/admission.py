@@ -7,6 +7,7 @@ book).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -70,7 +71,9 @@ def admit(
                 return Need(books=frozenset({(*account.key, command.symbol)}))
             return no_book(account, [command.symbol])
         assert book is not None
-        far = book.asks[0][0] if side is Side.BUY else book.bids[0][0]
+        levels = book.asks if side is Side.BUY else book.bids
+        # A limit stands in for a market order where there are none: it has to reach all that is wanted.
+        far = levels[0][0] if market.market_orders else _reaching(levels, command.quantity)
         limit = market.taker_price(side, far * (1 + (TAKE_THROUGH if side is Side.BUY else -TAKE_THROUGH)))
         worst = min(limit, book.bids[0][0])
     quantity = market.floor_quantity(command.quantity)
@@ -85,7 +88,7 @@ def admit(
         if patient and not fresh(account, now):
             return Need(balances=frozenset({account.key}))
         return short_of([account], source, reserved, held, claimed)
-    is_limit = isinstance(command, LimitOrder)
+    is_limit = isinstance(command, LimitOrder) or not market.market_orders
     return Admitted(
         leg=Leg(
             exchange=account.exchange,
@@ -105,6 +108,16 @@ def admit(
         post_only=post_only,
         reserved=reserved,
     )
+
+
+def _reaching(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> Decimal:
+    """Return the price of the level with which this much is reached; the last one where there is less."""
+    reached = ZERO
+    for price, size in levels:
+        reached += size
+        if reached >= quantity:
+            return price
+    return levels[-1][0]
 
 
 def _size_refused(market: Market, asked: Decimal, quantity: Decimal, price: Decimal) -> Problem | None:
