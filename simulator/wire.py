@@ -297,6 +297,8 @@ class SimulatorServer:
     async def _serve_socket(self, http: web.BaseRequest, request: Request) -> web.StreamResponse:
         connection = _Socket(self, request)
         session = self.dialect.open_session(request, connection.send)
+        if isinstance(session, Response):
+            return _written(session)
         if session is None:
             return web.Response(status=404, text=f"the simulator has no WebSocket at {request.path}")
         connection.session = session

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simulator.dialects import binance, bybit, kraken, okx
+from simulator.dialects import binance, bybit, gemini, kraken, okx
 from simulator.dialects.dialect import Dialect
 from simulator.exchange import Market
 
@@ -21,6 +21,12 @@ RandomBytes = Callable[[int], bytes]
 def plain_keys(random: RandomBytes) -> KeyParts:
     """Make a key of letters and digits; the secret is base64, as Kraken's are."""
     return random(16).hex(), base64.b64encode(random(64)).decode(), None
+
+
+def _of_an_account(random: RandomBytes) -> KeyParts:
+    """Make a key that says by its name that it is an account's, and not a master key."""
+    public, secret, _ = plain_keys(random)
+    return f"account-{public}", secret, None
 
 
 def _with_passphrase(random: RandomBytes) -> KeyParts:
@@ -53,5 +59,11 @@ LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
         in_paper_world=True,
     ),
     "bybit": Listed(dialect=bybit.Bybit, markets=bybit.MARKETS, unlimited={"limited": False}),
+    "gemini": Listed(
+        dialect=gemini.Gemini,
+        markets=gemini.MARKETS,
+        unlimited={"limited": False},
+        keys=_of_an_account,
+    ),
     "okx": Listed(dialect=okx.Okx, markets=okx.MARKETS, unlimited={"limited": False}, keys=_with_passphrase),
 }

@@ -157,8 +157,8 @@ class Dialect(Protocol):
         """Answer a REST request."""
         ...
 
-    def open_session(self, request: Request, send: Send) -> Session | None:
-        """Accept a WebSocket at `request.path`, or None where the exchange has none (the answer is 404)."""
+    def open_session(self, request: Request, send: Send) -> Session | Response | None:
+        """Accept a WebSocket at `request.path`, refuse the upgrade, or None where there is none (404)."""
         ...
 
     def rate_limited(self, request: Request, banned: bool) -> Response:
