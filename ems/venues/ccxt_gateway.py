@@ -87,7 +87,6 @@ MARKETS_AGAIN_S = 30.0  # no sooner than this after a refusal that smells of oth
 MARKETS_HALTED_S = 30.0  # how often while a market is halted that traded before
 HALT_WATCHED_S = 3600.0  # and for how long; after that it is one of the many that trade no more
 RULES_MAY_BE_OLD = frozenset({Refusal.LOT_TICK, Refusal.MIN_SIZE, Refusal.MARKET_CLOSED})
-CLOCK_EVERY_S = 300.0
 CLOCK_WARN_S = 1.0
 HISTORY_OVERLAP = timedelta(seconds=5)
 REMEMBERED_ORDERS = 20_000
@@ -364,6 +363,9 @@ class CcxtGateway:
             return OutcomeUnknown(
                 order_id=order.order_id, request="create", message="this client order id was sent before"
             )
+        if order.order_type is OrderType.MARKET and not self.dialect.market_orders:
+            words = f"{self.exchange} has no market orders; send a limit order, with IOC to take at once"
+            return unsent(Refusal.PERMANENT, words)
         if self._skew_s is not None and abs(self._skew_s) > self.recv_window_s / 2:
             return unsent(Refusal.CLOCK, f"our clock and {self.exchange}'s differ by {self._skew_s:+.1f} s")
         give_up_at = asked_at + CREATE_PATIENCE_S
@@ -733,7 +735,7 @@ class CcxtGateway:
         try:
             return await self._ask(what, ask, call=call)
         except VenueRefused as error:
-            if (error.code, str(error)) in self.dialect.absent:
+            if {(error.code, str(error)), (error.code, None)} & self.dialect.absent:
                 return _Answer(None, None, call_sent_at(call))
             raise
 
@@ -897,6 +899,7 @@ class CcxtGateway:
             fees=self._fees.get(raw["symbol"]),
             fee_mode=self.dialect.fee_mode,
             tick_key=self.dialect.tick_key,
+            market_orders=self.dialect.market_orders,
             precision_mode=self._ccxt.precisionMode,
         )
 
@@ -908,7 +911,7 @@ class CcxtGateway:
                 if not isinstance(error, VenueRefused | VenueUnavailable | TooBusy):
                     log.exception("clock of %s", self.exchange)
                     self._trouble["clock"] = f"the venue's time is unreadable: {error}"
-            await asyncio.sleep(CLOCK_EVERY_S if self._skew_s is not None else 5.0)
+            await asyncio.sleep(self.dialect.clock_every_s if self._skew_s is not None else 5.0)
 
     async def _measure_clock(self) -> None:
         call = Call()

@@ -78,8 +78,9 @@ class Streams:
         """
         if self._dialect.heartbeat_s is not None:
             self._heard_at[client.url] = asyncio.get_running_loop().time()
-        number = self._dialect.sequence(frame)
-        if number is not None and not self._in_turn(client, number):
+        told = self._dialect.sequence(frame)
+        numbers = told if isinstance(told, tuple) else () if told is None else (told,)
+        if not all(self._in_turn(client, number) for number in numbers):
             return True
         if self.books.on_frame(client, frame):
             return True

@@ -181,6 +181,7 @@ def market_of(
     fees: tuple[Decimal, Decimal] | None,
     fee_mode: str,
     tick_key: str | None,
+    market_orders: bool,
     precision_mode: int,
 ) -> Market | None:
     """Translate ccxt's market; one without steps cannot be traded safely and is left out."""
@@ -207,6 +208,7 @@ def market_of(
         maker_fee=_decimal(maker) or Decimal(0),
         taker_fee=_decimal(taker) or Decimal(0),
         fee_mode=fee_mode,
+        market_orders=market_orders,
         active=raw["active"] is not False,  # a halted one keeps its rules: it may be open again soon
     )
 

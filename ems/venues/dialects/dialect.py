@@ -116,7 +116,7 @@ class Dialect:
     refusals: Refusals  # of anything asked
     create_refusals: Refusals
     cancel_refusals: Refusals
-    absent: frozenset[tuple[str, str]]  # the words for "no such order"
+    absent: frozenset[tuple[str, str | None]]  # the words for "no such order"; None: whatever the words
     by_client_id: tuple[Lookup, ...]
     # What is asked -> is this body an answer to it? A list that was not really read must not pass for an
     # empty one.
@@ -170,7 +170,10 @@ class Dialect:
         None
     )
     wire: type[Wire] = Wire  # goes in front of ccxt's class
-    sequence: Callable[[Any], int | None] = lambda frame: None  # a frame's number on its connection
+    # A frame's number on its connection; several of them where a frame holds several messages
+    sequence: Callable[[Any], int | tuple[int, ...] | None] = lambda frame: None
+    clock_every_s: float = 300.0  # how often the venue's time is asked for
+    market_orders: bool = True
     heartbeat_s: float | None = None  # the private stream is never silent for so long
     # ccxt's open orders in all markets, to the last page; one that may be incomplete raises
     open_orders: Callable[[Any], Awaitable[list[Any]]] = _open_orders_at_once
