@@ -405,7 +405,8 @@ class Gemini:
         }
 
     def _touch(self, market: Market, now: float) -> dict[str, str]:
-        bid, ask = (self.exchange.best(market.symbol, side, now) for side in ("buy", "sell"))  # type: ignore[arg-type]
+        bid = self.exchange.best(market.symbol, "buy", now)
+        ask = self.exchange.best(market.symbol, "sell", now)
         return {
             "bid": priced(bid[0] if bid else ZERO, market),
             "ask": priced(ask[0] if ask else ZERO, market),

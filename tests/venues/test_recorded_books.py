@@ -205,3 +205,54 @@ def begin(books: dict[str, Depth], waiting: dict[str, list[Change]], symbol: str
     )
     for change in (snapshot, *waiting.pop(symbol, [])):
         assert book.apply(change) == ""
+
+
+def gemini_with_markets() -> Any:
+    """Ccxt with the spot markets of the recorded details, read as ours are."""
+    ccxt_exchange = exchange_class("gemini", DIALECTS["gemini"].wire)({})
+    with gzip.open(STREAMS / "gemini.jsonl.gz", "rt") as lines:
+        records = [json.loads(line) for line in lines]
+    details = [
+        exact_json(record["data"])
+        for record in records
+        if record["t"] == "http" and "/details/" in record["url"]
+    ]
+    spot = [one for one in details if one["product_type"] == "spot"]
+    assert (len(details), len(spot)) == (347, 334)
+    ccxt_exchange.set_markets([ccxt_exchange._market(one) for one in spot])
+    return ccxt_exchange
+
+
+def test_gemini_is_never_crossed_and_trades_at_the_touch() -> None:
+    """Its messages have neither number nor checksum: that is all that can be held against a book."""
+    ccxt_exchange, dialect = gemini_with_markets(), DIALECTS["gemini"]
+    feed = feed_of("gemini")
+    books: dict[str, Depth] = {}
+    applied = traded = 0
+    for _, frame in received("gemini"):
+        if feed.is_book(frame):
+            for symbol, change in feed.read(ccxt_exchange, frame, ""):
+                assert change.snapshot is (symbol not in books)
+                assert books.setdefault(symbol, Depth()).apply(change) == ""
+                assert books[symbol].whole and not books[symbol].crossed
+                applied += 1
+        elif dialect.is_trades(frame):
+            for trade in dialect.read_trades(ccxt_exchange, frame, datetime.now(UTC)):
+                book = books[trade.symbol]
+                assert trade.price in (book.asks(1)[0][0], book.bids(1)[0][0])
+                traded += 1
+    assert (applied, traded, len(books)) == (559, 2, 10)
+    assert {"BTC/USDT", "ETH/USDT", "BTC/USD", "ETH/USD", "SOL/USD", "BTC/EUR", "BTC/GBP"} <= books.keys()
+
+
+def test_geminis_markets_are_spot_with_its_steps_the_right_way_round() -> None:
+    ccxt_exchange = gemini_with_markets()
+    market = ccxt_exchange.markets["ETH/USDT"]
+    assert (market["spot"], market["swap"], market["active"]) == (True, False, True)
+    assert (market["precision"]["price"], market["precision"]["amount"]) == (
+        Decimal("0.01"),
+        Decimal("1e-6"),
+    )
+    assert market["limits"]["amount"]["min"] == Decimal("0.001")
+    # Two are closed and two take limit orders only, which are the only ones there are.
+    assert sum(one["active"] for one in ccxt_exchange.markets.values()) == 332
