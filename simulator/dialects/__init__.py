@@ -9,7 +9,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simulator.dialects import binance, bybit, gemini, kraken, okx
+from simulator.dialects import binance, bybit, coinbaseexchange, gemini, kraken, okx
 from simulator.dialects.dialect import Dialect
 from simulator.exchange import Market
 
@@ -64,6 +64,12 @@ LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
         markets=gemini.MARKETS,
         unlimited={"limited": False},
         keys=_of_an_account,
+    ),
+    "coinbaseexchange": Listed(
+        dialect=coinbaseexchange.CoinbaseExchange,
+        markets=coinbaseexchange.MARKETS,
+        unlimited={"limited": False},
+        keys=_with_passphrase,
     ),
     "okx": Listed(dialect=okx.Okx, markets=okx.MARKETS, unlimited={"limited": False}, keys=_with_passphrase),
 }
