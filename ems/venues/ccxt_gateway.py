@@ -169,6 +169,8 @@ class CcxtGateway:
             raise ValueError(f"exchange {exchange!r} is not among {', '.join(sorted(DIALECTS))}")
         if mode not in ("live", "paper"):
             raise ValueError(f"mode {mode!r} is neither 'live' nor 'paper'")
+        if mode == "live" and DIALECTS[exchange].paper_only:
+            raise ValueError(f"{exchange} exists on paper only")
         if mode == "paper" and base_url is None:
             raise ValueError(
                 f"{exchange}: a paper account needs base_url; it never reaches the live exchange"

@@ -162,7 +162,10 @@ class Streams:
         # ccxt subscribes with this call; what arrives is read in `on_frame`, and the call carries the error.
         while True:
             try:
-                await self._ccxt.watch_orders(**self._dialect.watch_orders)
+                if self._dialect.follow is not None:
+                    await self._dialect.follow(self._ccxt)
+                else:
+                    await self._ccxt.watch_orders(**self._dialect.watch_orders)
             except asyncio.CancelledError:
                 if cancelled_by_us():
                     raise

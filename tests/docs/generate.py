@@ -131,7 +131,8 @@ def exchanges() -> str:
         fee = {"received": "the currency received", "quote": "the quote currency"}.get(
             dialect.fee_mode, dialect.fee_mode
         )
-        rows.append((code(name), code(dialect.ccxt_id), fee, f"{dialect.recv_window_s:g} s"))
+        through = code(dialect.ccxt_id) + (", on paper only" if dialect.paper_only else "")
+        rows.append((code(name), through, fee, f"{dialect.recv_window_s:g} s"))
     return table(("exchange", "through ccxt's", "fee is taken from", "refuses an order older than"), rows)
 
 

@@ -520,7 +520,8 @@ def test_a_paper_account_never_reaches_the_live_exchange() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exchange", "mode", "field"), [("bittrex", "paper", "bittrex"), ("binance", "test", "mode")]
+    ("exchange", "mode", "field"),
+    [("nowhere", "paper", "nowhere"), ("binance", "test", "mode"), ("bittrex", "live", "on paper only")],
 )
 def test_nonsense_is_named(exchange: str, mode: str, field: str) -> None:
     with pytest.raises(ValueError, match=field):

@@ -41,7 +41,7 @@ from ems.venues import books
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from simulator.faults import Rule
 from tests.venues.gateways import SYMBOLS, cancel_of, client_id, look_up, new_order, opened, trades_of
-from tests.venues.simulated import KEYS, simulated
+from tests.venues.simulated import simulated
 
 EXCHANGES = ["binance", "kraken"]
 each_exchange = pytest.mark.parametrize("exchange", EXCHANGES)
@@ -62,7 +62,7 @@ def D(text: str) -> Decimal:
 def test_markets_come_with_rules_and_the_accounts_own_fees(exchange: str) -> None:
     async def story() -> None:
         async with simulated(exchange) as venue:
-            async with opened(exchange, venue.url, KEYS, wait=False, shapes=()) as (_, reports):
+            async with opened(exchange, venue.url, venue.keys, wait=False, shapes=()) as (_, reports):
                 loaded = await reports.next(MarketsLoaded)
                 await reports.next(StreamUp)
                 (market,) = loaded.markets
@@ -98,7 +98,7 @@ def test_what_people_read(exchange: str) -> None:
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             base, quote = venue.symbol.split("/")
@@ -142,7 +142,7 @@ def test_readings_tell_a_refusal_from_a_silence(exchange: str) -> None:
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             venue.strike(Rule(action="status", status=502, kinds=("balance",)))
@@ -152,7 +152,7 @@ def test_readings_tell_a_refusal_from_a_silence(exchange: str) -> None:
             failed = await reports.next(LookupFailed)
             assert (failed.request, failed.refusal) == ("balances", None)
             venue.strike()
-            venue.exchange.revoke_key(KEYS.public)
+            venue.exchange.revoke_key(venue.keys.public)
             with pytest.raises(VenueRefused) as refused:
                 await gateway.fetch_balances()
             assert refused.value.code
@@ -176,7 +176,7 @@ def test_an_order_rests_is_found_three_ways_and_is_cancelled(exchange: str) -> N
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             began = datetime.now(UTC)
@@ -236,7 +236,7 @@ def test_an_immediate_order_tells_its_fills_the_same_every_way(exchange: str, si
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             venue.set_book(size="0.1")
@@ -303,7 +303,7 @@ def test_a_resting_order_fills_as_maker(exchange: str) -> None:
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             order = new_order(exchange, 1, quantity="0.1", price="20005", post_only=True)
@@ -337,7 +337,7 @@ def test_a_venues_own_no(exchange: str, case: str, options: dict[str, Any], refu
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             order = new_order(exchange, 1, **options)
             gateway.send(order)
@@ -356,7 +356,7 @@ def test_a_halted_market_says_so(exchange: str) -> None:
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             venue.exchange.set_mode("halted", venue.server.now(), venue.symbol)
             gateway.send(new_order(exchange))
@@ -371,11 +371,11 @@ def test_a_client_id_in_use_is_a_reason_to_look_not_a_no(exchange: str) -> None:
     async def story() -> None:
         async with simulated(exchange) as venue:
             order = new_order(exchange, 1, quantity="0.1", price="19000")
-            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+            async with opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports):
                 gateway.send(order)
                 acked = await reports.next(Acked)
             # A restart that knows nothing of the first sending.
-            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+            async with opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports):
                 gateway.send(order)
                 assert isinstance(await reports.answer_to(order.order_id), OutcomeUnknown)
                 gateway.send(look_up(order))
@@ -405,7 +405,7 @@ def test_a_create_that_goes_wrong(exchange: str, when: Any, fault: str) -> None:
         action, _, status = fault.partition(" ")
         async with simulated(exchange) as venue:
             order = new_order(exchange, 1, quantity="0.1", price="19000")
-            async with opened(exchange, venue.url, KEYS, shapes=(), request_timeout_s=0.3) as (
+            async with opened(exchange, venue.url, venue.keys, shapes=(), request_timeout_s=0.3) as (
                 gateway,
                 reports,
             ):
@@ -421,7 +421,7 @@ def test_a_create_that_goes_wrong(exchange: str, when: Any, fault: str) -> None:
                 assert len(venue.orders()) == (1 if when == "after" else 0)
                 venue.strike()
             # Whoever looks, even after a restart, sees the truth.
-            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+            async with opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports):
                 gateway.send(look_up(order))
                 seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
                 gateway.send(trades_of(order, datetime.now(UTC)))
@@ -439,7 +439,7 @@ def test_a_cancel_that_goes_wrong_proves_nothing(exchange: str, when: Any, fault
     async def story() -> None:
         action, _, status = fault.partition(" ")
         async with simulated(exchange) as venue:
-            async with opened(exchange, venue.url, KEYS, shapes=(), request_timeout_s=0.3) as (
+            async with opened(exchange, venue.url, venue.keys, shapes=(), request_timeout_s=0.3) as (
                 gateway,
                 reports,
             ):
@@ -481,10 +481,10 @@ def test_a_question_that_goes_wrong_is_never_an_answer(exchange: str, kind: str,
         action, _, status = fault.partition(" ")
         async with simulated(exchange) as venue:
             order = new_order(exchange, 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
-            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+            async with opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports):
                 gateway.send(order)
                 await reports.next(Acked)
-            async with opened(exchange, venue.url, KEYS, shapes=(), request_timeout_s=0.3) as (
+            async with opened(exchange, venue.url, venue.keys, shapes=(), request_timeout_s=0.3) as (
                 gateway,
                 reports,
             ):
@@ -519,7 +519,7 @@ def test_hidden_history_is_not_found_and_fills_still_tell(exchange: str) -> None
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             began = datetime.now(UTC)
@@ -548,7 +548,7 @@ def test_a_cut_stream_comes_back_and_says_so(exchange: str) -> None:
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             for _ in range(2):
@@ -567,7 +567,7 @@ def test_a_venue_that_falls_over_and_gets_up(exchange: str) -> None:
     async def story() -> None:
         async with simulated(exchange) as venue:
             # No kept-alive connection: the next request needs a new one, and that cannot come about.
-            async with opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports):
+            async with opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports):
                 await reports.next(StreamUp)
                 await venue.server.go_down()
                 await reports.next(StreamDown)
@@ -594,7 +594,7 @@ def test_lost_and_doubled_events_change_no_facts(exchange: str) -> None:
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             venue.strike(Rule(action="lost", kinds=("orders", "fills")))
@@ -621,7 +621,7 @@ def test_a_frame_nobody_can_read_breaks_the_stream_in_the_open() -> None:
     async def story() -> None:
         async with (
             simulated("kraken") as venue,
-            opened("kraken", venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened("kraken", venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             url = gateway.dialect.private_ws(gateway._ccxt)
@@ -644,7 +644,7 @@ def test_a_book_follows_the_venue(exchange: str) -> None:
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
             gateway.send(WatchBook(symbol=venue.symbol))
@@ -677,7 +677,7 @@ def test_a_book_comes_back_after_a_cut(exchange: str) -> None:
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             gateway.send(WatchBook(symbol=venue.symbol))
             await reports.next(BookUpdate)
@@ -696,7 +696,7 @@ def test_many_changes_become_few_books_and_the_last_one_wins(exchange: str) -> N
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             gateway.send(WatchBook(symbol=venue.symbol))
             await reports.next(BookUpdate)
@@ -718,7 +718,7 @@ def test_a_silent_book_is_asked_for(exchange: str, monkeypatch: pytest.MonkeyPat
     async def story() -> None:
         async with (
             simulated(exchange) as venue,
-            opened(exchange, venue.url, KEYS, shapes=()) as (gateway, reports),
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             gateway.send(WatchBook(symbol=venue.symbol))
             await reports.next(BookUpdate)

@@ -178,6 +178,9 @@ class Dialect:
     # ccxt's open orders in all markets, to the last page; one that may be incomplete raises
     open_orders: Callable[[Any], Awaitable[list[Any]]] = _open_orders_at_once
     watch_orders: Mapping[str, object] = field(default_factory=dict)  # what ccxt's method is called with
+    # (ccxt) -> subscribes to the account's stream, where it takes more than `watch_orders`
+    follow: Callable[[Any], Awaitable[Any]] | None = None
+    paper_only: bool = False  # there is no live one any more
     transfers_page: int = 1000  # deposits or withdrawals in one answer, at most
     powers: Callable[[Any], Awaitable[KeyPowers]] | None = None  # None: the exchange does not tell
     dead_man: DeadMan | None = None  # None: there is none, or none that works over REST alone
