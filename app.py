@@ -31,6 +31,7 @@ import uvloop
 
 import demo
 from ems.core.child import Patience
+from ems.core.codec import CLOSED_EXCHANGES, EXCHANGE_ALIASES
 from ems.core.records import Notice
 from ems.desk import Desk
 from ems.engine import Engine
@@ -345,13 +346,16 @@ def _gateways(
     for exchange, account in settings.vault.accounts():
         if exchange in paper:
             continue
-        if exchange not in DIALECTS:
-            supported = ", ".join(sorted(DIALECTS))
-            raise SettingsError(
-                f"{exchange.upper()}_TRADE_KEYS: {exchange} is not supported; supported: {supported}"
-            )
         held = settings.vault.get(exchange, account)
         assert held is not None
+        if exchange in CLOSED_EXCHANGES:
+            raise SettingsError(
+                f"{held.source}: {CLOSED_EXCHANGES[exchange]}, so there is nothing to trade at; unset it, or "
+                f"add --paper {exchange}=URL, where its simulator is"
+            )
+        if exchange not in DIALECTS:
+            supported = ", ".join(name for name in sorted(DIALECTS) if name not in CLOSED_EXCHANGES)
+            raise SettingsError(f"{held.source}: {exchange} is not supported; supported: {supported}")
         keys = VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
         limiter = limiters.setdefault(exchange, Limiter(DIALECTS[exchange].shapes))
         gateways[exchange, account] = CcxtGateway(
@@ -494,11 +498,16 @@ def keep_running(server: Server, build: Callable[[], Server]) -> int:
 
 
 def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue], list[SimulatedExchange]]:
-    """Find the paper exchanges: those named by --paper, else simulators of our own for every unkeyed
-    exchange."""
+    """Find the paper exchanges: those named by --paper, else simulators of our own for those of OMS_PAPER
+    that have no keys."""
+    for name in settings.paper:
+        if name not in LISTED:
+            known = ", ".join(sorted(LISTED))
+            raise SettingsError(f"OMS_PAPER: {name} cannot be simulated; write some of {known}")
     venues: list[PaperVenue] = []
     for text in given:
-        exchange, _, url = text.partition("=")
+        name, _, url = text.partition("=")
+        exchange = exchange_named(name)
         held = settings.vault.get(exchange)
         if exchange not in DIALECTS or not url.startswith("http"):
             raise SettingsError(f"--paper {text}: write EXCHANGE=URL, such as kraken=http://127.0.0.1:9001")
@@ -508,19 +517,17 @@ def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue
         ws_url = url.replace("http", "ws", 1)
         venues.append(PaperVenue(exchange=exchange, url=url, ws_url=ws_url, keys=keys))
     if given:
-        live = sorted({e for e, _ in settings.vault.accounts()} - {venue.exchange for venue in venues})
-        if live:
-            raise SettingsError(
-                f"{live[0].upper()}_TRADE_KEYS: set, but --paper does not name {live[0]}, which would "
-                f"trade live beside paper; unset the keys, or add --paper {live[0]}=URL"
-            )
+        named = {venue.exchange for venue in venues}
+        for exchange, account in settings.vault.accounts():
+            held = settings.vault.get(exchange, account)
+            if exchange not in named and held is not None:
+                raise SettingsError(
+                    f"{held.source}: set, but --paper does not name {exchange}, which would "
+                    f"trade live beside paper; unset the keys, or add --paper {exchange}=URL"
+                )
         return venues, []
     keyed = {exchange for exchange, _ in settings.vault.accounts()}
-    simulators = [
-        start_simulator(name)
-        for name, listed in LISTED.items()
-        if listed.in_paper_world and name not in keyed
-    ]
+    simulators = [start_simulator(name) for name in settings.paper if name not in keyed]
     return [simulator.venue for simulator in simulators], simulators
 
 
@@ -580,6 +587,11 @@ def _certificate(arguments: argparse.Namespace, folder: Path) -> tuple[ssl.SSLCo
     return None, None
 
 
+def exchange_named(text: str) -> str:
+    """Return our name of an exchange: gdax is Coinbase Exchange."""
+    return EXCHANGE_ALIASES.get(text.lower(), text.lower())
+
+
 def refuse(message: str) -> int:
     print(f"oms: {message}", file=sys.stderr)
     return 2
@@ -606,7 +618,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     served.add_argument("--unlimited", action="store_true", help="no rate limits of our own (paper only)")
     simulated = verb("simulator", simulate, "run one simulated exchange")
-    simulated.add_argument("--exchange", required=True, choices=sorted(LISTED))
+    simulated.add_argument("--exchange", required=True, type=exchange_named, choices=sorted(LISTED))
     simulated.add_argument("--port", type=int, default=0, help="any free one when absent")
     simulated.add_argument("--keys", help="PUBLIC,PRIVATE[,PASSPHRASE] of its one account")
     simulated.add_argument(

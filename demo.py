@@ -80,7 +80,7 @@ def open_world(
     pair = signing.generate_keys()
     exchanges = [
         house.start_simulator(name, made_up=made_up, deposits=(deposits or {}).get(name))
-        for name in names or [name for name, listed in house.LISTED.items() if listed.in_paper_world]
+        for name in names or read_settings({}).paper
     ]
     sink = MailSink(user="oms@example.com", password="demo-password")
     sink.start()

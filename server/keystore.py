@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
+from ems.core.fields import EXCHANGE_ALIASES
+
 # The account of <EXCHANGE>_TRADE_KEYS; others are named by <EXCHANGE>__<ACCOUNT>_TRADE_KEYS.
 DEFAULT_ACCOUNT = "default"
 REDACTED = "[redacted]"
@@ -137,7 +139,8 @@ def load_vault(environ: MutableMapping[str, str]) -> Vault:
                 continue
             text = _read_file(name, taken[name].strip(), warnings) if in_file else taken[name]
             account = (match["account"] or DEFAULT_ACCOUNT).lower()
-            keep(_parse(text, name, match["exchange"].lower(), account))
+            exchange = match["exchange"].lower()
+            keep(_parse(text, name, EXCHANGE_ALIASES.get(exchange, exchange), account))
     for exchange, names in _ALIASES.items():
         alias = _from_aliases(exchange, names, taken)
         if alias is not None:

@@ -65,7 +65,7 @@ VARIABLES = (
     Variable(
         name="<EXCHANGE>_TRADE_KEYS",
         form="<PUBLIC KEY>,<PRIVATE KEY>[,<PASSPHRASE>]",
-        default="paper for Binance and Kraken, else none",
+        default="paper for those in OMS_PAPER, else none",
         meaning="The keys of an exchange account, such as KRAKEN_TRADE_KEYS; "
         "<EXCHANGE>__<ACCOUNT>_TRADE_KEYS for further accounts.",
     ),
@@ -107,6 +107,12 @@ VARIABLES = (
         meaning="Read, but Coincall is not supported yet.",
     ),
     Variable(
+        name="OMS_PAPER",
+        form="exchange names separated by commas",
+        default="binance,kraken",
+        meaning="Which exchanges the server simulates where they have no keys.",
+    ),
+    Variable(
         name="SENDER_EMAIL",
         form="<EMAIL>,<PASSWORD>",
         default="no e-mail",
@@ -145,6 +151,7 @@ _EMAIL = re.compile(
 )
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9A-Fa-f:]+\]?", re.ASCII)
 DEFAULT_PORT = 8888
+DEFAULT_PAPER = ("binance", "kraken")
 DEFAULT_SMTP_PORT = 587
 
 
@@ -170,6 +177,7 @@ class Settings:
     port: int = DEFAULT_PORT
     db_url: str = field(default="", repr=False)  # as written, read by the store; may hold a password
     vault: Vault = field(default_factory=Vault)
+    paper: tuple[str, ...] = DEFAULT_PAPER  # our names; which there are is known where they are built
     mail: MailSettings | None = None
     allow_withdraw: frozenset[str] = frozenset()  # exchanges
     exclusive: frozenset[str] = frozenset()  # exchanges
@@ -225,6 +233,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         port=_port(environ, "OMS_PORT", DEFAULT_PORT),
         db_url=db_url,
         vault=vault,
+        paper=_paper(environ),
         mail=mail,
         allow_withdraw=_exchanges(environ, "OMS_ALLOW_WITHDRAW_KEYS"),
         exclusive=_exchanges(environ, "OMS_EXCLUSIVE"),
@@ -256,6 +265,12 @@ def _with_env_file(
 
 def _text(environ: Mapping[str, str], name: str) -> str:
     return environ.get(name, "").strip()
+
+
+def _paper(environ: Mapping[str, str]) -> tuple[str, ...]:
+    names = [name.strip().lower() for name in _text(environ, "OMS_PAPER").split(",")]
+    found = dict.fromkeys(EXCHANGE_ALIASES.get(name, name) for name in names if name)
+    return tuple(found) or DEFAULT_PAPER
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

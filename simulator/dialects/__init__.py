@@ -42,7 +42,6 @@ class Listed:
     markets: Sequence[Market]
     unlimited: Mapping[str, object]  # options of the dialect that lift the rate limits
     keys: Callable[[RandomBytes], KeyParts] = field(default=plain_keys)
-    in_paper_world: bool = False  # comes up by itself where no keys are set
 
 
 LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
@@ -50,13 +49,11 @@ LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
         dialect=binance.Binance,
         markets=binance.MARKETS,
         unlimited={"weight_per_minute": 10**9, "orders_per_10s": 10**9, "orders_per_day": 10**9},
-        in_paper_world=True,
     ),
     "kraken": Listed(
         dialect=kraken.Kraken,
         markets=kraken.MARKETS,
         unlimited={"tier": "unlimited"},
-        in_paper_world=True,
     ),
     "bybit": Listed(dialect=bybit.Bybit, markets=bybit.MARKETS, unlimited={"limited": False}),
     "gemini": Listed(
@@ -66,6 +63,13 @@ LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
         keys=_of_an_account,
     ),
     "coinbaseexchange": Listed(
+        dialect=coinbaseexchange.CoinbaseExchange,
+        markets=coinbaseexchange.MARKETS,
+        unlimited={"limited": False},
+        keys=_with_passphrase,
+    ),
+    # It closed in December 2023 and its own wire no longer exists anywhere: it speaks Coinbase Exchange's.
+    "bittrex": Listed(
         dialect=coinbaseexchange.CoinbaseExchange,
         markets=coinbaseexchange.MARKETS,
         unlimited={"limited": False},

@@ -38,12 +38,17 @@ class SimulatorProcess:
     port: int = field(default_factory=free_port)
     public: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     private: str = field(default_factory=lambda: base64.b64encode(secrets.token_bytes(64)).decode())
+    passphrase: str = ""
     admin_token: str = ""
     process: subprocess.Popen[str] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def keys(self) -> str:
+        return ",".join(part for part in (self.public, self.private, self.passphrase) if part)
 
     def start(self) -> SimulatorProcess:
         command = [
@@ -54,7 +59,7 @@ class SimulatorProcess:
             self.exchange,
             "--port",
             str(self.port),
-            f"--keys={self.public},{self.private}",  # a key may start with a dash
+            f"--keys={self.keys}",  # a key may start with a dash
         ]
         if self.unlimited:
             command.append("--unlimited")
@@ -117,7 +122,7 @@ class ServerProcess:
         for simulator in self.simulators:
             command += ["--paper", f"{simulator.exchange}={simulator.url}"]
             name = f"{simulator.exchange.upper()}_TRADE_KEYS"
-            environment[name] = f"{simulator.public},{simulator.private}"
+            environment[name] = simulator.keys
         if self.unlimited:
             command.append("--unlimited")
         with self.log.open("ab") as log:

@@ -47,7 +47,7 @@ def keys_of(environ):
         ),
         pytest.param(
             {"GDAX_TRADE_KEYS": " pub , priv , a, b "},
-            {("gdax", "default"): ("pub", "priv", "a, b")},
+            {("coinbaseexchange", "default"): ("pub", "priv", "a, b")},
             id="passphrase",
         ),
         pytest.param(

@@ -112,6 +112,11 @@ WRONG = {  # name -> (environment, variable named, words of the fix or the fault
         "OMS_KEYS",
         "PRIVATE",
     ),
+    "exchange keys under both names of one exchange": (
+        {"GDAX_TRADE_KEYS": "public,private,phrase", "COINBASEEXCHANGE_TRADE_KEYS": "public,other,phrase"},
+        "GDAX_TRADE_KEYS",
+        "COINBASEEXCHANGE_TRADE_KEYS",
+    ),
     "exchange keys without a comma": ({"KRAKEN_TRADE_KEYS": "abc"}, "KRAKEN_TRADE_KEYS", "<PRIVATE KEY>"),
     "half of Binance's keys": ({"BINANCE_API_KEY": "abcdef"}, "BINANCE_API_KEY", "BINANCE_API_SECRET"),
     "a key file that is not there": (
@@ -184,6 +189,20 @@ def test_no_secret_stays_behind_even_after_a_wrong_value(name: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3", ""])
 def test_loopback_needs_no_names(host: str) -> None:
     assert read_settings({"OMS_HOST": host}).hosts == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ("binance", "kraken")),
+        (" , ", ("binance", "kraken")),
+        ("bittrex,gdax", ("bittrex", "coinbaseexchange")),
+        (" Kraken , OKX,kraken", ("kraken", "okx")),
+        ("gdax,coinbaseexchange", ("coinbaseexchange",)),
+    ],
+)
+def test_which_exchanges_are_simulated(text: str, names: tuple[str, ...]) -> None:
+    assert read_settings({"OMS_PAPER": text}).paper == names
 
 
 def test_off_localhost_with_names() -> None:

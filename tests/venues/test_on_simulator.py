@@ -579,7 +579,9 @@ def test_a_venue_that_falls_over_and_gets_up(exchange: str) -> None:
                 assert (rejected.refusal, rejected.sent) == (Refusal.RATE_LIMIT, False)
                 health = await gateway.fetch_health()
                 assert (health["reachable"], health["stream_up"]) == (False, False)
-                assert len(health["problems"]) == 2  # type: ignore[arg-type]
+                # Some exchanges do not tell what a key may do, which is a problem of its own.
+                known = [one for one in health["problems"] if not one.startswith("key: ")]  # type: ignore
+                assert [one.partition(":")[0] for one in known] == ["reach", "stream"]
                 await venue.server.go_up()
                 await reports.next(StreamUp)
                 assert not venue.orders()
