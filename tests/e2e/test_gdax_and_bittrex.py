@@ -89,7 +89,7 @@ def test_bittrex_is_reached_where_its_simulator_is_and_the_ledgers_agree(tmp_pat
             (
                 "oms: OMS_PAPER: krakn cannot be simulated",
                 "binance, bittrex, bybit, coinbaseexchange",
-                "kraken, okx",
+                "okx",
             ),
         ),
         (
