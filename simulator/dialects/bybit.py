@@ -10,9 +10,13 @@ What is true here and elsewhere surprises:
 5. A market order without `marketUnit` buys for an amount of quote currency and sells an amount of base.
 6. An immediate order whose rest was dropped is `PartiallyFilledCanceled`, or `Cancelled` without any fill.
 7. Limits are so many requests a second for each account and path; each answer's head says what is left.
+8. An order with a trigger names its kind in `orderFilter`, and is cancelled under that name only: one of
+   `tpslOrder` holds its money while it waits, one of `StopOrder` does not. Which way the price has to go
+   follows from the last price when it was placed. Cancelled while it waited, it is `Deactivated`.
+9. Amending answers with two ids as well, and keeps them.
 
-Not here: other categories than spot, margin, triggered orders and brackets, amending, batches, candles. They
-are refused by name. A post-only order that would trade is refused at once (170218), where a unified account
+Not here: other categories than spot, margin, brackets, trailing stops, batches, candles. They are refused by
+name. A post-only order that would trade is refused at once (170218), where a unified account
 may also see it accepted and then rejected with `EC_PostOnlyWillTakeLiquidity`: no order is kept for it here.
 
 Pages: https://bybit-exchange.github.io/docs/v5/guide and those beside it. Facts that come from elsewhere say
@@ -34,7 +38,7 @@ from ems.core.book import SELF_TRADE, TimeInForce
 from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send
-from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, text
+from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, Trigger, text
 
 PUBLIC_PATH = "/v5/public/spot"
 PRIVATE_PATH = "/v5/private"
@@ -59,6 +63,7 @@ LINK_ID = re.compile(r"[0-9A-Za-z_-]{1,36}", re.ASCII)
 LIMITS = {
     "/v5/order/create": 20,
     "/v5/order/cancel": 20,
+    "/v5/order/amend": 20,
     "/v5/order/cancel-all": 20,
     "/v5/order/realtime": 50,
     "/v5/order/history": 50,
@@ -88,6 +93,8 @@ BAD_TIME_IN_FORCE = 170115
 BAD_TYPE = 170116
 BAD_SIDE = 170117
 BAD_SYMBOL = 170121
+BAD_FILTER = 170202
+NO_TRIGGER = 170203
 BAD_DATA = 170130
 NO_FUNDS = 170131
 PRICE_DECIMALS = 170134
@@ -116,6 +123,8 @@ WORDS = {
     BAD_TYPE: "Invalid orderType.",
     BAD_SIDE: "Invalid side.",
     BAD_SYMBOL: "Invalid symbol.",
+    BAD_FILTER: "Invalid orderFilter parameter.",
+    NO_TRIGGER: "Please enter the TP/SL price.",
     NO_FUNDS: "Insufficient balance.",
     PRICE_DECIMALS: "Order price has too many decimals.",
     QUANTITY_LARGE: "Order quantity exceeded upper limit.",
@@ -140,6 +149,7 @@ CODES = {
     ex.UNKNOWN_ORDER: NO_ORDER,
     ex.ORDER_CLOSED: NO_ORDER,
     ex.BAD_PARAMETER: BAD_REQUEST,
+    ex.BELOW_FILLED: QUANTITY_SMALL,
     ex.LOT_SIZE: QUANTITY_DECIMALS,
     ex.PRICE_FILTER: PRICE_DECIMALS,
     ex.MIN_NOTIONAL: VALUE_SMALL,
@@ -160,11 +170,17 @@ ENDINGS = {
     "UNFILLABLE": ("UNKNOWN", "EC_CancelForNoFullFill"),
     SELF_TRADE: ("CancelBySmp", "EC_NoError"),
     "DELISTED": ("CancelByDelistPreDelivery", "EC_NoError"),
+    ex.INSUFFICIENT_FUNDS: ("UNKNOWN", "EC_Others"),
 }
+
+# orderFilter of an order with a trigger -> whether it holds its money while it waits, its stopOrderType:
+# https://bybit-exchange.github.io/docs/v5/order/create-order and .../docs/v5/enum#stopordertype
+FILTERS = {"tpslOrder": (True, "tpslOrder"), "StopOrder": (False, "Stop")}
+UNCHANGED = "The order remains unchanged as the parameters entered match the existing ones."
 
 # Fields of a new order that ask for something that is not simulated.
 NOT_SIMULATED = (
-    "triggerPrice", "triggerBy", "takeProfit", "stopLoss", "tpLimitPrice", "slLimitPrice", "tpOrderType",
+    "triggerBy", "takeProfit", "stopLoss", "tpLimitPrice", "slLimitPrice", "tpOrderType",
     "slOrderType", "slippageTolerance", "slippageToleranceType", "smpType",
 )  # fmt: skip
 
@@ -257,15 +273,34 @@ def quote_step(market: Market) -> Decimal:
 def status_of(order: Order, status: str | None = None, filled: Decimal | None = None) -> str:
     """Bybit's status of an order, now or as an event tells it."""
     state = order.status if status is None else status
+    untriggered = order.trigger is not None and order.triggered_at is None
     if state == ex.SUBMITTED:
-        return "New"
+        return "Untriggered" if untriggered else "New"
     if state == ex.PARTIALLY_FILLED:
         return "PartiallyFilled"
     if state == ex.FILLED:
         return "Filled"
+    if untriggered:
+        return "Deactivated"
+    if order.reason == ex.INSUFFICIENT_FUNDS:
+        return "Rejected"  # when it was triggered
     # Only spot knows the former: https://bybit-exchange.github.io/docs/v5/enum#orderstatus
     part = order.filled_quantity if filled is None else filled
     return "PartiallyFilledCanceled" if part else "Cancelled"
+
+
+def filter_of(order: Order) -> str:
+    """Under which name an order is cancelled; one that was triggered is like any other."""
+    if not order.waiting:
+        return "Order"
+    return "tpslOrder" if order.reserve_early else "StopOrder"
+
+
+def stop_type(order: Order) -> str:
+    """Bybit's word for what kind of trigger an order has; nothing for those without."""
+    if order.trigger is None:
+        return ""
+    return FILTERS["tpslOrder" if order.reserve_early else "StopOrder"][1]
 
 
 def market_unit(order: Order) -> str:
@@ -328,6 +363,8 @@ class Wanted:
     time_in_force: TimeInForce
     post_only: bool
     link_id: str
+    trigger_price: Decimal | None
+    order_filter: str
 
 
 T = TypeVar("T")
@@ -357,6 +394,7 @@ class Bybit:
         self._private: dict[tuple[str, str], tuple[str, Callable[[Request, dict[str, Any], Key], Any]]] = {
             ("POST", "/v5/order/create"): ("trade", self._create),
             ("POST", "/v5/order/cancel"): ("trade", self._cancel),
+            ("POST", "/v5/order/amend"): ("trade", self._amend),
             ("POST", "/v5/order/cancel-all"): ("trade", self._cancel_all),
             ("GET", "/v5/order/realtime"): ("read", self._realtime),
             ("GET", "/v5/order/history"): ("read", self._history),
@@ -859,6 +897,11 @@ class Bybit:
         elif wanted.quantity > market.max_qty:
             raise Refused(QUANTITY_LARGE)
         last = self.exchange.last_price(market.symbol) or ZERO
+        trigger = None
+        if wanted.trigger_price is not None:
+            now_at = last or self.exchange.displayed_middle(market.symbol) or ZERO
+            rising = wanted.trigger_price > now_at
+            trigger = Trigger(kind="trigger", price=wanted.trigger_price, rising=rising)
         try:
             order = self.exchange.create_order(
                 account,
@@ -871,6 +914,8 @@ class Bybit:
                 time_in_force=wanted.time_in_force,
                 post_only=wanted.post_only,
                 client_order_id=wanted.link_id,
+                trigger=trigger,
+                reserve_early=FILTERS.get(wanted.order_filter, (True, ""))[0],
                 now=now,
             )
         except Reject as reject:
@@ -884,8 +929,14 @@ class Bybit:
         for name in NOT_SIMULATED:
             if str(fields.get(name, "")) not in ("", "0", "None", "UNKNOWN"):
                 raise Refused(NOT_SUPPORTED)
-        if str(fields.get("isLeverage", "0")) != "0" or fields.get("orderFilter", "Order") != "Order":
+        if str(fields.get("isLeverage", "0")) != "0":
             raise Refused(NOT_SUPPORTED)
+        order_filter = str(fields.get("orderFilter") or "Order")
+        if order_filter != "Order" and order_filter not in FILTERS:
+            raise Refused(BAD_FILTER)
+        given = str(fields.get("triggerPrice", "")) not in ("", "0")
+        if given != (order_filter in FILTERS):
+            raise Refused(BAD_FILTER if given else NO_TRIGGER)
         if fields.get("side") not in ("Buy", "Sell"):
             raise Refused(BAD_SIDE)
         if fields.get("orderType") not in ("Market", "Limit"):
@@ -912,6 +963,8 @@ class Bybit:
             time_in_force="GTC" if at_market or force in ("GTC", "PostOnly") else _force(force),
             post_only=not at_market and force == "PostOnly",
             link_id=link_id,
+            trigger_price=_amount(fields, "triggerPrice") if given else None,
+            order_filter=order_filter,
         )
 
     def _check_link_id(self, account: Account, link_id: str, now: float) -> None:
@@ -931,8 +984,57 @@ class Bybit:
         """
         self._check_category(fields)
         market = self.market(fields)
-        if fields.get("orderFilter", "Order") != "Order":
+        number, link_id = self._named(fields)
+        account = self.account(key)
+        order = self.exchange.find_order(account, number, link_id, symbol=market.symbol)
+        if order is not None and filter_of(order) != (fields.get("orderFilter") or "Order"):
             raise Refused(NO_ORDER)
+        try:
+            return self.exchange.cancel_order(account, number, link_id, symbol=market.symbol, now=now)
+        except Reject as reject:
+            raise refusal_of(reject) from reject
+
+    def _amend(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
+        return named(self.amend(fields, key, request.now))
+
+    def amend(self, fields: Mapping[str, Any], key: Key, now: float) -> Order:
+        """Amend an order, from REST or a frame.
+
+        https://bybit-exchange.github.io/docs/v5/order/amend-order
+        """
+        self._check_category(fields)
+        market = self.market(fields)
+        number, link_id = self._named(fields)
+        terms = {
+            ours: _amount(fields, theirs)
+            for ours, theirs in (("quantity", "qty"), ("price", "price"), ("trigger_price", "triggerPrice"))
+            if str(fields.get(theirs, "")) not in ("", "0")
+        }
+        if not terms:
+            raise Refused(BAD_REQUEST, "params error: nothing to amend")
+        quantity = terms.get("quantity")
+        if quantity is not None and quantity % market.lot:
+            raise Refused(QUANTITY_DECIMALS)
+        if quantity is not None and not market.min_qty <= quantity <= market.max_qty:
+            raise Refused(QUANTITY_SMALL if quantity < market.min_qty else QUANTITY_LARGE)
+        try:
+            return self.exchange.amend_order(
+                self.account(key),
+                number,
+                link_id,
+                symbol=market.symbol,
+                quantity=quantity,
+                price=terms.get("price"),
+                trigger_price=terms.get("trigger_price"),
+                now=now,
+            )
+        except Reject as reject:
+            if reject.reason == ex.NO_CHANGE:
+                raise Refused(BAD_REQUEST, UNCHANGED) from reject
+            raise refusal_of(reject) from reject
+
+    def _named(self, fields: Mapping[str, Any]) -> tuple[int | None, str]:
+        """Which order a request is about: its number, or our id of it."""
         number = order_number(str(fields.get("orderId", "")))
         link_id = str(fields.get("orderLinkId", ""))
         if number is None and not link_id:
@@ -941,17 +1043,18 @@ class Bybit:
                 if fields.get("orderId")
                 else Refused(BAD_REQUEST, "params error: OrderId or orderLinkId is required")
             )
-        account = self.account(key)
-        try:
-            return self.exchange.cancel_order(account, number, link_id, symbol=market.symbol, now=now)
-        except Reject as reject:
-            raise refusal_of(reject) from reject
+        return number, link_id
 
     def _cancel_all(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         # https://bybit-exchange.github.io/docs/v5/order/cancel-all
         self._check_category(fields)
         symbol = self.market(fields).symbol if fields.get("symbol") else None
-        orders = self.exchange.cancel_all(self.account(key), symbol, now=request.now)
+        kind, account = fields.get("orderFilter") or "Order", self.account(key)
+        if kind != "Order" and kind not in FILTERS:
+            raise Refused(BAD_FILTER)
+        orders = [one for one in self.exchange.open_orders(account, symbol) if filter_of(one) == kind]
+        for order in orders:
+            self.exchange.cancel_order(account, order.order_id, now=request.now)
         return {"list": [named(order) for order in orders], "success": "1"}
 
     # Asking for orders and trades
@@ -989,7 +1092,9 @@ class Bybit:
         if fields.get("orderLinkId"):
             return [order for order in orders if order.client_order_id == fields["orderLinkId"]]
         symbol = self.market(fields).symbol if fields.get("symbol") else None
-        return [order for order in orders if symbol in (None, order.symbol)]
+        # Without a filter a unified account sees all kinds.
+        kind = fields.get("orderFilter") or None
+        return [o for o in orders if symbol in (None, o.symbol) and kind in (None, filter_of(o))]
 
     def _order_page(self, orders: list[Order], fields: Mapping[str, Any]) -> Any:
         page, cursor = _page(orders, lambda one: (ms(one.created_at), one.order_id), fields, 20, 50)
@@ -1005,12 +1110,12 @@ class Bybit:
         self, order: Order, status: str, filled: Decimal, cost: Decimal, fills: list[Fill], at: float
     ) -> dict[str, Any]:
         """The order as it stood after some of its fills."""
-        live = status in ("New", "PartiallyFilled")
+        live = status in ("New", "PartiallyFilled", "Untriggered", "Triggered")
         rest = order.quantity - filled if live else ZERO
         fees: dict[str, Decimal] = {}
         for fill in fills:
             fees[fill.fee_currency] = fees.get(fill.fee_currency, ZERO) + fill.fee
-        canceled = status in ("Cancelled", "PartiallyFilledCanceled")
+        canceled = status in ("Cancelled", "PartiallyFilledCanceled", "Deactivated", "Rejected")
         cancel_type, reason = (
             ENDINGS.get(order.reason, ("UNKNOWN", "EC_NoError")) if canceled else ("UNKNOWN", "EC_NoError")
         )
@@ -1040,9 +1145,9 @@ class Bybit:
             "timeInForce": time_in_force(order),
             "orderType": order.order_type.capitalize(),
             "marketUnit": market_unit(order),
-            "stopOrderType": "",
+            "stopOrderType": stop_type(order),
             "orderIv": "",
-            "triggerPrice": "0",
+            "triggerPrice": "0" if order.trigger is None else text(order.trigger.price),
             "takeProfit": "",
             "stopLoss": "",
             "tpTriggerBy": "",
@@ -1103,7 +1208,7 @@ class Bybit:
             "leavesQty": text(order.quantity - sum((one.quantity for one in so_far), ZERO)),
             "createType": "CreateByUser",
             "orderType": order.order_type.capitalize(),
-            "stopOrderType": "",
+            "stopOrderType": stop_type(order),
             "execFee": text(fill.fee),
             "execId": fill_name(fill.trade_id),
             "execPrice": text(fill.price),
@@ -1135,6 +1240,7 @@ KINDS = {
     "/v5/market/recent-trade": dialect.MARKET_DATA,
     "/v5/order/create": dialect.CREATE,
     "/v5/order/cancel": dialect.CANCEL,
+    "/v5/order/amend": dialect.AMEND,
     "/v5/order/cancel-all": dialect.CANCEL_ALL,
     "/v5/order/realtime": dialect.OPEN_ORDERS,
     "/v5/order/history": dialect.CLOSED_ORDERS,

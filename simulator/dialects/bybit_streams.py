@@ -319,7 +319,8 @@ class PrivateStreams(KeyedStreams):
         if isinstance(event, OrderUpdate) and event.order.account == key.account:
             if event.fill is not None:
                 self._tell("execution", self._execution(event, event.fill), dialect.FILLS, event.now)
-            self._tell("order", self._order(event), dialect.ORDERS, event.now)
+            for row in self._orders(event):
+                self._tell("order", row, dialect.ORDERS, event.now)
         elif isinstance(event, BalanceChange) and event.account == key.account:
             # An event carries what changed; the topic tells of these coins, and of the account.
             wallet = self.bybit.wallet(event.balances)
@@ -356,12 +357,20 @@ class PrivateStreams(KeyedStreams):
                 }
                 self._send(message, stream)
 
-    def _order(self, event: OrderUpdate) -> Mapping[str, Any]:
+    def _orders(self, event: OrderUpdate) -> list[Mapping[str, Any]]:
+        """What is said of one change; being triggered is a state of a moment."""
+        order = event.order
+        if event.kind == "new" and order.trigger is not None:
+            return [self._order(event, "Untriggered")]
+        if event.kind == "triggered":
+            return [self._order(event, status) for status in ("Triggered", "New")]
+        return [self._order(event, status_of(order, event.status, event.filled_quantity))]
+
+    def _order(self, event: OrderUpdate, status: str) -> Mapping[str, Any]:
         order = event.order
         fills = [] if event.kind == "new" else order.fills
         if event.fill is not None:
             fills = order.fills[: order.fills.index(event.fill) + 1]
-        status = status_of(order, event.status, event.filled_quantity)
         row = self.bybit.record_at(order, status, event.filled_quantity, event.filled_quote, fills, event.now)
         coin = fills[-1].fee_currency if fills else ""
         return {"category": "spot", **row, "feeCurrency": coin, "closedPnl": "0"}
@@ -376,7 +385,11 @@ class TradeStream(KeyedStreams):
 
     def __init__(self, bybit: Bybit, send: Send, request: Request) -> None:
         super().__init__(bybit, send, request)
-        self.operations |= {"order.create": self._create, "order.cancel": self._cancel}
+        self.operations |= {
+            "order.create": self._create,
+            "order.cancel": self._cancel,
+            "order.amend": self._amend,
+        }
 
     def logged_in(self) -> Mapping[str, Any]:
         return {"retCode": 0, "retMsg": "OK", "op": "auth", "connId": self.connection}
@@ -401,6 +414,14 @@ class TradeStream(KeyedStreams):
             request,
             "/v5/order/cancel",
             lambda fields, key: named(self.bybit.cancel(fields, key, request.now)),
+        )
+
+    def _amend(self, message: dict[str, Any], request: Request) -> Mapping[str, Any]:
+        return self._act(
+            message,
+            request,
+            "/v5/order/amend",
+            lambda fields, key: named(self.bybit.amend(fields, key, request.now)),
         )
 
     def _act(
@@ -453,6 +474,7 @@ class TradeStream(KeyedStreams):
 OPERATION_KINDS = {
     "order.create": dialect.CREATE,
     "order.cancel": dialect.CANCEL,
+    "order.amend": dialect.AMEND,
     "auth": dialect.STREAM,
     "subscribe": dialect.STREAM,
     "unsubscribe": dialect.STREAM,

@@ -263,7 +263,6 @@ def test_an_address_has_six_hundred_in_five_seconds(desk):
         ("a link id that is no text", {"orderLinkId": ["a"]}, 170130),
         ("a link id as long as may be", {"orderLinkId": "a_-" * 12}, 0),
         ("margin", {"isLeverage": 1}, 170227),
-        ("a trigger", {"triggerPrice": "1900", "orderFilter": "StopOrder"}, 170227),
         ("a bracket", {"takeProfit": "2100"}, 170227),
         ("an unknown unit", {"orderType": "Market", "marketUnit": "lots"}, 170130),
         ("money off its step", {"orderType": "Market", "qty": "20.00000001"}, 170148),
@@ -581,7 +580,7 @@ def test_the_fault_rules_name_for_a_request(desk, method, path, kind):
 
 
 @pytest.mark.parametrize(
-    "path", ["/v5/order/amend", "/v5/order/create-batch", "/v5/position/list", "/", "/v5"]
+    "path", ["/v5/order/amend-batch", "/v5/order/create-batch", "/v5/position/list", "/", "/v5"]
 )
 def test_what_is_not_served_says_so(desk, path):
     answer = desk.bybit.handle(desk.request("POST", path, "", "{}"))
@@ -792,7 +791,7 @@ def test_orders_by_socket_are_counted_with_those_by_rest(desk):
     cancel = {"category": "spot", "symbol": "ETHUSDT", "orderLinkId": UUID}
     assert say("order.cancel", cancel)["data"] == placed["data"]
     assert say("order.cancel", cancel)["retCode"] == 170213
-    assert say("order.amend", cancel)["retCode"] == 10404
+    assert say("order.wish", cancel)["retCode"] == 10404
     for _ in range(18):
         desk.post("/v5/order/create", **LIMIT)
     assert say("order.create", order | {"orderLinkId": "later"})["retCode"] == 10006
