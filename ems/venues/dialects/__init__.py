@@ -9,6 +9,5 @@ from ems.venues.dialects.kraken import KRAKEN
 from ems.venues.dialects.okx import OKX
 
 DIALECTS: dict[str, Dialect] = {
-    dialect.exchange: dialect
-    for dialect in (BINANCE, KRAKEN, BYBIT, OKX, GEMINI, COINBASEEXCHANGE, BITTREX)
+    dialect.exchange: dialect for dialect in (BINANCE, KRAKEN, BYBIT, OKX, GEMINI, COINBASEEXCHANGE, BITTREX)
 }
