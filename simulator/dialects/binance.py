@@ -15,9 +15,10 @@ Ed25519 and RSA keys.
 import hashlib
 import hmac
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -119,6 +120,11 @@ NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 NUMBER_RANGE = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
 WHOLE = re.compile(r"[0-9]{1,20}")
 WHOLE_RANGE = "^[0-9]{1,20}$"
+
+# Levels of a book, at most -> weight.
+DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+WARNINGS = 20  # so many 429 in a minute; the next is a ban
+BAN_MAX_S = 3 * 86400
 
 ORDER_PARAMETERS = frozenset(
     "symbol side type timeInForce quantity quoteOrderQty price newClientOrderId strategyId strategyType "
@@ -276,6 +282,7 @@ class Route:
     kind: str
     act: Callable[["Binance", Call], Any]
     weight: int = 1
+    weight_of_all: int | None = None  # without a symbol
     signed: bool = False
     trade: bool = False  # needs the permission to trade
 
@@ -303,7 +310,7 @@ class Binance:
         self._orders: dict[tuple[str, int], tuple[int, int]] = {}
         # (account, length of window in s) -> (window, orders placed in it)
         self._warned: dict[str, tuple[int, int]] = {}  # address -> (minute, 429 answers in it)
-        self._banned: dict[str, float] = {}  # address -> until
+        self._banned: dict[str, tuple[float, int]] = {}  # address -> (until, how often it was)
 
     # The dialect protocol
 
@@ -313,10 +320,10 @@ class Binance:
 
     def handle(self, request: Request) -> Response:
         route = ROUTES.get((request.method, request.path))
-        headers = dict(self.spend(request, route))
+        headers = dict(self.spend(request, _weight(route, request.parameters())))
         limited = self.limited(request)
         if limited is not None:
-            return limited
+            return replace(limited, headers={**limited.headers, **headers})
         if route is None:
             # Distinctive, because callers take a bare 404 for an outage.
             message = f"the simulated Binance does not serve {request.method} {request.path}"
@@ -355,11 +362,12 @@ class Binance:
 
     def rate_limited(self, request: Request, banned: bool) -> Response:
         if banned:
-            until = _ms(request.clock) + self.ban_s * 1000
+            left_s = self.ban_left_s(request) or self.ban_s
+            until = _ms(request.clock + left_s)
             message = (
                 f"Way too much request weight used; IP banned until {until}. Please use WebSocket Streams "
             )
-            status, wait = 418, self.ban_s
+            status, wait = 418, math.ceil(left_s)
         else:
             message = (
                 f"Too much request weight used; current limit is {self.weight_per_minute} request weight per "
@@ -379,27 +387,34 @@ class Binance:
 
     # Limits: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
 
-    def spend(self, request: Request, route: Route | None) -> Mapping[str, str]:
+    def spend(self, request: Request, weight: int) -> Mapping[str, str]:
         minute, used = self._weights.get(request.remote, (0, 0))
         this_minute = int(request.now // 60)
-        used = (used if minute == this_minute else 0) + (route.weight if route else 1)
+        used = (used if minute == this_minute else 0) + weight
         self._weights[request.remote] = (this_minute, used)
         return {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
 
     def limited(self, request: Request) -> Response | None:
-        if self._banned.get(request.remote, 0.0) > request.now:
+        if self.ban_left_s(request) > 0:
             return self.rate_limited(request, banned=True)
         if self._weights[request.remote][1] <= self.weight_per_minute:
             return None
-        # Who goes on after a 429 is banned (limits, as above).
+        # Who goes on after a 429 is banned, longer each time, from two minutes to three days.
         minute, times = self._warned.get(request.remote, (0, 0))
         this_minute = int(request.now // 60)
         times = (times if minute == this_minute else 0) + 1
         self._warned[request.remote] = (this_minute, times)
-        if times > 20:
-            self._banned[request.remote] = request.now + self.ban_s
+        if times > WARNINGS:
+            _, before = self._banned.get(request.remote, (0.0, 0))
+            lasts_s = min(self.ban_s * 2**before, BAN_MAX_S)
+            self._banned[request.remote] = (request.now + lasts_s, before + 1)
+            self._warned.pop(request.remote)
             return self.rate_limited(request, banned=True)
         return self.rate_limited(request, banned=False)
+
+    def ban_left_s(self, request: Request) -> float:
+        """Return how long this address is banned for."""
+        return max(0.0, self._banned.get(request.remote, (0.0, 0))[0] - request.now)
 
     def count_order(self, account: Account, now: float) -> None:
         for length, limit, words in (
@@ -1203,9 +1218,15 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v3/depth"): Route(kind=dialect.MARKET_DATA, act=Binance.depth, weight=5),
     ("GET", "/api/v3/trades"): Route(kind=dialect.MARKET_DATA, act=Binance.trades, weight=25),
     ("GET", "/api/v3/avgPrice"): Route(kind=dialect.MARKET_DATA, act=Binance.average_price, weight=2),
-    ("GET", "/api/v3/ticker/24hr"): Route(kind=dialect.MARKET_DATA, act=Binance.day_ticker, weight=2),
-    ("GET", "/api/v3/ticker/price"): Route(kind=dialect.MARKET_DATA, act=Binance.price_ticker, weight=2),
-    ("GET", "/api/v3/ticker/bookTicker"): Route(kind=dialect.MARKET_DATA, act=Binance.book_ticker, weight=2),
+    ("GET", "/api/v3/ticker/24hr"): Route(
+        kind=dialect.MARKET_DATA, act=Binance.day_ticker, weight=2, weight_of_all=80
+    ),
+    ("GET", "/api/v3/ticker/price"): Route(
+        kind=dialect.MARKET_DATA, act=Binance.price_ticker, weight=2, weight_of_all=4
+    ),
+    ("GET", "/api/v3/ticker/bookTicker"): Route(
+        kind=dialect.MARKET_DATA, act=Binance.book_ticker, weight=2, weight_of_all=4
+    ),
     ("POST", "/api/v3/order"): Route(kind=dialect.CREATE, act=Binance.create, signed=True, trade=True),
     ("DELETE", "/api/v3/order"): Route(kind=dialect.CANCEL, act=Binance.cancel, signed=True, trade=True),
     ("POST", "/api/v3/order/cancelReplace"): Route(
@@ -1222,7 +1243,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("GET", "/api/v3/order"): Route(kind=dialect.FETCH, act=Binance.fetch, weight=4, signed=True),
     ("GET", "/api/v3/openOrders"): Route(
-        kind=dialect.OPEN_ORDERS, act=Binance.open_orders, weight=6, signed=True
+        kind=dialect.OPEN_ORDERS, act=Binance.open_orders, weight=6, weight_of_all=80, signed=True
     ),
     ("GET", "/api/v3/allOrders"): Route(
         kind=dialect.CLOSED_ORDERS, act=Binance.all_orders, weight=20, signed=True
@@ -1317,7 +1338,7 @@ class ApiSession:
             elif route is None:
                 raise BinanceError(400, -1020, "This operation is not supported.")
             else:
-                self._binance.spend(request, route)
+                self._binance.spend(request, _weight(route, parameters))
                 limited = self._binance.limited(request)
                 if limited is not None:
                     raise BinanceError(limited.status, limited.body["code"], limited.body["msg"])
@@ -1616,6 +1637,17 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _weight(route: Route | None, parameters: Mapping[str, str]) -> int:
+    """What a call weighs: more for more of the book, and for every market at once."""
+    if route is None:
+        return 1
+    if route.act is Binance.depth:
+        levels = int(parameters["limit"]) if parameters.get("limit", "").isdecimal() else 100
+        return next(weight for most, weight in DEPTH_WEIGHTS if levels <= most or most == 5000)
+    everything = route.weight_of_all is not None and "symbol" not in parameters
+    return route.weight_of_all if everything and route.weight_of_all else route.weight
 
 
 def _limit(kind: str, interval: str, number: int, limit: int) -> dict[str, Any]:

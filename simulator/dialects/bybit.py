@@ -77,6 +77,7 @@ LIMITS = {
     "/v5/asset/withdraw/query-record": 5,
 }
 IP_LIMIT, IP_WINDOW_S = 600, 5.0
+BAN_S = 600.0  # of an address that had more: the same page
 
 # Code -> what it is about: https://bybit-exchange.github.io/docs/v5/error. Messages vary; codes decide.
 BAD_REQUEST = 10001
@@ -376,12 +377,14 @@ T = TypeVar("T")
 class Bybit:
     """One Bybit. Keeps the limits, and when an order was placed at which price."""
 
-    def __init__(self, exchange: Exchange, *, limited: bool = True) -> None:
+    def __init__(self, exchange: Exchange, *, limited: bool = True, ban_s: float = BAN_S) -> None:
         self.exchange = exchange
         self.limited = limited
+        self.ban_s = ban_s
         self.prices: dict[int, Decimal] = {}  # order id -> last price when it was placed
         self._windows: dict[tuple[str, str], Window] = {}  # (account, path) -> its limit
         self._addresses: dict[str, Window] = {}  # remote -> its limit
+        self._banned: dict[str, float] = {}  # remote -> until
         self._connections = 0
         self._public: dict[str, Callable[[Request, dict[str, str]], Any]] = {
             "/v5/market/time": self._time,
@@ -418,8 +421,11 @@ class Bybit:
 
     def handle(self, request: Request) -> Response:
         if self.limited:
+            if self._banned.get(request.remote, 0.0) > request.now:
+                return _forbidden()
             address = self._addresses.setdefault(request.remote, Window(IP_LIMIT, IP_WINDOW_S))
             if not address.add(request.now):
+                self._banned[request.remote] = request.now + self.ban_s
                 return _forbidden()
         head: dict[str, str] = {}
         try:

@@ -65,6 +65,8 @@ FORGOTTEN_AFTER_S = 2 * 3600.0  # #order-book-trading-trade-get-order-details
 RECENT_DAYS = {"orders-history": 7, "orders-history-archive": 90, "fills": 3, "fills-history": 90}
 PAGE = 100
 BATCH_MAX = 20
+# Orders of an account in all its markets: https://www.okx.com/help/fill-ratio-sub-account-rate-limit
+ORDERS_MAX, ORDERS_WINDOW_S = 1000, 2.0
 BOOK_MAX = 400
 DIGITS_MAX = 18
 
@@ -99,6 +101,7 @@ ERRORS = {
     "50026": (500, "System error. Try again later"),
     "50036": (200, "The expTime can't be earlier than the current system time. "
                    "Please adjust the expTime and try again."),
+    "50061": (200, "You've reached the maximum order rate limit for this account."),
     "50062": (200, "This feature is currently unavailable."),
     "50102": (401, "Timestamp request expired."),
     "50103": (401, 'Request header "OK-ACCESS-KEY" cannot be empty.'),
@@ -361,6 +364,7 @@ class Okx:
         self._between: dict[int, int] = {}  # id of such an order -> its ordId
         self._windows: dict[tuple[str, str, str], tuple[int, int]] = {}
         # (method, path, who) -> (window, calls in it)
+        self._order_windows: dict[str, tuple[int, int]] = {}  # account -> (window, orders in it)
         # Contracts are built on this file, so they are imported when the first OKX is made.
         from simulator.dialects.okx_swaps import Swaps
 
@@ -557,6 +561,15 @@ class Okx:
         self._windows[counted] = (window, used + calls)
         if used + calls > route.calls:
             raise Refused("50011")
+
+    def _count_order(self, account: Account, now: float) -> None:
+        """Count an order of any market, whichever way it came."""
+        window = int(now // ORDERS_WINDOW_S)
+        last, used = self._order_windows.get(account.name, (window, 0))
+        used = (used if last == window else 0) + 1
+        self._order_windows[account.name] = (window, used)
+        if self.limited and used > ORDERS_MAX:
+            raise Refused("50061")
 
     # Public answers
 
@@ -889,6 +902,7 @@ class Okx:
             "subCode": "",
         }
         try:
+            self._count_order(account, request.now)
             order = self._placed(values, account, request.now)
         except Refused as refused:
             return row | {"sCode": refused.code, "sMsg": refused.message}

@@ -419,7 +419,8 @@ OKX = Dialect(
     transfers_page=100,
     # Calls of each kind in 2 s (transfers: 1 s), wherever those begin. Orders are counted for each market,
     # and all of an account's together; public calls by address. Each call's page says its limit:
-    # https://www.okx.com/docs-v5/en/#order-book-trading-trade, and #overview-rate-limits for the 1,000
+    # https://www.okx.com/docs-v5/en/#order-book-trading-trade; an account's orders in all markets:
+    # https://www.okx.com/help/fill-ratio-sub-account-rate-limit
     shapes=(
         Window(name="place", capacity=60, window_s=2),
         Window(name="orders", capacity=1000, window_s=2),
