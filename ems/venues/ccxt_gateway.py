@@ -316,6 +316,10 @@ class CcxtGateway:
     async def fetch_health(self) -> dict[str, object]:
         reachable = True
         try:
+            if self._limits.paused_s() > 0:
+                raise TooBusy(
+                    self._limits.paused_s(), self._limits.why_paused()
+                )  # who asks wants to know now
             await self._measure_clock()
         except (VenueRefused, VenueUnavailable, TooBusy) as error:
             reachable = False
