@@ -14,6 +14,7 @@ from decimal import Decimal
 from ems.algos.ledger import committed
 from ems.algos.signals import slope_of
 from ems.algos.view import CancelChild, Decision, Place, View, Wait
+from ems.core.fitness import unfit
 from ems.core.instrument import ceil_to, floor_to
 from ems.core.messages import BookUpdate, OrderType, Side, TimeInForce
 from ems.core.records import Asked, Order, Phase, Status
@@ -25,10 +26,8 @@ REFUSAL_S = 5.0  # a refused quote this young is answered with one further back
 
 
 def usable(book: BookUpdate | None, now: datetime, age_s: float) -> bool:
-    """Say whether a book may be traded on: both sides, not crossed, fresh."""
-    if book is None or not book.bids or not book.asks or book.bids[0][0] >= book.asks[0][0]:
-        return False
-    return (now - book.at).total_seconds() <= age_s
+    """Say whether a book may be traded on: both sides, not crossed, fresh, nothing against it."""
+    return not unfit(book, now, age_s)
 
 
 class Leg:

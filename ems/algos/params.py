@@ -26,6 +26,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Literal, NamedTuple
 
+from ems.core.fitness import BOOK_AGE_S
+
 BP = Decimal("0.0001")
 
 # What the time of a leg is for.
@@ -59,7 +61,7 @@ class Params:
     step_s: float = 0.25  # dt: decide at least this often
     take_gap_s: float = 1.0  # between two takes
     max_requests_per_s: int = 2  # places and cancels of one parent
-    book_age_s: float = 5.0  # RELIABILITY.md C.3 #56; a quiet market's book is asked for again every 2 s
+    book_age_s: float = BOOK_AGE_S  # a quiet market's book is asked for again every 2 s
     patience_s: float = 60.0  # beyond the end without a usable book
     limit_patience_s: float = 5.0  # beyond the end without a price within the limit
     max_takes: int = 30  # that must fill at the end, then the book is called too thin

@@ -19,7 +19,7 @@ import binascii
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 Level = tuple[Decimal, Decimal]  # (price, quantity)
@@ -29,6 +29,8 @@ Checksum = Callable[[list[Row], list[Row]], int]  # (bids, asks), best first
 GAP = "a message of its stream is missing"
 ORDER = "the messages of its stream came out of order"
 CHECKSUM = "its checksum does not fit"
+
+DELAY_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,6 +173,29 @@ class Depth:
         """Say whether somebody would buy for more than somebody sells for: no book to trade on."""
         bid, ask = self._bids.best(1), self._asks.best(1)
         return bool(bid and ask and bid[0] >= ask[0])
+
+
+# --- How late a message is --------------------------------------------------------------------------------
+
+
+class Delays:
+    """How much later than the quickest of late a message is."""
+
+    def __init__(self) -> None:
+        self._least: timedelta | None = None  # of this window and the one before
+        self._lately: timedelta | None = None  # of this window
+        self._since: datetime | None = None
+
+    def late(self, told_at: datetime | None, now: datetime) -> timedelta:
+        """Return how late a message is that was told at `told_at` by another's clock; nothing if unknown."""
+        if told_at is None:
+            return timedelta()
+        took = now - told_at
+        if self._since is None or (now - self._since).total_seconds() > DELAY_WINDOW_S:
+            self._least, self._lately, self._since = self._lately, None, now
+        self._lately = took if self._lately is None else min(took, self._lately)
+        self._least = self._lately if self._least is None else min(self._least, self._lately)
+        return took - self._least
 
 
 # --- The exchanges' checksums -----------------------------------------------------------------------------

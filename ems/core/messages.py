@@ -499,6 +499,15 @@ class FromVenue:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FromFeed:
+    """What a data provider says of an exchange's book: a second opinion, never a price to trade at."""
+
+    provider: str
+    exchange: str
+    book: BookUpdate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Submit:
     """A command with its ticket; `token` finds the waiting caller again."""
 
@@ -530,7 +539,7 @@ class Timer:
     key: tuple[str, ...]
 
 
-Event = FromVenue | Submit | Archive | Timer
+Event = FromVenue | FromFeed | Submit | Archive | Timer
 
 
 # --- Effects: engine -> runner -------------------------------------------------------------------

@@ -69,7 +69,7 @@ def admit(
         if not usable(book, now):
             if patient:
                 return Need(books=frozenset({(*account.key, command.symbol)}))
-            return no_book(account, [command.symbol])
+            return no_book(account, [command.symbol], now)
         assert book is not None
         levels = book.asks if side is Side.BUY else book.bids
         # A limit stands in for a market order where there are none: it has to reach all that is wanted.

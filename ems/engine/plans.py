@@ -97,7 +97,7 @@ class Plans:
         if not usable(book, now):
             if patient:
                 return Need(books=frozenset({(*account.key, command.symbol)}))
-            return no_book(account, [command.symbol])
+            return no_book(account, [command.symbol], now)
         assert book is not None
         mid = (book.bids[0][0] + book.asks[0][0]) / 2
         limit = limit_of(market, command.side, mid, command.style)
@@ -210,10 +210,11 @@ class Plans:
             wanted = amount if amount is not None else ZERO
             return self._sight.short(routed, start, wanted)
         listings = self._sight.listings(routed, symbols, now)
+        left_out = {**left_out, **self._sight.unfit(routed, symbols, now)}
         lit = {a.key for a in routed if shortest_chain(seen(listings, a), start, end)}
         if not lit:
             self._sight.mark_dark(missing, now)
-            return no_book(routed[0], sorted(symbols[routed[0].key]))
+            return no_book(routed[0], sorted(symbols[routed[0].key]), now)
         self._sight.mark_dark(missing, now)
         numeraire = choose_numeraire(listings)
         prices = mid_prices(listings, numeraire)
@@ -308,6 +309,7 @@ class Plans:
             return Need(books=missing)
         self._sight.mark_dark(missing, now)
         listings = self._sight.listings(accounts, symbols, now, halted=True)
+        left_out = {**left_out, **self._sight.unfit(accounts, symbols, now)}
         if isinstance(command, Liquidate):
             weights = {command.end_currency: ONE}
             keep: tuple[str, ...] = ()

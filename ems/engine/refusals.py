@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 
 from ems.core import errors
 from ems.core.codec import nearest, plain
+from ems.core.fitness import unfit
 from ems.core.instrument import Market
 from ems.core.messages import Problem
 from ems.engine.account import Account
@@ -21,10 +23,15 @@ def not_ready(account: Account) -> Problem:
     return errors.problem(errors.EXCHANGE_UNAVAILABLE, f"{account.exchange} is not ready to trade: {why}")
 
 
-def no_book(account: Account, symbols: Sequence[str]) -> Problem:
+def no_book(account: Account, symbols: Sequence[str], now: datetime) -> Problem:
+    """Say why nothing can be traded where no book is fit for it."""
+    whys = {s: unfit(account.books[s], now) for s in symbols if s in account.books}
+    told = "; ".join(f"{symbol}: {why}" for symbol, why in whys.items() if why)
+    told = f" ({told})" if told else ""
     return errors.problem(
         errors.EXCHANGE_UNAVAILABLE,
-        f"{account.exchange} sends no usable order book of {', '.join(symbols)}",
+        f"{account.exchange} sends no usable order book of {', '.join(symbols)}"
+        + (f" ({told})" if told else ""),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from ems.core import errors
+from ems.core.fitness import unfit
 from ems.core.instrument import Market
 from ems.core.messages import BookUpdate, Problem, QueryBalances
 from ems.core.records import Parent
@@ -22,7 +23,6 @@ from ems.routing.plan import Listing
 ZERO = Decimal(0)
 
 BALANCE_AGE_S = 2.0  # a balance asked for within this is fresh enough to refuse on
-BOOK_AGE_S = 5.0  # RELIABILITY.md C.3 #56: an older book is not traded on
 DARK_S = 60.0  # a book that did not come when it was waited for is not waited for again this long
 
 Key = tuple[str, str]  # (exchange, account)
@@ -121,10 +121,23 @@ class Sight:
                 market, book = account.markets[symbol], account.books.get(symbol)
                 if book is None:
                     continue
-                if usable(book, now) if market.active else halted:
+                if usable(book, now) if market.active else halted and not book.unfit:
                     found.append(listing(account, market, book))
                     self._out.watch(account, symbol, now)
         return found
+
+    def unfit(
+        self, accounts: Iterable[Account], symbols: Mapping[Key, Collection[str]], now: datetime
+    ) -> dict[str, str]:
+        """Return the markets whose books have come and may not be traded on, with the reason."""
+        return {
+            f"{account.exchange}/{account.account} {symbol}": why
+            for account in accounts
+            for symbol in sorted(symbols.get(account.key, ()))
+            if account.markets[symbol].active
+            and (book := account.books.get(symbol)) is not None
+            and (why := unfit(book, now))
+        }
 
     def look(self, need: Need, now: datetime) -> None:
         """Ask for what a plan needs."""
@@ -145,10 +158,8 @@ class Sight:
 
 
 def usable(book: BookUpdate | None, now: datetime) -> bool:
-    """Say whether a book may be traded on: both sides, not crossed, fresh."""
-    if book is None or not book.bids or not book.asks or book.bids[0][0] >= book.asks[0][0]:
-        return False
-    return (now - book.at).total_seconds() <= BOOK_AGE_S
+    """Say whether a book may be traded on: both sides, not crossed, fresh, nothing against it."""
+    return not unfit(book, now)
 
 
 def fresh(account: Account, now: datetime) -> bool:

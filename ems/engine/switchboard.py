@@ -20,6 +20,7 @@ from ems.core.messages import (
     CancelRefused,
     Event,
     FillReport,
+    FromFeed,
     FromVenue,
     LookupFailed,
     MarketsLoaded,
@@ -50,6 +51,7 @@ from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.plans import Plans
 from ems.engine.queries import Queries, micros
+from ems.engine.references import References
 from ems.engine.replans import Replans
 from ems.engine.sight import Sight
 from ems.engine.submissions import NONCE_KEPT, Submissions
@@ -78,6 +80,7 @@ class Engine:
         self._queries = Queries(self._out, self.work)
         self.orders = Orders(self._out, self.work, self._queries)
         self.costs = Costs(self._out, self.work)
+        self.references = References(self._out, self.work)
         sight = Sight(self._out, self.work)
         plans = Plans(self.work, sight)
         self.parents = Parents(
@@ -112,6 +115,9 @@ class Engine:
             case FromVenue():
                 account = self.work.accounts[event.exchange, event.account]
                 self._from_venue(account, event.report, now)
+            case FromFeed():
+                for account in self.references.opinion(event.provider, event.exchange, event.book):
+                    self._judge(account, event.book.symbol, now)
             case Submit() | Archive() if self.submissions.replayed(event.ticket):
                 problem = errors.problem(errors.AUTH_REPLAYED, "this signed request was received before")
                 self._out.reply(event.token, problem)
@@ -220,13 +226,25 @@ class Engine:
                 raise AssertionError(f"unknown report {report!r}")
 
     def _book(self, account: Account, report: BookUpdate, now: datetime) -> None:
+        report = self.references.own(account, report, now)
         account.books[report.symbol] = report
-        account.dark.pop(report.symbol, None)
-        account.tape(report.symbol).book(report)
-        self.costs.book(account, report)
+        if not report.unfit:
+            account.dark.pop(report.symbol, None)
+            account.tape(report.symbol).book(report)
+            self.costs.book(account, report)
         if self._waiting.held:
             self.submissions.retry_held(account, now, symbol=report.symbol)
         self.parents.book_came(account, report.symbol, now)
+
+    def _judge(self, account: Account, symbol: str, now: datetime) -> None:
+        """Look at a book again, because the others say something else now or for longer."""
+        book = account.books.get(symbol)
+        if book is None:
+            return
+        judged = self.references.judged(account, symbol, now)
+        if judged.unfit != book.unfit:
+            account.books[symbol] = judged
+            self.parents.book_came(account, symbol, now)
 
     def _contact(self, account: Account, now: datetime) -> None:
         """The stream is up: nothing is believed until open orders and balances have been read (R11, R12)."""
@@ -327,6 +345,8 @@ class Engine:
                 self._out.send(self.work.accounts[exchange, account], QueryBalances())
             case ("ask", "open_orders", exchange, account):
                 self._out.send(self.work.accounts[exchange, account], QueryOpenOrders())
+            case ("opinion", exchange, account, symbol):
+                self._judge(self.work.accounts[exchange, account], symbol, now)
             case ("account", exchange, account):
                 self._housekeep(self.work.accounts[exchange, account], now)
             case _:
@@ -349,8 +369,10 @@ class Engine:
                 del account.watched[symbol]
                 account.books.pop(symbol, None)
                 account.tapes.pop(symbol, None)
+                self.references.forget(account, symbol)
                 self._out.send(account, UnwatchBook(symbol=symbol))
         self.submissions.nonces = {
             key: expires for key, expires in self.submissions.nonces.items() if expires >= now - NONCE_KEPT
         }
+        self.references.prune(now)
         self.work.evict(now)

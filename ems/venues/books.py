@@ -18,12 +18,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import ccxt
 
-from ems.core.depth import Change, Depth, Row
+from ems.core.depth import Change, Delays, Depth, Row
 from ems.core.messages import BookUpdate, VenueReport
 from ems.venues.dialects.dialect import BookFeed, Dialect
 from ems.venues.gateway import VenueRefused, VenueUnavailable
@@ -40,7 +40,6 @@ BOOK_POLL_S = 2.0
 PICTURE_S = 10.0  # a subscription that brings no book in this time has failed
 CROSSED_S = 2.0  # a book crossed for so long is not between two messages: it is wrong
 LATE_S = 2.0  # a message this late is no news
-DELAY_WINDOW_S = 60.0
 UNSUBSCRIBE_S = 5.0
 WAITING_MAX = 2000  # changes kept while their snapshot is under way
 DEAD_AFTER = 2  # subscriptions in a row that brought nothing: the connection is at fault
@@ -375,26 +374,6 @@ class _Book:
             self.timer.cancel()
         for task in self.tasks:
             task.cancel()
-
-
-class Delays:
-    """How much later than the quickest of late a message is."""
-
-    def __init__(self) -> None:
-        self._least: timedelta | None = None  # of this window and the one before
-        self._lately: timedelta | None = None  # of this window
-        self._since: datetime | None = None
-
-    def late(self, told_at: datetime | None, now: datetime) -> timedelta:
-        """Return how late a message is that was told at `told_at` by another's clock; nothing if unknown."""
-        if told_at is None:
-            return timedelta()
-        took = now - told_at
-        if self._since is None or (now - self._since).total_seconds() > DELAY_WINDOW_S:
-            self._least, self._lately, self._since = self._lately, None, now
-        self._lately = took if self._lately is None else min(took, self._lately)
-        self._least = self._lately if self._least is None else min(self._least, self._lately)
-        return took - self._least
 
 
 def _rows(levels: Any) -> tuple[Row, ...]:

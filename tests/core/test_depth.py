@@ -15,6 +15,7 @@ from ems.core.depth import (
     GAP,
     ORDER,
     Change,
+    Delays,
     Depth,
     Row,
     alternating_checksum,
@@ -224,3 +225,22 @@ def test_against_a_plain_dictionary() -> None:
         assert wrong == ""
     assert [price for price, _ in depth.bids(99)] == sorted(plain["bids"], reverse=True)
     assert [price for price, _ in depth.asks(99)] == sorted(plain["asks"])
+
+
+def test_how_late_a_message_is() -> None:
+    """Against the quickest of late; the other's clock may be wrong by an hour, and may be set right."""
+    delays = Delays()
+    hour = timedelta(hours=1)
+
+    def late(after_s: float, took_s: float, wrong: timedelta = hour) -> float:
+        now = NOW + timedelta(seconds=after_s)
+        return delays.late(now - timedelta(seconds=took_s) + wrong, now).total_seconds()
+
+    assert late(0, 0.3) == 0
+    assert late(1, 0.1) == 0
+    assert late(2, 0.5) == pytest.approx(0.4)
+    assert late(3, 8) == pytest.approx(7.9)
+    assert delays.late(None, NOW) == timedelta()
+    assert late(4, 0.2, timedelta()) == pytest.approx(3600.1)  # the other's clock was set right
+    assert late(70, 0.2, timedelta()) == pytest.approx(3600.1)
+    assert late(140, 0.2, timedelta()) == 0  # nobody remembers its old error

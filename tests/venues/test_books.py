@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -21,7 +21,7 @@ import pytest
 from ems.core.depth import CHECKSUM, GAP, ORDER
 from ems.core.messages import BookUpdate, UnwatchBook, WatchBook
 from ems.venues import books
-from ems.venues.books import CROSSED, Books, Delays
+from ems.venues.books import CROSSED, Books
 from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from simulator.dialects import LISTED
@@ -250,22 +250,3 @@ def test_ccxts_own_book_is_told_once_and_taken_back_when_it_crosses() -> None:
         BookUpdate(symbol="BTC/USD", bids=(), asks=(), at=NOW, unfit=CROSSED),
         BookUpdate(symbol="BTC/USD", bids=(), asks=(), at=NOW),
     ]
-
-
-def test_how_late_a_message_is() -> None:
-    """Against the quickest of late; the other's clock may be wrong by an hour, and may be set right."""
-    delays = Delays()
-    hour = timedelta(hours=1)
-
-    def late(after_s: float, took_s: float, wrong: timedelta = hour) -> float:
-        now = NOW + timedelta(seconds=after_s)
-        return delays.late(now - timedelta(seconds=took_s) + wrong, now).total_seconds()
-
-    assert late(0, 0.3) == 0
-    assert late(1, 0.1) == 0
-    assert late(2, 0.5) == pytest.approx(0.4)
-    assert late(3, 8) == pytest.approx(7.9)
-    assert delays.late(None, NOW) == timedelta()
-    assert late(4, 0.2, timedelta()) == pytest.approx(3600.1)  # the other's clock was set right
-    assert late(70, 0.2, timedelta()) == pytest.approx(3600.1)
-    assert late(140, 0.2, timedelta()) == 0  # nobody remembers its old error
