@@ -536,7 +536,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     set_up_logging(Redactor([]), "WARNING")
     keys = None
     if arguments.keys:
-        public, private, *rest = arguments.keys.split(",")
+        public, private, *rest = arguments.keys.replace("\\n", "\n").split(",")
         keys = VenueKeys(public=public, private=private, passphrase=rest[0] if rest else None)
     with tempfile.TemporaryDirectory(prefix="oms-simulator-") as folder:
         try:
@@ -560,7 +560,7 @@ def simulate(arguments: argparse.Namespace) -> int:
         except OSError as error:
             return refuse(f"--port {arguments.port}: cannot listen there: {error.strerror}")
         held = running.venue.keys
-        parts = (held.public, held.private, held.passphrase)
+        parts = (held.public, held.private.replace("\n", "\\n"), held.passphrase)  # PEM has line breaks
         print(f"url={running.venue.url}")
         print(f"{arguments.exchange.upper()}_TRADE_KEYS={','.join(part for part in parts if part)}")
         print(f"admin_token={running.server.admin_token}")

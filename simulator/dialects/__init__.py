@@ -9,7 +9,16 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simulator.dialects import binance, bybit, coinbaseexchange, gemini, kraken, okx
+from simulator.dialects import (
+    binance,
+    bybit,
+    coinbase,
+    coinbase_tokens,
+    coinbaseexchange,
+    gemini,
+    kraken,
+    okx,
+)
 from simulator.dialects.dialect import Dialect
 from simulator.exchange import Market
 
@@ -74,6 +83,12 @@ LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
         markets=coinbaseexchange.MARKETS,
         unlimited={"limited": False},
         keys=_with_passphrase,
+    ),
+    "coinbase": Listed(
+        dialect=coinbase.Coinbase,
+        markets=coinbase.MARKETS,
+        unlimited={"limited": False},
+        keys=coinbase_tokens.new_keys,
     ),
     "okx": Listed(dialect=okx.Okx, markets=okx.MARKETS, unlimited={"limited": False}, keys=_with_passphrase),
 }

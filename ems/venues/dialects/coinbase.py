@@ -1,0 +1,650 @@
+"""Coinbase Advanced Trade, spot: what ccxt is told, what an answer means, how an order is found again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from ems.core.messages import (
+    Ending,
+    FillReport,
+    Found,
+    NewOrder,
+    OrderStatus,
+    OrderType,
+    PublicTrade,
+    Refusal,
+    Side,
+)
+from ems.venues.dialects.dialect import (
+    PAGES_MAX,
+    Ask,
+    CannotSay,
+    Dialect,
+    Fees,
+    FillsRead,
+    KeyPowers,
+    has,
+)
+from ems.venues.errors import Refusals, Said, of_orders
+from ems.venues.limiter import Shape
+from ems.venues.translation import from_ms, plain
+from ems.venues.transport import Wire
+
+# --- The wire ------------------------------------------------------------------------------------
+
+TOKEN_LIFE_S = 120  # ccxt's; the most that Coinbase takes
+REQUEST_LIFE_S = 10  # what we let one of our requests live
+MESSAGE_EVERY_S = 0.15  # eight a second are the most from an address that is not signed in
+_USER = "user"
+
+
+class CoinbaseWire(Wire):
+    """What Coinbase and ccxt make of each other, set right.
+
+    1. A token is good for ten seconds, not two minutes: what arrives later than that is refused, so that an
+       order that was not found may soon be held to be none.
+    2. Each subscription that is signed gets a token of its own; ccxt would use one again when it is stale.
+    3. The account's stream has its own connection, at the host that Coinbase has for it.
+    4. Every connection is kept awake by heartbeats, and no more is said on it than is allowed.
+    5. Unsubscribing waits for no answer: ccxt waits for a frame that says that nothing is left.
+    6. A token that opens nothing is answered with one word that is not JSON.
+
+    https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview and
+    .../websocket-rate-limits
+    """
+
+    def describe(self) -> Any:
+        ours = {"urls": {"api": {"ws_user": "wss://advanced-trade-ws-user.coinbase.com/"}}}
+        ex: Any = super()
+        return self.deep_extend(ex.describe(), ours)  # type: ignore[attr-defined]
+
+    def read_body(self, text: str) -> Any:
+        return {"error": text, "message": text} if text == "Unauthorized" else super().read_body(text)
+
+    def create_auth_token(self, seconds: int, method: Any = None, url: Any = None, *more: Any) -> str:
+        if url is not None:
+            seconds -= TOKEN_LIFE_S - REQUEST_LIFE_S
+        token: str = super().create_auth_token(seconds, method, url, *more)  # type: ignore[misc]
+        return token
+
+    def create_ws_auth(self, name: str, product_ids: Any) -> Any:
+        ex: Any = self
+        ex.options["wsToken"] = None
+        return super().create_ws_auth(name, product_ids)  # type: ignore[misc]
+
+    def watch(self, url: str, message_hash: str, *args: Any) -> Any:
+        return self._kept_awake(
+            self.urls["api"]["ws_user"] if message_hash == _USER else url,  # type: ignore[attr-defined]
+            lambda where: super(CoinbaseWire, self).watch(where, message_hash, *args),  # type: ignore[misc]
+        )
+
+    def watch_multiple(self, url: str, message_hashes: Any, *args: Any) -> Any:
+        return self._kept_awake(
+            url, lambda where: super(CoinbaseWire, self).watch_multiple(where, message_hashes, *args)
+        )
+
+    def _kept_awake(self, url: str, watch: Callable[[str], Any]) -> Any:
+        future = watch(url)
+        ex: Any = super()
+        beats = {"type": "subscribe", "channel": "heartbeats", "product_ids": []}
+        ex.watch(url, "heartbeats", beats, "heartbeats")
+        return future
+
+    async def subscribe(self, name: str, private: bool, symbol: Any = None, params: Any = None) -> Any:
+        await self._turn(f"{name}::{symbol}", private)
+        return await super().subscribe(name, private, symbol, params or {})  # type: ignore[misc]
+
+    async def subscribe_multiple(
+        self, name: str, private: bool, symbols: Any = None, params: Any = None
+    ) -> Any:
+        await self._turn(f"{name}::{symbols[0]}", private)
+        return await super().subscribe_multiple(name, private, symbols, params or {})  # type: ignore[misc]
+
+    async def un_watch_order_book(self, symbol: str, params: Any = None) -> None:
+        await self._unsubscribe("level2", symbol)
+        self.orderbooks.pop(symbol, None)  # type: ignore[attr-defined]
+
+    async def un_watch_trades(self, symbol: str, params: Any = None) -> None:
+        await self._unsubscribe("market_trades", symbol)
+
+    async def _unsubscribe(self, channel: str, symbol: str) -> None:
+        ex: Any = self
+        client = (ex.clients or {}).get(ex.urls["api"]["ws"])
+        if client is None:
+            return
+        name = f"{channel}::{symbol}"
+        ex.clean_unsubscription(client, name, f"unsubscribe:{name}")
+        await self._turn(None, False)
+        product = ex.market(symbol)["id"]
+        await client.send({"type": "unsubscribe", "product_ids": [product], "channel": channel})
+
+    async def _turn(self, subscription: str | None, private: bool) -> None:
+        """Wait until one more message may be sent; a subscription there is already needs none."""
+        ex: Any = self
+        client = (ex.clients or {}).get(ex.urls["api"]["ws"])
+        if private or (client is not None and subscription in client.subscriptions):
+            return
+        loop = asyncio.get_running_loop()
+        at = max(loop.time(), ex.options.get("messageAt", 0.0))
+        ex.options["messageAt"] = at + MESSAGE_EVERY_S
+        await asyncio.sleep(at - loop.time())
+
+
+# --- What an answer means ------------------------------------------------------------------------
+
+_VAGUE = frozenset({"", "UNKNOWN_FAILURE_REASON"})
+
+
+def coinbase_said(status: int, body: object) -> tuple[Said, ...]:
+    """Read the four ways in which Coinbase says no.
+
+    `{"success": false, "error_response": {...}}` of an order and `{"results": [{"success": false, ...}]}` of
+    a cancel come with a 200; `{"error", "message"}` and, from the older addresses, `{"errors": [{"id"}]}`
+    with a status of their own.
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/create-order
+    """
+    if not (200 <= status < 300 or 400 <= status < 500) or not isinstance(body, dict):
+        return ()
+    if body.get("success") is False and isinstance(body.get("error_response"), dict):
+        if body.get("order_id") or body.get("success_response"):
+            return ()  # an error that names an order: something was done, so this is no clean no
+        return (_failure(body["error_response"]),)
+    results = body.get("results")
+    if isinstance(results, list):
+        bad = [one for one in results if isinstance(one, dict) and one.get("success") is False]
+        reasons = [str(one.get("failure_reason")) for one in bad]
+        return tuple(Said(reason, reason) for reason in reasons)
+    error = body.get("error")
+    if isinstance(error, str) and error and status >= 400:
+        return (Said(error, str(body.get("message") or body.get("error_details") or error)),)
+    errors = body.get("errors")
+    if isinstance(errors, list) and status >= 400:
+        rows = [one for one in errors if isinstance(one, dict) and isinstance(one.get("id"), str)]
+        return tuple(Said(one["id"], str(one.get("message"))) for one in rows)
+    return ()
+
+
+def _failure(response: Mapping[str, Any]) -> Said:
+    """Take the most telling reason: the general one may only say that there is another."""
+    reasons = [response.get(name) for name in ("error", "preview_failure_reason", "new_order_failure_reason")]
+    told = [str(one) for one in reasons if one and str(one) not in _VAGUE]
+    code = told[0] if told else "UNKNOWN_FAILURE_REASON"
+    return Said(code, str(response.get("message") or response.get("error_details") or code))
+
+
+def _named(*codes: str) -> list[tuple[str, str | None]]:
+    return [(code, None) for code in codes]
+
+
+# Too little to call an order refused: see `errors.of_orders`.
+_OF_THE_FRONT = frozenset({"rate_limit_exceeded", "resource_exhausted", "RESOURCE_EXHAUSTED"})
+
+COINBASE_ANY: Refusals = {
+    **dict.fromkeys(
+        _named(
+            *("Unauthorized", "UNAUTHENTICATED", "PERMISSION_DENIED", "authentication_error"),
+            *("invalid_token", "expired_token", "revoked_token", "invalid_scope", "unauthorized"),
+        ),
+        Refusal.AUTH,
+    ),
+    **dict.fromkeys(_named(*_OF_THE_FRONT), Refusal.RATE_LIMIT),
+    **dict.fromkeys(
+        _named("INVALID_ARGUMENT", "invalid_request", "validation_error", "param_required"), Refusal.PERMANENT
+    ),
+}
+
+# The reasons that the page of the call lists, and those of its preview, which say the same in other words.
+# Not here, so unknown: UNKNOWN_FAILURE_REASON without another, COMMANDER_REJECTED_NEW_ORDER (the engine said
+# no, after the front had said yes), whatever speaks of a duplicate, and risk services that failed.
+COINBASE_CREATE: Refusals = {
+    **of_orders(COINBASE_ANY, _OF_THE_FRONT),
+    **dict.fromkeys(
+        _named(
+            *("INSUFFICIENT_FUND", "INSUFFICIENT_FUNDS", "INVALID_LEDGER_BALANCE"),
+            *("PREVIEW_INSUFFICIENT_FUND", "PREVIEW_INVALID_LEDGER_BALANCE"),
+            "PREVIEW_INSUFFICIENT_LEDGER_BALANCE",
+        ),
+        Refusal.INSUFFICIENT_FUNDS,
+    ),
+    **dict.fromkeys(
+        _named("PREVIEW_INVALID_BASE_SIZE_TOO_SMALL", "PREVIEW_INVALID_QUOTE_SIZE_TOO_SMALL"),
+        Refusal.MIN_SIZE,
+    ),
+    **dict.fromkeys(
+        _named(
+            *("INVALID_SIZE_PRECISION", "INVALID_PRICE_PRECISION", "PREVIEW_INVALID_SIZE_PRECISION"),
+            *("PREVIEW_INVALID_PRICE_PRECISION", "PREVIEW_INVALID_QUOTE_SIZE_PRECISION"),
+            *("PREVIEW_INVALID_LIMIT_PRICE_PRECISION", "PREVIEW_INVALID_STOP_PRICE_PRECISION"),
+        ),
+        Refusal.LOT_TICK,
+    ),
+    **dict.fromkeys(
+        _named("INVALID_LIMIT_PRICE_POST_ONLY", "PREVIEW_INVALID_LIMIT_PRICE_POST_ONLY"),
+        Refusal.POST_ONLY_WOULD_CROSS,
+    ),
+    **dict.fromkeys(
+        _named(
+            *("ORDER_ENTRY_DISABLED", "UNTRADABLE_PRODUCT", "PREVIEW_UNTRADABLE_PRODUCT"),
+            *("INVALID_NO_LIQUIDITY", "PREVIEW_INVALID_NO_LIQUIDITY"),
+        ),
+        Refusal.MARKET_CLOSED,
+    ),
+    **dict.fromkeys(
+        _named(
+            *("UNSUPPORTED_ORDER_CONFIGURATION", "INVALID_SIDE", "INVALID_PRODUCT_ID", "INELIGIBLE_PAIR"),
+            *("INVALID_LIMIT_PRICE", "INVALID_REQUEST", "GEOFENCING_RESTRICTION", "FOK_DISABLED"),
+            *("LIMIT_PRICE_TOO_FAR_FROM_MARKET", "END_TIME_TOO_FAR_IN_FUTURE"),
+            *("PREVIEW_INVALID_SIDE", "PREVIEW_INVALID_ORDER_CONFIG", "PREVIEW_INVALID_PRODUCT_ID"),
+            *("PREVIEW_INVALID_LIMIT_PRICE", "PREVIEW_INVALID_STOP_PRICE", "PREVIEW_INVALID_END_TIME"),
+            *("PREVIEW_INVALID_BASE_SIZE_TOO_LARGE", "PREVIEW_INVALID_QUOTE_SIZE_TOO_LARGE"),
+            *("PREVIEW_INVALID_PRICE_TOO_LARGE", "PREVIEW_BREACHED_PRICE_LIMIT"),
+            "PREVIEW_STOP_PRICE_ABOVE_LAST_TRADE_PRICE",
+            "PREVIEW_STOP_PRICE_BELOW_LAST_TRADE_PRICE",
+        ),
+        Refusal.PERMANENT,
+    ),
+}
+
+# https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/cancel-orders
+# Not here, so unknown: UNKNOWN_CANCEL_FAILURE_REASON, COMMANDER_REJECTED_CANCEL_ORDER,
+# ORDER_IS_BEING_REPLACED and DUPLICATE_CANCEL_REQUEST (the first one is under way).
+COINBASE_CANCEL: Refusals = {
+    **COINBASE_ANY,
+    **dict.fromkeys(
+        _named("UNKNOWN_CANCEL_ORDER", "INVALID_CANCEL_REQUEST", "ORDER_IS_FULLY_FILLED"),
+        Refusal.UNKNOWN_ORDER,
+    ),
+}
+
+_NO_ORDER = "order with this orderID was not found"
+COINBASE_ABSENT = frozenset((code, _NO_ORDER) for code in ("NOT_FOUND", "not_found", "unknown"))
+
+
+def _coinbase_cancelled(body: object) -> bool:
+    """Read `{"results": [{"success": true, "order_id"}]}`: one was asked for, and it is under way."""
+    return (
+        has(body, results=list)
+        and len(body["results"]) == 1  # type: ignore[index]
+        and has(body["results"][0], success=bool, order_id=str)  # type: ignore[index]
+        and body["results"][0]["success"] is True  # type: ignore[index]
+    )
+
+
+# --- Reading orders, fills, money ----------------------------------------------------------------
+
+_ORDERS_PAGE = 250
+_FILLS_PAGE = 250
+_IDS_AT_ONCE = 50
+_MOVES_PAGE = 100
+_WALLETS_READ = 60  # each is a question of its own
+_KINDS_OF_MOVES = frozenset(
+    ("send", "receive", "fiat_deposit", "fiat_withdrawal", "exchange_deposit", "exchange_withdrawal")
+)
+
+
+def _stamp(milliseconds: int) -> str:
+    return from_ms(milliseconds).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def _coinbase_pages(
+    question: Callable[[dict[str, object]], Awaitable[Any]],
+    part: str,
+    request: Mapping[str, object],
+    until: Callable[[list[Any]], bool] = lambda rows: False,
+) -> list[Any]:
+    """Read to the last page, or to the one with what is looked for; the rows are raw.
+
+    Orders say whether there is more. Fills do not: a cursor may lead to an empty page.
+    """
+    rows: list[Any] = []
+    cursor: dict[str, object] = {}
+    for _ in range(PAGES_MAX):
+        body = await question({**request, **cursor})
+        if not has(body, **{part: list}):
+            raise CannotSay(f"no list of {part} in {body!r:.200}")
+        found, after, more = body[part], body.get("cursor"), body.get("has_next")
+        rows.extend(found)
+        if until(found) or not found or not after or more is False:
+            return rows
+        cursor = {"cursor": after}
+    raise CannotSay(f"more than {len(rows)} {part}")
+
+
+async def _coinbase_find(
+    ask: Ask, ccxt_exchange: Any, symbol: str, client_order_id: str, since_ms: int | None
+) -> list[Any]:
+    """Read the open orders, then all orders since it was sent, newest first.
+
+    An order that ends in between is in the second list; one that is created then is too.
+    """
+    market = ccxt_exchange.market(symbol)
+
+    def ours(rows: list[Any]) -> bool:
+        return any(row.get("client_order_id") == client_order_id for row in rows)
+
+    async def orders(what: str, request: dict[str, object]) -> list[Any]:
+        async def page(request: dict[str, object]) -> Any:
+            return await ask(what, partial(ccxt_exchange.v3PrivateGetBrokerageOrdersHistoricalBatch, request))
+
+        request |= {"product_ids": [market["id"]], "limit": _ORDERS_PAGE}
+        return await _coinbase_pages(page, "orders", request, ours)
+
+    rows = await orders("open_orders", {"order_status": "OPEN"})
+    if not ours(rows):
+        since: dict[str, object] = {} if since_ms is None else {"start_date": _stamp(since_ms)}
+        rows = await orders("closed_orders", since)
+    parsed: list[Any] = ccxt_exchange.parse_orders([row for row in rows if ours([row])], market)
+    return parsed
+
+
+async def _coinbase_open_orders(ccxt_exchange: Any) -> list[Any]:
+    rows = await _coinbase_pages(
+        ccxt_exchange.v3PrivateGetBrokerageOrdersHistoricalBatch,
+        "orders",
+        {"order_status": "OPEN", "limit": _ORDERS_PAGE},
+    )
+    orders: list[Any] = ccxt_exchange.parse_orders(rows)
+    return orders
+
+
+async def _fills(ask: Ask, what: str, ccxt_exchange: Any, request: Mapping[str, object]) -> list[Any]:
+    async def page(request: dict[str, object]) -> Any:
+        return await ask(what, partial(ccxt_exchange.v3PrivateGetBrokerageOrdersHistoricalFills, request))
+
+    rows = await _coinbase_pages(page, "fills", {**request, "limit": _FILLS_PAGE})
+    # A row may be on two pages when something traded meanwhile; corrections and reversals are no fills.
+    return list({row["entry_id"]: row for row in rows if row.get("trade_type", "FILL") == "FILL"}.values())
+
+
+async def _coinbase_fills(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str
+) -> FillsRead | None:
+    """Read the order for what is filled, then its fills."""
+    order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
+    if order is None:
+        return None
+    rows = await _fills(ask, "fills", ccxt_exchange, {"order_ids": [exchange_order_id]})
+    trades = ccxt_exchange.parse_trades(rows, ccxt_exchange.market(symbol))
+    # The size of an order by quote amount is in quote; what that is in base does not divide evenly.
+    exact = not any(row.get("size_in_quote") for row in rows)
+    return FillsRead(trades=trades, expected=order["filled"] if exact else None)
+
+
+async def _coinbase_history(
+    ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int
+) -> list[Any]:
+    market = ccxt_exchange.market(symbol)
+    request = {
+        "product_ids": [market["id"]],
+        "start_sequence_timestamp": _stamp(since_ms),
+        "end_sequence_timestamp": _stamp(now_ms),
+    }
+    trades: list[Any] = ccxt_exchange.parse_trades(
+        await _fills(ask, "history", ccxt_exchange, request), market
+    )
+    return trades
+
+
+async def _coinbase_names(
+    ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_ids: Collection[str]
+) -> dict[str, str | None]:
+    async def page(request: dict[str, object]) -> Any:
+        return await ask(
+            "closed_orders", partial(ccxt_exchange.v3PrivateGetBrokerageOrdersHistoricalBatch, request)
+        )
+
+    wanted = sorted(exchange_order_ids)[: PAGES_MAX * _IDS_AT_ONCE]
+    names: dict[str, str | None] = {}
+    for start in range(0, len(wanted), _IDS_AT_ONCE):
+        some = wanted[start : start + _IDS_AT_ONCE]
+        rows = await _coinbase_pages(page, "orders", {"order_ids": some, "limit": _ORDERS_PAGE})
+        names.update((row["order_id"], row.get("client_order_id") or None) for row in rows)
+    return names
+
+
+async def _coinbase_fees(ccxt_exchange: Any) -> Fees:
+    """Ask for the account's tier, which holds for all pairs but those of stable coins.
+
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/fees/get-transaction-summary
+    """
+    answer = await ccxt_exchange.v3PrivateGetBrokerageTransactionSummary({"product_type": "SPOT"})
+    tier = answer["fee_tier"]
+    ours = (Decimal(tier["maker_fee_rate"]), Decimal(tier["taker_fee_rate"]))
+    return {
+        market["symbol"]: ours
+        for market in ccxt_exchange.markets.values()
+        if market["spot"] and market["id"] not in ccxt_exchange.options["stablePairs"]
+    }
+
+
+async def _coinbase_transfers(
+    ask: Ask, ccxt_exchange: Any, currency: str | None, since_ms: int | None, limit: int
+) -> list[tuple[str, Any]]:
+    """Read the transactions of each wallet; trades and conversions are among them, and left out.
+
+    https://docs.cdp.coinbase.com/coinbase-app/track-apis/transactions
+    """
+
+    async def wallets(request: dict[str, object]) -> Any:
+        return await ask("wallets", partial(ccxt_exchange.v3PrivateGetBrokerageAccounts, request))
+
+    rows = await _coinbase_pages(wallets, "accounts", {"limit": 250})
+    chosen = [row for row in rows if currency in (None, ccxt_exchange.safe_currency_code(row["currency"]))]
+    if len(chosen) > _WALLETS_READ:
+        raise CannotSay(f"the account has {len(chosen)} wallets: ask for one currency at a time")
+    found: list[tuple[str, Any]] = []
+    for wallet in chosen:
+        found.extend(await _moves_of(ask, ccxt_exchange, wallet["uuid"], since_ms, limit))
+    return found
+
+
+async def _moves_of(
+    ask: Ask, ccxt_exchange: Any, wallet: str, since_ms: int | None, limit: int
+) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    request: dict[str, object] = {"account_id": wallet, "limit": _MOVES_PAGE, "order": "desc"}
+    for _ in range(PAGES_MAX):
+        body = await ask(
+            "transfers", partial(ccxt_exchange.v2PrivateGetAccountsAccountIdTransactions, dict(request))
+        )
+        for row in body["data"]:
+            parsed = ccxt_exchange.parse_transaction(row)
+            if since_ms is not None and parsed["timestamp"] < since_ms:
+                return found
+            if row["type"] in _KINDS_OF_MOVES:
+                # ccxt looks at the amount without its fee, which has no sign.
+                found.append(("withdrawal" if row["amount"]["amount"].startswith("-") else "deposit", parsed))
+        after = (body.get("pagination") or {}).get("next_starting_after")
+        if not after or len(found) >= limit:
+            return found
+        request["starting_after"] = after
+    raise CannotSay(f"a wallet with more than {PAGES_MAX * _MOVES_PAGE} transactions")
+
+
+async def _coinbase_powers(ccxt_exchange: Any) -> KeyPowers:
+    """https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/data-api/get-api-key-permissions"""
+    told = await ccxt_exchange.v3PrivateGetBrokerageKeyPermissions()
+    return KeyPowers(trade=told["can_trade"], withdraw=told["can_transfer"])
+
+
+def _coinbase_create_words(order: NewOrder) -> Mapping[str, object]:
+    """Buy at market by the base quantity; ccxt knows the quote amount alone and asks for a price.
+
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/create-order
+    """
+    if order.order_type is not OrderType.MARKET or order.side is not Side.BUY:
+        return {}
+    return {"order_configuration": {"market_market_ioc": {"base_size": plain(order.quantity)}}}
+
+
+# --- The streams ---------------------------------------------------------------------------------
+
+_COINBASE_ENDINGS = {
+    "FILLED": Ending.FILLED,
+    "CANCELLED": Ending.CANCELED,
+    "EXPIRED": Ending.EXPIRED,
+    "FAILED": Ending.REJECTED,
+}
+_COINBASE_OPEN = {"PENDING", "OPEN", "QUEUED", "CANCEL_QUEUED", "EDIT_QUEUED"}
+
+
+def _channel(frame: Any) -> Any:
+    return frame.get("channel") if isinstance(frame, dict) else None
+
+
+def _coinbase_sequence(frame: Any) -> int | None:
+    number = frame.get("sequence_num") if isinstance(frame, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+
+def _coinbase_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus]:
+    """Read the rows of `user`: cumulative figures and no fill, which is asked for where they grew.
+
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/websocket/user
+    """
+    for event in frame["events"]:
+        for row in event.get("orders") or ():
+            if row.get("product_type", "SPOT") != "SPOT":
+                continue
+            status = row["status"]
+            ending = _COINBASE_ENDINGS.get(status)
+            if ending is None and status not in _COINBASE_OPEN:
+                continue
+            filled = Decimal(row["cumulative_quantity"] or "0")
+            left = Decimal(row["leaves_quantity"] or "0")
+            # What is left is nothing as soon as it is over, so that only a filled order tells its quantity.
+            whole = filled + left if ending in (None, Ending.FILLED) else None
+            reason = row.get("reject_reason") or row.get("cancel_reason")
+            yield OrderStatus(
+                order_id=None,
+                found=Found.OPEN if ending is None else Found.CLOSED,
+                exchange_order_id=row["order_id"],
+                client_order_id=row.get("client_order_id") or None,
+                symbol=ccxt_exchange.safe_symbol(row["product_id"], None, "-", "spot"),
+                filled_quantity=filled,
+                ending=ending,
+                side=Side(row["order_side"].lower()),
+                quantity=whole,
+                reason=reason or None,
+            )
+
+
+def _coinbase_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[PublicTrade]:
+    """Read `market_trades`; a snapshot is the past. The side is the maker's.
+
+    (In a recording of 9 August 2026 every trade at the best ask says SELL.) A product may share the book of
+    another, and is then told under its name. https://docs.cdp.coinbase.com/api-reference/advanced-trade-api
+    /websocket/market-trades
+    """
+    for event in frame["events"]:
+        if event.get("type") != "update":
+            continue
+        for row in event["trades"]:
+            market = ccxt_exchange.safe_market(row["product_id"], None, "-", "spot")
+            others = (market.get("info") or {}).get("alias_to") or ()
+            for product in (row["product_id"], *others):
+                yield PublicTrade(
+                    symbol=ccxt_exchange.safe_symbol(product, None, "-", "spot"),
+                    price=Decimal(row["price"]),
+                    quantity=Decimal(row["size"]),
+                    side=Side.SELL if row["side"] == "BUY" else Side.BUY,
+                    at=now,
+                )
+
+
+def _coinbase_subscribed(frame: Any) -> bool:
+    return _channel(frame) == "subscriptions" and any(
+        _USER in (event.get("subscriptions") or {}) for event in frame.get("events") or ()
+    )
+
+
+COINBASE = Dialect(
+    exchange="coinbase",
+    ccxt_id="coinbase",
+    options={
+        "fetchBalance": "v3PrivateGetBrokerageAccounts",  # the older address tells nothing of what is held
+        "fetchTime": "v3PublicGetBrokerageTime",
+        "createMarketBuyOrderRequiresPrice": False,
+    },
+    wire=CoinbaseWire,
+    fetches_currencies=False,
+    fee_mode="quote",
+    client_id_style="uuid",
+    create_parameter="client_order_id",
+    create_words=_coinbase_create_words,
+    cancel_parameter=None,
+    # A request is signed up to two seconds after `send`, lives ten from there, and Coinbase's clock is in
+    # whole seconds.
+    recv_window_s=2.0 + REQUEST_LIFE_S + 1.0,
+    expiry=lambda venue_now, seconds: {},
+    said=coinbase_said,
+    refusals=COINBASE_ANY,
+    create_refusals=COINBASE_CREATE,
+    cancel_refusals=COINBASE_CANCEL,
+    absent=COINBASE_ABSENT,
+    by_client_id=(),
+    find=_coinbase_find,
+    open_orders=_coinbase_open_orders,
+    whole={
+        "order": lambda body: has(body, order=dict),
+        **dict.fromkeys(("open_orders", "closed_orders"), lambda body: has(body, orders=list)),
+        **dict.fromkeys(("fills", "history"), lambda body: has(body, fills=list)),
+        **dict.fromkeys(("balances", "wallets"), lambda body: has(body, accounts=list)),
+        "markets": lambda body: has(body, products=list) or has(body, fee_tier=dict),
+        "fees": lambda body: has(body, fee_tier=dict),
+        "transfers": lambda body: has(body, data=list),
+        "powers": lambda body: has(body, can_trade=bool, can_transfer=bool),
+        "book": lambda body: has(body, pricebook=dict) and has(body["pricebook"], bids=list, asks=list),
+        "time": lambda body: has(body, epochSeconds=str),
+    },
+    cancelled=_coinbase_cancelled,
+    fills_of=_coinbase_fills,
+    history_of=_coinbase_history,
+    names_of=_coinbase_names,
+    fees=_coinbase_fees,
+    transfers=_coinbase_transfers,
+    powers=_coinbase_powers,
+    read_stream=_coinbase_stream,
+    is_private=lambda frame: _channel(frame) == _USER,
+    stream_subscribed=_coinbase_subscribed,
+    stream_over=lambda frame: False,  # an error ends it: ccxt raises what it says
+    private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws_user"],
+    is_trades=lambda frame: _channel(frame) == "market_trades",
+    read_trades=_coinbase_trades,
+    trades_apart=False,
+    sequence=_coinbase_sequence,
+    heartbeat_s=10.0,  # one a second: https://docs.cdp.coinbase.com/.../websocket/heartbeats
+    book_depth=250,
+    time_resolution_s=1.0,
+    # Thirty a second of a user, ten from an address; half as a bucket and half as its refill never exceeds
+    # that. The older addresses: 10,000 an hour.
+    # https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api
+    shapes=(
+        Shape(name="private", capacity=15, per_s=15, reserve=3),
+        Shape(name="public", capacity=5, per_s=5),
+        Shape(name="old", capacity=100, per_s=2.7),
+    ),
+    costs={
+        "create": {"private": 1},
+        "cancel": {"private": 1},
+        "order": {"private": 1},
+        "open_orders": {"private": 1},
+        "closed_orders": {"private": 1},
+        "fills": {"private": 1},
+        "history": {"private": 1},
+        "balances": {"private": 2},
+        "wallets": {"private": 1},
+        "fees": {"private": 1},
+        "powers": {"private": 1},
+        "transfers": {"old": 1},
+        "markets": {"public": 2, "private": 1},
+        "time": {"public": 1},
+        "book": {"public": 1},
+    },
+    limit_words={"rate_limit_exceeded": 1.0, "resource_exhausted": 1.0, "RESOURCE_EXHAUSTED": 1.0},
+)

@@ -1,0 +1,39 @@
+"""The gateway against a simulated Coinbase: what every exchange is held to, and what only Coinbase does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ems.core.messages import Refusal
+from tests.venues import test_on_simulator as contract
+from tests.venues.simulated import keys_of
+
+KEYS = keys_of("coinbase")
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stories name the keys; ours are of another shape."""
+    monkeypatch.setattr(contract, "KEYS", KEYS)
+
+
+STORIES: list[Callable[[str], None]] = [
+    contract.test_readings_tell_a_refusal_from_a_silence,
+    contract.test_a_halted_market_says_so,
+    contract.test_hidden_history_is_not_found_and_fills_still_tell,
+    contract.test_a_cut_stream_comes_back_and_says_so,
+    contract.test_a_venue_that_falls_over_and_gets_up,
+    contract.test_a_book_follows_the_venue,
+    contract.test_a_book_comes_back_after_a_cut,
+    contract.test_many_changes_become_few_books_and_the_last_one_wins,
+]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__.removeprefix("test_"))
+def test_coinbase_is_held_to_what_every_exchange_is(story: Callable[[str], None]) -> None:
+    story("coinbase")
