@@ -117,7 +117,6 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("ems/venues", "ems/feeds", "simulator"),
     "yarl": ("ems/venues",),
     "aiosmtpd": ("simulator",),
-    "cryptography": ("simulator/dialects/coinbase_tokens.py",),  # comes with ccxt, which signs with it
     "nacl": ("client", "server/auth.py", "server/keystore.py"),
     "requests": ("client",),
     "websocket": ("client", "ems/feeds"),

@@ -467,7 +467,7 @@ async def _moves_of(
 
 
 async def _coinbase_powers(ccxt_exchange: Any) -> KeyPowers:
-    """https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/data-api/get-api-key-permissions"""
+    """Ask what the key may do: `get-api-key-permissions` beside the pages of the other calls."""
     told = await ccxt_exchange.v3PrivateGetBrokerageKeyPermissions()
     return KeyPowers(trade=told["can_trade"], withdraw=told["can_transfer"])
 
