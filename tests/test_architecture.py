@@ -117,6 +117,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("ems/venues", "ems/feeds", "simulator"),
     "yarl": ("ems/venues",),
     "aiosmtpd": ("simulator",),
+    "cryptography": ("simulator",),  # comes with ccxt: certificates, and the signatures of Coinbase
     "nacl": ("client", "server/auth.py", "server/keystore.py"),
     "requests": ("client",),
     "websocket": ("client", "ems/feeds"),
