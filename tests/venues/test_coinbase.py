@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from decimal import Decimal
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from ems.core.messages import Refusal
 from tests.venues import test_on_simulator as contract
 from tests.venues.simulated import keys_of
 
