@@ -7,16 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.venues import test_on_simulator as contract
-from tests.venues.simulated import keys_of
-
-KEYS = keys_of("coinbase")
-
-
-@pytest.fixture(autouse=True)
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stories name the keys; ours are of another shape."""
-    monkeypatch.setattr(contract, "KEYS", KEYS)
-
 
 STORIES: list[Callable[[str], None]] = [
     contract.test_readings_tell_a_refusal_from_a_silence,
