@@ -268,6 +268,11 @@ class Positions:
         lots = worth / (at * market.contract_size) // market.lot * market.lot
         return max(lots, self._closable(account, symbol, side))
 
+    def open_interest(self, symbol: str) -> Decimal:
+        """How much of a contract is held long, the outside's part included."""
+        held = (positions[symbol].quantity for positions in self._held.values() if symbol in positions)
+        return sum((quantity for quantity in held if quantity > 0), ZERO)
+
     def funding_rate(self, symbol: str) -> Decimal:
         """What a long position pays at the next funding time, as a fraction of its value."""
         return self._rates.get(symbol, self.market(symbol).funding_rate)

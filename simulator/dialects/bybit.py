@@ -1,4 +1,4 @@
-"""Bybit spot, API v5: names, signatures, limits and the REST API. The WebSocket is in `bybit_streams`.
+"""Bybit, API v5: names, signatures, limits and the REST API. The WebSocket is in `bybit_streams`.
 
 What is true here and elsewhere surprises:
 
@@ -15,8 +15,10 @@ What is true here and elsewhere surprises:
    follows from the last price when it was placed. Cancelled while it waited, it is `Deactivated`.
 9. Amending answers with two ids as well, and keeps them.
 
-Not here: other categories than spot, margin, brackets, trailing stops, batches, candles. They are refused by
-name. A post-only order that would trade is refused at once (170218), where a unified account
+Perpetual contracts, where they are listed, are in `bybit_linear`; the rules above are those of spot.
+
+Not here: other categories, margin, brackets, trailing stops, batches, candles. They are refused by name. A
+post-only order of spot that would trade is refused at once (170218), where a unified account
 may also see it accepted and then rejected with `EC_PostOnlyWillTakeLiquidity`: no order is kept for it here.
 
 Pages: https://bybit-exchange.github.io/docs/v5/guide and those beside it. Facts that come from elsewhere say
@@ -41,10 +43,12 @@ from simulator.dialects.dialect import Request, Response, Send
 from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, Trigger, text
 
 PUBLIC_PATH = "/v5/public/spot"
+LINEAR_PATH = "/v5/public/linear"
 PRIVATE_PATH = "/v5/private"
 TRADE_PATH = "/v5/trade"
 
 SPOT = "spot"
+LINEAR = "linear"
 DAY_S = 24 * 3600.0
 CLOSED_KEPT = 500  # https://bybit-exchange.github.io/docs/v5/order/open-order
 LINK_ID_KEPT_S = 360 * DAY_S  # https://bybit-exchange.github.io/docs/fix-api/create-order
@@ -72,6 +76,9 @@ LIMITS = {
     "/v5/account/fee-rate": 5,
     "/v5/account/info": 50,
     "/v5/user/query-api": 10,
+    "/v5/position/list": 50,
+    "/v5/position/set-leverage": 10,
+    "/v5/position/switch-mode": 10,
     "/v5/asset/coin/query-info": 5,
     "/v5/asset/deposit/query-record": 5,
     "/v5/asset/withdraw/query-record": 5,
@@ -230,8 +237,12 @@ def invalid(name: str) -> Refused:
     return Refused(BAD_DATA, f"Data sent for paramter '{name}' is not valid.")  # Bybit's spelling
 
 
-def refusal_of(reject: Reject) -> Refused:
+def refusal_of(reject: Reject, category: str = SPOT) -> Refused:
     """Say why the exchange refused, as Bybit does."""
+    if category == LINEAR:
+        from simulator.dialects.bybit_linear import refusal
+
+        return refusal(reject)
     return Refused(CODES.get(reject.reason, SERVER_ERROR))
 
 
@@ -243,13 +254,26 @@ def ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def order_name(order_id: int) -> str:
-    """Bybit's id of a spot order: nineteen digits."""
+def category_of(symbol: str) -> str:
+    """Bybit's category of a market."""
+    return LINEAR if ":" in symbol else SPOT
+
+
+def order_name(order_id: int, symbol: str = "") -> str:
+    """Bybit's id of an order: nineteen digits of spot, a UUID of a contract."""
+    if category_of(symbol) == LINEAR:
+        from simulator.dialects.bybit_linear import ID_SPACE, uuid_of
+
+        return uuid_of(ID_SPACE, order_id)
     return str(1_900_000_000_000_000_000 + order_id)
 
 
 def order_number(name: str) -> int | None:
     """Our number of an order, from Bybit's id."""
+    if "-" in name:
+        from simulator.dialects import bybit_linear
+
+        return bybit_linear.order_number(name)
     if not name.isascii() or not name.isdigit() or len(name) != 19:
         return None
     number = int(name) - 1_900_000_000_000_000_000
@@ -286,6 +310,8 @@ def status_of(order: Order, status: str | None = None, filled: Decimal | None = 
     if order.reason == ex.INSUFFICIENT_FUNDS:
         return "Rejected"  # when it was triggered
     # Only spot knows the former: https://bybit-exchange.github.io/docs/v5/enum#orderstatus
+    if category_of(order.symbol) == LINEAR:
+        return "Cancelled"
     part = order.filled_quantity if filled is None else filled
     return "PartiallyFilledCanceled" if part else "Cancelled"
 
@@ -366,6 +392,7 @@ class Wanted:
     link_id: str
     trigger_price: Decimal | None
     order_filter: str
+    reduce_only: bool = False
 
 
 T = TypeVar("T")
@@ -386,12 +413,17 @@ class Bybit:
         self._addresses: dict[str, Window] = {}  # remote -> its limit
         self._banned: dict[str, float] = {}  # remote -> until
         self._connections = 0
+        # Contracts are built on this file, so they are imported when the first Bybit is made.
+        from simulator.dialects.bybit_linear import Linear
+
+        self.linear = Linear(self)
         self._public: dict[str, Callable[[Request, dict[str, str]], Any]] = {
             "/v5/market/time": self._time,
             "/v5/market/instruments-info": self._instruments,
             "/v5/market/tickers": self._tickers,
             "/v5/market/orderbook": self._orderbook,
             "/v5/market/recent-trade": self._recent_trades,
+            **self.linear.public,
         }
         # (method, path) -> (permission, what answers)
         self._private: dict[tuple[str, str], tuple[str, Callable[[Request, dict[str, Any], Key], Any]]] = {
@@ -409,6 +441,7 @@ class Bybit:
             ("GET", "/v5/asset/coin/query-info"): ("read", self._coins),
             ("GET", "/v5/asset/deposit/query-record"): ("read", self._deposits),
             ("GET", "/v5/asset/withdraw/query-record"): ("read", self._withdrawals),
+            **self.linear.private,
         }
 
     # What the wire calls
@@ -440,11 +473,13 @@ class Bybit:
         # The streams are built on this file, so they are imported when the first one is opened.
         from simulator.dialects import bybit_streams as streams
 
-        sessions = {
+        sessions: dict[str, type[streams.Streams]] = {
             PUBLIC_PATH: streams.PublicStreams,
             PRIVATE_PATH: streams.PrivateStreams,
             TRADE_PATH: streams.TradeStream,
         }
+        if self.exchange.contracts is not None:
+            sessions[LINEAR_PATH] = streams.LinearStreams
         session = sessions.get(request.path.rstrip("/"))
         return None if session is None else session(self, send, request)
 
@@ -535,17 +570,18 @@ class Bybit:
         return {"timeSecond": str(int(request.clock)), "timeNano": str(ms(request.clock) * 1_000_000)}
 
     def _instruments(self, request: Request, fields: Mapping[str, str]) -> Any:
-        self._check_category(fields)
+        category = self.category(fields)
+        row = self._instrument if category == SPOT else self.linear.instrument
         rows = [
-            self._instrument(number, market)
-            for number, market in enumerate(self.exchange.markets.values(), 1)
+            row(number, market)
+            for number, market in enumerate(self.markets(category), 1)
             if fields.get("symbol", market_name(market)) == market_name(market)
         ]
         if "symbol" in fields and not rows:
             raise Refused(BAD_REQUEST, "Not supported symbols")
         if "status" in fields:
             rows = [row for row in rows if row["status"] == fields["status"]]
-        return {"category": SPOT, "nextPageCursor": "", "list": rows}
+        return {"category": category, "nextPageCursor": "", "list": rows}
 
     def _instrument(self, number: int, market: Market) -> dict[str, Any]:
         mode = self.exchange.mode_of(market.symbol)
@@ -577,13 +613,15 @@ class Bybit:
         }
 
     def _tickers(self, request: Request, fields: Mapping[str, str]) -> Any:
-        self._check_category(fields)
-        markets = [self.market(fields)] if "symbol" in fields else list(self.exchange.markets.values())
+        category = self.category(fields)
+        markets = [self.market(fields)] if "symbol" in fields else self.markets(category)
         rows = []
         for market in markets:
             bid = self.exchange.best(market.symbol, "buy", request.now) or (ZERO, ZERO)
             ask = self.exchange.best(market.symbol, "sell", request.now) or (ZERO, ZERO)
             figures = self.figures(market)
+            if category == LINEAR:
+                figures |= self.linear.ticker(market, request.now)
             rows.append(
                 {
                     "bid1Price": text(bid[0]),
@@ -593,7 +631,7 @@ class Bybit:
                     **figures,
                 }
             )
-        return {"category": SPOT, "list": rows}
+        return {"category": category, "list": rows}
 
     def figures(self, market: Market) -> dict[str, str]:
         """Figures over recent trades, where Bybit looks back 24 hours."""
@@ -615,7 +653,6 @@ class Bybit:
         }
 
     def _orderbook(self, request: Request, fields: Mapping[str, str]) -> Any:
-        self._check_category(fields)
         market = self.market(fields)
         depth = self.exchange.depth(market.symbol, _count(fields, "limit", 1, 200), now=request.now)
         return {
@@ -629,11 +666,10 @@ class Bybit:
         }
 
     def _recent_trades(self, request: Request, fields: Mapping[str, str]) -> Any:
-        self._check_category(fields)
-        market = self.market(fields)
-        limit = _count(
-            fields, "limit", 60, 60
-        )  # spot: https://bybit-exchange.github.io/docs/v5/market/recent-trade
+        category, market = self.category(fields), self.market(fields)
+        # https://bybit-exchange.github.io/docs/v5/market/recent-trade
+        default, most = (60, 60) if category == SPOT else (500, 1000)
+        limit = _count(fields, "limit", default, most)
         rows = [
             {
                 "execId": fill_name(trade.trade_id),
@@ -648,31 +684,44 @@ class Bybit:
             }
             for trade in reversed(self.exchange.recent_trades(market.symbol, limit))
         ]
-        return {"category": SPOT, "list": rows}
+        return {"category": category, "list": rows}
 
     def market(self, fields: Mapping[str, Any]) -> Market:
-        """Find the market a request names."""
-        for market in self.exchange.markets.values():
+        """Find the market a request names, in its category."""
+        category = self.category(fields)
+        for market in self.markets(category):
             if market_name(market) == fields.get("symbol"):
                 return market
-        raise Refused(BAD_SYMBOL)
+        raise Refused(BAD_SYMBOL) if category == SPOT else refusal_of(Reject(ex.UNKNOWN_SYMBOL, ""), category)
 
-    def _check_category(self, fields: Mapping[str, Any]) -> None:
-        if fields.get("category") != SPOT:
+    def markets(self, category: str) -> list[Market]:
+        """What is listed in a category."""
+        return [one for one in self.exchange.markets.values() if category_of(one.symbol) == category]
+
+    def category(self, fields: Mapping[str, Any]) -> str:
+        """The category a request is about; contracts are one where some are listed."""
+        category = str(fields.get("category"))
+        if category != SPOT and (category != LINEAR or self.exchange.contracts is None):
             raise Refused(BAD_REQUEST, "params error: Category is invalid")
+        return category
+
+    def amount(self, fields: Mapping[str, Any], name: str) -> Decimal:
+        """Read a positive amount, or refuse it by name."""
+        return _amount(fields, name)
 
     # Money
 
     def _wallet_balance(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         if fields.get("accountType") != "UNIFIED":
             raise Refused(BAD_REQUEST, "accountType only support UNIFIED.")
-        owned = self.exchange.balances(self.account(key), request.view.balances_as_of)
+        account = self.account(key)
+        owned = self.exchange.balances(account, request.view.balances_as_of)
         if fields.get("coin"):
             wanted = str(fields["coin"]).split(",")
             owned = {currency: owned.get(currency, (ZERO, ZERO)) for currency in wanted}
-        return {"list": [self.wallet(owned)]}
+        return {"list": [self.wallet(account, owned)]}
 
-    def wallet(self, owned: Mapping[str, tuple[Decimal, Decimal]]) -> dict[str, Any]:
+    def wallet(self, account: Account, owned: Mapping[str, tuple[Decimal, Decimal]]) -> dict[str, Any]:
         """A unified account: https://bybit-exchange.github.io/docs/v5/account/wallet-balance.
 
         What may be withdrawn is not told for such an account any more: the field is empty.
@@ -705,7 +754,7 @@ class Bybit:
                     "marginCollateral": True,
                 }
             )
-        return {
+        wallet = {
             "accountType": "UNIFIED",
             "totalEquity": text(total),
             "totalWalletBalance": text(total),
@@ -719,19 +768,20 @@ class Bybit:
             "accountLTV": "0",
             "coin": coins,
         }
+        return self.linear.wallet(account, wallet)
 
     def dollars(self, currency: str) -> Decimal:
         """What one of it was worth when last traded for dollars; nothing when it never was."""
         if currency in DOLLARS:
             return Decimal(1)
-        for market in self.exchange.markets.values():
+        for market in self.markets(SPOT):
             if market.base == currency and market.quote in DOLLARS:
                 return self.exchange.last_price(market.symbol) or ZERO
         return ZERO
 
     def _fee_rate(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
-        self._check_category(fields)
-        markets = [self.market(fields)] if "symbol" in fields else list(self.exchange.markets.values())
+        category = self.category(fields)
+        markets = [self.market(fields)] if "symbol" in fields else self.markets(category)
         return {
             "list": [
                 {
@@ -761,6 +811,8 @@ class Bybit:
         granted: dict[str, list[str]] = {product: [] for product in PERMISSIONS}
         if "trade" in key.permissions:
             granted["Spot"] = ["SpotTrade"]
+            if self.exchange.contracts is not None:
+                granted["ContractTrade"] = ["Order", "Position"]
         if "withdraw" in key.permissions:
             granted["Wallet"] = ["AccountTransfer", "Withdraw"]
         return {
@@ -892,8 +944,11 @@ class Bybit:
         """
         wanted = self._wanted(fields)
         account, market = self.account(key), wanted.market
-        self._check_link_id(account, wanted.link_id, now)
-        if wanted.in_quote:
+        category = category_of(market.symbol)
+        self._check_link_id(account, wanted.link_id, now, category)
+        if category == LINEAR:
+            self.linear.check_order(market, wanted.order_type, wanted.quantity, fields)
+        elif wanted.in_quote:
             if wanted.quantity % quote_step(market):
                 raise Refused(AMOUNT_DECIMALS)
         elif wanted.quantity % market.lot:
@@ -907,6 +962,8 @@ class Bybit:
         if wanted.trigger_price is not None:
             now_at = last or self.exchange.displayed_middle(market.symbol) or ZERO
             rising = wanted.trigger_price > now_at
+            if category == LINEAR:
+                rising = self.linear.rising(fields, wanted.trigger_price, now_at)
             trigger = Trigger(kind="trigger", price=wanted.trigger_price, rising=rising)
         try:
             order = self.exchange.create_order(
@@ -922,15 +979,19 @@ class Bybit:
                 client_order_id=wanted.link_id,
                 trigger=trigger,
                 reserve_early=FILTERS.get(wanted.order_filter, (True, ""))[0],
+                reduce_only=wanted.reduce_only,
                 now=now,
             )
         except Reject as reject:
-            raise refusal_of(reject) from reject
+            if category == LINEAR and reject.reason == ex.POST_ONLY_WOULD_CROSS and wanted.price is not None:
+                return self.linear.turn_away(
+                    account, market, wanted.side, wanted.quantity, wanted.price, wanted.link_id, now
+                )
+            raise refusal_of(reject, category) from reject
         self.prices[order.order_id] = last
         return order
 
     def _wanted(self, fields: Mapping[str, Any]) -> Wanted:
-        self._check_category(fields)
         market = self.market(fields)
         for name in NOT_SIMULATED:
             if str(fields.get(name, "")) not in ("", "0", "None", "UNKNOWN"):
@@ -941,6 +1002,8 @@ class Bybit:
         if order_filter != "Order" and order_filter not in FILTERS:
             raise Refused(BAD_FILTER)
         given = str(fields.get("triggerPrice", "")) not in ("", "0")
+        if given and market.settled_in is not None:
+            order_filter = "StopOrder"  # the only kind there is of contracts, whatever it is called
         if given != (order_filter in FILTERS):
             raise Refused(BAD_FILTER if given else NO_TRIGGER)
         if fields.get("side") not in ("Buy", "Sell"):
@@ -963,7 +1026,7 @@ class Bybit:
             side=side,
             order_type="market" if at_market else "limit",
             quantity=_amount(fields, "qty"),
-            in_quote=at_market and unit == "quoteCoin",
+            in_quote=at_market and unit == "quoteCoin" and market.settled_in is None,
             # A market order's price and timeInForce are ignored.
             price=None if at_market else _amount(fields, "price"),
             time_in_force="GTC" if at_market or force in ("GTC", "PostOnly") else _force(force),
@@ -971,12 +1034,13 @@ class Bybit:
             link_id=link_id,
             trigger_price=_amount(fields, "triggerPrice") if given else None,
             order_filter=order_filter,
+            reduce_only=market.settled_in is not None and fields.get("reduceOnly") in (True, "true"),
         )
 
-    def _check_link_id(self, account: Account, link_id: str, now: float) -> None:
+    def _check_link_id(self, account: Account, link_id: str, now: float, category: str) -> None:
         for order in account.by_client_id.get(link_id, []) if link_id else []:
             if order.open or now - order.updated_at < LINK_ID_KEPT_S:
-                raise Refused(DUPLICATE)
+                raise refusal_of(Reject(ex.DUPLICATE_CLIENT_ID, ""), category)
 
     # Cancelling
 
@@ -988,17 +1052,17 @@ class Bybit:
 
         https://bybit-exchange.github.io/docs/v5/order/cancel-order
         """
-        self._check_category(fields)
         market = self.market(fields)
         number, link_id = self._named(fields)
         account = self.account(key)
         order = self.exchange.find_order(account, number, link_id, symbol=market.symbol)
-        if order is not None and filter_of(order) != (fields.get("orderFilter") or "Order"):
+        of_spot = market.settled_in is None  # contracts are cancelled under any name
+        if order is not None and of_spot and filter_of(order) != (fields.get("orderFilter") or "Order"):
             raise Refused(NO_ORDER)
         try:
             return self.exchange.cancel_order(account, number, link_id, symbol=market.symbol, now=now)
         except Reject as reject:
-            raise refusal_of(reject) from reject
+            raise refusal_of(reject, category_of(market.symbol)) from reject
 
     def _amend(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         return named(self.amend(fields, key, request.now))
@@ -1008,8 +1072,8 @@ class Bybit:
 
         https://bybit-exchange.github.io/docs/v5/order/amend-order
         """
-        self._check_category(fields)
         market = self.market(fields)
+        category = category_of(market.symbol)
         number, link_id = self._named(fields)
         terms = {
             ours: _amount(fields, theirs)
@@ -1019,7 +1083,9 @@ class Bybit:
         if not terms:
             raise Refused(BAD_REQUEST, "params error: nothing to amend")
         quantity = terms.get("quantity")
-        if quantity is not None and quantity % market.lot:
+        if category == LINEAR and quantity is not None:
+            self.linear.check_quantity(market, "limit", quantity)
+        elif quantity is not None and quantity % market.lot:
             raise Refused(QUANTITY_DECIMALS)
         if quantity is not None and not market.min_qty <= quantity <= market.max_qty:
             raise Refused(QUANTITY_SMALL if quantity < market.min_qty else QUANTITY_LARGE)
@@ -1037,7 +1103,7 @@ class Bybit:
         except Reject as reject:
             if reject.reason == ex.NO_CHANGE:
                 raise Refused(BAD_REQUEST, UNCHANGED) from reject
-            raise refusal_of(reject) from reject
+            raise refusal_of(reject, category) from reject
 
     def _named(self, fields: Mapping[str, Any]) -> tuple[int | None, str]:
         """Which order a request is about: its number, or our id of it."""
@@ -1045,7 +1111,7 @@ class Bybit:
         link_id = str(fields.get("orderLinkId", ""))
         if number is None and not link_id:
             raise (
-                Refused(NO_ORDER)
+                refusal_of(Reject(ex.UNKNOWN_ORDER, ""), self.category(fields))
                 if fields.get("orderId")
                 else Refused(BAD_REQUEST, "params error: OrderId or orderLinkId is required")
             )
@@ -1053,12 +1119,16 @@ class Bybit:
 
     def _cancel_all(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         # https://bybit-exchange.github.io/docs/v5/order/cancel-all
-        self._check_category(fields)
+        category, account = self.category(fields), self.account(key)
         symbol = self.market(fields).symbol if fields.get("symbol") else None
-        kind, account = fields.get("orderFilter") or "Order", self.account(key)
-        if kind != "Order" and kind not in FILTERS:
+        kind = fields.get("orderFilter") or (None if category == LINEAR else "Order")
+        if kind not in (None, "Order", *FILTERS):
             raise Refused(BAD_FILTER)
-        orders = [one for one in self.exchange.open_orders(account, symbol) if filter_of(one) == kind]
+        orders = [
+            one
+            for one in self.exchange.open_orders(account, symbol)
+            if kind in (None, filter_of(one)) and category_of(one.symbol) == category
+        ]
         for order in orders:
             self.exchange.cancel_order(account, order.order_id, now=request.now)
         return {"list": [named(order) for order in orders], "success": "1"}
@@ -1067,9 +1137,8 @@ class Bybit:
 
     def _realtime(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         # https://bybit-exchange.github.io/docs/v5/order/open-order
-        self._check_category(fields)
         account, as_of = self.account(key), request.view.orders_as_of
-        closed = [] if request.view.hide_closed else self.exchange.closed_orders(account, as_of=as_of)
+        closed = [] if request.view.hide_closed else self._closed(account, as_of)
         recent = sorted(closed, key=lambda order: (order.updated_at, order.order_id))[-CLOSED_KEPT:]
         live = self.exchange.open_orders(account, as_of=as_of)
         if fields.get("orderId") or fields.get("orderLinkId"):
@@ -1080,8 +1149,7 @@ class Bybit:
 
     def _history(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         # https://bybit-exchange.github.io/docs/v5/order/order-list
-        self._check_category(fields)
-        closed = self.exchange.closed_orders(self.account(key), as_of=request.view.orders_as_of)
+        closed = self._closed(self.account(key), request.view.orders_as_of)
         chosen = self._chosen([] if request.view.hide_closed else closed, fields)
         if not fields.get("orderId") and not fields.get("orderLinkId"):
             start, end = _span(fields, request.clock, HISTORY_S)
@@ -1090,8 +1158,13 @@ class Bybit:
             chosen = [order for order in chosen if status_of(order) == fields["orderStatus"]]
         return self._order_page(chosen, fields)
 
+    def _closed(self, account: Account, as_of: float | None) -> list[Order]:
+        return self.exchange.closed_orders(account, as_of=as_of) + self.linear.turned_away(account, as_of)
+
     def _chosen(self, orders: Iterable[Order], fields: Mapping[str, Any]) -> list[Order]:
-        """Those asked for: by id, else by link id, else by symbol, else all."""
+        """Those asked for, of the category: by id, else by link id, else by symbol, else all."""
+        category = self.category(fields)
+        orders = [order for order in orders if category_of(order.symbol) == category]
         if fields.get("orderId"):
             number = order_number(str(fields["orderId"]))
             return [order for order in orders if order.order_id == number]
@@ -1103,8 +1176,9 @@ class Bybit:
         return [o for o in orders if symbol in (None, o.symbol) and kind in (None, filter_of(o))]
 
     def _order_page(self, orders: list[Order], fields: Mapping[str, Any]) -> Any:
-        page, cursor = _page(orders, lambda one: (ms(one.created_at), one.order_id), fields, 20, 50)
-        return {"category": SPOT, "nextPageCursor": cursor, "list": [self.record(order) for order in page]}
+        page, cursor = _page(orders, lambda one: (ms(one.created_at), abs(one.order_id)), fields, 20, 50)
+        rows = [self.record(order) for order in page]
+        return {"category": fields["category"], "nextPageCursor": cursor, "list": rows}
 
     def record(self, order: Order) -> dict[str, Any]:
         """The order as it stands, as REST and the stream tell it."""
@@ -1127,8 +1201,9 @@ class Bybit:
         )
         quantity = order.quantity if order.quote_quantity is None else order.quote_quantity
         mean = (cost / filled).quantize(Decimal("0.0000000001")) if filled else None
-        return {
-            "orderId": order_name(order.order_id),
+        contract = self.linear.order(order) if category_of(order.symbol) == LINEAR else {}
+        row = {
+            "orderId": order_name(order.order_id, order.symbol),
             "orderLinkId": order.client_order_id,
             "blockTradeId": "",
             "symbol": market_name(self.exchange.markets[order.symbol]),
@@ -1177,14 +1252,18 @@ class Bybit:
             "createdTime": str(ms(order.created_at)),
             "updatedTime": str(ms(at)),
         }
+        return row | contract
 
     def _executions(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         # https://bybit-exchange.github.io/docs/v5/order/execution
-        self._check_category(fields)
-        account = self.account(key)
+        category, account = self.category(fields), self.account(key)
+        if category == LINEAR and fields.get("execType") == "Funding":
+            paid, cursor = self.linear.funding(fields, account, request.clock)
+            return {"category": category, "nextPageCursor": cursor, "list": paid}
         fills = self.exchange.my_trades(account, as_of=request.view.orders_as_of)
-        if fields.get("execType", "Trade") != "Trade":
-            fills = []
+        fills = [fill for fill in fills if category_of(fill.symbol) == category]
+        if fields.get("execType"):
+            fills = [fill for fill in fills if self.exec_type(fill) == fields["execType"]]
         if fields.get("orderId"):
             number = order_number(str(fields["orderId"]))
             fills = [fill for fill in fills if fill.order_id == number]
@@ -1197,16 +1276,21 @@ class Bybit:
         fills = [fill for fill in fills if start <= ms(fill.time) <= end]
         page, cursor = _page(fills, lambda one: (ms(one.time), one.trade_id), fields, 50, 100)
         rows = [self.execution(account.orders[fill.order_id], fill) for fill in page]
-        return {"category": SPOT, "nextPageCursor": cursor, "list": rows}
+        return {"category": category, "nextPageCursor": cursor, "list": rows}
+
+    def exec_type(self, fill: Fill) -> str:
+        """What kind of execution it was."""
+        contract = category_of(fill.symbol) == LINEAR
+        return "BustTrade" if contract and self.linear.forced(fill.order_id) else "Trade"
 
     def execution(self, order: Order, fill: Fill) -> dict[str, Any]:
         """One execution, as REST and the stream tell it."""
         market = self.exchange.markets[fill.symbol]
         so_far = order.fills[: order.fills.index(fill) + 1]
         quantity = order.quantity if order.quote_quantity is None else order.quote_quantity
-        return {
+        row = {
             "symbol": market_name(market),
-            "orderId": order_name(fill.order_id),
+            "orderId": order_name(fill.order_id, fill.symbol),
             "orderLinkId": fill.client_order_id,
             "side": fill.side.capitalize(),
             "orderPrice": text(order.price) if order.price is not None else "0",
@@ -1235,6 +1319,7 @@ class Bybit:
             "seq": fill.trade_id,
             "extraFees": "",
         }
+        return row | (self.linear.execution(fill) if category_of(fill.symbol) == LINEAR else {})
 
 
 KINDS = {
@@ -1252,6 +1337,7 @@ KINDS = {
     "/v5/order/history": dialect.CLOSED_ORDERS,
     "/v5/execution/list": dialect.MY_TRADES,
     "/v5/account/wallet-balance": dialect.BALANCE,
+    "/v5/position/list": dialect.BALANCE,
     "/v5/account/fee-rate": dialect.FEES,
     "/v5/asset/deposit/query-record": dialect.TRANSFERS,
     "/v5/asset/withdraw/query-record": dialect.TRANSFERS,
@@ -1260,7 +1346,7 @@ KINDS = {
 
 def named(order: Order) -> dict[str, str]:
     """The two ids of an order: all that placing and cancelling answer."""
-    return {"orderId": order_name(order.order_id), "orderLinkId": order.client_order_id}
+    return {"orderId": order_name(order.order_id, order.symbol), "orderLinkId": order.client_order_id}
 
 
 def check_time(timestamp: str, window: str, clock: float) -> None:

@@ -22,9 +22,12 @@ from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.bybit import (
     INVALID_KEY,
+    LINEAR,
     NO_PERMISSION,
+    SPOT,
     Bybit,
     Refused,
+    category_of,
     check_time,
     fill_name,
     market_name,
@@ -44,6 +47,7 @@ from simulator.exchange import (
     Levels,
     Market,
     OrderUpdate,
+    PositionChange,
     PublicTrade,
     Reject,
     text,
@@ -52,7 +56,11 @@ from simulator.exchange import (
 BOOK_DEPTHS = (1, 50, 200, 1000)
 TOPICS_MAX = 10  # in one request on the spot path: https://bybit-exchange.github.io/docs/v5/ws/connect
 BAD_OP = 10404
-PRIVATE_TOPICS = frozenset(("order", "order.spot", "execution", "execution.spot", "wallet"))
+PRIVATE_TOPICS = frozenset(("wallet", "position", "position.linear")) | {
+    topic
+    for channel in ("order", "execution")
+    for topic in (channel, f"{channel}.{SPOT}", f"{channel}.{LINEAR}")
+}
 
 
 class Streams:
@@ -116,7 +124,9 @@ class Streams:
 
 
 class PublicStreams(Streams):
-    """Market data."""
+    """Market data of spot."""
+
+    category = SPOT
 
     def __init__(self, bybit: Bybit, send: Send, request: Request) -> None:
         super().__init__(bybit, send, request)
@@ -187,7 +197,7 @@ class PublicStreams(Streams):
                 depth = "0"
             case _:
                 return None
-        for market in self.exchange.markets.values():
+        for market in self.bybit.markets(self.category):
             if market_name(market) == name:
                 return channel, market, int(depth)
         return None
@@ -236,12 +246,21 @@ class PublicStreams(Streams):
             "v": text(trade.quantity),
             "p": text(trade.price),
             "i": fill_name(trade.trade_id),
+            **self.trade_fields(trade),
             "BT": False,
             "RPI": False,
             "seq": trade.trade_id,
         }
         message = {"topic": f"publicTrade.{market}", "ts": ms(trade.now), "type": "snapshot", "data": [row]}
         self._send(message, dialect.TRADES)
+
+    def trade_fields(self, trade: PublicTrade) -> dict[str, Any]:
+        """What a trade of this category tells more."""
+        return {}
+
+    def ticker(self, market: Market, now: float) -> dict[str, str]:
+        """The figures of a market."""
+        return self.bybit.figures(market)
 
     def _send_ticker(self, symbol: str, now: float) -> None:
         market = self.exchange.markets[symbol]
@@ -250,9 +269,29 @@ class PublicStreams(Streams):
             "ts": ms(now),
             "type": "snapshot",
             "cs": self.exchange.depth(symbol, 1, now=now).sequence,
-            "data": self.bybit.figures(market),
+            "data": self.ticker(market, now),
         }
         self._send(message, dialect.TICKER)
+
+
+class LinearStreams(PublicStreams):
+    """Market data of contracts: https://bybit-exchange.github.io/docs/v5/websocket/public/ticker."""
+
+    category = LINEAR
+
+    def on_event(self, event: ex.Event) -> None:
+        super().on_event(event)
+        # Mark price and quotes move without trades; spot's ticker knows neither.
+        if isinstance(event, BookChange) and event.symbol in self._tickers:
+            self._send_ticker(event.symbol, event.now)
+
+    def trade_fields(self, trade: PublicTrade) -> dict[str, Any]:
+        return {"L": "PlusTick" if trade.taker_side == "buy" else "MinusTick"}
+
+    def ticker(self, market: Market, now: float) -> dict[str, str]:
+        figures = self.bybit.figures(market) | self.bybit.linear.ticker(market, now)
+        del figures["usdIndexPrice"]
+        return figures
 
 
 class KeyedStreams(Streams):
@@ -317,14 +356,21 @@ class PrivateStreams(KeyedStreams):
         if key is None or not self._topics:
             return
         if isinstance(event, OrderUpdate) and event.order.account == key.account:
+            category = category_of(event.order.symbol)
             if event.fill is not None:
-                self._tell("execution", self._execution(event, event.fill), dialect.FILLS, event.now)
+                row = self._execution(event, event.fill)
+                self._tell("execution", row, dialect.FILLS, event.now, category)
             for row in self._orders(event):
-                self._tell("order", row, dialect.ORDERS, event.now)
+                self._tell("order", row, dialect.ORDERS, event.now, category)
         elif isinstance(event, BalanceChange) and event.account == key.account:
             # An event carries what changed; the topic tells of these coins, and of the account.
-            wallet = self.bybit.wallet(event.balances)
+            account = self.exchange.accounts[event.account]
+            wallet = self.bybit.wallet(account, event.balances)
             self._tell("wallet", wallet, dialect.BALANCES, event.now)
+        elif isinstance(event, PositionChange) and event.account == key.account:
+            account = self.exchange.accounts[event.account]
+            row = self.bybit.linear.stream_position(account, event.symbol)
+            self._tell("position", row, dialect.BALANCES, event.now, LINEAR)
 
     def _subscribe(self, message: dict[str, Any], request: Request) -> Mapping[str, Any]:
         key, topics = self.key(), message.get("args")
@@ -345,8 +391,10 @@ class PrivateStreams(KeyedStreams):
         self._topics.difference_update(topics if isinstance(topics, list) else [])
         return self.acknowledged(message, None)
 
-    def _tell(self, channel: str, row: Mapping[str, Any], stream: str, now: float) -> None:
-        for topic in (channel, f"{channel}.spot"):
+    def _tell(
+        self, channel: str, row: Mapping[str, Any], stream: str, now: float, category: str = ""
+    ) -> None:
+        for topic in (channel, f"{channel}.{category}"):
             if topic in self._topics:
                 self._messages += 1
                 message = {
@@ -373,11 +421,23 @@ class PrivateStreams(KeyedStreams):
             fills = order.fills[: order.fills.index(event.fill) + 1]
         row = self.bybit.record_at(order, status, event.filled_quantity, event.filled_quote, fills, event.now)
         coin = fills[-1].fee_currency if fills else ""
-        return {"category": "spot", **row, "feeCurrency": coin, "closedPnl": "0"}
+        earned = sum((fill.realised for fill in fills), ZERO)
+        return {
+            "category": category_of(order.symbol),
+            **row,
+            "feeCurrency": coin,
+            "closedPnl": text(earned),
+        }
 
     def _execution(self, event: OrderUpdate, fill: Fill) -> Mapping[str, Any]:
         row = self.bybit.execution(event.order, fill)
-        return {"category": "spot", **row, "feeCoin": fill.fee_currency, "isLeverage": "0", "execPnl": "0"}
+        return {
+            "category": category_of(fill.symbol),
+            **row,
+            "feeCoin": fill.fee_currency,
+            "isLeverage": "0",
+            "execPnl": text(fill.realised),
+        }
 
 
 class TradeStream(KeyedStreams):

@@ -65,18 +65,15 @@ ANSWERS: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {
     "ws_subscription_failure.json": ("ws subscription failed", (), {}),
 }
 
-CONTRACTS = "contracts and options are not simulated"
+CONTRACTS = "inverse contracts and options are not simulated"
+LINEAR = "compared in test_bybit_linear"
 TRIGGERED = "triggered orders and brackets are not simulated"
 NOT_SERVED = {
     **dict.fromkeys(
         (
             "http_get_funding_history.json",
-            "http_get_instruments_inverse.json",
-            "http_get_instruments_inverse_symbol_type.json",
             "http_get_instruments_linear.json",
             "http_get_instruments_linear_symbol_type.json",
-            "http_get_instruments_option.json",
-            "http_get_instruments_option_symbol_id.json",
             "http_get_positions.json",
             "http_get_positions_with_open_time.json",
             "ws_account_execution_adl.json",
@@ -84,6 +81,15 @@ NOT_SERVED = {
             "ws_account_position_short.json",
             "ws_account_position_with_open_time.json",
             "ws_ticker_linear.json",
+        ),
+        LINEAR,
+    ),
+    **dict.fromkeys(
+        (
+            "http_get_instruments_inverse.json",
+            "http_get_instruments_inverse_symbol_type.json",
+            "http_get_instruments_option.json",
+            "http_get_instruments_option_symbol_id.json",
             "ws_ticker_option.json",
         ),
         CONTRACTS,
