@@ -60,6 +60,7 @@ from simulator import tls as certificates
 from simulator.dialects import LISTED
 from simulator.exchange import Exchange
 from simulator.faults import PROFILES, BadRule, Faults, weather
+from simulator.positions import Positions
 from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
 
@@ -111,16 +112,19 @@ def start_simulator(
     speed: float = 1.0,
     limits: bool = True,
     made_up: bool = False,
+    swaps: bool = False,
     tls: ssl.SSLContext | None = None,
 ) -> SimulatedExchange:
     """Start a simulated exchange in threads of this process.
 
     `limits` False lifts its rate limits. `made_up` adds many invented markets to the recorded ones, for
-    portfolios.
+    portfolios. `swaps` lists perpetual contracts beside spot, where the exchange has them.
     """
     listed = LISTED[exchange_name]
     # Ids go on where any earlier run stopped: an exchange never uses an order or trade id twice.
     exchange = Exchange(exchange_name, list(listed.markets), first_id=int(time.time() * 1000))
+    if swaps:
+        Positions(exchange, listed.swaps)
     played = tracks(exchange)
     for symbol in exchange.markets.keys() - {track.symbol for track in played}:
         exchange.remove_market(symbol, time.time())  # without a recording it would have no book
@@ -546,6 +550,9 @@ def simulate(arguments: argparse.Namespace) -> int:
             return refuse(f"--faults {error}")
         except certificates.BadCertificate as error:
             return refuse(f"--tls-cert {error}")
+        if arguments.swaps and not LISTED[arguments.exchange].swaps:
+            those = ", ".join(name for name, listed in sorted(LISTED.items()) if listed.swaps)
+            return refuse(f"--swaps: {arguments.exchange} is simulated without contracts; {those} have them")
         try:
             running = start_simulator(
                 arguments.exchange,
@@ -555,6 +562,7 @@ def simulate(arguments: argparse.Namespace) -> int:
                 speed=arguments.speed,
                 limits=not arguments.unlimited,
                 made_up=arguments.made_up,
+                swaps=arguments.swaps,
                 tls=tls,
             )
         except OSError as error:
@@ -631,6 +639,7 @@ def main(argv: list[str] | None = None) -> int:
     simulated.add_argument("--tls-cert", metavar="FILE", help="https with this certificate (PEM)")
     simulated.add_argument("--tls-key", metavar="FILE", help="and its key (PEM)")
     simulated.add_argument("--made-up", action="store_true", help="invented markets of 17 assets as well")
+    simulated.add_argument("--swaps", action="store_true", help="perpetual contracts as well (okx, bybit)")
     verb(
         "demo", lambda _: demo.show(sys.modules[__name__]), "show the main job and take everything down again"
     )

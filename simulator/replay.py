@@ -29,7 +29,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Literal
 
-from simulator.exchange import TRADING, Exchange
+from simulator.exchange import TRADING, Exchange, Market
 
 Side = Literal["buy", "sell"]
 Levels = tuple[tuple[Decimal, Decimal], ...]  # (price, quantity), best first
@@ -238,6 +238,7 @@ class Track:
     symbol: str  # as the exchange's matching knows it: "ETH/USDT"
     recording: Recording
     tick: Decimal | None = None  # of the exchange, when it is coarser than the recording's
+    contract: Market | None = None  # where the market is one: it follows a spot market's recording
 
     @property
     def borrowed(self) -> bool:
@@ -248,15 +249,19 @@ class Track:
         """Say in words what a person is looking at."""
         of = self.recording
         words = f"{self.exchange} {self.symbol}: replaying {of.venue} {of.symbol} {of.began:%Y-%m-%d}"
-        if self.borrowed:
+        if self.contract is not None:
+            size = f"{self.contract.contract_size:f} {self.contract.base}"
+            words += f" in contracts of {size} (no recording of swaps ships: this is spot's)"
+        elif self.borrowed:
             words += f" (no {self.exchange.split('-')[0].capitalize()} recording ships)"
         return words
 
     def events(self) -> Iterator[Event]:
         """The recording's events with prices this exchange could show."""
-        if self.tick is None:
-            return self.recording.events()
-        return (on_tick(event, self.tick) for event in self.recording.events())
+        events = self.recording.events()
+        if self.tick is not None:
+            events = (on_tick(event, self.tick) for event in events)
+        return events if self.contract is None else in_contracts(events, self.contract)
 
 
 def track(
@@ -275,8 +280,29 @@ def tracks(exchange: Exchange, *, folder: Path = SHIPPED, raw: bool = False) -> 
     found = []
     for market in exchange.markets.values():
         with contextlib.suppress(BadRecording):
-            found.append(track(exchange.name, market.symbol, folder=folder, tick=market.tick, raw=raw))
+            pair = f"{market.base}/{market.quote}"
+            followed = track(exchange.name, pair, folder=folder, tick=market.tick, raw=raw)
+            contract = None if market.settled_in is None else market
+            found.append(replace(followed, symbol=market.symbol, contract=contract))
     return found
+
+
+def in_contracts(events: Iterator[Event], market: Market) -> Iterator[Event]:
+    """Count in whole lots of a contract what was recorded in base currency; what is less than one is gone."""
+
+    def lots(quantity: Decimal) -> Decimal:
+        return quantity / market.contract_size // market.lot * market.lot
+
+    for event in events:
+        if isinstance(event, TradePrint):
+            if quantity := lots(event.quantity):
+                yield replace(event, quantity=quantity)
+            continue
+        sides = [
+            tuple((price, size) for price, quantity in side if (size := lots(quantity)))
+            for side in (event.bids, event.asks)
+        ]
+        yield replace(event, bids=sides[0], asks=sides[1])
 
 
 def on_tick(event: Event, tick: Decimal) -> Event:

@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from simulator.dialects import (
     binance,
     bybit,
+    bybit_linear,
     coinbase,
     coinbase_tokens,
     coinbaseexchange,
     gemini,
     kraken,
     okx,
+    okx_swaps,
 )
 from simulator.dialects.dialect import Dialect
 from simulator.exchange import Market
+from simulator.positions import SwapMarket
 
 # What an API key consists of: public part, secret, passphrase where the exchange has one.
 KeyParts = tuple[str, str, str | None]
@@ -51,6 +54,7 @@ class Listed:
     markets: Sequence[Market]
     unlimited: Mapping[str, object]  # options of the dialect that lift the rate limits
     keys: Callable[[RandomBytes], KeyParts] = field(default=plain_keys)
+    swaps: Sequence[SwapMarket] = ()  # perpetual contracts that can be listed beside the markets
 
 
 LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
@@ -64,7 +68,12 @@ LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
         markets=kraken.MARKETS,
         unlimited={"tier": "unlimited"},
     ),
-    "bybit": Listed(dialect=bybit.Bybit, markets=bybit.MARKETS, unlimited={"limited": False}),
+    "bybit": Listed(
+        dialect=bybit.Bybit,
+        markets=bybit.MARKETS,
+        unlimited={"limited": False},
+        swaps=bybit_linear.SWAPS,
+    ),
     "gemini": Listed(
         dialect=gemini.Gemini,
         markets=gemini.MARKETS,
@@ -90,5 +99,11 @@ LISTED: dict[str, Listed] = {  # exchange -> how it is simulated
         unlimited={"limited": False},
         keys=coinbase_tokens.new_keys,
     ),
-    "okx": Listed(dialect=okx.Okx, markets=okx.MARKETS, unlimited={"limited": False}, keys=_with_passphrase),
+    "okx": Listed(
+        dialect=okx.Okx,
+        markets=okx.MARKETS,
+        unlimited={"limited": False},
+        keys=_with_passphrase,
+        swaps=okx_swaps.SWAPS,
+    ),
 }

@@ -51,6 +51,7 @@ def running(*arguments: str) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--swaps"], "--swaps: kraken is simulated without contracts; bybit, okx have them"),
         (["--faults", "stormy"], "--faults stormy: no such file, and no profile of that name"),
         (["--faults", "{rules}"], "--faults {rules}: rule 2: status: use an HTTP status from 200 to 599"),
         (["--tls-cert", "{rules}"], "--tls-cert and --tls-key go together; give both"),

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from simulator.dialects import LISTED
 from simulator.exchange import BookChange, Exchange, Market, PublicTrade
+from simulator.positions import Positions
 from simulator.replay import (
     SHIPPED,
     BadRecording,
@@ -383,3 +385,27 @@ def test_in_real_time_the_clock_is_followed_and_a_pause_is_skipped(tiny):
     # The third event was due in the pause and came right after it; the fourth kept its distance of 50 ms.
     assert naps == [0.0, 0.25, 0.05]
     assert [round(event.now - START, 3) for event in events] == [0.0, 0.0, 3600.25, 3600.3]
+
+
+@pytest.mark.parametrize("name", ["okx", "bybit"])
+def test_a_contract_follows_the_spot_recording_in_whole_lots_and_says_so(name):
+    listed = LISTED[name]
+    exchange = Exchange(name, list(listed.markets))
+    Positions(exchange, listed.swaps)
+    played = {track.symbol: track for track in tracks(exchange)}
+    assert set(played) == {"BTC/USDT", "ETH/USDT", "BTC/USDT:USDT", "ETH/USDT:USDT"}
+    size = {"okx": "0.01", "bybit": "1"}[name]
+    assert played["BTC/USDT:USDT"].describe() == (
+        f"{name} BTC/USDT:USDT: replaying binance-spot BTCUSDT 2024-08-08 in contracts of {size} BTC "
+        "(no recording of swaps ships: this is spot's)"
+    )
+    replay = Replay(exchange, list(played.values()), start=0.0)
+    replay.advance(20.0)
+    market = exchange.markets["BTC/USDT:USDT"]
+    spot, swap = (exchange.depth(symbol, now=20.0) for symbol in ("BTC/USDT", "BTC/USDT:USDT"))
+    sizes = dict(spot.bids)
+    for price, quantity in swap.bids:
+        assert quantity > 0 and quantity % market.lot == 0
+        assert quantity == sizes[price] / market.contract_size // market.lot * market.lot
+    assert exchange.recent_trades("BTC/USDT:USDT")
+    assert all(trade.quantity % market.lot == 0 for trade in exchange.recent_trades("BTC/USDT:USDT"))
