@@ -14,11 +14,11 @@ What is true here and elsewhere surprises:
    underneath refuses such an order; what became of it is kept here.
 6. Fees are negative numbers, taken from what is received.
 7. A cancelled order without fills is forgotten after two hours.
+8. Perpetual contracts, where they are listed, are in `okx_swaps`; orders with a trigger, and amending, in
+   `okx_algos`.
 
-8. Perpetual contracts, where they are listed, are in `okx_swaps`.
-
-Not here: other derivatives, margin, algo orders, amending, the two order book channels of high tiers. They
-are refused by name, or their lists are empty.
+Not here: other derivatives, margin, other algo orders, the two order book channels of high tiers. They are
+refused by name, or their lists are empty.
 
 Pages: https://www.okx.com/docs-v5/en/ ; the sections are named where a rule comes from.
 """
@@ -59,6 +59,7 @@ from simulator.positions import LIQUIDATION
 PREFIX = "/api/v5/"
 PUBLIC_PATH = "/ws/v5/public"
 PRIVATE_PATH = "/ws/v5/private"
+BUSINESS_PATH = "/ws/v5/business"
 
 CLOCK_MAX_S = 30.0  # #overview-rest-authentication-making-requests
 FORGOTTEN_AFTER_S = 2 * 3600.0  # #order-book-trading-trade-get-order-details
@@ -73,6 +74,7 @@ DIGITS_MAX = 18
 # Numbers of orders look like OKX's; those between two orders are of orders that never reached the book.
 FIRST_ORDER = 2_500_000_000_000_000_000
 BETWEEN = 1_000
+FIRST_ALGO = 2_400_000_000_000_000_000
 FIRST_BILL = 1_700_000_000_000_000_000
 FIRST_INSTRUMENT_CODE = 10_000
 
@@ -129,6 +131,17 @@ ERRORS = {
                    "(orders)"),
     "51169": (200, "Order failed because you don't have any positions in this direction for this contract to "
                    "reduce or close."),
+    "51065": (200, "algoClOrdId already exists."),
+    "51277": (200, "TP trigger price cannot be higher than the last price"),
+    "51278": (200, "SL trigger price cannot be lower than the last price"),
+    "51279": (200, "TP trigger price cannot be lower than the last price"),
+    "51280": (200, "SL trigger price cannot be higher than the last price"),
+    "51500": (200, "You must enter a price, quantity, or TP/SL"),
+    "51502": (200, "Order failed. Insufficient balance in account."),
+    "51503": (200, "Order modification failed as the order has been filled, canceled or does not exist."),
+    "51509": (200, "Modification failed as the order has been canceled."),
+    "51510": (200, "Modification failed as the order has been completed."),
+    "51511": (200, "Modification failed as the order price did not meet the requirement for Post Only."),
     "51111": (200, "Maximum {0} orders can be placed in bulk."),
     "51121": (200, "Order quantity must be a multiple of the lot size."),
     "51124": (200, "You can only place limit orders during call auction."),
@@ -252,8 +265,13 @@ ROUTES = {
     ("POST", "trade/cancel-all-after"): Route(
         kind=dialect.CANCEL_ALL, calls=1, window_s=1.0, permission="trade"
     ),
-    ("POST", "trade/amend-order"): Route(kind=dialect.OTHER, calls=60, per="instrument", permission="trade"),
-    ("POST", "trade/order-algo"): Route(kind=dialect.OTHER, calls=20, permission="trade"),
+    ("POST", "trade/amend-order"): Route(kind=dialect.AMEND, calls=60, per="instrument", permission="trade"),
+    ("POST", "trade/order-algo"): Route(kind=dialect.CREATE, calls=20, permission="trade"),
+    ("POST", "trade/cancel-algos"): Route(kind=dialect.CANCEL, calls=20, permission="trade"),
+    ("POST", "trade/amend-algos"): Route(kind=dialect.AMEND, calls=20, permission="trade"),
+    ("GET", "trade/order-algo"): Route(kind=dialect.FETCH, calls=20),
+    ("GET", "trade/orders-algo-pending"): Route(kind=dialect.OPEN_ORDERS, calls=20),
+    ("GET", "trade/orders-algo-history"): Route(kind=dialect.CLOSED_ORDERS, calls=20),
 }
 PATHS = {path for _, path in ROUTES}
 
@@ -365,10 +383,13 @@ class Okx:
         self._windows: dict[tuple[str, str, str], tuple[int, int]] = {}
         # (method, path, who) -> (window, calls in it)
         self._order_windows: dict[str, tuple[int, int]] = {}  # account -> (window, orders in it)
-        # Contracts are built on this file, so they are imported when the first OKX is made.
+        # Contracts and algo orders are built on this file, so they are imported when an OKX is made.
+        from simulator.dialects.okx_algos import Algos
         from simulator.dialects.okx_swaps import Swaps
 
         self.swaps = Swaps(self)
+        self.algos = Algos(self)
+        self.requests: dict[int, str] = {}  # order id -> reqId of its last amendment
         self._answers: dict[str, Callable[[Request, dict[str, str], Account], Any]] = self.swaps.answers | {
             "public/time": self._time,
             "public/instruments": self._instruments,
@@ -391,6 +412,17 @@ class Okx:
             "trade/fills": self._fills,
             "trade/fills-history": self._fills,
         }
+        self._answers |= self.algos.answers
+
+        # path -> (what does it, how many at a time; None: one, not in a list)
+        self._order_acts: dict[
+            str, tuple[Callable[[Mapping[str, Any], Account, Request], dict[str, str]], int | None]
+        ] = {
+            "trade/order": (self.place, None),
+            "trade/batch-orders": (self.place, BATCH_MAX),
+            "trade/cancel-order": (self.cancel, None),
+            "trade/cancel-batch-orders": (self.cancel, BATCH_MAX),
+        }
 
     # What the wire calls
 
@@ -407,8 +439,10 @@ class Okx:
 
     def open_session(self, request: Request, send: Send) -> dialect.Session | None:
         # The streams are built on this file, so they are imported when the first one is opened.
-        from simulator.dialects.okx_streams import PrivateStreams, PublicStreams
+        from simulator.dialects.okx_streams import BusinessStreams, PrivateStreams, PublicStreams
 
+        if request.path.rstrip("/") == BUSINESS_PATH:
+            return BusinessStreams(self, send, request)
         if request.path.rstrip("/") == PRIVATE_PATH:
             session = PrivateStreams(self, send, request)
             self.listeners.add(session)
@@ -476,19 +510,18 @@ class Okx:
         return _envelope("0", "", [{"triggerTime": trigger, "tag": "", "ts": ms(request.clock)}])
 
     def _acted(self, path: str, values: Any, account: Account, request: Request) -> Any:
-        if path in ("trade/amend-order", "trade/order-algo"):
-            raise Refused("50062")
         if path in self.swaps.acts:
             return _envelope("0", "", self.swaps.acts[path](values, account, request))
         if path == "trade/cancel-all-after":
             return self._cancel_after(values, account, request)
-        act = self.place if path in ("trade/order", "trade/batch-orders") else self.cancel
-        batch = path in ("trade/batch-orders", "trade/cancel-batch-orders")
+        act, most = self._order_acts[path] if path in self._order_acts else self.algos.acts[path]
+        batch = most is not None
         if isinstance(values, list) != batch:
             raise Refused("50002")
         expires = request.headers.get("exptime")
         times = {"inTime": ms(request.clock) + "000", "outTime": ms(request.clock) + "000"}
-        return self.act(act, values if batch else [values], account, request, expires) | times
+        rows = values if batch else [values]
+        return self.act(act, rows, account, request, expires, most=most or 1) | times
 
     def act(
         self,
@@ -497,6 +530,8 @@ class Okx:
         account: Account,
         request: Request,
         expires: object = None,
+        *,
+        most: int = BATCH_MAX,
     ) -> dict[str, Any]:
         """Place or cancel orders, from REST or a stream, and answer with a row for each.
 
@@ -507,8 +542,8 @@ class Okx:
                 raise Refused("51000", "expTime")
             if int(str(expires)) < request.clock * 1000:
                 raise Refused("50036")
-        if len(orders) > BATCH_MAX:
-            raise Refused("51111", BATCH_MAX)
+        if len(orders) > most:
+            raise Refused("51111", most)
         rows = []
         for order in orders:
             values = order if isinstance(order, dict) else {}
@@ -1072,7 +1107,7 @@ class Okx:
         except Reject as reject:
             # Only maintenance is left, and that is said by the front.
             raise Refused("50001") from reject
-        return row | {"ordId": str(self.ord_id(order.order_id)), "clOrdId": order.client_order_id}
+        return row | {"ordId": str(self.ord_id(order.order_id)), "clOrdId": self.name_of(order)}
 
     def find(
         self, account: Account, market: Market, values: Mapping[str, Any], as_of: float | None = None
@@ -1086,9 +1121,12 @@ class Okx:
             order_id, rest = divmod(int(number) - FIRST_ORDER, BETWEEN) if number.isdigit() else (0, 1)
             if rest:
                 return None
-            return self.exchange.find_order(account, order_id, symbol=market.symbol, as_of=as_of)
+            numbered = self.exchange.find_order(account, order_id, symbol=market.symbol, as_of=as_of)
+            return numbered if numbered is not None and is_order(numbered) else None
         client_id = str(values.get("clOrdId") or "")
         found = self.exchange.find_order(account, None, client_id, symbol=market.symbol, as_of=as_of)
+        if found is not None and found.trigger is not None:
+            found = None  # its name is an algoClOrdId
         if found is not None and found.open:
             return found
         ended = [
@@ -1098,6 +1136,10 @@ class Okx:
         ]
         ended += [found] if found is not None else []
         return max(ended, key=lambda order: self.ord_id(order.order_id), default=None)
+
+    def name_of(self, order: Order) -> str:
+        """An order's clOrdId; what an algo order has placed has none."""
+        return order.client_order_id if order.trigger is None else ""
 
     def ord_id(self, order_id: int) -> int:
         """OKX's number of an order."""
@@ -1144,7 +1186,8 @@ class Okx:
         found = [
             (self.ord_id(order.order_id), order)
             for order in orders
-            if symbol in (None, order.symbol)
+            if is_order(order)
+            and symbol in (None, order.symbol)
             and query.get("instType") in (*kinds, inst_type(order.symbol))
             and begin <= round(order.created_at * 1000) <= end
             and query.get("state") in (None, "", state_of(order.status))
@@ -1188,7 +1231,7 @@ class Okx:
             "cancelSource": source,
             "cancelSourceReason": CANCEL_WORDS.get(source, ""),
             "category": "normal",
-            "clOrdId": order.client_order_id,
+            "clOrdId": self.name_of(order),
             "fee": signed(sum((fill.fee for fill in done), ZERO)),
             "feeCcy": last.fee_currency if last else receives,
             "fillPx": text(last.price) if last else "",
@@ -1217,6 +1260,15 @@ class Okx:
             "tradeQuoteCcy": market.quote,
             "uTime": ms(order.updated_at),
         }
+        if order.trigger is not None:
+            number = str(FIRST_ALGO + order.order_id)
+            row |= {
+                "algoId": number,
+                "algoClOrdId": order.client_order_id,
+                "linkedAlgoOrd": {"algoId": number},
+                "source": "6" if order.trigger.kind == "trigger" else "7",
+                "cTime": ms(order.triggered_at or order.created_at),
+            }
         return row | contract
 
     def _fills(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
@@ -1245,7 +1297,7 @@ class Okx:
             "instId": inst_id(fill.symbol),
             "tradeId": str(fill.trade_id),
             "ordId": str(self.ord_id(fill.order_id)),
-            "clOrdId": fill.client_order_id,
+            "clOrdId": self.name_of(self.exchange.orders[fill.order_id]),
             "billId": str(bill_id(fill)),
             "subType": "1" if fill.side == "buy" else "2",
             "tag": self._tags.get(fill.order_id, ("", ""))[0],
@@ -1269,6 +1321,22 @@ class Okx:
             "tradeQuoteCcy": market.quote,
         }
         return row | (self.swaps.fill(fill) if market.settled_in is not None else {})
+
+
+# Why a triggered order could not be placed; any other end is one of an order that was.
+NOT_PLACED = frozenset(
+    (ex.INSUFFICIENT_FUNDS, ex.HALTED, ex.CANCEL_ONLY, ex.POST_ONLY_MODE, ex.MIN_NOTIONAL, ex.MAINTENANCE)
+)
+
+
+def failed(order: Order) -> bool:
+    """Whether an algo order was triggered and no order could be placed."""
+    return order.triggered_at is not None and not order.open and order.reason in NOT_PLACED
+
+
+def is_order(order: Order) -> bool:
+    """Whether there is an order with an ordId: always, unless an algo order has placed none."""
+    return order.trigger is None or (order.triggered_at is not None and not failed(order))
 
 
 def uid(account: str) -> str:

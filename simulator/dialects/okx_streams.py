@@ -28,8 +28,10 @@ from simulator.dialects.okx import (
     Okx,
     Refused,
     execution,
+    failed,
     inst_id,
     inst_type,
+    is_order,
     levels,
     ms,
     signature,
@@ -38,6 +40,7 @@ from simulator.dialects.okx import (
     symbol_of,
     uid,
 )
+from simulator.dialects.okx_algos import state_of as algo_state
 from simulator.exchange import (
     ZERO,
     Account,
@@ -320,6 +323,8 @@ class PrivateStreams(Streams):
         if self._account is None:
             return
         if isinstance(event, OrderUpdate) and event.order.account == self._account.name:
+            if _of_an_algo(event):
+                return  # there is no order yet, or none will be
             for argument in self._of("orders", inst_type(event.order.symbol)):
                 if argument.get("instId") in (None, "", inst_id(event.order.symbol)):
                     stream = dialect.ORDERS if event.fill is None else dialect.FILLS
@@ -341,7 +346,8 @@ class PrivateStreams(Streams):
         if op not in ORDER_PATHS:
             super().operate(op, arguments, asked, request)
             return
-        act = self.okx.cancel if "cancel" in op else self.okx.place
+        acts = {"cancel": self.okx.cancel, "amend": self.okx.algos.amend}
+        act = next((acts[word] for word in acts if word in op), self.okx.place)
         try:
             if "trade" not in self._permissions:
                 raise Refused("50120")
@@ -418,7 +424,7 @@ class PrivateStreams(Streams):
         """The order after one change: #order-book-trading-trade-ws-order-channel."""
         order, fill = update.order, update.fill
         fills = order.fills.index(fill) + 1 if fill is not None else len(order.fills)
-        if update.kind == "new":
+        if update.kind in ("new", "triggered"):
             fills = 0
         row = self.okx.record(order, filled=update.filled_quantity, quote=update.filled_quote, fills=fills)
         ended = update.kind in ("canceled", "expired")
@@ -440,9 +446,9 @@ class PrivateStreams(Streams):
             "execType": execution(fill) if fill is not None else "",
             "notionalUsd": "",
             "lastPx": text(self.exchange.last_price(order.symbol) or ZERO),
-            "amendResult": "",
-            "amendSource": "",
-            "reqId": "",
+            "amendResult": "0" if update.kind == "amended" else "",
+            "amendSource": "1" if update.kind == "amended" else "",
+            "reqId": self.okx.requests.get(order.order_id, "") if update.kind == "amended" else "",
             "code": "0",
             "msg": "",
         }
@@ -485,6 +491,47 @@ class PrivateStreams(Streams):
             self._push(argument, rows, dialect.BALANCES, now, **more)
 
 
+class BusinessStreams(PrivateStreams):
+    """An account's algo orders: #order-book-trading-algo-trading-ws-algo-orders-channel."""
+
+    def on_event(self, event: ex.Event) -> None:
+        if self._account is None or not isinstance(event, OrderUpdate):
+            return
+        order = event.order
+        if order.trigger is None or order.account != self._account.name:
+            return
+        state = None
+        if event.kind == "new" or (event.kind == "amended" and order.triggered_at is None):
+            state = "live"
+        elif event.kind == "triggered" and not failed(order):
+            state = "effective"
+        elif event.kind in ("canceled", "expired") and not is_order(order):
+            state = algo_state(order)
+        if state is None:
+            return
+        for argument in self._of("orders-algo", inst_type(order.symbol)):
+            if argument.get("instId") in (None, "", inst_id(order.symbol)):
+                row = self.okx.algos.record(order, state)
+                self._push(argument, [row | {"uTime": ms(event.now)}], dialect.ORDERS, event.now)
+
+    def subscribe(self, argument: dict[str, Any], request: Request) -> Callable[[], None] | None:
+        channel = argument.get("channel")
+        if channel != "orders-algo" or argument.get("instType") not in ("SPOT", "MARGIN", "SWAP", "ANY"):
+            raise Failed("60018", channel, argument.get("instId"))
+        self._subscribed[json.dumps(argument, sort_keys=True)] = argument
+        return None
+
+
+def _of_an_algo(event: OrderUpdate) -> bool:
+    """Whether a change is one of an algo order, not of the order that it places."""
+    order = event.order
+    if order.trigger is None:
+        return False
+    if event.kind == "new" or order.triggered_at is None or failed(order):
+        return True
+    return event.kind == "amended" and event.now < order.triggered_at
+
+
 # Channel of whole books -> how deep; `books` sends changes.
 DEPTHS = {"books": BOOK_MAX, "books5": 5, "bbo-tbt": 1}
 
@@ -494,6 +541,7 @@ ORDER_PATHS = {
     "batch-orders": ("POST", "trade/batch-orders"),
     "cancel-order": ("POST", "trade/cancel-order"),
     "batch-cancel-orders": ("POST", "trade/cancel-batch-orders"),
+    "amend-order": ("POST", "trade/amend-order"),
 }
 
 OPERATIONS = {
@@ -504,6 +552,7 @@ OPERATIONS = {
     "batch-orders": dialect.CREATE,
     "cancel-order": dialect.CANCEL,
     "batch-cancel-orders": dialect.CANCEL,
+    "amend-order": dialect.AMEND,
 }
 
 

@@ -77,8 +77,6 @@ def test_a_revoked_key_and_one_that_may_only_read():
         ("a form", "POST", "trade/order", "a=1", {"content_type": "text/plain"}, 400, "50006"),
         ("a list where one order belongs", "POST", "trade/order", "[]", {}, 400, "50002"),
         ("an order where a list belongs", "POST", "trade/batch-orders", "{}", {}, 400, "50002"),
-        ("amending", "POST", "trade/amend-order", "{}", {}, 200, "50062"),
-        ("algo orders", "POST", "trade/order-algo", "{}", {}, 200, "50062"),
         ("another method", "DELETE", "trade/order", "", {}, 405, "50115"),
         ("nowhere", "GET", "trade/nothing", "", {}, 404, "404"),
     ],

@@ -170,7 +170,7 @@ def test_an_orders_life_over_rest_found_by_client_id():
             await okx.cancel_order(placed["id"], ETH)
         with pytest.raises(ccxt.OrderNotFound):
             await okx.fetch_order("1", ETH)
-        with pytest.raises(ccxt.ExchangeError, match="50062"):
+        with pytest.raises(ccxt.OrderNotFound, match="51509"):
             await okx.edit_order(placed["id"], ETH, "limit", "buy", 0.4, 2000)
         assert len(world.account.orders) == 1
 
@@ -214,7 +214,7 @@ def test_a_market_order_its_trades_and_its_fee():
         ((ETH, "limit", "buy", 0.00001, 2000), ccxt.InvalidOrder),
         ((ETH, "limit", "buy", 0.1, 2000, {"clientOrderId": "a-b"}), ccxt.BadRequest),
         ((ETH, "limit", "buy", 0.1, 2000, {"tdMode": "cross"}), ccxt.AccountNotEnabled),
-        ((ETH, "limit", "buy", 0.1, 2000, {"triggerPrice": 1900}), ccxt.ExchangeError),
+        ((ETH, "limit", "buy", 0.1, 2000, {"trailingPercent": "1"}), ccxt.ExchangeError),
     ],
 )
 def test_refusals_have_the_class_ccxt_knows(order, error):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.dialects.okx import PUBLIC_PATH
+from simulator.dialects.okx import BUSINESS_PATH, PUBLIC_PATH
 from simulator.dialects.okx_streams import checksum
 from tests.simulator.okx_client import ETH, Desk
 
@@ -47,6 +47,13 @@ ANSWERS: dict[str, tuple[str, dict[str, str]]] = {
     "ws_orders_ioc.json": ("ws orders", {}),
     "ws_tickers.json": ("ws tickers", {}),
     "ws_trades.json": ("ws trades", {}),
+    "http_place_algo_order_response.json": ("trade/order-algo", {}),
+    "http_place_algo_order_rejected.json": ("trade/order-algo", {}),
+    "http_cancel_algo_order_response.json": ("trade/cancel-algos", {}),
+    "http_get_orders_algo_pending.json": ("trade/orders-algo-pending", {}),
+    "http_get_orders_algo_history.json": ("trade/orders-algo-history", {}),
+    "ws_orders_algo.json": ("ws orders-algo", {}),
+    "ws_orders_trigger.json": ("ws orders", {}),
     # Answers of the real exchange, kept by ccxt for its own tests.
     "POST /api/v5/trade/order accepted": ("trade/order", {}),
     "GET /api/v5/asset/balances": ("asset/balances", {}),
@@ -55,12 +62,11 @@ ANSWERS: dict[str, tuple[str, dict[str, str]]] = {
 NO_DERIVATIVES = "futures and options are not simulated"
 NO_CLOSED_POSITIONS = "positions that ended are not listed"
 CONTRACTS = "compared in test_okx_swaps"
-NO_ALGO = "algo orders are not simulated"
+NO_ALGO = "algo orders of two triggers, and attached ones, are not simulated"
 NO_SPREADS = "spreads are not simulated"
 NO_CANDLES = "candles are not simulated"
 NOT_SERVED = {
     "common_optional_string_to_u64.json": "no answer of the exchange",
-    "http_cancel_algo_order_response.json": NO_ALGO,
     "http_get_account_positions-history.json": NO_CLOSED_POSITIONS,
     "http_get_candlesticks.json": NO_CANDLES,
     "http_get_candlesticks_full.json": NO_CANDLES,
@@ -72,8 +78,6 @@ NOT_SERVED = {
     "http_get_instruments_swap.json": CONTRACTS,
     "http_get_mark_price.json": CONTRACTS,
     "http_get_option_summary.json": NO_DERIVATIVES,
-    "http_get_orders_algo_history.json": NO_ALGO,
-    "http_get_orders_algo_pending.json": NO_ALGO,
     "http_get_orders_algo_pending_attached_oco.json": NO_ALGO,
     "http_get_orders_algo_pending_close_fraction.json": NO_ALGO,
     "http_get_orders_pending_with_attached_tp_sl.json": NO_ALGO,
@@ -82,19 +86,15 @@ NOT_SERVED = {
     "http_get_spread_orders.json": NO_SPREADS,
     "http_get_spread_trades.json": NO_SPREADS,
     "http_get_spreads.json": NO_SPREADS,
-    "http_place_algo_order_rejected.json": NO_ALGO,
-    "http_place_algo_order_response.json": NO_ALGO,
     "http_set_position_mode_response.json": CONTRACTS,
     "ws_candle.json": NO_CANDLES,
     "ws_funding_rate.json": CONTRACTS,
     "ws_instruments.json": "this channel is not simulated",
     "ws_opt_summary.json": NO_DERIVATIVES,
     "ws_orders_adl.json": CONTRACTS,
-    "ws_orders_algo.json": NO_ALGO,
     "ws_orders_liquidation.json": CONTRACTS,
     "ws_orders_optimal_limit_ioc.json": CONTRACTS,
     "ws_orders_option.json": NO_DERIVATIVES,
-    "ws_orders_trigger.json": NO_ALGO,
     "ws_sprd_orders.json": NO_SPREADS,
 }
 
@@ -138,6 +138,15 @@ def answers() -> dict[str, list[object]]:
         desk.post("trade/order", order | change)[1] for change in ({}, {"px": "60"}, {"clOrdId": "mine"})
     ]
     desk.post("trade/cancel-order", {"instId": ETH, "clOrdId": "mine"})
+    business = desk.socket(BUSINESS_PATH)
+    business.login()
+    business.subscribe(channel="orders-algo", instType="ANY")
+    algo = {"instId": ETH, "tdMode": "cash", "side": "sell", "ordType": "trigger", "sz": "1", "orderPx": "-1"}
+    algos = [
+        desk.post("trade/order-algo", algo | change)[1]
+        for change in ({"triggerPx": "55"}, {"triggerPx": "30", "algoClOrdId": "waits"}, {"triggerPx": ""})
+    ]
+    desk.exchange.public_trade("ETH/USDT", D(54), D("0.5"), "buy", desk.now)
     public.tick()
     desk.show("ETH/USDT", bids=((51, 1), (50, 5)))
     public.tick()
@@ -147,17 +156,24 @@ def answers() -> dict[str, list[object]]:
         "asset/balances": {},
         "trade/orders-history": {"instType": "SPOT"},
         "trade/orders-pending": {},
+        "trade/orders-algo-pending": {"ordType": "trigger"},
+        "trade/orders-algo-history": {"ordType": "trigger", "state": "effective"},
     }
     result: dict[str, list[object]] = {path: [desk.get(path, **query)[1]] for path, query in gets.items()}
     result["public/instruments"] = [desk.public("public/instruments", instType="SPOT")[1]]
     result["market/books"] = [desk.public("market/books", instId=ETH, sz=5)[1]]
     result["market/trades"] = [desk.public("market/trades", instId=ETH)[1]]
     result["trade/order"] = placed
+    result["trade/order-algo"] = algos
+    waits = {"instId": ETH, "algoClOrdId": "waits"}
+    result["trade/cancel-algos"] = [desk.post("trade/cancel-algos", [waits])[1]]
     result["order row"] = [row for answer in placed for row in answer["data"]]
     result["fill"] = desk.get("trade/fills-history", instType="SPOT")[1]["data"]
     result["balance detail"] = result["account/balance"][0]["data"][0]["details"]
-    heard = [message for socket in (private, public) for _, message in socket.heard if "data" in message]
-    for channel in ("account", "bbo-tbt", "orders", "tickers", "trades"):
+    heard = [
+        message for socket in (private, public, business) for _, message in socket.heard if "data" in message
+    ]
+    for channel in ("account", "bbo-tbt", "orders", "orders-algo", "tickers", "trades"):
         result[f"ws {channel}"] = [one for one in heard if one["arg"]["channel"] == channel]
     for action in ("snapshot", "update"):
         result[f"ws {action}"] = [one for one in heard if one.get("action") == action]

@@ -71,7 +71,7 @@ def test_a_frame_that_is_refused(path, message, code):
 
 def test_there_are_two_paths():
     desk = Desk()
-    assert desk.okx.open_session(desk.request("GET", "/ws/v5/business"), lambda *_: None) is None
+    assert desk.okx.open_session(desk.request("GET", "/ws/v5/rubric"), lambda *_: None) is None
 
 
 def test_a_text_ping_and_thirty_seconds_of_silence():
