@@ -75,6 +75,7 @@ class SimulatedGemini(Simulated):
             taker_fee=D("0.0020"),
             fee_mode="quote",
         )
+        self.keys = KEYS
         self.exchange = Exchange("gemini", [market])
         self.account = self.exchange.open_account(KEYS.public, KEYS.private, name="trader")
         now = time.time()
@@ -113,7 +114,6 @@ def told_of_gemini(monkeypatch: pytest.MonkeyPatch) -> str:
     replacements: dict[str, object] = {
         "simulated": simulated,
         "new_order": order_of,
-        "KEYS": KEYS,
         "SYMBOLS": {"gemini": SYMBOL},
     }
     for name, replacement in replacements.items():

@@ -40,7 +40,7 @@ from ems.venues.dialects.dialect import (
     unified_fees,
 )
 from ems.venues.errors import Refusals, Said, of_orders
-from ems.venues.limiter import Priority, Shape
+from ems.venues.limiter import Priority, Scope, Shape
 from ems.venues.transport import Call, Wire, current_call
 
 ORDER_EVENTS = "/v1/order/events"
@@ -483,8 +483,8 @@ GEMINI = Dialect(
     # 600 private requests a minute and 120 public ones, as ten and two a second; five more are queued.
     # https://docs.gemini.com/rate-limit
     shapes=(
-        Shape(name="private", capacity=10, per_s=10, reserve=3),
-        Shape(name="public", capacity=5, per_s=2),
+        Shape(name="private", capacity=10, per_s=10, reserve=3, reserve_orders=2),
+        Shape(name="public", capacity=5, per_s=2, scope=Scope.IP),
     ),
     costs={
         **{
