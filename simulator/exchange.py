@@ -90,6 +90,7 @@ from simulator.records import (
     PublicTrade,
     QueueModel,
     Reject,
+    SelfTradeRule,
     Transfer,
     Trigger,
     UpdateKind,
@@ -109,9 +110,9 @@ __all__ = [
     "MAINTENANCE_MODE", "MAX_ORDERS", "MIN_NOTIONAL", "MODES", "Market", "ModeChange", "NO_CHANGE",
     "ORDER_CLOSED", "Order", "OrderType", "OrderUpdate", "PARTIALLY_FILLED", "PERMISSION_DENIED",
     "POST_ONLY_MODE", "POST_ONLY_ONLY_MODE", "POST_ONLY_WOULD_CROSS", "PRICE_FILTER", "PositionChange",
-    "PublicTrade", "QueueModel", "REDUCE_ONLY", "Reject", "SUBMITTED", "TIME_OVER", "TRADING",
-    "Transfer", "Trigger", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO", "fill_record", "order_record",
-    "text", "transfer_record",
+    "PublicTrade", "QueueModel", "REDUCE_ONLY", "Reject", "SUBMITTED", "SelfTradeRule", "TIME_OVER",
+    "TRADING", "Transfer", "Trigger", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO", "fill_record",
+    "order_record", "text", "transfer_record",
 ]  # fmt: skip
 
 SIDES: tuple[Side, Side] = ("buy", "sell")
@@ -397,6 +398,7 @@ class Exchange:
         reserve_early: bool = True,
         expires_at: float | None = None,
         reduce_only: bool = False,
+        self_trade: SelfTradeRule | None = None,
         now: float,
     ) -> Order:
         """Place an order; raises Reject and changes nothing when it is refused.
@@ -407,6 +409,7 @@ class Exchange:
         """
         state = self._state(symbol)
         market = state.market
+        own_rule = self._self_trade if self_trade is None else self_trade
         self._catch_up(now)
         self._check_mode(state, order_type, post_only)
         self._check_shape(state, side, order_type, quantity, price, quote_quantity, trigger, reduce_only)
@@ -431,6 +434,7 @@ class Exchange:
                 time_in_force,
                 post_only,
                 reduce_only,
+                own_rule,
                 now,
             )
         self._check_funds(account, market, side, reserve)
@@ -453,6 +457,7 @@ class Exchange:
             reserve_early=reserve_early,
             expires_at=expires_at,
             reduce_only=reduce_only,
+            self_trade=own_rule,
         )
         self._next_order_id += 1
         self.orders[order.order_id] = account.orders[order.order_id] = account.open[order.order_id] = order
@@ -548,6 +553,7 @@ class Exchange:
                 "GTC",
                 order.post_only,
                 order.reduce_only,
+                order.self_trade,
                 now,
                 but=order,
             )
@@ -980,9 +986,13 @@ class Exchange:
         quantity: Decimal | None,
         quote_quantity: Decimal | None,
         account: Account,
+        own_rule: SelfTradeRule,
         now: float,
     ) -> list[_Step]:
-        """What the order would take at once; own makers are in it with quantity 0, to be ended on the way."""
+        """What the order would take at once; own makers are in it with quantity 0, to be ended on the way.
+
+        Where they are to become smaller, the quantity is by how much, below zero.
+        """
         market = state.market
         plan: list[_Step] = []
         left = quantity
@@ -991,11 +1001,24 @@ class Exchange:
             quote_left = quote_left / (1 + max(ZERO, market.taker_fee))
         for price, size, maker_id in self._walk(state, side, limit, now):
             if maker_id is not None and self.orders[maker_id].account == account.name:
-                if self._self_trade == "expire_taker":
+                if own_rule in ("expire_taker", "expire_both"):
                     plan.append((price, ZERO, maker_id))
                     break
-                if self._self_trade == "expire_maker":
+                if own_rule == "expire_maker":
                     plan.append((price, ZERO, maker_id))
+                    continue
+                if own_rule == "decrement":
+                    if quote_left is not None:
+                        cut = min(size, quote_left / price // market.lot * market.lot)
+                        quote_left -= cut * price
+                    else:
+                        assert left is not None
+                        cut = min(size, left)
+                        left -= cut
+                    if cut:
+                        plan.append((price, -cut, maker_id))
+                    if cut < size or (left is not None and not left):
+                        break
                     continue
             if quote_left is not None:
                 take = min(size, quote_left / price // market.lot * market.lot)
@@ -1024,7 +1047,7 @@ class Exchange:
         fee = max(ZERO, market.maker_fee, market.taker_fee)
         if side == "sell":
             return quantity * (1 + fee) if market.fee_mode == "base" else quantity
-        cost = quantity * price if price is not None else sum((p * q for p, q, _ in plan), ZERO)
+        cost = quantity * price if price is not None else sum((p * q for p, q, _ in plan if q > 0), ZERO)
         return cost * (1 + fee) if market.fee_mode == "quote" else cost
 
     def _intend(
@@ -1038,6 +1061,7 @@ class Exchange:
         time_in_force: TimeInForce,
         post_only: bool,
         reduce_only: bool,
+        own_rule: SelfTradeRule,
         now: float,
         *,
         but: Order | None = None,
@@ -1049,10 +1073,10 @@ class Exchange:
         market, contracts = state.market, self.contracts
         if reduce_only and contracts is not None and quantity is not None:
             quantity = contracts.allowed(account, market, side, quantity, but)
-        plan = self._plan(state, side, price, quantity, quote_quantity, account, now)
+        plan = self._plan(state, side, price, quantity, quote_quantity, account, own_rule, now)
         if post_only and plan:
             raise Reject(POST_ONLY_WOULD_CROSS, "the order would trade at once")
-        planned = sum((step[1] for step in plan), ZERO)
+        planned = sum((step[1] for step in plan if step[1] > 0), ZERO)
         if quantity is None:
             assert quote_quantity is not None
             if not planned and plan == [] and self._best_opposite(state, side, now) is not None:
@@ -1077,7 +1101,7 @@ class Exchange:
                 self._check_mode(state, order.order_type, order.post_only)
                 order.quantity, reserve, plan = self._intend(
                     state, account, order.side, quantity, order.price, order.quote_quantity,
-                    order.time_in_force, order.post_only, order.reduce_only, now, but=order,
+                    order.time_in_force, order.post_only, order.reduce_only, order.self_trade, now, but=order,
                 )  # fmt: skip
                 self._check_funds(account, state.market, order.side, reserve)
             except Reject as reject:
@@ -1104,11 +1128,16 @@ class Exchange:
     def _execute(self, state: MarketState, order: Order, plan: list[_Step], now: float) -> bool:
         """Carry out the plan; True when meeting an own order ended the taker."""
         for price, quantity, maker_id in plan:
-            if not quantity:
-                if self._self_trade == "expire_taker":
+            if quantity < 0:
+                assert maker_id is not None
+                self._meet_own(state, order, self.orders[maker_id], -quantity, now)
+            elif not quantity:
+                if order.self_trade == "expire_taker":
                     return True
                 assert maker_id is not None
                 self._end(self.orders[maker_id], EXPIRED, SELF_TRADE, now)
+                if order.self_trade == "expire_both":
+                    return True
             elif maker_id is None:
                 trade_id = self._take_trade_id()
                 other: Side = "sell" if order.side == "buy" else "buy"
@@ -1134,6 +1163,23 @@ class Exchange:
                 state.touch(maker.side, price)
                 self._publish_trade(state, trade_id, price, quantity, order.side, now)
         return False
+
+    def _meet_own(self, state: MarketState, taker: Order, maker: Order, cut: Decimal, now: float) -> None:
+        """Make two orders of one account smaller by as much; the one of which nothing is left ends."""
+        smaller = [maker] if taker.quote_quantity is not None else [maker, taker]
+        for order in smaller:
+            if cut == order.remaining_quantity:
+                self._end(order, EXPIRED, SELF_TRADE, now)
+                continue
+            if order is maker:
+                state.book.reduce(order.order_id, cut)
+                state.touch(order.side, order.price or ZERO)
+            order.amendments.append((now, order.quantity, order.price, order.trigger))
+            order.quantity -= cut
+            order.updated_at = now
+            order.history.append((now, order.status, order.filled_quantity, order.filled_quote))
+            self._hold(order, self._still_reserved(state.market, order, ZERO) - order.reserved, now)
+            self._report(order, "amended", None, now)
 
     def _settle_remainder(self, state: MarketState, order: Order, stopped: bool, now: float) -> None:
         if stopped:

@@ -132,6 +132,11 @@ class Trigger:
     rising: bool  # fires at or above the price, otherwise at or below
 
 
+# When an order would trade with one of its own account: the one that waited ends, or the new one, or both; or
+# the smaller one ends and the larger becomes smaller by as much.
+SelfTradeRule = Literal["allow", "expire_maker", "expire_taker", "expire_both", "decrement"]
+
+
 @dataclass(slots=True, kw_only=True)
 class Order:
     """One order at this exchange. Callers read it; only the exchange changes it."""
@@ -162,6 +167,7 @@ class Order:
     triggered_at: float | None = None
     reserve_early: bool = True  # holds money while it waits; otherwise from when it is triggered
     expires_at: float | None = None
+    self_trade: SelfTradeRule = "allow"  # what happens where it would meet an order of its own account
     amendments: list[tuple[float, Decimal, Decimal | None, Trigger | None]] = field(default_factory=list)
     # (time, quantity, price, trigger) before each change, oldest first
 

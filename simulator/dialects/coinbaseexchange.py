@@ -4,7 +4,8 @@ The WebSocket is in `coinbaseexchange_streams`. What is true here and elsewhere 
 
 1. Nothing has an error code: a status and `{"message": words}`. The words are all there is to read.
 2. `client_oid` must be a UUID and is only a name: the same one twice is two orders.
-3. An order that ends without a fill is purged: asked for, it is 404, as one that never was.
+3. An order that ends without a fill is purged: asked for, it is 404, as one that never was. A stop order is
+   `active` until a trade meets it.
 4. A new order is answered with `pending` and nothing filled, whatever became of it meanwhile. One that would
    break its `post_only` is answered with 200, too: `status` is `rejected`, and it never was in the book.
 5. What is open or unsettled is listed by default; the header `CB-AFTER` leads to older rows and is missing
@@ -13,17 +14,13 @@ The WebSocket is in `coinbaseexchange_streams`. What is true here and elsewhere 
 7. The `side` of a public trade is that of the order that waited.
 8. The limits are buckets: public ones an address's, private ones a profile's, and fills have their own.
 
-Not here: margin, conversions, reports, loans, profiles, candles, `level=3`, stop orders and `max_floor`. They
-are refused by name.
+Not here: margin, conversions, reports, loans, profiles, candles, `level=3`, `max_floor`, and stops of market
+orders, which the exchange no longer takes. They are refused by name.
 
-Pages: https://docs.cdp.coinbase.com/exchange/rest-api/requests and those beside it. Error words that no page
-lists are as reported by users of the API and as ccxt 4.5.90 knows them; a comment says which are neither.
+Pages: https://docs.cdp.coinbase.com/exchange/rest-api/requests and those beside it. Where the words of
+errors come from is said in `coinbaseexchange_words`.
 """
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -35,37 +32,57 @@ from urllib.parse import parse_qsl
 
 from ems.core.book import TimeInForce
 from simulator import exchange as ex
+from simulator.dialects import coinbaseexchange_streams as streams
 from simulator.dialects import dialect
+from simulator.dialects.coinbaseexchange_words import (
+    WORDS,
+    Bucket,
+    Refused,
+    digits,
+    is_uuid,
+    iso,
+    maker_side,
+    named,
+    order_name,
+    order_number,
+    product_name,
+    profile_of,
+    refusal_of,
+    user_of,
+    utc,
+    verify,
+    wallet_of,
+)
 from simulator.dialects.dialect import Request, Response, Send
-from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, Transfer, text
+from simulator.exchange import (
+    ZERO,
+    Account,
+    Exchange,
+    Fill,
+    Key,
+    Market,
+    Order,
+    Reject,
+    SelfTradeRule,
+    Transfer,
+    Trigger,
+    text,
+)
 
-TIME_WINDOW_S = 30.0  # https://docs.cdp.coinbase.com/exchange/rest-api/authentication
 PAGE_MAX = 1000  # and the default: https://docs.cdp.coinbase.com/exchange/rest-api/pagination
 DIGITS_MAX = 18
-ORDER_PREFIX = "0c5e1a7e-5eed-4000-8000-"
 CANCEL_AFTER_S = {"min": 60.0, "hour": 3600.0, "day": 86_400.0}
 
 # Requests a second, and at most at once: https://docs.cdp.coinbase.com/exchange/rest-api/rate-limits
 PUBLIC_LIMIT, PRIVATE_LIMIT, FILLS_LIMIT = (10.0, 15), (15.0, 30), (10.0, 20)
 
-# Reason of a Reject -> (status, words). The size that is too small is told by `_too_small`.
-WORDS = {
-    ex.INVALID_KEY: (401, "Invalid API Key"),
-    ex.PERMISSION_DENIED: (403, "Forbidden"),
-    ex.UNKNOWN_SYMBOL: (404, "Product not found"),
-    ex.UNKNOWN_ORDER: (404, "order not found"),
-    ex.ORDER_CLOSED: (400, "Order already done"),
-    ex.BAD_PARAMETER: (400, "Invalid request"),  # neither
-    ex.INSUFFICIENT_FUNDS: (400, "Insufficient funds"),
-    ex.MAX_ORDERS: (400, "Maximum open orders exceeded"),  # neither
-    ex.HALTED: (400, "Trading pair not available"),
-    ex.CANCEL_ONLY: (400, "Cancel only mode"),
-    ex.POST_ONLY_MODE: (400, "Post only mode"),
-    ex.MAINTENANCE: (503, "Exchange is under maintenance"),
-}
-
 # What a new order may ask for that is not simulated, or not sold here.
-NOT_SIMULATED = ("stop", "stop_price", "stop_limit_price", "max_floor", "overdraft_enabled", "funding_amount")
+NOT_SIMULATED = ("stop_limit_price", "max_floor", "overdraft_enabled", "funding_amount")
+
+# `stp`: https://docs.cdp.coinbase.com/exchange/concepts/matching-engine
+SELF_TRADES: dict[str, SelfTradeRule] = {
+    "dc": "decrement", "co": "expire_maker", "cn": "expire_taker", "cb": "expire_both",
+}  # fmt: skip
 
 # Rules as /products gives them, fees of the lowest tier: https://www.coinbase.com/advanced-fees
 MARKETS = [
@@ -90,145 +107,6 @@ MARKETS = [
 ]
 
 
-class Refused(Exception):
-    """The exchange says no: a status and words."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        self.message = message
-        super().__init__(f"{status} {message}")
-
-
-def refusal_of(reject: Reject) -> Refused:
-    """Say why the exchange refused, as Coinbase does."""
-    return Refused(*WORDS.get(reject.reason, (500, "Internal server error")))
-
-
-# --- Names, numbers, times -----------------------------------------------------------------------
-
-
-def order_name(order_id: int) -> str:
-    """Coinbase's id of an order, a UUID."""
-    return f"{ORDER_PREFIX}{order_id:012x}"
-
-
-def order_number(name: str) -> int:
-    """Our number of an order, from Coinbase's id; 0 for an id it never gave out."""
-    if not is_uuid(name):
-        raise Refused(400, "Invalid order id")
-    return int(name[-12:], 16) if name.lower().startswith(ORDER_PREFIX) else 0
-
-
-def named(what: str) -> str:
-    """A UUID for something, always the same."""
-    digest = hashlib.sha256(what.encode()).hexdigest()
-    return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}"
-
-
-def is_uuid(given: object) -> bool:
-    """Say whether this is a UUID, with its dashes."""
-    pattern = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-    return isinstance(given, str) and re.fullmatch(pattern, given, re.ASCII) is not None
-
-
-def product_name(market: Market) -> str:
-    """Coinbase's name of a market."""
-    return f"{market.base}-{market.quote}"
-
-
-def profile_of(account: str) -> str:
-    """The id of a profile, which is what an account is called."""
-    return named(f"profile {account}")
-
-
-def user_of(account: str) -> str:
-    """The id of the user behind a profile."""
-    return hashlib.sha256(account.encode()).hexdigest()[:24]
-
-
-def wallet_of(account: str, currency: str) -> str:
-    """The id of what a profile holds of one currency; Coinbase calls that an account."""
-    return named(f"{account}/{currency}")
-
-
-def iso(seconds: float) -> str:
-    """A time as nearly everything tells it."""
-    return f"{_utc(seconds):%Y-%m-%dT%H:%M:%S.%f}Z"
-
-
-def digits(value: Decimal, places: int) -> str:
-    """An amount with all of its places, as the ledger's columns have them."""
-    return f"{value:.{places}f}"
-
-
-def _utc(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def maker_side(taker_side: str) -> str:
-    """The side a trade is told with."""
-    return "buy" if taker_side == "sell" else "sell"
-
-
-# --- Signature and limits ------------------------------------------------------------------------
-
-
-def signature(secret: str, payload: str) -> str:
-    """HMAC-SHA256 with the decoded secret, in base64.
-
-    https://docs.cdp.coinbase.com/exchange/rest-api/authentication
-    """
-    key = base64.b64decode(secret)
-    return base64.b64encode(hmac.new(key, payload.encode(), hashlib.sha256).digest()).decode()
-
-
-def verify(
-    exchange: Exchange, key: str, sign: str, timestamp: str, passphrase: str, payload: str, clock: float
-) -> Key:
-    """Find the key of a signed request, or refuse it; the payload is all after the timestamp."""
-    for name, given in (("KEY", key), ("SIGN", sign), ("TIMESTAMP", timestamp), ("PASSPHRASE", passphrase)):
-        if not given:
-            raise Refused(401, f"CB-ACCESS-{name} header is required")
-    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", timestamp, re.ASCII):
-        raise Refused(401, "invalid timestamp")  # neither
-    if abs(float(timestamp) - clock) > TIME_WINDOW_S:
-        raise Refused(401, "request timestamp expired")
-    found = exchange.keys.get(key)
-    if found is None or found.revoked:
-        raise Refused(401, "Invalid API Key")
-    try:
-        expected = signature(found.secret, timestamp + payload)
-    except binascii.Error:  # a key made with a secret that is no base64 signs nothing
-        raise Refused(401, "invalid signature") from None
-    if not hmac.compare_digest(expected.encode(), sign.encode()):
-        raise Refused(401, "invalid signature")
-    if not hmac.compare_digest((found.passphrase or "").encode(), passphrase.encode()):
-        raise Refused(401, "Invalid Passphrase")
-    return found
-
-
-class Bucket:
-    """So many tokens at most, refilled at a rate; it starts full, and what is refused costs nothing.
-
-    https://docs.cdp.coinbase.com/exchange/rest-api/rate-limits
-    """
-
-    def __init__(self, per_s: float, burst: int) -> None:
-        self.per_s = per_s
-        self.burst = burst
-        self._tokens = float(burst)
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Take a token and say whether there was one."""
-        self._tokens = min(self.burst, self._tokens + max(0.0, now - self._at) * self.per_s)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """A new order, read from a request."""
@@ -240,7 +118,8 @@ class Wanted:
     funds: Decimal | None
     price: Decimal | None
     time_in_force: TimeInForce
-    cancel_after_s: float | None  # how long a GTT order is good for
+    good_for_s: float | None  # of a GTT order
+    stop: Trigger | None
     post_only: bool
     stp: str
     client_oid: str
@@ -253,18 +132,14 @@ T = TypeVar("T")
 
 
 class CoinbaseExchange:
-    """One Coinbase Exchange, or one that speaks its wire. Keeps the limits and the good-till times."""
+    """One Coinbase Exchange, or one that speaks its wire. Keeps the limits."""
 
     def __init__(self, exchange: Exchange, *, limited: bool = True) -> None:
-        from simulator.dialects import coinbaseexchange_streams as streams  # built on this file
-
         exchange.client_ids = "none"
         self.exchange = exchange
         self.limited = limited
         self.feed = streams.Feed(exchange)
         self._buckets: dict[tuple[str, str], Bucket] = {}  # (whose, which) -> bucket
-        self._good_till: dict[int, float] = {}  # order id -> when it expires, of GTT orders
-        exchange.subscribe(lambda event: self.expire_due(event.now))
         self._public: list[tuple[re.Pattern[str], Callable[..., Any]]] = [
             (re.compile(pattern), act)
             for pattern, act in (
@@ -315,7 +190,6 @@ class CoinbaseExchange:
     def handle(self, request: Request) -> Response:
         head: dict[str, str] = {}
         try:
-            self.expire_due(request.now)
             return Response(body=self._route(request, head), headers=head)
         except Refused as refusal:
             return _refusal(refusal)
@@ -323,8 +197,6 @@ class CoinbaseExchange:
             return _refusal(refusal_of(reject))
 
     def open_session(self, request: Request, send: Send) -> dialect.Session | None:
-        from simulator.dialects import coinbaseexchange_streams as streams
-
         return streams.Session(self, send) if request.path in ("", "/") else None
 
     def rate_limited(self, request: Request, banned: bool) -> Response:
@@ -334,14 +206,6 @@ class CoinbaseExchange:
 
     def failure(self, status: int) -> Response:
         return _refusal(Refused(status, FAILURES.get(status, "Internal server error")))
-
-    def expire_due(self, now: float) -> None:
-        """End the orders whose time is up."""
-        for order_id, until in list(self._good_till.items()):
-            if until <= now:
-                del self._good_till[order_id]
-                if self.exchange.orders[order_id].open:
-                    self.exchange.expire_order(order_id, "EXPIRED", now)
 
     def _too_many(self, public: bool) -> Refused:
         return Refused(429, f"{'Public' if public else 'Private'} rate limit exceeded")
@@ -378,19 +242,15 @@ class CoinbaseExchange:
 
     def _authenticated(self, request: Request) -> Key:
         path = request.path + (f"?{request.query}" if request.query else "")
-        return verify(
-            self.exchange,
-            *(request.headers.get(f"cb-access-{name}", "") for name in ("key", "sign", "timestamp")),
-            request.headers.get("cb-access-passphrase", ""),
-            request.method + path + request.form,
-            request.clock,
-        )
+        names = ("key", "sign", "timestamp", "passphrase")
+        given = [request.headers.get(f"cb-access-{name}", "") for name in names]
+        return verify(self.exchange, given, request.method + path + request.form, request.clock)
 
     # Public answers
 
     def _time(self, request: Request) -> Any:
         milliseconds = round(request.clock * 1000)
-        at = _utc(milliseconds / 1000).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = utc(milliseconds / 1000).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {"iso": at, "epoch": milliseconds / 1000}
 
     def _currencies(self, request: Request) -> Any:
@@ -595,7 +455,7 @@ class CoinbaseExchange:
 
     def _transfer(self, account: Account, one: Transfer) -> dict[str, Any]:
         # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/transfers/get-all-transfers
-        at = f"{_utc(one.time):%Y-%m-%d %H:%M:%S.%f}+00"
+        at = f"{utc(one.time):%Y-%m-%d %H:%M:%S.%f}+00"
         away = one.kind == "withdrawal"
         details: dict[str, Any] = {
             "network": one.currency.lower(),
@@ -647,6 +507,9 @@ class CoinbaseExchange:
                 time_in_force=wanted.time_in_force,
                 post_only=wanted.post_only,
                 client_order_id=wanted.client_oid,
+                trigger=wanted.stop,
+                expires_at=None if wanted.good_for_s is None else request.now + wanted.good_for_s,
+                self_trade=SELF_TRADES[wanted.stp],
                 now=request.now,
             )
         except Reject as reject:
@@ -655,8 +518,6 @@ class CoinbaseExchange:
             if reject.reason == ex.MIN_NOTIONAL:
                 raise self._too_small(wanted, request.now) from reject
             raise
-        if wanted.cancel_after_s is not None and order.open:
-            self._good_till[order.order_id] = request.now + wanted.cancel_after_s
         return self._as_received(order, wanted, request.now)
 
     def _wanted(self, fields: Mapping[str, Any]) -> Wanted:
@@ -671,7 +532,8 @@ class CoinbaseExchange:
             raise Refused(400, "Invalid type")
         if side not in ("buy", "sell"):
             raise Refused(400, "Invalid side")
-        if fields.get("stp", "dc") not in ("dc", "co"):
+        stp = fields.get("stp", "dc")
+        if not isinstance(stp, str) or stp not in SELF_TRADES:
             raise Refused(400, "Invalid stp")
         client_oid = fields.get("client_oid") or ""
         if client_oid and not is_uuid(client_oid):
@@ -683,7 +545,7 @@ class CoinbaseExchange:
         if kind == "limit":
             if post_only and force in ("IOC", "FOK"):
                 raise Refused(400, "Invalid post_only")
-            if (force == "GTT") != (after in CANCEL_AFTER_S):
+            if (force == "GTT") != (str(after) in CANCEL_AFTER_S):
                 raise Refused(400, "Invalid cancel_after")
         by_funds = kind == "market" and "size" not in fields
         if kind == "market" and ("size" in fields) == ("funds" in fields):
@@ -697,11 +559,22 @@ class CoinbaseExchange:
             funds=_amount(fields, "funds") if by_funds else None,
             price=_amount(fields, "price") if kind == "limit" else None,
             time_in_force="GTC" if kind == "market" or force in ("GTC", "GTT") else immediate,
-            cancel_after_s=CANCEL_AFTER_S[after] if kind == "limit" and force == "GTT" else None,
+            good_for_s=CANCEL_AFTER_S[str(after)] if kind == "limit" and force == "GTT" else None,
+            stop=self._stop(fields, kind),
             post_only=kind == "limit" and post_only,
-            stp=fields.get("stp", "dc"),
+            stp=stp,
             client_oid=client_oid,
         )
+
+    def _stop(self, fields: Mapping[str, Any], kind: str) -> Trigger | None:
+        """Read what a stop order waits for: a trade at or below (`loss`), or at or above (`entry`)."""
+        if fields.get("stop") is None and fields.get("stop_price") is None:
+            return None
+        if fields.get("stop") not in ("loss", "entry") or kind != "limit":
+            raise Refused(400, "Invalid stop")  # neither
+        entry = fields["stop"] == "entry"
+        price = _amount(fields, "stop_price")
+        return Trigger(kind="trigger" if entry else "stop_loss", price=price, rising=entry)
 
     def _check_amounts(self, wanted: Wanted, now: float) -> None:
         market = wanted.market
@@ -709,6 +582,7 @@ class CoinbaseExchange:
             ("size", wanted.size, market.lot),
             ("funds", wanted.funds, market.tick),
             ("price", wanted.price, market.tick),
+            ("stop_price", None if wanted.stop is None else wanted.stop.price, market.tick),
         ):
             if value is not None and value % step:
                 raise Refused(400, f"{name} is too accurate. Smallest unit is {digits(step, 8)}")
@@ -756,7 +630,7 @@ class CoinbaseExchange:
             "profile_id": profile_of(account.name),
             "side": wanted.side,
             "type": "limit",
-            "time_in_force": "GTC" if wanted.cancel_after_s is None else "GTT",
+            "time_in_force": "GTC" if wanted.good_for_s is None else "GTT",
             "post_only": True,
             "created_at": iso(now),
             "reject_reason": "post only",
@@ -822,14 +696,13 @@ class CoinbaseExchange:
             if start <= order.created_at <= end
             and not _purged(order)
             and (order.open or not request.view.hide_closed)
-            and ("all" in statuses or status_of(order) in (statuses or {"open"}))
+            and ("all" in statuses or status_of(order) in (statuses or {"open", "active"}))
         ]
         return [self.record(order) for order in _page(chosen, lambda one: one.order_id, wanted, head)]
 
     def record(self, order: Order) -> dict[str, Any]:
         """An order as it stands."""
         market = self.exchange.markets[order.symbol]
-        until = self._good_till.get(order.order_id)
         row: dict[str, Any] = {
             "id": order_name(order.order_id),
             "product_id": product_name(market),
@@ -847,8 +720,11 @@ class CoinbaseExchange:
         }
         if order.price is not None:
             row |= {"price": digits(order.price, 8), "time_in_force": order.time_in_force}
-        if until is not None:
-            row |= {"time_in_force": "GTT", "expire_time": iso(until)}
+        if order.expires_at is not None:
+            row |= {"time_in_force": "GTT", "expire_time": iso(order.expires_at)}
+        if order.trigger is not None:
+            stop = "entry" if order.trigger.rising else "loss"
+            row |= {"stop": stop, "stop_price": digits(order.trigger.price, 8)}
         if order.quote_quantity is None:
             row["size"] = digits(order.quantity, 8)
         else:
@@ -929,6 +805,8 @@ KINDS = {
 
 def status_of(order: Order) -> str:
     """Coinbase's status of an order; why it is done is told beside."""
+    if order.waiting:
+        return "active"
     return "open" if order.open else "done"
 
 

@@ -5,7 +5,9 @@ What a reader of these channels has to know:
 1. Each product has one sequence; every message of `full` takes the next number. `user` has those of `full`
    that are about the account, so its numbers have gaps, and a lost message cannot be told from them.
 2. An order is told as `received`, then `open` where a rest waits, `match` for each trade, `done` at the end.
-   Only `received` has the client's id and the size; a `match` names both orders.
+   Only `received` has the client's id and the size; a `match` names both orders. A stop order is `activate`
+   at first, to its owner alone, and `received` when it is triggered. `change` is an order that became
+   smaller because it met one of its own account.
 3. A `match` tells the side of the order that waited. Who is a party is told its fee's rate, and no fee.
 4. `level2` begins with the whole book; size 0 removes a level. `level2_batch` is the same, now and then.
 5. `matches` begins with the last trade, as `last_match`.
@@ -24,10 +26,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from ems.core.book import SELF_TRADE
+from ems.core.book import SELF_TRADE, Side
 from simulator import exchange as ex
 from simulator.dialects import dialect
-from simulator.dialects.coinbaseexchange import (
+from simulator.dialects.coinbaseexchange_words import (
     Refused,
     digits,
     iso,
@@ -63,10 +65,11 @@ class Told:
     parties: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict
     )  # account -> what it is told beside
+    private: bool = False  # nobody else hears of it, and it has no number
 
     def to(self, account: str | None) -> Mapping[str, Any]:
         """The message as this account gets it."""
-        if account not in self.parties:
+        if account is None or account not in self.parties:
             return self.message
         more = {"user_id": user_of(account), "profile_id": profile_of(account)}
         return {**self.message, **more, **self.parties[account]}
@@ -78,15 +81,19 @@ class Feed:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._sequences: dict[str, int] = {}  # symbol -> of its last message
-        self._fills: dict[int, list[Fill]] = {}  # trade id -> fills whose trade has not been told yet
+        self._fills: dict[int, list[OrderUpdate]] = {}  # trade id -> fills whose trade has not been told yet
         self._to_rest: dict[int, int] = {}  # order id -> immediate fills to tell before its rest is open
+        self._changes: dict[int, int] = {}  # order id -> how many changes of it were told
         self._event: ex.Event | None = None
         self._told: list[Told] = []
-        exchange.subscribe(self.of)
+        exchange.subscribe(self._count)
 
     def sequence(self, symbol: str) -> int:
         """The number of the product's last message."""
         return self._sequences.get(symbol, 1)
+
+    def _count(self, event: ex.Event) -> None:
+        self.of(event)  # also when nobody is connected, so that the numbers go on
 
     def of(self, event: ex.Event) -> list[Told]:
         """The messages about an event; it gets its numbers when it is first asked about."""
@@ -122,16 +129,57 @@ class Feed:
     def _on_order(self, event: OrderUpdate) -> None:
         order = event.order
         if event.fill is not None:
-            self._fills.setdefault(event.fill.trade_id, []).append(event.fill)
-        elif event.kind == "new":
+            self._fills.setdefault(event.fill.trade_id, []).append(event)
+        elif event.kind == "new" and order.trigger is not None:
+            self._on_activated(order, event.now)
+        elif event.kind in ("new", "triggered"):
             self._on_received(order, event.now)
+        elif event.kind == "amended":
+            self._on_changed(event)
         else:
             self._done(order, "canceled", order.quantity - event.filled_quantity, event.now)
+
+    def _on_activated(self, order: Order, now: float) -> None:
+        assert order.trigger is not None
+        message = {
+            "type": "activate",
+            "product_id": product_name(self._exchange.markets[order.symbol]),
+            "timestamp": f"{now:.6f}",
+            "order_id": order_name(order.order_id),
+            "stop_type": "entry" if order.trigger.rising else "loss",
+            "side": order.side,
+            "stop_price": text(order.trigger.price),
+            "size": text(_size(order)),
+            "private": True,
+        }
+        told = Told(
+            symbol=order.symbol,
+            message=message,
+            stream=dialect.ORDERS,
+            parties={order.account: {}},
+            private=True,
+        )
+        self._told.append(told)
+
+    def _on_changed(self, event: OrderUpdate) -> None:
+        order = event.order
+        told = self._changes.get(order.order_id, 0)
+        self._changes[order.order_id] = told + 1
+        sizes = [quantity for _, quantity, _, _ in order.amendments] + [order.quantity]
+        self._tell_order(
+            order,
+            "change",
+            event.now,
+            reason="STP",
+            old_size=text(sizes[told] - event.filled_quantity),
+            new_size=text(sizes[told + 1] - event.filled_quantity),
+            price=text(order.price or ZERO),
+        )
 
     def _on_received(self, order: Order, now: float) -> None:
         more: dict[str, Any] = {"order_type": order.order_type}
         if order.quote_quantity is None:
-            more["size"] = text(order.quantity)
+            more["size"] = text(_size(order))
         else:
             more["funds"] = text(order.quote_quantity)
         if order.price is not None:
@@ -142,7 +190,7 @@ class Feed:
         immediate = sum(fill.liquidity == "taker" for fill in order.fills)
         self._to_rest[order.order_id] = immediate
         if not immediate:
-            self._rest(order, order.quantity, now)
+            self._rest(order, _size(order), now)
 
     def _rest(self, order: Order, remaining: Decimal, now: float) -> None:
         """Tell that a rest waits in the book, if it does."""
@@ -159,7 +207,8 @@ class Feed:
         self._tell_order(order, "done", now, reason=reason, **more)
 
     def _on_trade(self, trade: PublicTrade) -> None:
-        fills = {fill.liquidity: fill for fill in self._fills.pop(trade.trade_id, [])}
+        events = self._fills.pop(trade.trade_id, [])
+        fills: dict[str, Fill] = {one.fill.liquidity: one.fill for one in events if one.fill is not None}
         market = self._exchange.markets[trade.symbol]
         orders: dict[str, str] = {}
         parties: dict[str, dict[str, Any]] = {}
@@ -186,26 +235,27 @@ class Feed:
             "side": maker_side(trade.taker_side),
         }
         self._tell(trade.symbol, message, dialect.FILLS if parties else dialect.TRADES, trade.now, parties)
-        for fill in fills.values():
-            self._after(fill, trade.now)
+        for event in events:
+            self._after(event, trade.now)
 
-    def _after(self, fill: Fill, now: float) -> None:
+    def _after(self, event: OrderUpdate, now: float) -> None:
         """Tell what a fill made of its order: done, or a rest in the book."""
-        order = self._exchange.orders[fill.order_id]
-        so_far = order.fills[: order.fills.index(fill) + 1]
-        remaining = order.quantity - sum((one.quantity for one in so_far), ZERO)
-        if not remaining:
+        order, fill = event.order, event.fill
+        assert fill is not None
+        so_far = order.fills.index(fill) + 1
+        if event.status == ex.FILLED:
             self._done(order, "filled", ZERO, now)
-        elif fill.liquidity == "taker" and self._to_rest.get(order.order_id) == len(so_far):
-            self._rest(order, remaining, now)
+        elif fill.liquidity == "taker" and self._to_rest.get(order.order_id) == so_far:
+            self._rest(order, order.quantity - event.filled_quantity, now)
 
     # Figures
 
     def best(self, symbol: str, now: float) -> dict[str, str]:
         """The best prices and what is there; nothing where nothing is."""
-        found = {}
-        for name, side in (("bid", "buy"), ("ask", "sell")):
-            price, size = self._exchange.best(symbol, side, now) or (ZERO, ZERO)  # type: ignore[arg-type]
+        found: dict[str, str] = {}
+        sides: tuple[tuple[str, Side], ...] = (("bid", "buy"), ("ask", "sell"))
+        for name, side in sides:
+            price, size = self._exchange.best(symbol, side, now) or (ZERO, ZERO)
             found |= {name: text(price), f"{name}_size": text(size)}
         return found
 
@@ -301,7 +351,7 @@ class Session:
             return
         given = [str(message.get(name, "")) for name in ("key", "signature", "timestamp", "passphrase")]
         try:
-            key = verify(self.exchange, *given, "GET/users/self/verify", request.clock)
+            key = verify(self.exchange, given, "GET/users/self/verify", request.clock)
         except Refused as refusal:
             reason = json.dumps({"message": refusal.message}, separators=(",", ":"))
             raise _Failed("Authentication Failed", reason) from None
@@ -376,9 +426,10 @@ class Session:
         account = self.account()
         for told in self.feed.of(event):
             message = told.to(account)
-            if self._has("full", told.symbol) and account is not None:
+            mine = account in told.parties
+            if self._has("full", told.symbol) and account is not None and (mine or not told.private):
                 self._send(message, told.stream)
-            if self._has("user", told.symbol) and account in told.parties:
+            if self._has("user", told.symbol) and mine:
                 self._send(message, told.stream)
             if self._has("matches", told.symbol) and message["type"] == "match":
                 self._send(message, dialect.TRADES)
@@ -437,7 +488,6 @@ class Session:
         self._send(message, dialect.TICKER)
 
     def tick(self, now: float) -> None:
-        self.coinbase.expire_due(now)
         for symbol, (bids, asks) in self._batched.items():
             self._send_changes(symbol, bids, asks, now)
         self._batched = {}
@@ -463,6 +513,11 @@ class Session:
             "time": iso(now),
         }
         self._send(message, dialect.TICKER)
+
+
+def _size(order: Order) -> Decimal:
+    """The size an order came with, whatever it has met since."""
+    return order.amendments[0][1] if order.amendments else order.quantity
 
 
 class _Failed(Exception):
