@@ -20,7 +20,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,10 +33,12 @@ import uvloop
 import demo
 from ems.core.child import Patience
 from ems.core.codec import CLOSED_EXCHANGES, EXCHANGE_ALIASES
+from ems.core.messages import BookUpdate, FromFeed
 from ems.core.records import Notice
 from ems.desk import Desk
 from ems.engine import Engine
 from ems.engine.account import Account
+from ems.feeds.coinapi import PROVIDER, CoinApi
 from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import FROZEN, Runner
 from ems.store import StoreUnavailable
@@ -86,6 +89,7 @@ class PaperVenue:
     url: str
     ws_url: str
     keys: VenueKeys = field(repr=False)
+    comparable: bool = True  # False: it plays another day's prices, and no provider knows them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,10 +237,22 @@ class Server:
             self.gateways,
             scheduler,
             changed=lambda state: self.desk.changed(state),
+            watching=self._watching,
             answered=lambda token, answer: self.desk.answered(token, answer),
             broken=self._broken,
         )
-        self.desk = Desk(self.loop, self.runner, self.store, self.gateways, new_id, cost_plot)
+        self._incomparable = {venue.exchange for venue in venues if not venue.comparable}
+        self.feed = self._coin_api(settings)
+        feeds = [] if self.feed is None else [self.feed]
+        self.desk = Desk(
+            self.loop,
+            self.runner,
+            self.store,
+            self.gateways,
+            new_id,
+            cost_plot,
+            feeds=lambda: [feed.health() for feed in feeds],
+        )
         self.mailer = Mailer(self.store, settings.mail, clock=utc_now)
         authenticator = Authenticator(settings.keys, settings.hosts, time.time, boot_time)
         lag = asgi.LoopLag()
@@ -255,6 +271,8 @@ class Server:
         self.loop.start()
         self.loop.call(lambda: self.runner.start(self._frozen), timeout_s=60)
         self.mailer.start()
+        if self.feed is not None:
+            self.feed.start()
         threading.Thread(target=self._housekeep, name="housekeeping", daemon=True).start()
 
     def run(self) -> None:
@@ -266,6 +284,35 @@ class Server:
 
     def _stopping(self) -> None:
         self.desk.stop()
+
+    def _coin_api(self, settings: Settings) -> CoinApi | None:
+        """Build the feed of second opinions; its thread hands each book over to the engine's."""
+        if settings.coin_api is None:
+            return None
+
+        def deliver(exchange: str, book: BookUpdate) -> None:
+            event = FromFeed(provider=PROVIDER, exchange=exchange, book=book)
+            with suppress(RuntimeError):  # the loop is closed: this server is going down
+                self.loop.loop.call_soon_threadsafe(self.runner.feed, event)
+
+        return CoinApi(
+            settings.coin_api.key,
+            settings.coin_api.endpoints,
+            deliver=deliver,
+            now=utc_now,
+            monotonic=time.monotonic,
+            rng=Random(),
+        )
+
+    def _watching(self, exchange: str, symbol: str) -> None:
+        """Have a second opinion on each book that some account at an exchange watches."""
+        if self.feed is None or exchange in self._incomparable:
+            return
+        accounts = self.runner.engine.work.accounts.values()
+        if any(symbol in account.watched for account in accounts if account.exchange == exchange):
+            self.feed.watch(exchange, symbol)
+        else:
+            self.feed.unwatch(exchange, symbol)
 
     def _find_frozen(self) -> set[tuple[str, str]]:
         """Return the accounts that stopped the server more than once of late: the others run without them."""
@@ -325,6 +372,8 @@ class Server:
         self.desk.stop()
         self._housekeeping.set()
         self.mailer.stop()
+        if self.feed is not None:
+            self.feed.stop()
         for gateway in self.gateways.values():
             try:
                 self.loop.wait(gateway.close(), 5.0)
@@ -532,7 +581,7 @@ def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue
         return venues, []
     keyed = {exchange for exchange, _ in settings.vault.accounts()}
     simulators = [start_simulator(name) for name in settings.paper if name not in keyed]
-    return [simulator.venue for simulator in simulators], simulators
+    return [replace(simulator.venue, comparable=False) for simulator in simulators], simulators
 
 
 def simulate(arguments: argparse.Namespace) -> int:

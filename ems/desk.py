@@ -74,7 +74,9 @@ class Desk:
         gateways: Mapping[tuple[str, str], Gateway],
         new_id: Callable[[], str],
         draw: Callable[[Mapping[str, object]], bytes] | None = None,  # a report of costs -> PNG
+        feeds: Callable[[], list[dict[str, object]]] = list,  # how the providers of market data are
     ):
+        self._feeds = feeds
         self._draw = draw
         self._loop = loop
         self._runner = runner
@@ -365,7 +367,16 @@ class Desk:
                 }
             )
         missing = self.not_ready()
-        return {"ready": not missing, "missing": missing, "accounts": accounts, **self._counts()}
+        return {
+            "ready": not missing,
+            "missing": missing,
+            "accounts": accounts,
+            **self._counts(),
+            "market_data": {"feeds": self._feeds(), "markets": self._loop.call(self._markets)},
+        }
+
+    def _markets(self) -> list[dict[str, object]]:
+        return self._runner.engine.references.markets(self._runner.scheduler.now())
 
     def _counts(self) -> dict[str, object]:
         engine = self._runner.engine

@@ -33,8 +33,10 @@ from ems.core.messages import (
     Reply,
     Send,
     Timer,
+    UnwatchBook,
     VenueReport,
     Wake,
+    WatchBook,
 )
 from ems.core.records import Fill, Order, Parent, Query, QueryStatus, Record
 from ems.engine import KEEP_ENDED_S, Engine, Turn
@@ -91,6 +93,7 @@ class Runner:
         publish: Callable[[Publish], None] = lambda _: None,
         changed: Callable[[QueryState], None] = lambda _: None,
         answered: Callable[[int, object], None] = lambda _token, _answer: None,
+        watching: Callable[[str, str], None] = lambda _exchange, _symbol: None,
         broken: Callable[[Exception, tuple[str, str] | None], None] | None = None,
     ):
         self.engine = engine
@@ -100,6 +103,7 @@ class Runner:
         self._publish = publish
         self._changed = changed
         self._answered = answered
+        self._watching = watching  # told (exchange, symbol) when a book is watched, or no longer
         # Told (error, exchange account it came from, if any). None: the error goes to whoever runs the loop.
         self._broken = broken
         self._suspect: tuple[str, str] | None = None  # the exchange account whose event is being handled
@@ -245,7 +249,7 @@ class Runner:
             for effect in turn.effects:
                 match effect:
                     case Send() if not isinstance(effect.request, NewOrder):
-                        self.gateways[effect.exchange, effect.account].send(effect.request)
+                        self._send(effect)
                     case Wake():
                         self._wake(effect)
                     case _:
@@ -261,7 +265,7 @@ class Runner:
                     case Send() if isinstance(effect.request, NewOrder) and late:
                         self.feed(_unsent(effect, effect.request))
                     case Send():
-                        self.gateways[effect.exchange, effect.account].send(effect.request)
+                        self._send(effect)
                     case Wake():
                         self._wake(effect)
         touched = {query_id for turn in turns for query_id in turn.touched}
@@ -276,6 +280,11 @@ class Runner:
                         self._answered(effect.token, effect.answer)
                     case Publish():
                         self._publish(effect)
+
+    def _send(self, effect: Send) -> None:
+        self.gateways[effect.exchange, effect.account].send(effect.request)
+        if isinstance(effect.request, WatchBook | UnwatchBook):
+            self._watching(effect.exchange, effect.request.symbol)
 
     def _wake(self, wake: Wake) -> None:
         pending = self._timers.pop(wake.key, None)

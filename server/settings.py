@@ -113,6 +113,18 @@ VARIABLES = (
         meaning="Which exchanges the server simulates where they have no keys.",
     ),
     Variable(
+        name="COIN_API_KEY",
+        form="a key of CoinAPI",
+        default="no second opinion",
+        meaning="Whether the exchanges' books are compared with those of a data provider.",
+    ),
+    Variable(
+        name="COIN_API_WS_ENDPOINTS",
+        form="WebSocket URLs separated by commas",
+        default="wss://ws.coinapi.io/v1/",
+        meaning="Where CoinAPI is reached, tried in this order. Needs COIN_API_KEY.",
+    ),
+    Variable(
         name="SENDER_EMAIL",
         form="<EMAIL>,<PASSWORD>",
         default="no e-mail",
@@ -153,6 +165,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-
 DEFAULT_PORT = 8888
 DEFAULT_PAPER = ("binance", "kraken")
 DEFAULT_SMTP_PORT = 587
+COIN_API_ENDPOINT = "wss://ws.coinapi.io/v1/"  # https://docs.coinapi.io/market-data/websocket/endpoints
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +181,14 @@ class MailSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CoinApiSettings:
+    """The data provider's key, and where it is reached, in order."""
+
+    key: str = field(repr=False)
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything the environment says; values are checked and parsed."""
 
@@ -179,6 +200,7 @@ class Settings:
     vault: Vault = field(default_factory=Vault)
     paper: tuple[str, ...] = DEFAULT_PAPER  # our names; which there are is known where they are built
     mail: MailSettings | None = None
+    coin_api: CoinApiSettings | None = None
     allow_withdraw: frozenset[str] = frozenset()  # exchanges
     exclusive: frozenset[str] = frozenset()  # exchanges
     warnings: tuple[str, ...] = ()  # for the operator; the start goes on
@@ -188,6 +210,8 @@ class Settings:
         yield from self.vault.secrets()
         if self.mail is not None:
             yield self.mail.password
+        if self.coin_api is not None:
+            yield self.coin_api.key
         try:
             password = urlsplit(self.db_url).password
         except ValueError:
@@ -221,6 +245,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         _forget_secrets(environ)
         raise SettingsError(str(error)) from None
     db_url = environ.pop("DB_URL", "").strip()
+    coin_api = _coin_api(environ)
     mail = _mail(environ)
     host = _listen_address(environ, hosts)
     noticed = [*warnings, *vault.warnings, *_misspelt(environ)]
@@ -235,6 +260,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         vault=vault,
         paper=_paper(environ),
         mail=mail,
+        coin_api=coin_api,
         allow_withdraw=_exchanges(environ, "OMS_ALLOW_WITHDRAW_KEYS"),
         exclusive=_exchanges(environ, "OMS_EXCLUSIVE"),
         warnings=tuple(noticed),
@@ -242,7 +268,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
 
 
 def _forget_secrets(environ: MutableMapping[str, str]) -> None:
-    for name in ("DB_URL", "SENDER_EMAIL"):
+    for name in ("DB_URL", "SENDER_EMAIL", "COIN_API_KEY"):
         environ.pop(name, None)
 
 
@@ -307,6 +333,47 @@ def _listen_address(environ: Mapping[str, str], hosts: tuple[str, ...]) -> str:
             "write the name clients use, such as oms.example.com:8888"
         )
     return str(address)
+
+
+def _coin_api(environ: MutableMapping[str, str]) -> CoinApiSettings | None:
+    key = environ.pop("COIN_API_KEY", "").strip()
+    written = _text(environ, "COIN_API_WS_ENDPOINTS")
+    if not key:
+        if written:
+            raise SettingsError("COIN_API_KEY: not set, but COIN_API_WS_ENDPOINTS is; set both, or neither")
+        return None
+    if not re.fullmatch(r"[!-~]{8,128}", key, re.ASCII):
+        raise SettingsError("COIN_API_KEY: not a key: 8 to 128 letters, digits or signs, without a space")
+    endpoints = tuple(_endpoint(part.strip()) for part in (written or COIN_API_ENDPOINT).split(","))
+    return CoinApiSettings(key=key, endpoints=endpoints)
+
+
+def _endpoint(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port  # a port that is none raises
+    except ValueError:
+        host = None
+        parts = urlsplit("")
+    if parts.scheme not in ("ws", "wss") or not host or not _HOST_NAME.fullmatch(host):
+        raise SettingsError(
+            f"COIN_API_WS_ENDPOINTS: {text!r} is not a WebSocket URL such as {COIN_API_ENDPOINT}; "
+            "separate several by commas"
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise SettingsError(
+            f"COIN_API_WS_ENDPOINTS: that of {host} is more than host, port and path; the key is COIN_API_KEY"
+        )
+    if parts.scheme == "ws" and not _is_loopback(host):
+        raise SettingsError(f"COIN_API_WS_ENDPOINTS: {text!r} would send the key unencrypted; write wss://")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _mail(environ: MutableMapping[str, str]) -> MailSettings | None:
@@ -379,7 +446,7 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
         if (
             name in known
             or name in _OTHERS
-            or not name.startswith(("OMS_", "SMTP_", "SENDER_", "RECEIVE_", "DB_"))
+            or not name.startswith(("OMS_", "SMTP_", "SENDER_", "RECEIVE_", "DB_", "COIN_"))
         ):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)

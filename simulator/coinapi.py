@@ -16,12 +16,13 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiohttp import WSMsgType, web
 
-from simulator.exchange import BookChange, Event, Exchange, Levels
+from simulator.exchange import BookChange, Event, Levels
 from simulator.wire import SimulatorServer
 
 HEARTBEAT_S = 1.0
@@ -110,8 +111,8 @@ class CoinApiServer:
         """Let a book be this from now on."""
         self._call(self._show, symbol_id, list(bids), list(asks))
 
-    def follow(self, server: SimulatorServer, symbol: str, symbol_id: str) -> None:
-        """Show the book of a simulated exchange, now and whenever it changes."""
+    def follow(self, server: SimulatorServer, symbol: str, symbol_id: str) -> Callable[[], None]:
+        """Show a simulated exchange's book, now and whenever it changes; what is returned ends it."""
         exchange = server.exchange
 
         def picture() -> None:
@@ -122,12 +123,11 @@ class CoinApiServer:
             if isinstance(event, BookChange) and event.symbol == symbol:
                 picture()
 
-        def begin() -> Exchange:
-            exchange.subscribe(on_event)
+        def begin() -> Callable[[], None]:
             picture()
-            return exchange
+            return exchange.subscribe(on_event)
 
-        server.call(begin)
+        return partial(server.call, server.call(begin))
 
     # --- In the loop ---
 

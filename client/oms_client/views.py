@@ -160,10 +160,23 @@ def show_health(answer: Mapping[str, Any]) -> str:
         ]
         for row in answer.get("accounts") or []
     ]
-    rest = {name: value for name, value in answer.items() if name != "accounts"}
-    text = facts(rest)
+    data = answer.get("market_data") or {}
+    feeds = [
+        [row.get("source"), row.get("connected"), row.get("endpoint"), row.get("problem")]
+        for row in data.get("feeds") or []
+    ]
+    books = [
+        [market.get("symbol"), *(row.get(name) for name in ("exchange", "source", "age_s", "problem"))]
+        for market in data.get("markets") or []
+        for row in market.get("sources") or []
+    ]
+    text = facts({name: value for name, value in answer.items() if name not in ("accounts", "market_data")})
     if accounts:
         text += "\n\n" + table(("exchange", "account", "mode", "state", "latency ms", "trouble"), accounts)
+    if feeds:
+        text += "\n\n" + table(("feed", "connected", "endpoint", "problem"), feeds)
+    if books:
+        text += "\n\n" + table(("book", "exchange", "source", "age s", "problem"), books)
     return text
 
 

@@ -22,7 +22,7 @@ def unfit(book: BookUpdate | None, now: datetime, age_s: float = BOOK_AGE_S) -> 
         return "its book is crossed"
     age = (now - book.at).total_seconds()
     if age > age_s:
-        return f"its book is {age:.0f} s old; older than {age_s:g} s is not traded on"
+        return f"its book is {age:.0f} s old; {age_s:g} s is the most"
     return ""
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ems.core.consolidated import FAR, MOMENT_S, OPINION_AGE_S, WILD, consolidate, distance, reference
-from ems.core.fitness import mid_of, unfit
+from ems.core.fitness import BOOK_AGE_S, mid_of, unfit
 from ems.core.messages import BookUpdate
 from ems.engine.account import Account
 from ems.engine.turn import Out
@@ -102,7 +102,7 @@ class References:
                         "exchange": exchange,
                         "source": teller if account is None else f"account {teller[1:]}",
                         "age_s": f"{max((now - book.at).total_seconds(), 0):.2f}",
-                        "problem": unfit(as_judged, now),
+                        "problem": unfit(as_judged, now, BOOK_AGE_S if account else OPINION_AGE_S),
                     }
                 )
             together = consolidate(used, now, levels=1)

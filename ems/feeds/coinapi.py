@@ -40,7 +40,6 @@ from ems.feeds.coinapi_messages import (
 log = logging.getLogger(__name__)
 
 PROVIDER = "coinapi"
-DEFAULT_ENDPOINTS = ("wss://ws.coinapi.io/v1/",)
 CONNECT_TIMEOUT_S = 5.0
 SILENCE_S = 5.0  # a heartbeat comes every second
 HELD_S = 30.0  # a connection that lasted so long was a good one
@@ -82,7 +81,7 @@ class CoinApi:
     def __init__(
         self,
         key: str,
-        endpoints: Sequence[str] = DEFAULT_ENDPOINTS,
+        endpoints: Sequence[str],
         *,
         deliver: Callable[[str, BookUpdate], None],
         now: Callable[[], datetime],

@@ -14,6 +14,7 @@ from oms_client.cost_text import cost_text, drawing
 from oms_client.plan_text import cost_sum, plan_text, route_lines
 from oms_client.progress import LiveProgress, ProgressPrinter, duration, progress_block, progress_line
 from oms_client.result_text import result_text
+from oms_client.views import show_health
 from server.api import examples
 
 
@@ -540,3 +541,41 @@ def test_a_dry_run_prints_its_plan():
     plan = {"dry_run": True, "verb": "smart_order", "legs": [], "reason": "dry run"}
     for kind in (SmartOrderResult, PortfolioResult):
         assert str(kind(plan)) == plan_text(plan)
+
+
+def test_health_shows_the_feed_and_every_book_with_its_trouble() -> None:
+    shown = show_health(
+        {
+            "ready": True,
+            "accounts": [],
+            "market_data": {
+                "feeds": [
+                    {
+                        "source": "coinapi",
+                        "connected": False,
+                        "endpoint": None,
+                        "problem": "refused: Invalid API key",
+                    }
+                ],
+                "markets": [
+                    {
+                        "symbol": "ETH/USDT",
+                        "sources": [
+                            {
+                                "exchange": "kraken",
+                                "source": "account default",
+                                "age_s": "7.10",
+                                "problem": "its book is 7 s old; 5 s is the most",
+                            }
+                        ],
+                    }
+                ],
+            },
+        }
+    )
+    feed, book = (
+        next(line for line in shown.splitlines() if word in line) for word in ("coinapi", "ETH/USDT")
+    )
+    assert "refused: Invalid API key" in feed
+    assert book.split()[:5] == ["ETH/USDT", "kraken", "account", "default", "7.10"]
+    assert "its book is 7 s old" in book and "market_data" not in shown

@@ -22,7 +22,7 @@ NOW = at(0)
     [
         ("good", GOOD, 0, ""),
         ("as old as may be", GOOD, BOOK_AGE_S, ""),
-        ("too old", GOOD, BOOK_AGE_S + 1.5, "its book is 6 s old; older than 5 s is not traded on"),
+        ("too old", GOOD, BOOK_AGE_S + 1.5, "its book is 6 s old; 5 s is the most"),
         ("none", None, 0, "no book of it has come"),
         ("crossed", book("101", "100"), 0, "its book is crossed"),
         ("locked", book("100", "100"), 0, "its book is crossed"),

@@ -322,6 +322,7 @@ def test_questions_reach_the_exchange_and_are_recorded(whole: Whole) -> None:
 def test_health_says_what_is_well(whole: Whole) -> None:
     data = whole.alice.get("/api/check_health").get_json()["data"]
     assert (data["ready"], data["missing"], data["accounts"][0]["readiness"]) == (True, [], "ready")
+    assert data["market_data"]["feeds"] == []  # no provider is asked
     assert whole.alice.client.get("/readyz").get_json() == {"ready": True, "missing": []}
     whole.desk.stop()
     assert whole.alice.client.get("/readyz").get_json() == {

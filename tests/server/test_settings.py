@@ -8,10 +8,21 @@ from pathlib import Path
 import pytest
 
 from oms_client import signing
-from server.settings import VARIABLES, MailSettings, SettingsError, load_settings, read_settings
+from server.settings import (
+    VARIABLES,
+    CoinApiSettings,
+    MailSettings,
+    SettingsError,
+    load_settings,
+    read_settings,
+)
 
 PUBLIC = signing.generate_keys(b"a" * 32).public
 OTHER = signing.generate_keys(b"b" * 32).public
+COIN = {
+    "COIN_API_KEY": "73034021-sample-key",
+    "COIN_API_WS_ENDPOINTS": "wss://ws.coinapi.io/v1/, ws://127.0.0.1:9100/v1/",
+}
 MAIL = {"SENDER_EMAIL": "oms@example.com,s3cret word", "RECEIVE_EMAILS": "a@example.com, b@example.org"}
 
 
@@ -35,6 +46,7 @@ def test_everything_set() -> None:
         "OKX_SECRET_KEY": "okxprivatekey",
         "OKX_PASSPHRASE": "okxphrase",
         **MAIL,
+        **COIN,
         "SMTP_HOST": "mail.example.com",
         "SMTP_PORT": "465",
         "PATH": "/bin",
@@ -52,8 +64,13 @@ def test_everything_set() -> None:
         host="mail.example.com",
         port=465,
     )
+    assert settings.coin_api == CoinApiSettings(
+        key="73034021-sample-key",
+        endpoints=("wss://ws.coinapi.io/v1/", "ws://127.0.0.1:9100/v1/"),
+    )
     assert settings.warnings == ()
     assert set(environ) == {
+        "COIN_API_WS_ENDPOINTS",
         "OMS_KEYS",
         "OMS_HOSTS",
         "OMS_HOST",
@@ -69,13 +86,16 @@ def test_secrets_are_known_to_the_redactor_and_not_shown() -> None:
     settings = read_settings(
         {
             **MAIL,
+            **COIN,
             "DB_URL": "postgres://oms:p%40ssword@db/oms",
             "KRAKEN_TRADE_KEYS": "publickrakenkey,privatekrakenkey",
         }
     )
-    assert set(settings.secrets()) == {"s3cret word", "p@ssword", "publickrakenkey", "privatekrakenkey"}
+    assert set(settings.secrets()) == {
+        *("s3cret word", "p@ssword", "publickrakenkey", "privatekrakenkey", "73034021-sample-key")
+    }
     shown = repr(settings) + str(settings)
-    for secret in ("s3cret", "p%40ssword", "p@ssword", "publickrakenkey", "privatekrakenkey"):
+    for secret in ("s3cret", "p%40ssword", "p@ssword", "publickrakenkey", "privatekrakenkey", "sample-key"):
         assert secret not in shown
 
 
@@ -91,8 +111,33 @@ def test_a_password_may_hold_commas_and_spaces() -> None:
     assert mail.password == "a,b c"
 
 
+def test_a_data_provider_is_reached_where_it_usually_is() -> None:
+    assert read_settings({"COIN_API_KEY": " 73034021 "}).coin_api == CoinApiSettings(
+        key="73034021", endpoints=("wss://ws.coinapi.io/v1/",)
+    )
+
+
 REACHABLE = {"OMS_HOSTS": "oms.example.com"}
 WRONG = {  # name -> (environment, variable named, words of the fix or the fault)
+    "endpoints without a key": (
+        {"COIN_API_WS_ENDPOINTS": "wss://ws.coinapi.io/v1/"},
+        "COIN_API_KEY",
+        "COIN_API_WS_ENDPOINTS is",
+    ),
+    "a key of two words": ({**COIN, "COIN_API_KEY": "two words"}, "COIN_API_KEY", "without a space"),
+    "a key that is none": ({**COIN, "COIN_API_KEY": "x"}, "COIN_API_KEY", "8 to 128"),
+    **{
+        f"endpoint {text!r}": ({**COIN, "COIN_API_WS_ENDPOINTS": text}, "COIN_API_WS_ENDPOINTS", words)
+        for text, words in {
+            "https://ws.coinapi.io/v1/": "not a WebSocket URL",
+            "ws.coinapi.io": "not a WebSocket URL",
+            "wss://ws.coinapi.io/v1/,": "separate several by commas",
+            "wss://a b/": "not a WebSocket URL",
+            "wss://ws.coinapi.io:port/": "not a WebSocket URL",
+            "ws://ws.coinapi.io/v1/": "write wss://",
+            "wss://ws.coinapi.io/v1/?apikey=73034021": "more than host, port and path",
+        }.items()
+    },
     "port in words": ({"OMS_PORT": "http"}, "OMS_PORT", "1 to 65535"),
     "port zero": ({"OMS_PORT": "0"}, "OMS_PORT", "1 to 65535"),
     "port too large": ({"OMS_PORT": "65536"}, "OMS_PORT", "1 to 65535"),
