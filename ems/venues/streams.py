@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
+from math import inf
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -51,7 +52,7 @@ class Streams:
         self._private: asyncio.Task[None] | None = None
         self._trades: dict[str, asyncio.Task[None]] = {}  # watched symbol -> what subscribes to its trades
         # ccxt's connection -> number of its last frame, where the venue numbers them
-        self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._numbers: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._heard_at: dict[str, float] = {}  # URL -> loop time of the last frame from there
 
     @property
@@ -107,10 +108,11 @@ class Streams:
         last = self._numbers.get(client)
         if last is not None and number <= last:
             return False
-        self._numbers[client] = number
         if last is None or number == last + 1:
+            self._numbers[client] = number
             return True
-        client.on_error(ccxt.NetworkError(f"frames {last + 1} to {number - 1} are missing"))
+        self._numbers[client] = inf  # what still comes by it belongs to what was missed
+        client.on_error(ccxt.NetworkError(f"frames {last + 1:.0f} to {number - 1} are missing"))
         return False
 
     # --- The private stream ---

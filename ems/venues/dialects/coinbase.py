@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from ems.core.depth import Change, Row
 from ems.core.messages import (
     Ending,
     FillReport,
@@ -23,6 +24,7 @@ from ems.core.messages import (
 from ems.venues.dialects.dialect import (
     PAGES_MAX,
     Ask,
+    BookFeed,
     CannotSay,
     Dialect,
     Fees,
@@ -39,7 +41,7 @@ from ems.venues.transport import Wire
 
 TOKEN_LIFE_S = 120  # ccxt's; the most that Coinbase takes
 REQUEST_LIFE_S = 10  # what we let one of our requests live
-MESSAGE_EVERY_S = 0.15  # eight a second are the most from an address that is not signed in
+MESSAGE_EVERY_S = 0.2  # eight a second are the most from an address that is not signed in
 _USER = "user"
 
 
@@ -50,7 +52,8 @@ class CoinbaseWire(Wire):
        order that was not found may soon be held to be none.
     2. Each subscription that is signed gets a token of its own; ccxt would use one again when it is stale.
     3. The account's stream has its own connection, at the host that Coinbase has for it.
-    4. Every connection is kept awake by heartbeats, and no more is said on it than is allowed.
+    4. Every connection is kept awake by heartbeats. No more is said on it than is allowed: what waits for its
+       turn is said for many products at once.
     5. Unsubscribing waits for no answer: ccxt waits for a frame that says that nothing is left.
     6. A token that opens nothing is answered with one word that is not JSON.
 
@@ -77,62 +80,76 @@ class CoinbaseWire(Wire):
         ex.options["wsToken"] = None
         return super().create_ws_auth(name, product_ids)  # type: ignore[misc]
 
-    def watch(self, url: str, message_hash: str, *args: Any) -> Any:
-        return self._kept_awake(
-            self.urls["api"]["ws_user"] if message_hash == _USER else url,  # type: ignore[attr-defined]
-            lambda where: super(CoinbaseWire, self).watch(where, message_hash, *args),  # type: ignore[misc]
-        )
-
-    def watch_multiple(self, url: str, message_hashes: Any, *args: Any) -> Any:
-        return self._kept_awake(
-            url, lambda where: super(CoinbaseWire, self).watch_multiple(where, message_hashes, *args)
-        )
-
-    def _kept_awake(self, url: str, watch: Callable[[str], Any]) -> Any:
-        future = watch(url)
-        ex: Any = super()
-        beats = {"type": "subscribe", "channel": "heartbeats", "product_ids": []}
-        ex.watch(url, "heartbeats", beats, "heartbeats")
+    def watch(
+        self,
+        url: str,
+        message_hash: str,
+        message: Any = None,
+        subscribe_hash: Any = None,
+        subscription: Any = None,
+    ) -> Any:
+        ex: Any = self
+        client = ex.client(ex.urls["api"]["ws_user"] if message_hash == _USER else url)
+        new = subscribe_hash not in client.subscriptions
+        future = super().watch(client.url, message_hash, None, subscribe_hash, subscription)  # type: ignore[misc]
+        if new:
+            self._say(client, message)
         return future
 
-    async def subscribe(self, name: str, private: bool, symbol: Any = None, params: Any = None) -> Any:
-        await self._turn(f"{name}::{symbol}", private)
-        return await super().subscribe(name, private, symbol, params or {})  # type: ignore[misc]
-
-    async def subscribe_multiple(
-        self, name: str, private: bool, symbols: Any = None, params: Any = None
+    def watch_multiple(
+        self,
+        url: str,
+        message_hashes: Any,
+        message: Any = None,
+        subscribe_hashes: Any = None,
+        subscription: Any = None,
     ) -> Any:
-        await self._turn(f"{name}::{symbols[0]}", private)
-        return await super().subscribe_multiple(name, private, symbols, params or {})  # type: ignore[misc]
+        ex: Any = self
+        client = ex.client(url)
+        new = any(name not in client.subscriptions for name in subscribe_hashes)
+        future = super().watch_multiple(url, message_hashes, None, subscribe_hashes, subscription)
+        if new:
+            self._say(client, message)
+        return future
 
     async def un_watch_order_book(self, symbol: str, params: Any = None) -> None:
-        await self._unsubscribe("level2", symbol)
-        self.orderbooks.pop(symbol, None)  # type: ignore[attr-defined]
+        self._unsubscribe("level2", symbol)
 
     async def un_watch_trades(self, symbol: str, params: Any = None) -> None:
-        await self._unsubscribe("market_trades", symbol)
+        self._unsubscribe("market_trades", symbol)
 
-    async def _unsubscribe(self, channel: str, symbol: str) -> None:
+    def _unsubscribe(self, channel: str, symbol: str) -> None:
         ex: Any = self
         client = (ex.clients or {}).get(ex.urls["api"]["ws"])
-        if client is None:
-            return
-        name = f"{channel}::{symbol}"
-        ex.clean_unsubscription(client, name, f"unsubscribe:{name}")
-        await self._turn(None, False)
-        product = ex.market(symbol)["id"]
-        await client.send({"type": "unsubscribe", "product_ids": [product], "channel": channel})
+        if client is not None:
+            name = f"{channel}::{symbol}"
+            ex.clean_unsubscription(client, name, f"unsubscribe:{name}")
+            products = [ex.market(symbol)["id"]]
+            self._say(client, {"type": "unsubscribe", "product_ids": products, "channel": channel})
 
-    async def _turn(self, subscription: str | None, private: bool) -> None:
-        """Wait until one more message may be sent; a subscription there is already needs none."""
-        ex: Any = self
-        client = (ex.clients or {}).get(ex.urls["api"]["ws"])
-        if private or (client is not None and subscription in client.subscriptions):
-            return
-        loop = asyncio.get_running_loop()
-        at = max(loop.time(), ex.options.get("messageAt", 0.0))
-        ex.options["messageAt"] = at + MESSAGE_EVERY_S
-        await asyncio.sleep(at - loop.time())
+    def _say(self, client: Any, message: Any) -> None:
+        """Queue a message; what waits for the same channel becomes one with it."""
+        if "waiting" not in vars(client):
+            client.waiting = [{"type": "subscribe", "channel": "heartbeats", "product_ids": []}]
+            client.talking = asyncio.ensure_future(self._talk(client))
+        for earlier in reversed(client.waiting):
+            if earlier["channel"] == message["channel"]:
+                if earlier["type"] != message["type"]:
+                    break
+                earlier["product_ids"] += message["product_ids"]
+                return
+        client.waiting.append({**message, "product_ids": list(message["product_ids"])})
+        if client.talking.done():
+            client.talking = asyncio.ensure_future(self._talk(client))
+
+    async def _talk(self, client: Any) -> None:
+        try:
+            await asyncio.shield(client.connected)
+            while client.waiting:
+                await client.send(client.waiting.pop(0))
+                await asyncio.sleep(MESSAGE_EVERY_S)
+        except Exception as error:  # whoever waits for a frame of this connection is told
+            client.on_error(error)
 
 
 # --- What an answer means ------------------------------------------------------------------------
@@ -534,22 +551,49 @@ def _coinbase_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Or
             )
 
 
+def _symbols(ccxt_exchange: Any, product: str) -> list[str]:
+    """Return whose book this is: products of USDC share that of USD, and are told under its name."""
+    market = ccxt_exchange.safe_market(product, None, "-", "spot")
+    others = (market.get("info") or {}).get("alias_to") or ()
+    return [ccxt_exchange.safe_symbol(name, None, "-", "spot") for name in (product, *others)]
+
+
+_SIDES = {"bid": "bids", "offer": "asks"}
+
+
+def _coinbase_book(ccxt_exchange: Any, frame: Any, url: str) -> Iterator[tuple[str, Change]]:
+    """Read `l2_data`; what numbers there are count the frames of the connection: see `_coinbase_sequence`.
+
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/websocket/level2
+    """
+    told_at = datetime.fromisoformat(frame["timestamp"])
+    for event in frame["events"]:
+        levels: dict[str, list[Row]] = {"bids": [], "asks": []}
+        for row in event["updates"]:
+            levels[_SIDES[row["side"]]].append((row["price_level"], row["new_quantity"]))
+        change = Change(
+            bids=tuple(levels["bids"]),
+            asks=tuple(levels["asks"]),
+            snapshot=event["type"] == "snapshot",
+            told_at=told_at,
+        )
+        for symbol in _symbols(ccxt_exchange, event["product_id"]):
+            yield symbol, change
+
+
 def _coinbase_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[PublicTrade]:
     """Read `market_trades`; a snapshot is the past. The side is the maker's.
 
-    (In a recording of 9 August 2026 every trade at the best ask says SELL.) A product may share the book of
-    another, and is then told under its name. https://docs.cdp.coinbase.com/api-reference/advanced-trade-api
-    /websocket/market-trades
+    (In a recording of 9 August 2026 the trades at the best ask say SELL.)
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/websocket/market-trades
     """
     for event in frame["events"]:
         if event.get("type") != "update":
             continue
         for row in event["trades"]:
-            market = ccxt_exchange.safe_market(row["product_id"], None, "-", "spot")
-            others = (market.get("info") or {}).get("alias_to") or ()
-            for product in (row["product_id"], *others):
+            for symbol in _symbols(ccxt_exchange, row["product_id"]):
                 yield PublicTrade(
-                    symbol=ccxt_exchange.safe_symbol(product, None, "-", "spot"),
+                    symbol=symbol,
                     price=Decimal(row["price"]),
                     quantity=Decimal(row["size"]),
                     side=Side.SELL if row["side"] == "BUY" else Side.BUY,
@@ -617,6 +661,11 @@ COINBASE = Dialect(
     is_trades=lambda frame: _channel(frame) == "market_trades",
     read_trades=_coinbase_trades,
     trades_apart=False,
+    book=BookFeed(
+        is_book=lambda frame: _channel(frame) == "l2_data",
+        read=_coinbase_book,
+        unsubscribe=lambda ccxt_exchange, symbol: ccxt_exchange.un_watch_order_book(symbol),
+    ),
     sequence=_coinbase_sequence,
     heartbeat_s=10.0,  # one a second: https://docs.cdp.coinbase.com/.../websocket/heartbeats
     book_depth=250,
