@@ -89,9 +89,10 @@ class CoinbaseWire(Wire):
         subscription: Any = None,
     ) -> Any:
         ex: Any = self
+        ccxts: Any = super()
         client = ex.client(ex.urls["api"]["ws_user"] if message_hash == _USER else url)
         new = subscribe_hash not in client.subscriptions
-        future = super().watch(client.url, message_hash, None, subscribe_hash, subscription)  # type: ignore[misc]
+        future = ccxts.watch(client.url, message_hash, None, subscribe_hash, subscription)
         if new:
             self._say(client, message)
         return future
