@@ -7,6 +7,7 @@ import gzip
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ def test_the_side_of_a_trade_is_the_makers_and_we_tell_the_takers() -> None:
             async with opened("coinbase", venue.server.url, KEYS, shapes=()) as (gateway, _):
                 for frame in frames():
                     if gateway.dialect.is_trades(frame) and frame["events"][0]["type"] == "update":
-                        trades = gateway.dialect.read_trades(gateway._ccxt, frame, None)  # type: ignore[arg-type]
+                        trades = gateway.dialect.read_trades(gateway._ccxt, frame, datetime.now(UTC))
                         sides = [gateway_side[row["side"]] for row in frame["events"][0]["trades"]]
                         assert [trade.side for trade in trades] == sides
 
