@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -53,10 +54,10 @@ from ems.core.messages import (
     WatchBook,
 )
 from ems.venues.dialects import DIALECTS
-from ems.venues.dialects.dialect import Dialect, Fees
+from ems.venues.dialects.dialect import Derivatives, Dialect, Fees, Pair
 from ems.venues.errors import Said, refusal_of
 from ems.venues.feedback import learn
-from ems.venues.gateway import VenueRefused, VenueUnavailable
+from ems.venues.gateway import Position, VenueRefused, VenueUnavailable
 from ems.venues.limiter import Lane, Limit, Limiter, Priority, TooBusy
 from ems.venues.safety import Safety
 from ems.venues.streams import Streams
@@ -89,6 +90,7 @@ HALT_WATCHED_S = 3600.0  # and for how long; after that it is one of the many th
 RULES_MAY_BE_OLD = frozenset({Refusal.LOT_TICK, Refusal.MIN_SIZE, Refusal.MARKET_CLOSED})
 CLOCK_WARN_S = 1.0
 HISTORY_OVERLAP = timedelta(seconds=5)
+_LINEAR = re.compile(r"(?P<base>[^/:]+)/(?P<quote>[^/:]+):(?P=quote)")  # settled in its quote currency
 REMEMBERED_ORDERS = 20_000
 STRANGERS_ASKED = 5  # orders of others looked up one by one to prove that a trade is not ours; more, in bulk
 
@@ -347,6 +349,36 @@ class CcxtGateway:
         await self._wait_ready(ASK_PATIENCE_S)
         fills, _ = await self._read_fills(symbol, exchange_order_id)
         return list(fills)
+
+    async def fetch_positions(self) -> list[Position]:
+        derivatives = self._derivatives()
+        await self._wait_ready(ASK_PATIENCE_S)
+        return await derivatives.positions(_Reading(self._ask), self._ccxt)
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        derivatives = self._derivatives()
+        named = _LINEAR.fullmatch(symbol)
+        if named is None or named["quote"] not in (derivatives.settled_in or {named["quote"]}):
+            raise VenueRefused(
+                f"{symbol!r:.40} is no linear contract of {self.exchange}, as BTC/USDT:USDT is"
+            )
+        if not leverage.is_finite() or leverage <= 0:
+            raise VenueRefused(f"leverage must be greater than 0, not {leverage}")
+        await self._wait_ready(ASK_PATIENCE_S)
+        reading = _Reading(self._ask)
+        try:
+            await derivatives.set_leverage(reading, self._ccxt, Pair(**named.groupdict()), leverage)
+        except VenueRefused as refused:
+            if refused.code not in derivatives.unchanged:
+                raise
+
+    def _derivatives(self) -> Derivatives:
+        if self.dialect.derivatives is not None:
+            return self.dialect.derivatives
+        those = ", ".join(name for name, one in sorted(DIALECTS.items()) if one.derivatives is not None)
+        raise VenueRefused(
+            f"no positions and no leverage at {self.exchange}: only spot is reached; see {those}"
+        )
 
     # --- Orders ---
 

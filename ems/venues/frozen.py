@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NoReturn
 
 from ems.core.messages import FillReport, Request, VenueReport
-from ems.venues.gateway import Gateway, VenueUnavailable
+from ems.venues.gateway import Gateway, Position, VenueUnavailable
 
 
 class FrozenGateway:
@@ -47,6 +47,12 @@ class FrozenGateway:
         self._refuse()
 
     async def fetch_order_fills(self, symbol: str, exchange_order_id: str) -> list[FillReport]:
+        self._refuse()
+
+    async def fetch_positions(self) -> list[Position]:
+        self._refuse()
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

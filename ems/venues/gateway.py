@@ -8,6 +8,7 @@ never sends an order twice, and never retries a write. Reading for people goes b
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -25,6 +26,21 @@ class VenueRefused(Exception):
     def __init__(self, message: str, code: str | None = None):
         super().__init__(message)
         self.code = code
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """What an account holds of a linear contract, as the venue tells it."""
+
+    symbol: str  # BTC/USDT:USDT
+    quantity: Decimal  # in base currency; below zero: short
+    average_entry_price: Decimal
+    mark_price: Decimal
+    unrealised_pnl: Decimal  # in `currency`, at the mark price
+    currency: str  # in which the contract is settled
+    leverage: Decimal
+    margin_mode: str  # cross, isolated, or the venue's own word
+    liquidation_price: Decimal | None  # None: there is none
 
 
 class Gateway(Protocol):
@@ -65,3 +81,12 @@ class Gateway(Protocol):
 
     async def fetch_order_fills(self, symbol: str, exchange_order_id: str) -> list[FillReport]:
         """Return the venue's own record of one order's fills."""
+
+    async def fetch_positions(self) -> list[Position]:
+        """Return the account's positions in contracts; VenueRefused where the venue has none for us."""
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        """Choose the leverage of a contract, cross margin; harmless when repeated.
+
+        VenueRefused where it is not to be had, VenueUnavailable where nobody knows: ask for the positions.
+        """

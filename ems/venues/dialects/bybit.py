@@ -10,6 +10,7 @@ from typing import Any
 
 from ems.core.depth import Change, rows
 from ems.core.messages import Ending, FillReport, Found, OrderStatus, PublicTrade, Refusal, Side
+from ems.venues.dialects.bybit_linear import BYBIT_LINEAR
 from ems.venues.dialects.dialect import (
     DAY_MS,
     PAGES_MAX,
@@ -371,6 +372,9 @@ BYBIT = Dialect(
         "powers": lambda body: (
             has(body, result=dict) and has(body["result"], permissions=dict, readOnly=int, ips=list)
         ),
+        **dict.fromkeys(("positions", "contracts"), lambda body: _bybit_result(body, "list")),
+        "account": lambda body: isinstance(body, dict) and has(body.get("result"), marginMode=str),
+        "leverage": lambda body: has(body, retCode=int, result=dict),
         "book": lambda body: _bybit_result(body, "b") and _bybit_result(body, "a"),
         "time": lambda body: has(body, retCode=int, time=int),
     },
@@ -409,6 +413,9 @@ BYBIT = Dialect(
         Window(name="executions", capacity=50, window_s=1),
         Window(name="wallet", capacity=50, window_s=1),
         Window(name="fees", capacity=5, window_s=1),
+        Window(name="positions", capacity=50, window_s=1),
+        Window(name="account", capacity=50, window_s=1),
+        Window(name="leverage", capacity=10, window_s=1),
         Shape(name="slow", capacity=2, per_s=1),
         Window(name="address", capacity=600, window_s=5, reserve=50, reserve_orders=150, scope=Scope.IP),
     ),
@@ -424,6 +431,10 @@ BYBIT = Dialect(
         "fees": {"fees": 1, "address": 1},
         "transfers": {"slow": 1, "address": 1},
         "powers": {"slow": 1, "address": 1},
+        "positions": {"positions": 1, "address": 1},
+        "account": {"account": 1, "address": 1},
+        "contracts": {"address": 1},
+        "leverage": {"leverage": 1, "address": 1},
         "markets": {"address": 1},
         "time": {"address": 1},
         "book": {"address": 1},
@@ -437,4 +448,5 @@ BYBIT = Dialect(
         "403": Pause(seconds=600.0, scope=Scope.IP),
     },
     transfers_page=50,
+    derivatives=BYBIT_LINEAR,
 )

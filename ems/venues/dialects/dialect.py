@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from ems.core.depth import Change, Checksum
 from ems.core.messages import FillReport, NewOrder, OrderStatus, PublicTrade
 from ems.venues.errors import Refusals, Said
-from ems.venues.gateway import VenueUnavailable
+from ems.venues.gateway import Position, VenueUnavailable
 from ems.venues.limiter import Limit, Scope
 from ems.venues.transport import Wire
 
@@ -97,6 +97,24 @@ class Ask(Protocol):
     """One paid question, `what` naming its cost and check; None when the venue says: no such order."""
 
     async def __call__(self, what: str, question: Callable[[], Awaitable[Any]]) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """What a linear contract is named after: settled in its quote currency."""
+
+    base: str
+    quote: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Derivatives:
+    """What is asked about contracts where an exchange has them; trading them is not among it."""
+
+    positions: Callable[[Ask, Any], Awaitable[list[Position]]]  # (ask, ccxt), all of them, or raise CannotSay
+    set_leverage: Callable[[Ask, Any, Pair, Decimal], Awaitable[None]]
+    settled_in: frozenset[str] = frozenset()  # the only currencies; empty: any
+    unchanged: frozenset[str] = frozenset()  # codes for "so it is already"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,6 +203,8 @@ class Dialect:
     powers: Callable[[Any], Awaitable[KeyPowers]] | None = None  # None: the exchange does not tell
     dead_man: DeadMan | None = None  # None: there is none, or none that works over REST alone
 
+    derivatives: Derivatives | None = None  # None: nothing is asked about contracts here
+
     def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
         return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}
 
@@ -211,6 +231,17 @@ class CannotSay(VenueUnavailable):
 
 # What one question may read: beyond it the answer is that we cannot say, never the part that was read.
 PAGES_MAX = 20
+
+
+def amount_in(row: Any, name: str) -> Decimal:
+    """Read a number that a venue writes as text; raise CannotSay for anything else."""
+    try:
+        value = Decimal(row[name])
+    except (KeyError, TypeError, ArithmeticError) as error:
+        raise CannotSay(f"no number in {name!r} of {row!r:.200}") from error
+    if not value.is_finite():
+        raise CannotSay(f"{name!r} is {row[name]!r:.60}")
+    return value
 
 
 def has(body: object, **parts: type) -> bool:

@@ -24,6 +24,7 @@ from ems.venues.dialects.dialect import (
     Lookup,
     has,
 )
+from ems.venues.dialects.okx_swaps import OKX_SWAPS
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Scope, Window
 from ems.venues.translation import from_ms
@@ -391,6 +392,9 @@ OKX = Dialect(
         "transfers": _okx_rows,
         "powers": lambda body: _okx_some(body, perm=str),
         "dead_man": lambda body: _okx_some(body, triggerTime=str),
+        "positions": lambda body: _okx_rows(body, instId=str, posSide=str, pos=str, mgnMode=str),
+        "contracts": lambda body: _okx_some(body, instId=str, ctVal=str, ctType=str, settleCcy=str),
+        "leverage": lambda body: _okx_some(body, instId=str, lever=str),
         "book": lambda body: _okx_some(body, bids=list, asks=list),
         "time": lambda body: _okx_some(body, ts=str),
     },
@@ -438,6 +442,8 @@ OKX = Dialect(
         Window(name="time", capacity=10, window_s=2, scope=Scope.IP),
         Window(name="config", capacity=5, window_s=2),
         Window(name="switch", capacity=1, window_s=1),
+        Window(name="positions", capacity=10, window_s=2),
+        Window(name="leverage", capacity=40, window_s=2),
     ),
     costs={
         "create": {"place:{symbol}": 1, "orders": 1},
@@ -454,8 +460,12 @@ OKX = Dialect(
         "transfers": {"transfers": 1},
         "powers": {"config": 1},
         "dead_man": {"switch": 1},
+        "positions": {"positions": 1},
+        "contracts": {"instruments": 1},
+        "leverage": {"leverage": 1},
         "time": {"time": 1},
         "book": {"books": 1},
     },
     limit_words={"50011": "", "50061": "orders"},
+    derivatives=OKX_SWAPS,
 )

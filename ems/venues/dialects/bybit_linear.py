@@ -1,0 +1,82 @@
+"""Bybit's perpetual contracts in USDT: an account's positions, and the leverage it chose."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from ems.venues.dialects.dialect import PAGES_MAX, Ask, CannotSay, Derivatives, Pair, amount_in
+from ems.venues.gateway import Position
+
+_PAGE = 200  # https://bybit-exchange.github.io/docs/v5/position, limit
+
+# https://bybit-exchange.github.io/docs/v5/enum#marginmode
+_MARGIN_MODES = {"REGULAR_MARGIN": "cross", "ISOLATED_MARGIN": "isolated", "PORTFOLIO_MARGIN": "portfolio"}
+
+
+async def _positions(ask: Ask, ccxt_exchange: Any) -> list[Position]:
+    """Read what is held, to the last page. The margin mode is the account's; `tradeMode` of a row is not.
+
+    https://bybit-exchange.github.io/docs/v5/position
+    """
+    asked = {"category": "linear", "settleCoin": "USDT", "limit": _PAGE}
+    rows: list[Any] = []
+    for _ in range(PAGES_MAX):
+        held = await ask("positions", partial(ccxt_exchange.privateGetV5PositionList, dict(asked)))
+        found, after = held["result"]["list"], held["result"].get("nextPageCursor")
+        rows += [row for row in found if amount_in(row, "size")]
+        if not after or not found:
+            break
+        asked["cursor"] = after
+    else:
+        raise CannotSay(f"more than {len(rows)} positions")
+    if not rows:
+        return []
+    account = await ask("account", ccxt_exchange.privateGetV5AccountInfo)
+    mode = account["result"]["marginMode"]
+    positions = []
+    for row in rows:
+        query = {"category": "linear", "symbol": row["symbol"]}
+        listed = await ask("contracts", partial(ccxt_exchange.publicGetV5MarketInstrumentsInfo, query))
+        positions.append(_position(row, listed["result"]["list"], _MARGIN_MODES.get(mode, mode.lower())))
+    return positions
+
+
+def _position(row: Any, listed: list[Any], margin_mode: str) -> Position:
+    contract = next((one for one in listed if one["symbol"] == row["symbol"]), None)
+    if contract is None or contract["contractType"] != "LinearPerpetual":
+        raise CannotSay(f"{row['symbol']} is no linear perpetual contract: it is not read here")
+    size = amount_in(row, "size")
+    return Position(
+        symbol=f"{contract['baseCoin']}/{contract['quoteCoin']}:{contract['settleCoin']}",
+        quantity=size if row["side"] == "Buy" else -size,
+        average_entry_price=amount_in(row, "avgPrice"),
+        mark_price=amount_in(row, "markPrice"),
+        unrealised_pnl=amount_in(row, "unrealisedPnl"),
+        currency=contract["settleCoin"],
+        leverage=amount_in(row, "leverage"),
+        margin_mode=margin_mode,
+        liquidation_price=amount_in(row, "liqPrice") if row.get("liqPrice") else None,
+    )
+
+
+async def _set_leverage(ask: Ask, ccxt_exchange: Any, pair: Pair, leverage: Decimal) -> None:
+    """https://bybit-exchange.github.io/docs/v5/position/leverage"""
+    written = f"{leverage:f}"
+    request = {
+        "category": "linear",
+        "symbol": f"{pair.base}{pair.quote}",
+        "buyLeverage": written,
+        "sellLeverage": written,
+    }
+    await ask("leverage", partial(ccxt_exchange.privatePostV5PositionSetLeverage, request))
+
+
+BYBIT_LINEAR = Derivatives(
+    positions=_positions,
+    set_leverage=_set_leverage,
+    settled_in=frozenset({"USDT"}),
+    # https://bybit-exchange.github.io/docs/v5/error
+    unchanged=frozenset({"110043"}),
+)
