@@ -190,7 +190,9 @@ class CoinbaseExchange:
     def handle(self, request: Request) -> Response:
         head: dict[str, str] = {}
         try:
-            return Response(body=self._route(request, head), headers=head)
+            answer = self._route(request, head)
+            # An id alone is an answer, too, and JSON like any other.
+            return Response(body=json.dumps(answer) if isinstance(answer, str) else answer, headers=head)
         except Refused as refusal:
             return _refusal(refusal)
         except Reject as reject:

@@ -479,7 +479,7 @@ COINBASEEXCHANGE = Dialect(
         "time": {"public": 1},
         "book": {"public": 1},
     },
-    limit_words={"Private rate limit exceeded": "private", "Public rate limit exceeded": "public"},
+    limit_words={"Private rate limit exceeded": "", "Public rate limit exceeded": ""},
 )
 
 # The exchange of that name closed in December 2023. It exists on paper only.
