@@ -207,6 +207,9 @@ class Wire:
     def price_to_precision(self, symbol: str, price: str) -> str:
         return price
 
+    def cost_to_precision(self, symbol: str, cost: str) -> str:
+        return cost
+
     @staticmethod
     def safe_string(dictionary: Any, key: Any, default_value: Any = None) -> Any:
         """As ccxt's, and a Decimal counts as a number too."""
