@@ -69,6 +69,13 @@ class _Side:
         if not known:
             insort(self._prices, price)
 
+    def fill(self, rows: Iterable[Row]) -> None:
+        """Begin with these levels; a whole book may have tens of thousands."""
+        self._levels = {
+            Decimal(row[0]): (quantity, row) for row in rows if (quantity := Decimal(row[1])) != 0
+        }
+        self._prices = sorted(self._levels)
+
     def cut(self, depth: int) -> None:
         while len(self._prices) > depth:
             del self._levels[self._prices.pop(0 if self._best_first < 0 else -1)]
@@ -124,10 +131,12 @@ class Depth:
             if known:
                 return ""
             self._joined = True
-        for row in change.bids:
-            self._bids.put(row)
-        for row in change.asks:
-            self._asks.put(row)
+        for side, told in ((self._bids, change.bids), (self._asks, change.asks)):
+            if change.snapshot:
+                side.fill(told)
+                continue
+            for row in told:
+                side.put(row)
         if self._levels_max is not None:
             self._bids.cut(self._levels_max)
             self._asks.cut(self._levels_max)

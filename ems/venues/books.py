@@ -8,7 +8,9 @@ Rules:
    would check less (VENUES.md), and what it finds wrong it finds after it has shown it.
 3. A book whose stream is silent is asked for by REST. A quiet market looks the same as a dead stream; asked
    about either way, nobody acts on an old book.
-4. A message that was under way for long says what was. The delay is told by the exchange's own clock, against
+4. Where nothing in a stream shows that a message is missing, the best levels are compared with REST every
+   15 s: no picture of the last seconds that agrees, three times in a row, and the book is begun anew.
+5. A message that was under way for long says what was. The delay is told by the exchange's own clock, against
    the shortest delay seen of late: nobody's clock need be right.
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
@@ -44,7 +47,14 @@ UNSUBSCRIBE_S = 5.0
 WAITING_MAX = 2000  # changes kept while their snapshot is under way
 DEAD_AFTER = 2  # subscriptions in a row that brought nothing: the connection is at fault
 
+AUDIT_EVERY_S = 15.0
+AUDIT_AGAIN_S = 2.0
+AUDITS_FAILED = 3  # in a row: one may have fallen between two messages
+AUDIT_LEVELS = 3  # of each side
+REMEMBERED_S = 5.0  # REST may show what was a moment ago
+
 CROSSED = "it is crossed"
+DISAGREES = "it is not what the exchange shows by REST"
 UNREAD = (VenueRefused, VenueUnavailable, TooBusy, ArithmeticError, LookupError, TypeError)
 
 
@@ -129,6 +139,8 @@ class Books:
         elif book.depth.whole:
             now = self._now()
             late = self._delays.late(change.told_at, now)
+            if feed.audited:
+                book.remember(asyncio.get_running_loop().time())
             if late.total_seconds() <= LATE_S:
                 book.at = now - late
                 self._changed(book)
@@ -314,6 +326,8 @@ class Books:
             silent_since = book.streamed_at if book.streamed_at is not None else began
             silence = loop.time() - silent_since
             if silence < BOOK_SILENCE_S:
+                if self._feed is not None and self._feed.audited and loop.time() >= book.audit_at:
+                    await self._audit(book)
                 await asyncio.sleep(min(BOOK_SILENCE_S - silence, BOOK_POLL_S))
                 continue
             try:
@@ -324,6 +338,29 @@ class Books:
             except UNREAD as error:
                 log.info("book %s %s by REST: %r", self._dialect.exchange, book.symbol, error)
             await asyncio.sleep(BOOK_POLL_S)
+
+    async def _audit(self, book: _Book) -> None:
+        """Compare the best levels with those that REST shows, now or a moment ago."""
+        loop = asyncio.get_running_loop()
+        book.audit_at = loop.time() + AUDIT_AGAIN_S
+        try:
+            raw = await self._fetch_book(book.symbol)
+            shown = tuple(
+                tuple((level[0], level[1]) for level in raw[side][:AUDIT_LEVELS]) for side in ("bids", "asks")
+            )
+        except UNREAD as error:
+            log.info("book %s %s by REST: %r", self._dialect.exchange, book.symbol, error)
+            return
+        if not book.depth.whole:
+            return
+        book.remember(loop.time())
+        if all(any(picture[side] == shown[side] for _, picture in book.pictures) for side in (0, 1)):
+            book.audits_failed = 0
+            book.audit_at = loop.time() + AUDIT_EVERY_S
+            return
+        book.audits_failed += 1
+        if book.audits_failed >= AUDITS_FAILED:
+            self._break(book, DISAGREES)
 
     def _show(self, book: _Book, raw: Any, *, again: bool = False) -> bool:
         """Deliver a whole picture of ccxt's; a crossed one is no book, and neither is the one before it."""
@@ -353,6 +390,9 @@ class _Book:
         self.by_stream = False  # and whether the stream stands behind it
         self.told_at = 0.0  # loop time
         self.streamed_at: float | None = None  # loop time of the last book the stream brought; None: broken
+        self.pictures: deque[tuple[float, tuple[Any, Any]]] = deque()  # (loop time, best levels) of late
+        self.audit_at = 0.0  # loop time
+        self.audits_failed = 0  # in a row
         self.timer: asyncio.TimerHandle | None = None  # it is to be told then
         self.crossed: asyncio.TimerHandle | None = None  # it is given up then
 
@@ -360,8 +400,17 @@ class _Book:
         self.depth.drop()
         self.broken.clear()
         self.came = False
+        self.pictures.clear()
+        self.audits_failed = 0
         if not keep_waiting:
             self.waiting.clear()
+
+    def remember(self, at: float) -> None:
+        """Keep the best levels as they are now, and forget those of long ago."""
+        self.pictures.append((at, (self.depth.bids(AUDIT_LEVELS), self.depth.asks(AUDIT_LEVELS))))
+        # What stood until a moment ago counts, however long it had stood.
+        while len(self.pictures) > 1 and at - self.pictures[1][0] > REMEMBERED_S:
+            self.pictures.popleft()
 
     def uncross(self) -> None:
         if self.crossed is not None:

@@ -21,7 +21,7 @@ import pytest
 from ems.core.depth import CHECKSUM, GAP, ORDER
 from ems.core.messages import BookUpdate, UnwatchBook, WatchBook
 from ems.venues import books
-from ems.venues.books import CROSSED, Books
+from ems.venues.books import CROSSED, DISAGREES, Books
 from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from simulator.dialects import LISTED
@@ -35,8 +35,9 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 CHECKED = sorted(name for name in LISTED if DIALECTS[name].book is not None)
 # What is noticed when a message is missing: an exchange that numbers its messages says so, Kraken sums.
 NOTICED = {GAP, ORDER, CHECKSUM}
-# Gemini's have neither number nor sum nor time: a lost one is seen where it leaves a crossed book, or never.
-TELLS_NOTHING = {"gemini"}
+# Neither numbers nor sums: what is missing is found by REST, or where it leaves a crossed book.
+TELLS_NOTHING = {"coinbaseexchange", "gemini"}
+TELLS_NO_TIME = {"gemini"}
 
 each_exchange = pytest.mark.parametrize("exchange", CHECKED)
 
@@ -164,7 +165,7 @@ def test_only_true_books_are_told(exchange: str, rule: Rule, noticed: bool | Non
             if noticed is False:
                 assert not taken_back and len(told) > 7
             elif rule.action != "cut":
-                assert taken_back and set(taken_back) <= NOTICED
+                assert taken_back and all(why in NOTICED or "are missing" in why for why in taken_back)
             else:
                 assert taken_back
             # It comes back by itself, and follows again.
@@ -182,7 +183,7 @@ def test_only_true_books_are_told(exchange: str, rule: Rule, noticed: bool | Non
         (action, exchange)
         for action in ("silence", "late")
         for exchange in CHECKED
-        if action == "silence" or exchange not in TELLS_NOTHING
+        if action == "silence" or exchange not in TELLS_NO_TIME
     ],
 )
 def test_a_stream_that_says_nothing_or_only_what_was(
@@ -225,6 +226,33 @@ def test_a_crossed_book_is_taken_back_and_begun_anew(exchange: str, monkeypatch:
             assert (taken_back.unfit, taken_back.bids) == (CROSSED, ())
             await until_shown(reports, venue.show())
             check_truth(venue, told_by(reports))
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("exchange", sorted(TELLS_NOTHING))
+def test_a_loss_that_the_stream_does_not_show_is_found_by_rest(
+    exchange: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "AUDIT_EVERY_S", 0.3)
+    monkeypatch.setattr(books, "AUDIT_AGAIN_S", 0.1)
+    monkeypatch.setattr(books, "BOOK_POLL_S", 0.1)
+
+    async def story() -> None:
+        async with watched(exchange) as (venue, reports, _):
+            for _ in range(15):  # what is right is not doubted
+                venue.show()
+                await asyncio.sleep(0.1)
+            check_truth(venue, told_by(reports))
+            assert not [book.unfit for book in told_by(reports) if book.unfit]
+            last = venue.show()
+            await until_shown(reports, last)
+            venue.strike(Rule(action="lost", kinds=("book",), count=1))
+            last = venue.show()
+            taken_back = await reports.next(BookUpdate, lambda book: bool(book.unfit), within_s=10)
+            assert taken_back.unfit in (DISAGREES, CROSSED)
+            await until_shown(reports, last)
+            await until_shown(reports, venue.show())
 
     asyncio.run(story())
 

@@ -131,6 +131,17 @@ def test_bybit_counts_without_a_gap() -> None:
     assert len(books) == 6 and min(told.values()) > 100
 
 
+def test_geminis_books_are_never_crossed() -> None:
+    """There is nothing to count or sum in them."""
+    ccxt_exchange = exchange_class("gemini")({})
+    books: dict[str, Depth] = {}
+    for symbol, change in changes("gemini", "gemini", ccxt_exchange):
+        book = books.setdefault(symbol, Depth())
+        assert book.apply(change) == ""
+        assert book.whole and not book.crossed
+    assert len(books) == 10
+
+
 def test_binance_counts_without_a_gap() -> None:
     """Small markets of 2021: a REST picture, the changes that came while it was under way, those after it."""
     ccxt_exchange = exchange_class("binance")({})

@@ -456,6 +456,7 @@ COINBASEEXCHANGE = Dialect(
     book=BookFeed(
         is_book=lambda frame: isinstance(frame, dict) and frame.get("type") in ("snapshot", "l2update"),
         read=_book,
+        audited=True,
     ),
     book_depth=50,
     # https://docs.cdp.coinbase.com/exchange/rest-api/rate-limits

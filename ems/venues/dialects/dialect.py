@@ -66,6 +66,7 @@ class BookFeed:
     checksum: Checksum | None = None
     levels_summed: int = 0  # levels a side that the checksum is made of
     snapshot_by_rest: bool = False  # the stream brings changes only
+    audited: bool = False  # nothing in it shows that a message is missing: it is compared with REST at times
     # (ccxt, symbol): end a subscription that ccxt cannot end itself
     unsubscribe: Callable[[Any, str], Awaitable[None]] | None = None
 

@@ -478,6 +478,7 @@ GEMINI = Dialect(
     book=BookFeed(
         is_book=lambda frame: isinstance(frame, dict) and frame.get("type") == "l2_updates",
         read=_gemini_book,
+        audited=True,
         unsubscribe=_gemini_unsubscribe_book,
     ),
     # 600 private requests a minute and 120 public ones, as ten and two a second; five more are queued.
