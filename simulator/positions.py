@@ -23,7 +23,7 @@ settled in it; other currencies do not count. Nothing is set aside, there is a r
     spending     spot orders and withdrawals get what is free beyond the initial margin
 
 Reduce-only orders never turn a position round: with the other orders of their side they are no more than the
-position. What is too much is taken from the newest, or the order expires (REDUCE_ONLY), when the call that
+position. What is too much is taken from the newest, or the order expires (POSITION_GONE), when the call that
 made it too much ends.
 
 Funding. Every `funding_interval_s`, counted from midnight UTC, a long position pays `rate` x its value at the
@@ -63,7 +63,9 @@ from simulator.records import (
     text,
 )
 
-LIQUIDATION = "LIQUIDATION"  # why an order ended
+# Why an order ended.
+LIQUIDATION = "LIQUIDATION"
+POSITION_GONE = "POSITION_GONE"  # it was to reduce one that others have reduced
 OUTSIDE = ""  # the name of everybody who has no account here
 
 
@@ -523,7 +525,7 @@ class Positions:
             left -= sum((order.remaining_quantity for order in plain), ZERO)
             for order in list(self._orders(account, symbol, side, reduce_only=True)):
                 if left <= 0:
-                    self.exchange.expire_order(order.order_id, REDUCE_ONLY, now)
+                    self.exchange.expire_order(order.order_id, POSITION_GONE, now)
                 elif order.remaining_quantity > left:
                     self.exchange.shrink_order(order, order.remaining_quantity - left, now)
                 left -= order.remaining_quantity

@@ -307,7 +307,7 @@ def status_of(order: Order, status: str | None = None, filled: Decimal | None = 
         return "Filled"
     if untriggered:
         return "Deactivated"
-    if order.reason == ex.INSUFFICIENT_FUNDS:
+    if order.reason in (ex.INSUFFICIENT_FUNDS, ex.REDUCE_ONLY):
         return "Rejected"  # when it was triggered
     # Only spot knows the former: https://bybit-exchange.github.io/docs/v5/enum#orderstatus
     if category_of(order.symbol) == LINEAR:

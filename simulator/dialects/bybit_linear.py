@@ -41,7 +41,7 @@ from simulator.dialects.bybit import _page as page
 from simulator.dialects.bybit import _span as span
 from simulator.dialects.dialect import Request
 from simulator.exchange import ZERO, Account, Fill, Key, Market, Order, OrderUpdate, Reject, text
-from simulator.positions import LIQUIDATION, FundingPayment, Position, Positions, SwapMarket
+from simulator.positions import LIQUIDATION, POSITION_GONE, FundingPayment, Position, Positions, SwapMarket
 from simulator.records import LEVERAGE
 
 FIGURE = Decimal("0.00000001")
@@ -496,7 +496,7 @@ class Linear:
 
     def order(self, order: Order) -> dict[str, Any]:
         """What the record of an order in contracts has otherwise than one of spot."""
-        ended = {LIQUIDATION: "CancelByPrepareLiq", ex.REDUCE_ONLY: "CancelByReduceOnly"}
+        ended = {LIQUIDATION: "CancelByPrepareLiq", POSITION_GONE: "CancelByReduceOnly"}
         more: dict[str, Any] = {
             "createType": "CreateByLiq" if self.forced(order.order_id) else "CreateByUser",
             "isLeverage": "",

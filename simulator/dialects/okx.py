@@ -1325,7 +1325,15 @@ class Okx:
 
 # Why a triggered order could not be placed; any other end is one of an order that was.
 NOT_PLACED = frozenset(
-    (ex.INSUFFICIENT_FUNDS, ex.HALTED, ex.CANCEL_ONLY, ex.POST_ONLY_MODE, ex.MIN_NOTIONAL, ex.MAINTENANCE)
+    (
+        ex.INSUFFICIENT_FUNDS,
+        ex.REDUCE_ONLY,
+        ex.HALTED,
+        ex.CANCEL_ONLY,
+        ex.POST_ONLY_MODE,
+        ex.MIN_NOTIONAL,
+        ex.MAINTENANCE,
+    )
 )
 
 

@@ -146,6 +146,7 @@ class Algos:
                 client_order_id=name,
                 trigger=trigger,
                 reserve_early=False,
+                reduce_only=market.settled_in is not None and values.get("reduceOnly") in (True, "true"),
                 now=now,
             )
         except Reject as reject:
@@ -397,7 +398,8 @@ class Algos:
                 "actualPx": price,
             }
         if state == "order_failed":
-            row["failCode"] = "51008" if order.reason == ex.INSUFFICIENT_FUNDS else "51022"
+            codes = {ex.INSUFFICIENT_FUNDS: "51008", ex.REDUCE_ONLY: "51169"}
+            row["failCode"] = codes.get(order.reason, "51022")
         return row
 
 

@@ -185,6 +185,38 @@ def test_waiting_orders_require_margin_until_they_are_cancelled():
     told(story)
 
 
+def test_a_stop_that_closes_one_that_finds_nothing_to_close_and_an_amended_order():
+    async def story(world: World, okx: ccxt.pro.okx) -> None:
+        await okx.load_markets()
+        await okx.create_order(SWAP, "market", "buy", 10)
+        stop = {"stopLossPrice": 59_500, "reduceOnly": True}
+        first = await okx.create_order(SWAP, "market", "sell", 50, None, stop)
+        second = await okx.create_order(SWAP, "limit", "sell", 50, 59_000, stop)
+        resting = await okx.create_order(SWAP, "limit", "buy", 1, 50_000)
+        await okx.edit_order(resting["id"], SWAP, "limit", "buy", 2, 50_500)
+        [order] = [one for one in world.account.open.values() if not one.waiting]
+        assert (order.quantity, order.price) == (2, 50_500)
+        assert world.margin().order_initial == 101  # 0.02 BTC at 50,500 and 10 times; what waits needs none
+        world.show("59498", "59502")
+        world.exchange.public_trade(SWAP, D(59_499), D(1), "sell", time.time())
+        assert world.positions.held(world.account) == []
+        history = (
+            await okx.private_get_trade_orders_algo_history({"ordType": "conditional", "algoId": first["id"]})
+        )["data"]
+        assert [(row["state"], row["actualSz"], row["reduceOnly"]) for row in history] == [
+            ("effective", "10", "true")
+        ]
+        history = (
+            await okx.private_get_trade_orders_algo_history(
+                {"ordType": "conditional", "algoId": second["id"]}
+            )
+        )["data"]
+        assert [(row["state"], row["failCode"]) for row in history] == [("order_failed", "51169")]
+        assert [fill.price for fill in world.account.fills] == [60_001, 59_498]
+
+    told(story)
+
+
 REFUSED = {
     "reduce-only without a position": (
         (SWAP, "limit", "sell", 1, 70_000, {"reduceOnly": True}),

@@ -13,7 +13,7 @@ from simulator.exchange import (
     OrderUpdate,
     Reject,
 )
-from simulator.positions import LIQUIDATION, Positions, SwapMarket
+from simulator.positions import LIQUIDATION, POSITION_GONE, Positions, SwapMarket
 from simulator.records import LEVERAGE, REDUCE_ONLY, PositionChange, Trigger
 
 D = Decimal
@@ -324,7 +324,7 @@ class TestReduceOnly:
         desk.trade("bob", "ann", 1, 1000)
         assert (first.remaining_quantity, second.remaining_quantity) == (3, 1)
         desk.trade("bob", "ann", 2, 1000)
-        assert (first.remaining_quantity, second.status, second.reason) == (2, "expired", REDUCE_ONLY)
+        assert (first.remaining_quantity, second.status, second.reason) == (2, "expired", POSITION_GONE)
         assert desk.exchange.depth(SWAP, now=desk.now).asks == [(D(1100), D(2))]
         desk.trade("bob", "ann", 2, 1000)
         assert (first.status, first.filled_quantity) == ("expired", 0)
@@ -496,7 +496,7 @@ def test_nothing_is_made_or_lost_whatever_is_done(seed):
         quantity = D(random.randint(1, 3000)) / 100
         price = D(middle[symbol] + random.randint(-15, 15))
         try:
-            match random.randint(0, 9):
+            match random.randint(0, 11):
                 case 0 | 1:
                     middle[symbol] += random.randint(-25, 25)
                     desk.show(middle[symbol] - 1, middle[symbol] + 1, random.randint(1, 80), symbol)
@@ -522,6 +522,19 @@ def test_nothing_is_made_or_lost_whatever_is_done(seed):
                 case 8:
                     desk.exchange.cancel_all(account, now=desk.now)
                 case 9:
+                    price = D(middle[symbol] + random.choice((-30, -10, 10, 30)))
+                    trigger = Trigger(kind="trigger", price=price, rising=price > middle[symbol])
+                    desk.order(
+                        name, random.choice(("buy", "sell")), quantity, None, symbol,
+                        reduce_only=random.random() < 0.6, trigger=trigger, reserve_early=False,
+                    )  # fmt: skip
+                case 10:
+                    waiting = list(account.open)
+                    if waiting:
+                        desk.exchange.amend_order(
+                            account, random.choice(waiting), quantity=quantity, now=desk.now
+                        )
+                case 11:
                     if random.random() < 0.5:
                         desk.exchange.withdraw(account, "USDT", D(random.randint(1, 200)), desk.now)
                     else:
@@ -537,7 +550,9 @@ def test_nothing_is_made_or_lost_whatever_is_done(seed):
                 position = desk.positions.position(held, one)
                 for side, sign in (("buy", -1), ("sell", 1)):
                     waiting = [
-                        order for order in held.open.values() if order.symbol == one and order.side == side
+                        order
+                        for order in held.open.values()
+                        if (order.symbol, order.side, order.waiting) == (one, side, False)
                     ]
                     if any(order.reduce_only for order in waiting):
                         total = sum(order.remaining_quantity for order in waiting)
