@@ -15,6 +15,7 @@ JSON in and out, amounts as decimal strings, under /admin, with a bearer token o
     POST   /admin/book                      symbol, bids, asks: the displayed book, lists of [price, quantity]
     POST   /admin/trade                     symbol, price, quantity, taker_side: others trade with each other
     POST   /admin/expire                    order_id [, reason]: the exchange ends an order by itself
+    POST   /admin/contract                  symbol [, mark] [, funding_rate]; mark null: the book decides
 """
 
 import hmac
@@ -27,6 +28,7 @@ from typing import Any
 from simulator.dialects.dialect import Request, Response
 from simulator.exchange import BAD_PARAMETER, Account, Exchange, Levels, Reject, order_record, text
 from simulator.faults import PROFILES, BadRule, Faults, read_rules
+from simulator.positions import Positions
 
 
 class Admin:
@@ -51,6 +53,7 @@ class Admin:
             ("POST", "book"): self._book,
             ("POST", "trade"): self._trade,
             ("POST", "expire"): self._expire,
+            ("POST", "contract"): self._contract,
         }
 
     def handle(self, request: Request) -> Response:
@@ -85,11 +88,14 @@ class Admin:
 
     def _truth(self, data: dict[str, Any], request: Request) -> Any:
         exchange = self._exchange
+        wrong = exchange.imbalance()
+        if isinstance(exchange.contracts, Positions):
+            wrong |= exchange.contracts.imbalance()
         return {
             "accounts": {name: exchange.ledger(account) for name, account in exchange.accounts.items()},
             "fees_collected": {currency: text(fee) for currency, fee in exchange.fees_collected.items()},
             "outside": {currency: text(amount) for currency, amount in exchange.outside.items()},
-            "imbalance": {currency: text(amount) for currency, amount in exchange.imbalance().items()},
+            "imbalance": {name: text(amount) for name, amount in wrong.items()},
         }
 
     def _orders(self, data: dict[str, Any], request: Request) -> Any:
@@ -190,6 +196,26 @@ class Admin:
             raise ValueError("order_id: use the number of an open order")
         self._exchange.expire_order(data["order_id"], str(data.get("reason", "EXCHANGE")), request.now)
         return {}
+
+    def _contract(self, data: dict[str, Any], request: Request) -> Any:
+        contracts, symbol = self._exchange.contracts, _text(data, "symbol")
+        if not isinstance(contracts, Positions) or symbol not in contracts.markets:
+            raise ValueError(f"symbol: there is no contract {symbol}")
+        if "funding_rate" in data:
+            rate = data["funding_rate"]
+            signed = rate.removeprefix("-") if isinstance(rate, str) else rate
+            contracts.set_funding_rate(
+                symbol, _decimal(signed, "funding_rate").copy_sign(-1 if signed != rate else 1)
+            )
+        if "mark" in data:
+            mark = None if data["mark"] is None else _amount(data, "mark")
+            contracts.set_mark(symbol, mark, request.now)
+        now = contracts.mark(symbol)
+        return {
+            "mark": None if now is None else text(now),
+            "funding_rate": text(contracts.funding_rate(symbol)),
+            "next_funding": contracts.next_funding(symbol, request.now),
+        }
 
     def _account(self, data: dict[str, Any]) -> Account:
         account = self._exchange.accounts.get(_text(data, "account"))

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from simulator.positions import Positions
+from tests.simulator.test_positions import contract
 from tests.simulator.wire_client import D, frames, served
 
 
@@ -135,3 +137,28 @@ def test_deposits_reach_the_users_stream():
         events = [frame["event"] for frame in frames(stream, 2)]
         assert [event["e"] for event in events] == ["balanceUpdate", "outboundAccountPosition"]
         assert events[0]["d"] == "5.00000000"
+
+
+def test_a_contracts_mark_and_funding_are_chosen_and_its_truth_is_told():
+    with served() as client:
+        exchange = client.server.exchange
+        assert admin(client, "POST", "contract", symbol="BTC/USDT")[0] == 400
+        swap = contract()
+        positions = Positions(exchange, [swap])
+        exchange.set_book(swap.symbol, [(D(99), D(9))], [(D(101), D(9))], client.server.now())
+        account = exchange.open_account("key-desk", "secret-desk", name="desk")
+        exchange.deposit(account, "USDT", D(100), client.server.now())
+        exchange.create_order(account, swap.symbol, "buy", "market", D(2), now=client.server.now())
+        for wrong in ({"mark": "0"}, {"mark": "-5"}, {"funding_rate": "much"}, {"funding_rate": 0.1}):
+            assert admin(client, "POST", "contract", symbol=swap.symbol, **wrong)[0] == 400, wrong
+        assert positions.mark(swap.symbol) == 100
+        status, answer = admin(
+            client, "POST", "contract", symbol=swap.symbol, mark="105", funding_rate="-0.002"
+        )
+        assert (status, answer["data"]["mark"], answer["data"]["funding_rate"]) == (200, "105", "-0.002")
+        assert positions.unrealised(positions.position(account, swap.symbol)) == D("0.8")
+        truth = admin(client, "GET", "truth")[1]["data"]
+        assert truth["imbalance"] == {}
+        [held] = truth["accounts"]["desk"]["positions"]
+        assert (held["symbol"], held["quantity"], held["cost"]) == (swap.symbol, "2", "20.2")
+        assert admin(client, "POST", "contract", symbol=swap.symbol, mark=None)[1]["data"]["mark"] == "100"
