@@ -480,6 +480,9 @@ class CcxtGateway:
         echoed = answer.get("clientOrderId")
         if echoed is not None and echoed != order.client_order_id:
             return unknown(f"the answer is about another order, {echoed!r:.60}")
+        known_as = self._known(order.symbol, exchange_order_id)[0]
+        if known_as is not None and known_as != order.order_id:  # Kraken's answer echoes no client id
+            return unknown(f"the answer is about another order, {known_as}")
         self._know(order.symbol, exchange_order_id, order.order_id, order.client_order_id)
         acked = Acked(order_id=order.order_id, exchange_order_id=exchange_order_id)
         try:
@@ -551,6 +554,10 @@ class CcxtGateway:
         if failure is not None or not understood or not isinstance(answer, dict):
             message = _words(attempt, said, failure) if attempt else f"{type(failure).__name__}: {failure}"
             return OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=message)
+        told_of = answer.get("id")
+        if cancel.exchange_order_id is not None and told_of not in (None, "", cancel.exchange_order_id):
+            message = f"the answer is about another order, {told_of!r:.60}"
+            return OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=message)
         filled = answer.get("filled") if answer.get("status") in ("canceled", "expired", "closed") else None
         return CancelAcked(order_id=cancel.order_id, filled_quantity=filled)
 
@@ -584,6 +591,10 @@ class CcxtGateway:
                     params = {lookup.parameter: exchange_order_id}
                     answer = await self._ask(lookup.cost, partial(method, symbol, None, None, params))
                     orders = [one for one in answer.value if one.get("id") == exchange_order_id]
+                    if answer.value and not orders:
+                        raise Unreadable(
+                            f"asked for order {exchange_order_id}, told of {answer.value[0].get('id')!r:.60}"
+                        )
                 else:
                     answer = await self._ask_or_absent(
                         lookup.cost, partial(method, exchange_order_id, symbol)
@@ -610,9 +621,9 @@ class CcxtGateway:
                     found = [] if answer.value is None else [answer.value]
                 # The earliest question counts: what arrived after it was sent may have been missed by it.
                 first_sent_at = first_sent_at or answer.sent_at
-                # A filter the venue ignored must not hand us somebody else's order.
+                # A filter the venue ignored must not hand us somebody else's order; and it proves nothing.
                 orders = [one for one in found if one.get("clientOrderId") == client_order_id]
-                if found and not orders and not lookup.gives_list:
+                if found and not orders:
                     raise Unreadable(
                         f"asked for {client_order_id}, told of {found[0].get('clientOrderId')!r:.60}"
                     )
