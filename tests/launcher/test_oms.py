@@ -70,6 +70,7 @@ VERBS = {
     "keygen": ("keygen alice", 1, False, "-I -m oms_client keygen alice"),
     "test": ("test -k auth", 2, True, "-m pytest -k auth"),
     "campaign": ("campaign --seeds 5", 2, True, "-m tests.simulation.campaign --seeds 5"),
+    "ambiguity": ("ambiguity --cases 9", 2, True, "-m tests.venues.ambiguity --cases 9"),
     "kills": ("kills --n 50", 2, True, "-m tests.e2e.kills --n 50"),
     "fuzz": ("fuzz --runs 10", 2, True, "-m tests.simulation.fuzz --runs 10"),
     "mutants": ("mutants", 2, True, "-m tests.simulation.mutants"),
