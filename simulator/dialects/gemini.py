@@ -630,12 +630,17 @@ class Gemini:
         client_id = payload.get("client_order_id") if by_client_id else None
         if (told is None) == (client_id is None):
             raise Refused("MissingOrderField", "Expected one of 'order_id' and 'client_order_id'")
-        orders = [*account.orders.values(), *self._turned_away.get(account.name, ())]
+        away = self._turned_away.get(account.name, [])
+        found: Order | None
         if client_id is not None:
-            same = [one for one in orders if one.client_order_id == client_id]
-            found = next((one for one in same if one.open), same[-1] if same else None)
+            same = [*account.by_client_id.get(str(client_id), ()), *away]
+            same = [one for one in same if one.client_order_id == client_id]
+            found = next((one for one in same if one.open), None)
+            found = found or max(same, key=self.number, default=None)
         else:
-            found = next((one for one in orders if str(self.number(one)) == str(told)), None)
+            number = int(str(told)) if str(told).isdigit() else -1
+            found = account.orders.get(number // 1000) if number % 1000 == 0 else None
+            found = found or next((one for one in away if self.number(one) == number), None)
         shown = None if found is None else found.as_of(as_of)
         if shown is None:
             raise Refused("OrderNotFound", f"Order {client_id if told is None else told} not found", 404)

@@ -242,6 +242,9 @@ def test_a_client_id_is_not_unique():
     assert first != second
     desk.post("/v1/order/cancel", order_id=second)
     assert desk.post("/v1/order/status", client_order_id="same")[1]["order_id"] == first, "the open one"
+    desk.post("/v1/order/cancel", order_id=first)
+    away = desk.order(client_order_id="same", price="60.00", options=["maker-or-cancel"])[1]["order_id"]
+    assert desk.post("/v1/order/status", client_order_id="same")[1]["order_id"] == away, "the newest"
 
 
 @pytest.mark.parametrize(
