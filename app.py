@@ -39,6 +39,7 @@ from ems.desk import Desk
 from ems.engine import Engine
 from ems.engine.account import Account
 from ems.feeds.coinapi import PROVIDER, CoinApi
+from ems.histories import Histories
 from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import FROZEN, Runner
 from ems.store import StoreUnavailable
@@ -250,7 +251,8 @@ class Server:
             self.store,
             self.gateways,
             new_id,
-            cost_plot,
+            Histories(self.store, self.gateways, self.loop.wait, utc_now),
+            draw=cost_plot,
             feeds=lambda: [feed.health() for feed in feeds],
         )
         self.mailer = Mailer(self.store, settings.mail, clock=utc_now)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ems.core import errors
 from ems.core.codec import exchange_problem, jsonable, nearest, printable
@@ -27,11 +27,14 @@ from ems.core.messages import (
     Ticket,
 )
 from ems.core.records import Cost, Fill, Order, Phase, Query, QueryStatus
+from ems.histories import Histories, NotListed, Page
 from ems.loop import LoopThread
 from ems.runner import QueryState, Runner
 from ems.store import OrderFilter, Store, StoreUnavailable
 from ems.tca.report import report
 from ems.venues.gateway import Gateway, VenueRefused, VenueUnavailable
+
+Listed = TypeVar("Listed")
 
 SUBMIT_S = 20.0  # longer than the engine waits for a look at balances and books
 READ_S = 15.0
@@ -73,6 +76,7 @@ class Desk:
         store: Archives,
         gateways: Mapping[tuple[str, str], Gateway],
         new_id: Callable[[], str],
+        histories: Histories,
         draw: Callable[[Mapping[str, object]], bytes] | None = None,  # a report of costs -> PNG
         feeds: Callable[[], list[dict[str, object]]] = list,  # how the providers of market data are
     ):
@@ -83,6 +87,7 @@ class Desk:
         self._store = store
         self._gateways = gateways
         self._new_id = new_id
+        self._histories = histories
         self._tokens = itertools.count(1)
         self._waiting: dict[int, Future[object]] = {}  # token -> answer
         self._states: OrderedDict[str, QueryState] = OrderedDict()  # query id -> latest picture
@@ -241,14 +246,7 @@ class Desk:
         try:
             orders, cursor = self._read(lambda: self._store.past_orders(wanted))
         except ValueError as wrong:
-            raise DeskRefused(
-                errors.problem(
-                    errors.REQUEST_FIELD_INVALID,
-                    str(wrong),
-                    hint="Send the cursor of the previous page unchanged, or none for the first page.",
-                    details={"field": "cursor", "value": printable(wanted.cursor or "")},
-                )
-            ) from wrong
+            raise DeskRefused(_bad_cursor(str(wrong), wanted.cursor)) from wrong
         self._record(user, bot, "get_past_orders", wanted.exchange, _asked(wanted), {"orders": len(orders)})
         return orders, self._fills(orders), cursor
 
@@ -301,6 +299,71 @@ class Desk:
         self._record(user, bot, "get_balances", exchange, asked, body)
         return body
 
+    def exchange_orders(
+        self,
+        *,
+        user: str,
+        bot: str,
+        everyone: bool,
+        exchange: str,
+        account: str,
+        symbol: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """List an account's orders as the exchange has them; those of other users only for `everyone`."""
+        verb = "get_exchange_orders"
+        self._gateway(user, bot, verb, exchange, account)
+        asked: dict[str, object] = {"exchange": exchange, "account": account}
+        asked |= {"symbol": symbol, "since": since, "until": until, "limit": limit, "cursor": cursor}
+        page = self._listed(
+            user,
+            bot,
+            verb,
+            exchange,
+            asked,
+            lambda: self._histories.orders(
+                exchange,
+                account,
+                user=None if everyone else user,
+                symbol=symbol,
+                since=since,
+                until=until,
+                limit=limit,
+                cursor=cursor,
+            ),
+        )
+        self._record(user, bot, verb, exchange, asked, {"orders": len(page.rows)})
+        return page
+
+    def exchange_stats(
+        self, *, user: str, bot: str, everyone: bool, account: str, wanted: OrderFilter
+    ) -> Mapping[str, object]:
+        """Count an account's orders as the exchange lists them; `complete` says whether all was read."""
+        assert wanted.exchange is not None
+        exchange, verb = wanted.exchange, "get_order_stats"
+        self._gateway(user, bot, verb, exchange, account)
+        asked = {"source": "exchange", "account": account, **_asked(wanted)}
+        stats = self._listed(
+            user,
+            bot,
+            verb,
+            exchange,
+            asked,
+            lambda: self._histories.stats(
+                exchange,
+                account,
+                user=None if everyone else user,
+                symbol=wanted.symbol,
+                since=wanted.since,
+                until=wanted.until,
+            ),
+        )
+        self._record(user, bot, verb, exchange, asked, stats)
+        return stats
+
     def transfers(
         self,
         *,
@@ -310,22 +373,54 @@ class Desk:
         account: str,
         currency: str | None,
         since: datetime | None,
+        until: datetime | None,
         limit: int,
-    ) -> Mapping[str, object]:
+        cursor: str | None,
+    ) -> Page:
         verb = "get_withdrawal_deposit_history"
-        gateway = self._gateway(user, bot, verb, exchange, account)
-        asked = {
-            "exchange": exchange,
-            "account": account,
-            "currency": currency,
-            "since": since,
-            "limit": limit,
-        }
-        found = self._from_venue(
-            user, bot, verb, exchange, asked, gateway.fetch_transfers(currency, since, limit)
+        self._gateway(user, bot, verb, exchange, account)
+        asked: dict[str, object] = {"exchange": exchange, "account": account, "currency": currency}
+        asked |= {"since": since, "until": until, "limit": limit, "cursor": cursor}
+        page = self._listed(
+            user,
+            bot,
+            verb,
+            exchange,
+            asked,
+            lambda: self._histories.transfers(
+                exchange,
+                account,
+                currency=currency,
+                since=since,
+                until=until,
+                limit=limit,
+                cursor=cursor,
+            ),
         )
-        self._record(user, bot, verb, exchange, asked, {"transfers": len(found)})
-        return {"exchange": exchange, "account": account, "transfers": found}
+        self._record(user, bot, verb, exchange, asked, {"transfers": len(page.rows)})
+        return page
+
+    def _listed(
+        self,
+        user: str,
+        bot: str,
+        verb: str,
+        exchange: str,
+        asked: Mapping[str, object],
+        reading: Callable[[], Listed],
+    ) -> Listed:
+        """Read an exchange's list; turn what it cannot give into a refusal that says how to ask."""
+        try:
+            found: Listed = self._read(reading)
+            return found
+        except NotListed as no:
+            problem = errors.problem(errors.EXCHANGE_OFFERS_NONE, str(no))
+        except ValueError as wrong:
+            problem = _bad_cursor(str(wrong), asked.get("cursor"))
+        except VenueUnavailable as error:
+            problem = errors.problem(errors.VENUE_UNAVAILABLE, f"{exchange} gave no usable answer: {error}")
+        self._record(user, bot, verb, exchange, asked, None, problem)
+        raise DeskRefused(problem)
 
     def fees(
         self, *, user: str, bot: str, exchange: str, account: str, symbol: str | None
@@ -344,8 +439,9 @@ class Desk:
             raise DeskRefused(problem)
         asked = {"exchange": exchange, "account": account, "symbol": symbol}
         found = self._from_venue(user, bot, "get_fees", exchange, asked, gateway.fetch_fees(symbol))
+        tier = self._from_venue(user, bot, "get_fees", exchange, asked, gateway.fetch_tier())
         self._record(user, bot, "get_fees", exchange, asked, {"fees": len(found)})
-        return {"exchange": exchange, "account": account, "fees": found}
+        return {"exchange": exchange, "account": account, "fees": found, "tier": tier}
 
     def health(self) -> Mapping[str, object]:
         """Return what is well and what is not, per account."""
@@ -492,6 +588,15 @@ class Desk:
             raise DeskRefused(
                 errors.problem(errors.STORE_UNAVAILABLE, f"the database cannot be read: {error}")
             ) from error
+
+
+def _bad_cursor(words: str, cursor: object) -> Problem:
+    return errors.problem(
+        errors.REQUEST_FIELD_INVALID,
+        words,
+        hint="Send the cursor of the previous page unchanged, or none for the first page.",
+        details={"field": "cursor", "value": printable(str(cursor or ""))},
+    )
 
 
 def _json_object(body: Mapping[str, object]) -> dict[str, object]:

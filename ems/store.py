@@ -6,10 +6,10 @@ them, and can hand back everything that is not finished, so that a restart is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
 
 from ems.core.messages import NonceUse
 from ems.core.records import (
@@ -25,7 +25,10 @@ from ems.core.records import (
     Query,
     QueryStatus,
     Record,
+    Transfer,
+    VenueOrder,
 )
+from ems.core.spans import Span
 
 
 class StoreUnavailable(Exception):
@@ -60,6 +63,57 @@ class OrderFilter:
     until: datetime | None = None
     limit: int = 100
     cursor: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """What an exchange lists: the orders of an account, in one market or all, or what moved in and out."""
+
+    exchange: str
+    account: str
+    mode: str
+    what: str  # "orders" | "transfers"
+    symbol: str = ""  # only where the exchange lists one market at a time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VenueFilter:
+    """Which rows of an exchange's own lists are wanted. Newest first; `cursor` continues a previous page."""
+
+    exchange: str
+    account: str
+    mode: str
+    user: str | None  # orders that other users placed through us are left out; None: all are shown
+    since: datetime
+    until: datetime
+    limit: int = 100
+    symbol: str | None = None
+    currency: str | None = None
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedOrder:
+    """An order of an exchange's list, and whose it is if it was placed through us."""
+
+    order: VenueOrder
+    order_id: str | None = None
+    user: str | None = None
+    bot: str | None = None
+
+
+class HistoryStore(Protocol):
+    """Keeps copies of exchanges' own lists, and which stretches of time were read whole."""
+
+    def covered(self, subject: Subject) -> list[Span]: ...
+
+    def keep(self, subject: Subject, rows: Sequence[VenueOrder | Transfer], covered: Sequence[Span]) -> None:
+        """Put rows in place of those of the same number, and say what is covered now, in one transaction."""
+
+    def listed_orders(self, wanted: VenueFilter) -> tuple[list[ListedOrder], str | None]:
+        """Return one page and the cursor of the next. Raises ValueError for a cursor that is none of ours."""
+
+    def listed_transfers(self, wanted: VenueFilter) -> tuple[list[Transfer], str | None]: ...
 
 
 class Store(Protocol):
@@ -104,6 +158,11 @@ class MemoryStore:
         # (exchange, account, currency, side) -> haircut
         self.haircuts: dict[tuple[str, str, str, str], Haircut] = {}
         self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
+        self.spans: dict[Subject, list[Span]] = {}  # what was read of exchanges' own lists
+        # (exchange, account, mode, symbol, number) -> order
+        self.venue_orders: dict[tuple[str, str, str, str, str], VenueOrder] = {}
+        # (exchange, account, mode, kind, number) -> transfer
+        self.transfer_rows: dict[tuple[str, str, str, str, str], Transfer] = {}
 
     def commit(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -223,6 +282,76 @@ class MemoryStore:
             if (order.exchange, order.account, order.client_order_id) == (exchange, account, client_order_id):
                 return order
         return None
+
+    # --- Copies of exchanges' lists
+
+    def covered(self, subject: Subject) -> list[Span]:
+        return list(self.spans.get(subject, ()))
+
+    def keep(self, subject: Subject, rows: Sequence[VenueOrder | Transfer], covered: Sequence[Span]) -> None:
+        for row in rows:
+            if isinstance(row, VenueOrder):
+                number = (row.exchange, row.account, row.mode, row.symbol, row.exchange_order_id)
+                self.venue_orders[number] = row
+            else:
+                self.transfer_rows[row.exchange, row.account, row.mode, row.kind, row.transfer_id] = row
+        self.spans[subject] = list(covered)
+
+    def listed_orders(self, wanted: VenueFilter) -> tuple[list[ListedOrder], str | None]:
+        found = []
+        for row in self.venue_orders.values():
+            ours = None
+            if row.client_order_id:
+                ours = self.order_by_venue_id(row.exchange, row.account, row.client_order_id)
+            whose = ListedOrder(order=row)
+            if ours is not None:
+                whose = ListedOrder(order=row, order_id=ours.order_id, user=ours.user, bot=ours.bot)
+            fits = (row.exchange, row.account, row.mode) == (wanted.exchange, wanted.account, wanted.mode)
+            fits = fits and wanted.since <= row.created_at < wanted.until
+            fits = fits and wanted.symbol in (None, row.symbol)
+            if fits and (wanted.user is None or whose.user in (None, wanted.user)):
+                found.append(whose)
+        return _page(found, lambda one: list_key(one.order.created_at, one.order.exchange_order_id), wanted)
+
+    def listed_transfers(self, wanted: VenueFilter) -> tuple[list[Transfer], str | None]:
+        found = [
+            row
+            for row in self.transfer_rows.values()
+            if (row.exchange, row.account, row.mode) == (wanted.exchange, wanted.account, wanted.mode)
+            and wanted.since <= row.at < wanted.until
+            and wanted.currency in (None, row.currency)
+        ]
+        return _page(found, lambda row: list_key(row.at, row.transfer_id), wanted)
+
+
+Row = TypeVar("Row")
+
+
+def _page(rows: list[Row], key: Callable[[Row], str], wanted: VenueFilter) -> tuple[list[Row], str | None]:
+    if wanted.cursor is not None:
+        read_list_key(wanted.cursor)
+    newest_first = sorted(rows, key=key, reverse=True)
+    if wanted.cursor is not None:
+        newest_first = [row for row in newest_first if key(row) < wanted.cursor]
+    page = newest_first[: wanted.limit]
+    return page, key(page[-1]) if len(newest_first) > wanted.limit else None
+
+
+def list_key(at: datetime, number: str) -> str:
+    """Return the cursor of a row of an exchange's list: sorts as (time, number) does."""
+    return f"{at.astimezone(UTC).isoformat(timespec='microseconds')}|{number}"
+
+
+def read_list_key(cursor: str) -> tuple[datetime, str]:
+    """Read a cursor back; raise ValueError for one that is none of ours."""
+    moment, separator, number = cursor.partition("|")
+    try:
+        at = datetime.fromisoformat(moment)
+    except ValueError:
+        separator = ""
+    if not separator or at.tzinfo is None:
+        raise ValueError("cursor: not one of ours; send the previous page's back as it is")
+    return at.astimezone(UTC), number
 
 
 def page_key(order: Order) -> str:

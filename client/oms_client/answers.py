@@ -468,11 +468,49 @@ class Transfer(Answer):
 
 
 class Transfers(Answer):
-    """What moved in and out of an account, newest first."""
+    """What moved in and out of an account, newest first; give `next_cursor` back as `cursor` for the next."""
 
     exchange: str
     account: str
     transfers: list[Transfer]
+    next_cursor: str | None
+    since: datetime
+    until: datetime
+    complete: bool  # all of this time was read at the exchange
+    notes: list[str]  # what is missing, and why
+
+
+class ExchangeOrder(Answer):
+    """One order as its exchange lists it; `order_id` and `bot` where it was placed through this server."""
+
+    exchange_order_id: str
+    client_order_id: str | None
+    order_id: str | None
+    bot: str | None
+    exchange: str
+    account: str
+    symbol: str
+    side: str
+    order_type: str
+    status: str
+    price: Decimal | None
+    quantity: Decimal | None
+    filled_quantity: Decimal
+    average_price: Decimal | None
+    fees: dict[str, Decimal]
+    created_at: datetime
+    updated_at: datetime | None
+
+
+class ExchangeOrders(Answer):
+    """One page of an exchange's own list, newest first; give `next_cursor` back as `cursor` for the next."""
+
+    orders: list[ExchangeOrder]
+    next_cursor: str | None
+    since: datetime
+    until: datetime
+    complete: bool  # all of this time was read at the exchange
+    notes: list[str]  # what is missing, and why
 
 
 class Fee(Answer):
@@ -483,12 +521,21 @@ class Fee(Answer):
     taker: Decimal
 
 
+class Tier(Answer):
+    """Where an account stands in the fee schedule, as far as the exchange tells."""
+
+    name: str | None
+    volume_30d: Decimal | None
+    currency: str | None
+
+
 class Fees(Answer):
     """What trading costs this account."""
 
     exchange: str
     account: str
     fees: list[Fee]
+    tier: Tier | None
 
 
 class Stats(Answer):

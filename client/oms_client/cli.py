@@ -31,6 +31,7 @@ from .views import (
     show_facts,
     show_fees,
     show_health,
+    show_listed,
     show_order,
     show_orders,
     show_plan,
@@ -180,11 +181,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--of-bot", help="only what this bot asked for")
         _period(command)
     _page(orders)
+    stats.add_argument(
+        "--source", choices=("ledger", "exchange"), help="count the exchange's own list instead of ours"
+    )
+    listed = add(
+        "exchange-orders", "orders as the exchange lists them, by hand too", _exchange_orders, show_listed
+    )
+    listed.add_argument("exchange")
+    listed.add_argument("--symbol")
+    _period(listed)
+    _page(listed)
     history = add("history", "deposits and withdrawals", _history, show_transfers)
     history.add_argument("exchange")
     history.add_argument("--currency")
-    history.add_argument("--since", metavar="TIME", type=_moment, help=SINCE)
-    history.add_argument("--limit", type=int)
+    _period(history)
+    _page(history)
     fees = add("fees", "what trading costs", _fees, show_fees)
     fees.add_argument("exchange")
     fees.add_argument("--symbol")
@@ -528,7 +539,12 @@ def _orders(client: OMSClient, options: argparse.Namespace) -> Answer:
 
 def _stats(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_order_stats(
-        options.exchange, symbol=options.symbol, bot=options.of_bot, since=options.since, until=options.until
+        options.exchange,
+        symbol=options.symbol,
+        bot=options.of_bot,
+        since=options.since,
+        until=options.until,
+        source=options.source,
     )
 
 
@@ -537,7 +553,20 @@ def _history(client: OMSClient, options: argparse.Namespace) -> Answer:
         options.exchange,
         currency=options.currency,
         since=options.since,
+        until=options.until,
         limit=options.limit,
+        cursor=options.cursor,
+    )
+
+
+def _exchange_orders(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.get_exchange_orders(
+        options.exchange,
+        symbol=options.symbol,
+        since=options.since,
+        until=options.until,
+        limit=options.limit,
+        cursor=options.cursor,
     )
 
 
@@ -612,6 +641,7 @@ _TYPED_WORDS = {
     "get_balances": "oms balances",
     "get_past_orders": "oms orders",
     "get_order_stats": "oms stats",
+    "get_exchange_orders": "oms exchange-orders",
     "get_order": "oms order",
     "get_query": "oms query",
     "get_fees": "oms fees",

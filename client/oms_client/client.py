@@ -39,6 +39,7 @@ from .answers import (
     Balances,
     CancelResult,
     Costs,
+    ExchangeOrders,
     Fees,
     Health,
     Order,
@@ -492,23 +493,54 @@ class OMSClient:
             bot=self.bot_name,
         )
 
+    def get_exchange_orders(
+        self,
+        exchange: str,
+        *,
+        symbol: str | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        account: str | None = None,
+    ) -> ExchangeOrders:
+        """List an account's orders as the exchange itself does, also those placed by hand; a week unless
+        `since` says otherwise."""
+        return self._ask(
+            ExchangeOrders,
+            "get_exchange_orders",
+            exchange=exchange,
+            symbol=symbol,
+            since=time_text("since", since),
+            until=time_text("until", until),
+            limit=limit,
+            cursor=cursor,
+            account=account,
+            bot=self.bot_name,
+        )
+
     def get_withdrawal_deposit_history(
         self,
         exchange: str,
         *,
         currency: str | None = None,
         since: Time | None = None,
+        until: Time | None = None,
         limit: int | None = None,
+        cursor: str | None = None,
         account: str | None = None,
     ) -> Transfers:
-        """List what moved in and out of an account; nothing in this API can move anything out."""
+        """List what moved in and out of an account, of four weeks unless `since` says otherwise; nothing in
+        this API can move anything out."""
         return self._ask(
             Transfers,
             "get_withdrawal_deposit_history",
             exchange=exchange,
             currency=currency,
             since=time_text("since", since),
+            until=time_text("until", until),
             limit=limit,
+            cursor=cursor,
             account=account,
             bot=self.bot_name,
         )
@@ -521,8 +553,11 @@ class OMSClient:
         bot: str | None = None,
         since: Time | None = None,
         until: Time | None = None,
+        source: str | None = None,
+        account: str | None = None,
     ) -> Stats:
-        """Count the user's orders and add up what they traded."""
+        """Count the user's orders and add up what they traded; with source="exchange" all that the exchange
+        lists."""
         return self._ask(
             Stats,
             "get_order_stats",
@@ -531,6 +566,8 @@ class OMSClient:
             of_bot=bot,
             since=time_text("since", since),
             until=time_text("until", until),
+            source=source,
+            account=account,
             bot=self.bot_name,
         )
 

@@ -132,19 +132,39 @@ def show_balances(answer: Mapping[str, Any]) -> str:
     )
 
 
+def show_listed(answer: Mapping[str, Any]) -> str:
+    """Show a page of an exchange's own list of orders."""
+    columns = ("created_at", "exchange_order_id", "side", "symbol", "quantity", "price", "filled_quantity")
+    columns += ("average_price", "status", "order_id", "bot")
+    rows = [[row.get(name) for name in columns] for row in answer.get("orders") or []]
+    return _with_notes(table(columns, rows, empty="no orders"), answer)
+
+
 def show_transfers(answer: Mapping[str, Any]) -> str:
     """Show deposits and withdrawals."""
     columns = ("at", "kind", "currency", "amount", "fee", "status", "id")
-    rows = answer.get("transfers") or []
-    return table(columns, [[row.get(name) for name in columns] for row in rows], empty="no transfers")
+    rows = [[row.get(name) for name in columns] for row in answer.get("transfers") or []]
+    return _with_notes(table(columns, rows, empty="no transfers"), answer)
+
+
+def _with_notes(text: str, answer: Mapping[str, Any]) -> str:
+    """Add what an exchange does not list or was not read, and how to go on."""
+    lines = [text, *(f"note: {note}" for note in answer.get("notes") or [])]
+    if answer.get("next_cursor"):
+        lines.append(f"more: --cursor {answer['next_cursor']}")
+    return "\n".join(lines)
 
 
 def show_fees(answer: Mapping[str, Any]) -> str:
-    """Show what trading costs."""
+    """Show what trading costs, and where the account stands in the schedule."""
     columns = ("symbol", "maker", "taker")
-    return table(
-        columns, [[row.get(name) for name in columns] for row in answer.get("fees") or []], empty="no fees"
-    )
+    rows = [[row.get(name) for name in columns] for row in answer.get("fees") or []]
+    text = table(columns, rows, empty="no fees")
+    tier = answer.get("tier") or {}
+    told = [tier["name"]] if tier.get("name") else []
+    if tier.get("volume_30d") is not None:
+        told.append(f"{tier['volume_30d']} {tier.get('currency') or ''} traded in 30 days")
+    return f"{text}\ntier: {', '.join(told)}" if told else text
 
 
 def show_health(answer: Mapping[str, Any]) -> str:

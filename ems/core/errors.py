@@ -42,6 +42,7 @@ RATE_LIMITED = "RATE_LIMITED"
 EXCHANGE_UNKNOWN = "EXCHANGE_UNKNOWN"
 EXCHANGE_CLOSED = "EXCHANGE_CLOSED"
 EXCHANGE_UNAVAILABLE = "EXCHANGE_UNAVAILABLE"
+EXCHANGE_OFFERS_NONE = "EXCHANGE_OFFERS_NONE"
 CURRENCY_UNKNOWN = "CURRENCY_UNKNOWN"
 SYMBOL_UNKNOWN = "SYMBOL_UNKNOWN"
 AMOUNT_TOO_SMALL = "AMOUNT_TOO_SMALL"
@@ -205,6 +206,11 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             meaning="The exchange is configured, but not ready: it is being reconciled, or is halted.",
             hint="Wait and send again; check_health says what is missing.",
             retry_safe=True,
+        ),
+        ErrorCode(
+            code=EXCHANGE_OFFERS_NONE,
+            meaning="The exchange offers no such list, or not in this form.",
+            hint="The message says what it offers; the manual's table of exchanges lists it.",
         ),
         ErrorCode(
             code=CURRENCY_UNKNOWN,

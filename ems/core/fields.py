@@ -580,6 +580,7 @@ KEY = Kind(
     schema={"type": "string", "minLength": 1, "maxLength": 255},
     form="1 to 255 printable ASCII characters",
 )
+SOURCE = _choice("source", ("ledger", "exchange"), str.lower)
 FLAG = Kind(name="flag", read=read_flag, schema={"type": "boolean"}, form="true or false")
 TIME = Kind(
     name="time", read=read_time, schema={"type": "string", "format": "date-time"}, form="UTC time, RFC 3339"

@@ -3,6 +3,8 @@
 `Query`, `Parent`, `Order`, `Cost` and `Haircut` are the latest state of a thing and are saved whole by id;
 `HistoryEntry`, `Fill`, `NonceUse` and `Notice` are facts and are only ever added. `Order` is the fold of its
 `HistoryEntry`s (`ems.core.order.fold`), kept as a row for people and queries.
+
+`VenueOrder` and `Transfer` are none of these: copies of an exchange's own lists, which can be read again.
 """
 
 from __future__ import annotations
@@ -287,6 +289,47 @@ class Haircut:
     side: Side  # of the orders that spend it
     step: int  # index into ems.core.instrument.HAIRCUTS
     clean_orders: int = 0  # without a refusal for funds since the last step; counted while step > 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VenueOrder:
+    """An order as its exchange lists it, ours or not: a copy of what was read."""
+
+    exchange: str
+    account: str
+    mode: str  # "live" | "paper": two exchanges of one name
+    symbol: str
+    exchange_order_id: str
+    client_order_id: str | None
+    side: Side
+    order_type: str  # the exchange's word where it is none of ours
+    status: str  # a `Status`, or "unknown"
+    price: Decimal | None
+    quantity: Decimal | None  # None: ordered by an amount of money
+    filled_quantity: Decimal
+    quote_filled: Decimal | None  # None: not listed
+    fees: dict[str, Decimal] = field(default_factory=dict)  # currency -> amount, where they are listed
+    created_at: datetime
+    updated_at: datetime | None = None
+    final: bool  # it will not change any more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """A deposit or a withdrawal as its exchange lists it: a copy of what was read."""
+
+    exchange: str
+    account: str
+    mode: str  # "live" | "paper": two exchanges of one name
+    kind: str  # "deposit" | "withdrawal"
+    transfer_id: str
+    currency: str
+    amount: Decimal
+    fee: Decimal | None
+    status: str  # ccxt's word: "ok", "pending", "canceled", "failed", "unknown"
+    txid: str | None
+    at: datetime
+    final: bool  # it will not change any more
 
 
 Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Cost | Haircut

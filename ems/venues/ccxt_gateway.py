@@ -53,11 +53,12 @@ from ems.core.messages import (
     VenueReport,
     WatchBook,
 )
+from ems.core.records import Transfer, VenueOrder
 from ems.venues.dialects import DIALECTS
-from ems.venues.dialects.dialect import Derivatives, Dialect, Fees, Pair
+from ems.venues.dialects.dialect import Derivatives, Dialect, Fees, Listing, Pair
 from ems.venues.errors import Said, refusal_of
 from ems.venues.feedback import learn
-from ems.venues.gateway import Position, VenueRefused, VenueUnavailable
+from ems.venues.gateway import Offer, Position, VenueRefused, VenueUnavailable
 from ems.venues.limiter import Lane, Limit, Limiter, Priority, TooBusy
 from ems.venues.safety import Safety
 from ems.venues.streams import Streams
@@ -68,11 +69,12 @@ from ems.venues.translation import (
     checked_status,
     fill_of,
     holdings_of,
+    listed_order,
+    listed_transfer,
     market_of,
     order_params,
     plain,
     status_of,
-    transfer_of,
     with_details,
 )
 from ems.venues.transport import Attempt, Call, current_call, exchange_class, repoint
@@ -183,6 +185,8 @@ class CcxtGateway:
         self.dialect: Dialect = DIALECTS[exchange]
         self.recv_window_s = self.dialect.recv_window_s
         self.client_id_style = self.dialect.client_id_style
+        self.past_orders_offer = _offer(self.dialect.past_orders)
+        self.transfers_offer = _offer(self.dialect.transfers)
         self._clock = clock
         self._timeout_s = request_timeout_s
         limiter = limiter or Limiter(self.dialect.shapes if shapes is None else shapes)
@@ -293,27 +297,36 @@ class CcxtGateway:
             if symbol is None or name == symbol
         ]
 
-    async def fetch_transfers(
-        self, currency: str | None, since: datetime | None, limit: int
-    ) -> list[dict[str, object]]:
+    async def fetch_tier(self) -> dict[str, object] | None:
+        read = self.dialect.tier
+        if read is None:
+            return None
         await self._wait_ready(ASK_PATIENCE_S)
-        since_ms = None if since is None else _to_ms(since)
-        rows: list[dict[str, object]] = []
-        if self.dialect.transfers is not None:
-            reading = _Reading(self._ask)
-            read = await self.dialect.transfers(reading, self._ccxt, currency, since_ms, limit)
-            rows = [transfer_of(kind, one) for kind, one in read]
-            rows.sort(key=lambda row: str(row["at"] or ""), reverse=True)
-            return rows[:limit]
-        for kind, method in (
-            ("deposit", self._ccxt.fetch_deposits),
-            ("withdrawal", self._ccxt.fetch_withdrawals),
-        ):
-            page = min(limit, self.dialect.transfers_page)
-            answer = await self._ask("transfers", partial(method, currency, since_ms, page))
-            rows.extend(transfer_of(kind, one) for one in answer.value)
-        rows.sort(key=lambda row: str(row["at"] or ""), reverse=True)
-        return rows[:limit]
+        tier = (await self._ask("tier", lambda: read(self._ccxt))).value
+        return {"name": tier.name, "volume_30d": tier.volume_30d, "currency": tier.currency}
+
+    async def fetch_past_orders(
+        self, symbol: str | None, since: datetime, until: datetime
+    ) -> list[VenueOrder]:
+        rows = await self._listed(self.dialect.past_orders, symbol, since, until)
+        found = [listed_order(self.exchange, self.account, self.mode, row) for row in rows]
+        return [one for one in found if since <= one.created_at < until and symbol in (None, one.symbol)]
+
+    async def fetch_transfers(self, since: datetime, until: datetime) -> list[Transfer]:
+        rows = await self._listed(self.dialect.transfers, None, since, until)
+        found = [listed_transfer(self.exchange, self.account, self.mode, row) for row in rows]
+        return [one for one in found if since <= one.at < until]
+
+    async def _listed(
+        self, listing: Listing | None, symbol: str | None, since: datetime, until: datetime
+    ) -> list[Any]:
+        """Read ccxt's rows of a list; venues count in ms, some in s: the caller cuts what is too much."""
+        assert listing is not None, "ask the offer first"
+        await self._wait_ready(ASK_PATIENCE_S)
+        if symbol is not None and symbol not in self._ccxt.markets:
+            raise VenueRefused(f"{self.exchange} has no market {symbol}")
+        reading = _Reading(self._ask)
+        return await listing.read(reading, self._ccxt, symbol, _to_ms(since), _to_ms(until) + 1)
 
     async def fetch_health(self) -> dict[str, object]:
         reachable = True
@@ -1042,6 +1055,14 @@ class CcxtGateway:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _offer(listing: Listing | None) -> Offer | None:
+    if listing is None:
+        return None
+    return Offer(
+        at_once=listing.at_once, reach=listing.reach, per_market=listing.per_market, misses=listing.misses
+    )
 
 
 def call_sent_at(call: Call) -> datetime:

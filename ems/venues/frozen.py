@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import NoReturn
 
 from ems.core.messages import FillReport, Request, VenueReport
+from ems.core.records import Transfer, VenueOrder
 from ems.venues.gateway import Gateway, Position, VenueUnavailable
 
 
@@ -22,6 +23,8 @@ class FrozenGateway:
         self.mode = kept_shut.mode
         self.recv_window_s = kept_shut.recv_window_s
         self.client_id_style = kept_shut.client_id_style
+        self.past_orders_offer = kept_shut.past_orders_offer
+        self.transfers_offer = kept_shut.transfers_offer
 
     def open(self, deliver: Callable[[VenueReport], None]) -> None:
         """Stay shut: without markets and contact the engine places nothing here."""
@@ -38,9 +41,15 @@ class FrozenGateway:
     async def fetch_fees(self, symbol: str | None) -> list[dict[str, object]]:
         self._refuse()
 
-    async def fetch_transfers(
-        self, currency: str | None, since: datetime | None, limit: int
-    ) -> list[dict[str, object]]:
+    async def fetch_tier(self) -> dict[str, object] | None:
+        self._refuse()
+
+    async def fetch_past_orders(
+        self, symbol: str | None, since: datetime, until: datetime
+    ) -> list[VenueOrder]:
+        self._refuse()
+
+    async def fetch_transfers(self, since: datetime, until: datetime) -> list[Transfer]:
         self._refuse()
 
     async def fetch_health(self) -> dict[str, object]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
 from ems.core.messages import FillReport, Request, VenueReport
+from ems.core.records import Transfer, VenueOrder
 
 
 class VenueUnavailable(Exception):
@@ -43,6 +44,20 @@ class Position:
     liquidation_price: Decimal | None  # None: there is none
 
 
+class TooMuch(VenueUnavailable):
+    """There is more to read than is read in one go; ask for less."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """What an exchange has to offer of a list of the past."""
+
+    at_once: timedelta  # the longest time to ask for in one go
+    reach: timedelta | None  # how far back it goes; None: to the beginning
+    per_market: bool  # one market at a time
+    misses: str  # what the list leaves out, for people
+
+
 class Gateway(Protocol):
     """One exchange account."""
 
@@ -51,6 +66,8 @@ class Gateway(Protocol):
     mode: str  # "live" | "paper"
     recv_window_s: float  # how long after sending the venue may still accept a create; None of it is guessed
     client_id_style: str  # "uuid" | "hex32": the shape of client order ids legal here
+    past_orders_offer: Offer | None  # None: the exchange lists none
+    transfers_offer: Offer | None
 
     def open(self, deliver: Callable[[VenueReport], None]) -> None:
         """Start: load markets and fees, connect streams; report MarketsLoaded, then StreamUp."""
@@ -70,11 +87,16 @@ class Gateway(Protocol):
     async def fetch_fees(self, symbol: str | None) -> list[dict[str, object]]:
         """Return [{"symbol", "maker", "taker"}], fractions as Decimal, for the account's own tier."""
 
-    async def fetch_transfers(
-        self, currency: str | None, since: datetime | None, limit: int
-    ) -> list[dict[str, object]]:
-        """Return deposits and withdrawals, newest first: id, kind, currency, amount, fee, status, txid,
-        at."""
+    async def fetch_tier(self) -> dict[str, object] | None:
+        """Return {"name", "volume_30d", "currency"} of the fee schedule; None: the exchange does not tell."""
+
+    async def fetch_past_orders(
+        self, symbol: str | None, since: datetime, until: datetime
+    ) -> list[VenueOrder]:
+        """Return every order placed in this time, of one market or all; raise TooMuch when it is too long."""
+
+    async def fetch_transfers(self, since: datetime, until: datetime) -> list[Transfer]:
+        """Return every deposit and withdrawal begun in this time; raise TooMuch when it is too long."""
 
     async def fetch_health(self) -> dict[str, object]:
         """Return {"reachable", "latency_ms", "clock_skew_ms", "stream_up", "markets"} and what is wrong."""

@@ -24,6 +24,7 @@ from ems.core.messages import (
     PublicTrade,
     Side,
 )
+from ems.core.records import Status, Transfer, VenueOrder
 
 _ENDINGS = {"canceled": Ending.CANCELED, "expired": Ending.EXPIRED, "rejected": Ending.REJECTED}
 
@@ -237,19 +238,85 @@ def holdings_of(balance: Any) -> list[tuple[str, Any]]:
     )
 
 
-def transfer_of(kind: str, one: Any) -> dict[str, object]:
-    fee = one.get("fee") or {}
-    timestamp = one.get("timestamp")
-    return {
-        "id": one.get("id"),
-        "kind": kind,
-        "currency": one.get("currency"),
-        "amount": one.get("amount"),
-        "fee": fee.get("cost"),
-        "status": one.get("status"),
-        "txid": one.get("txid"),
-        "at": None if timestamp is None else datetime.fromtimestamp(timestamp / 1000, UTC),
-    }
+_STATUS = {
+    "closed": Status.FILLED,
+    "canceled": Status.CANCELED,
+    "expired": Status.EXPIRED,
+    "rejected": Status.REJECTED,
+}
+_TRANSFER_ENDED = ("ok", "failed", "canceled")
+
+
+def listed_order(exchange: str, account: str, mode: str, one: Any) -> VenueOrder:
+    """Translate an order of an exchange's list; raise Unreadable for one that names no order."""
+    timestamp, side = one.get("timestamp"), one.get("side")
+    if not one.get("id") or not one.get("symbol") or timestamp is None or side not in ("buy", "sell"):
+        raise Unreadable(f"a listed order without id, symbol, side or time: {one.get('info')!r:.300}")
+    filled = one.get("filled") or Decimal(0)
+    cost, average = one.get("cost"), one.get("average")
+    if cost is None and average is not None:
+        cost = filled * average
+    if one.get("status") in ("open", "canceling"):
+        status = str(Status.PARTIALLY_FILLED if filled else Status.SUBMITTED)
+    else:
+        status = str(_STATUS.get(one.get("status") or "", "unknown"))
+    quantity = one.get("amount")
+    if status == Status.FILLED and quantity is not None and filled < quantity:
+        status = str(Status.CANCELED)  # an immediate order whose rest was dropped
+    updated = one.get("lastUpdateTimestamp") or one.get("lastTradeTimestamp")
+    fees: dict[str, Decimal] = {}
+    for fee in one.get("fees") or (one.get("fee"),):
+        if fee and fee.get("currency") and fee.get("cost") is not None:
+            fees[fee["currency"]] = fees.get(fee["currency"], Decimal(0)) + Decimal(fee["cost"])
+    order = VenueOrder(
+        exchange=exchange,
+        account=account,
+        mode=mode,
+        symbol=one["symbol"],
+        exchange_order_id=one["id"],
+        client_order_id=one.get("clientOrderId") or None,
+        side=Side(side),
+        order_type=one.get("type") or "unknown",
+        status=status,
+        price=one.get("price") or None,
+        quantity=quantity,
+        filled_quantity=filled,
+        quote_filled=cost,
+        fees=fees,
+        created_at=from_ms(timestamp),
+        updated_at=None if updated is None else from_ms(updated),
+        final=status in tuple(_STATUS.values()),
+    )
+    amounts = (order.filled_quantity, *(one for one in (order.price, order.quantity) if one is not None))
+    if not all(_is_amount(amount, _FEE_DECIMALS_MAX) and amount >= 0 for amount in amounts):
+        raise Unreadable(f"order {order.exchange_order_id!r:.60} has amounts that are none: {amounts!r:.200}")
+    return order
+
+
+def listed_transfer(exchange: str, account: str, mode: str, one: Any) -> Transfer:
+    """Translate a deposit or withdrawal of a list; raise Unreadable for one that says too little."""
+    timestamp, amount, kind = one.get("timestamp"), one.get("amount"), one.get("type")
+    known = one.get("id") or one.get("txid")
+    if not known or kind not in ("deposit", "withdrawal") or timestamp is None or not one.get("currency"):
+        raise Unreadable(f"a transfer without id, kind, currency or time: {one.get('info')!r:.300}")
+    fee = (one.get("fee") or {}).get("cost")
+    if not _is_amount(amount, _FEE_DECIMALS_MAX):
+        raise Unreadable(f"transfer {known!r:.60} has an amount that is none: {amount!r:.60}")
+    status = one.get("status") or "unknown"
+    return Transfer(
+        exchange=exchange,
+        account=account,
+        mode=mode,
+        kind=kind,
+        transfer_id=str(known),
+        currency=one["currency"],
+        amount=amount,
+        fee=None if fee is None else Decimal(fee),
+        status=status,
+        txid=one.get("txid") or None,
+        at=from_ms(timestamp),
+        final=status in _TRANSFER_ENDED,
+    )
 
 
 def from_ms(milliseconds: int | str) -> datetime:

@@ -39,6 +39,7 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.EXCHANGE_UNKNOWN: 422,
     errors.EXCHANGE_CLOSED: 410,
     errors.EXCHANGE_UNAVAILABLE: 503,
+    errors.EXCHANGE_OFFERS_NONE: 422,
     errors.CURRENCY_UNKNOWN: 422,
     errors.SYMBOL_UNKNOWN: 422,
     errors.AMOUNT_TOO_SMALL: 422,

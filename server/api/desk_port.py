@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from ems.core.messages import Command, Problem, Ticket
 from ems.core.records import Fill, Order, Query
@@ -34,6 +34,28 @@ class QueryState(Protocol):
     def duplicate(self) -> bool: ...
 
 
+class ListPage(Protocol):
+    """Rows of an exchange's own list, newest first, and what must be known about them."""
+
+    @property
+    def rows(self) -> Sequence[Any]: ...
+
+    @property
+    def next_cursor(self) -> str | None: ...
+
+    @property
+    def since(self) -> datetime: ...
+
+    @property
+    def until(self) -> datetime: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
 class Desk(Protocol):
     """The one door for callers."""
 
@@ -55,7 +77,28 @@ class Desk(Protocol):
 
     def order_stats(self, *, user: str, bot: str, wanted: OrderFilter) -> Mapping[str, object]: ...
 
+    def exchange_stats(
+        self, *, user: str, bot: str, everyone: bool, account: str, wanted: OrderFilter
+    ) -> Mapping[str, object]:
+        """Count an account's orders as the exchange lists them."""
+
     def balances(self, *, user: str, bot: str, exchange: str, account: str) -> Mapping[str, object]: ...
+
+    def exchange_orders(
+        self,
+        *,
+        user: str,
+        bot: str,
+        everyone: bool,
+        exchange: str,
+        account: str,
+        symbol: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        cursor: str | None,
+    ) -> ListPage:
+        """List an account's orders as the exchange has them: rows of `ems.store.ListedOrder`."""
 
     def transfers(
         self,
@@ -66,8 +109,11 @@ class Desk(Protocol):
         account: str,
         currency: str | None,
         since: datetime | None,
+        until: datetime | None,
         limit: int,
-    ) -> Mapping[str, object]: ...
+        cursor: str | None,
+    ) -> ListPage:
+        """List what moved in and out of an account: rows of `ems.core.records.Transfer`."""
 
     def fees(
         self, *, user: str, bot: str, exchange: str, account: str, symbol: str | None

@@ -267,3 +267,52 @@ COSTS = {
 }
 ALIVE = {"alive": True, "loop_lag_ms": 0}
 READY = {"ready": True, "missing": []}
+
+_READ = {
+    "next_cursor": None,
+    "since": "2026-11-14T06:30:00Z",
+    "until": "2026-11-21T06:30:00Z",
+    "complete": True,
+    "notes": [],
+}
+EXCHANGE_ORDERS = {
+    "orders": [
+        {
+            "exchange_order_id": "OQCLML-BW3P3-BUCMWZ",
+            "client_order_id": None,
+            "order_id": None,
+            "bot": None,
+            "exchange": "kraken",
+            "account": "default",
+            "symbol": "ETH/USDT",
+            "side": "buy",
+            "order_type": "limit",
+            "status": "filled",
+            "price": "2600",
+            "quantity": "0.5",
+            "filled_quantity": "0.5",
+            "average_price": "2599.5",
+            "fees": {"USDT": "3.2"},
+            "created_at": "2026-11-20T06:30:00Z",
+            "updated_at": "2026-11-20T06:31:00Z",
+        }
+    ],
+    **_READ,
+}
+TRANSFERS = {
+    "exchange": "kraken",
+    "account": "default",
+    "transfers": [
+        {
+            "id": "QGBDXT5-3NRTQB-WYGJVZ",
+            "kind": "deposit",
+            "currency": "USDT",
+            "amount": "10000",
+            "fee": "0",
+            "status": "ok",
+            "txid": "0xa2a5",
+            "at": "2026-11-19T06:30:00Z",
+        }
+    ],
+    **_READ,
+}

@@ -8,12 +8,22 @@ from typing import cast
 from flask import Response, g
 
 from ems.core import errors
-from ems.core.codec import BOT_FIELD, EXCHANGE, KEY, NAME, SYMBOL, Field, shown
+from ems.core.codec import ACCOUNT_FIELD, BOT_FIELD, EXCHANGE, KEY, NAME, SOURCE, SYMBOL, Field, shown
 from ems.core.errors import problem
 from ems.store import OrderFilter
 from server.api import examples
 from server.api.answers import Refused, ok
-from server.api.reads import LIMIT, READ_ERRORS, SINCE, UNTIL, asking, from_desk, parameters
+from server.api.reads import (
+    EXCHANGE_ERRORS,
+    LIMIT,
+    READ_ERRORS,
+    SINCE,
+    UNTIL,
+    asking,
+    from_desk,
+    from_venue,
+    parameters,
+)
 from server.api.routes import Call, Noun, house
 from server.api.views import order_view
 from server.api.writes import write
@@ -112,6 +122,10 @@ def get_past_orders() -> Response:
     )
 
 
+SOURCE_FIELD = Field(
+    name="source", kind=SOURCE, doc="Whose list is counted.", required=False, default="ledger"
+)
+
 GET_ORDER_STATS = Call(
     name="get_order_stats",
     method="GET",
@@ -119,9 +133,10 @@ GET_ORDER_STATS = Call(
     role="read",
     summary="Counts and volumes of the user's orders",
     noun="orders",
-    fields=FILTERS,
+    doc="Of what this server placed; with source=exchange of all that an exchange lists, whoever placed it.",
+    fields=(*FILTERS, SOURCE_FIELD, ACCOUNT_FIELD),
     answer="Object",
-    errors=(*READ_ERRORS, errors.STORE_UNAVAILABLE),
+    errors=(*READ_ERRORS, *EXCHANGE_ERRORS, errors.EXCHANGE_OFFERS_NONE, errors.STORE_UNAVAILABLE),
 )
 
 
@@ -130,7 +145,23 @@ def get_order_stats() -> Response:
     """Answer with the desk's statistics over the filtered orders."""
     values = parameters(GET_ORDER_STATS)
     wanted = _wanted(values)
-    return ok(from_desk(lambda: house().desk.order_stats(**asking(values), wanted=wanted)))
+    if values["source"] == "ledger":
+        return ok(from_desk(lambda: house().desk.order_stats(**asking(values), wanted=wanted)))
+    if wanted.exchange is None or wanted.bot is not None:
+        text = "exchange: say which exchange's list is to be counted"
+        if wanted.bot is not None:
+            text = "of_bot: an exchange knows no bots; count the ledger's orders instead"
+        raise Refused(problem(errors.REQUEST_FIELD_INVALID, text, details={"field": text.split(":")[0]}))
+    found = from_venue(
+        lambda: house().desk.exchange_stats(
+            **asking(values),
+            everyone=g.identity.may("admin"),
+            account=str(values["account"]),
+            wanted=wanted,
+        ),
+        wanted.exchange,
+    )
+    return ok(found, mode=house().desk.mode(wanted.exchange))
 
 
 def _wanted(values: dict[str, object]) -> OrderFilter:

@@ -7,8 +7,9 @@ from decimal import Decimal, localcontext
 
 from ems.core.codec import jsonable
 from ems.core.messages import Problem
-from ems.core.records import ENDED, Fill, Order
-from server.api.desk_port import QueryState
+from ems.core.records import ENDED, Fill, Order, Transfer
+from ems.store import ListedOrder
+from server.api.desk_port import ListPage, QueryState
 
 ZERO = Decimal(0)
 
@@ -42,6 +43,14 @@ def _maybe(properties: dict[str, object], *, required: tuple[str, ...] = ()) -> 
 def _list_of(name: str) -> dict[str, object]:
     return {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
 
+
+_PAGE: dict[str, object] = {
+    "next_cursor": _MAYBE_TEXT,
+    "since": _TIME,
+    "until": _TIME,
+    "complete": {"type": "boolean", "description": "all of this time was read at the exchange"},
+    "notes": {"type": "array", "items": _TEXT, "description": "what is missing, and why"},
+}
 
 SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
     "Fill": _object(
@@ -223,6 +232,41 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
         }
     ),
     "OrderPage": _object({"orders": _list_of("Order"), "next_cursor": _MAYBE_TEXT}),
+    "ExchangeOrder": _object(
+        {
+            "exchange_order_id": _TEXT,
+            "client_order_id": _MAYBE_TEXT,
+            "order_id": _MAYBE_TEXT,
+            "bot": _MAYBE_TEXT,
+            "exchange": _TEXT,
+            "account": _TEXT,
+            "symbol": _TEXT,
+            "side": {"type": "string", "enum": ["buy", "sell"]},
+            "order_type": _TEXT,
+            "status": _TEXT,
+            "price": _MAYBE_AMOUNT,
+            "quantity": _MAYBE_AMOUNT,
+            "filled_quantity": _AMOUNT,
+            "average_price": _MAYBE_AMOUNT,
+            "fees": _AMOUNTS,
+            "created_at": _TIME,
+            "updated_at": _MAYBE_TIME,
+        }
+    ),
+    "ExchangeOrders": _object({"orders": _list_of("ExchangeOrder"), **_PAGE}),
+    "Transfer": _object(
+        {
+            "id": _TEXT,
+            "kind": {"type": "string", "enum": ["deposit", "withdrawal"]},
+            "currency": _TEXT,
+            "amount": _AMOUNT,
+            "fee": _MAYBE_AMOUNT,
+            "status": _TEXT,
+            "txid": _MAYBE_TEXT,
+            "at": _TIME,
+        }
+    ),
+    "Transfers": _object({"exchange": _TEXT, "account": _TEXT, "transfers": _list_of("Transfer"), **_PAGE}),
     "Object": {"type": "object"},
     "Alive": _object({"alive": _FLAG, "loop_lag_ms": _WHOLE}),
     "Ready": _object({"ready": _FLAG, "missing": {"type": "array", "items": _TEXT}}),
@@ -239,6 +283,58 @@ def fill_view(fill: Fill) -> dict[str, object]:
         "fee_currency": fill.fee_currency,
         "liquidity": fill.liquidity,
         "timestamp": fill.timestamp,
+    }
+
+
+def listed_order_view(listed: ListedOrder) -> dict[str, object]:
+    """Show an order as its exchange lists it."""
+    order = listed.order
+    average = None
+    if order.quote_filled is not None and order.filled_quantity:
+        average = order.quote_filled / order.filled_quantity
+    return {
+        "exchange_order_id": order.exchange_order_id,
+        "client_order_id": order.client_order_id,
+        "order_id": listed.order_id,
+        "bot": listed.bot,
+        "exchange": order.exchange,
+        "account": order.account,
+        "symbol": order.symbol,
+        "side": order.side,
+        "order_type": order.order_type,
+        "status": order.status,
+        "price": order.price,
+        "quantity": order.quantity,
+        "filled_quantity": order.filled_quantity,
+        "average_price": average,
+        "fees": order.fees,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+    }
+
+
+def transfer_view(transfer: Transfer) -> dict[str, object]:
+    """Show a deposit or withdrawal as its exchange lists it."""
+    return {
+        "id": transfer.transfer_id,
+        "kind": transfer.kind,
+        "currency": transfer.currency,
+        "amount": transfer.amount,
+        "fee": transfer.fee,
+        "status": transfer.status,
+        "txid": transfer.txid,
+        "at": transfer.at,
+    }
+
+
+def page_view(page: ListPage) -> dict[str, object]:
+    """Show what must be known about the rows of an exchange's list."""
+    return {
+        "next_cursor": page.next_cursor,
+        "since": page.since,
+        "until": page.until,
+        "complete": page.complete,
+        "notes": list(page.notes),
     }
 
 

@@ -52,9 +52,21 @@ from ems.core.records import (
     Query,
     QueryStatus,
     Record,
+    Transfer,
+    VenueOrder,
 )
-from ems.store import NonceUsed, OrderFilter, StoreUnavailable, Unfinished, page_key
-from server.store import tables
+from ems.core.spans import Span
+from ems.store import (
+    ListedOrder,
+    NonceUsed,
+    OrderFilter,
+    StoreUnavailable,
+    Subject,
+    Unfinished,
+    VenueFilter,
+    page_key,
+)
+from server.store import histories, tables
 from server.store.columns import EXACT, money_sum, money_sum_product, plain
 from server.store.connect import database_url, open_engine, sqlite_file
 from server.store.owner import AlreadyOwned, FileOwner, OwnershipLost, lock_session
@@ -314,6 +326,23 @@ class SqlStore:
                 symbol: _ratio(filled, asked) for symbol, asked, filled in sorted(map(tuple, by_symbol))
             },
         }
+
+    # --- Copies of exchanges' lists ----------------------------------------------------------------
+
+    def covered(self, subject: Subject) -> list[Span]:
+        with self._reading() as connection:
+            return histories.covered(connection, subject)
+
+    def keep(self, subject: Subject, rows: Sequence[VenueOrder | Transfer], covered: Sequence[Span]) -> None:
+        self._write(lambda connection: histories.keep(connection, subject, rows, covered))
+
+    def listed_orders(self, wanted: VenueFilter) -> tuple[list[ListedOrder], str | None]:
+        with self._reading() as connection:
+            return histories.listed_orders(connection, wanted)
+
+    def listed_transfers(self, wanted: VenueFilter) -> tuple[list[Transfer], str | None]:
+        with self._reading() as connection:
+            return histories.listed_transfers(connection, wanted)
 
     # --- The mail outbox -------------------------------------------------------------------------
 

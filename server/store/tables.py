@@ -55,6 +55,8 @@ from ems.core.records import (
     Query,
     QueryStatus,
     Status,
+    Transfer,
+    VenueOrder,
 )
 from server.store.columns import JsonDoc, Key, Money, UtcTime, Words
 
@@ -306,6 +308,64 @@ notices = Table(
     Column("last_error", Words),
     PrimaryKeyConstraint("notice_id"),
     Index("ix_notices_unsent", "next_attempt_at", sqlite_where=UNSENT_NOTICE, postgresql_where=UNSENT_NOTICE),
+)
+
+# Copies of exchanges' own lists; they can be read again at any time.
+venue_orders = Table(
+    "venue_orders",
+    metadata,
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("mode", Key, nullable=False),
+    Column("symbol", Key, nullable=False),
+    Column("exchange_order_id", Key, nullable=False),
+    Column("client_order_id", Key),
+    Column("side", Words, nullable=False),
+    Column("order_type", Words, nullable=False),
+    Column("status", Words, nullable=False),
+    Column("price", Money(MANY)),
+    Column("quantity", Money),
+    Column("filled_quantity", Money, nullable=False),
+    Column("quote_filled", Money(MANY)),
+    Column("fees", JsonDoc, nullable=False),  # currency -> amount as a string
+    Column("timestamp", UtcTime, nullable=False),
+    Column("updated_at", UtcTime),
+    Column("final", Boolean, nullable=False),
+    PrimaryKeyConstraint("exchange", "account", "mode", "symbol", "exchange_order_id"),
+    Index("ix_venue_orders_newest", "exchange", "account", "mode", "timestamp", "exchange_order_id"),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("mode", Key, nullable=False),
+    Column("kind", Key, nullable=False),
+    Column("transfer_id", Key, nullable=False),
+    Column("currency", Key, nullable=False),
+    Column("amount", Money(MANY), nullable=False),
+    Column("fee", Money(MANY)),
+    Column("status", Words, nullable=False),
+    Column("txid", Words),
+    Column("timestamp", UtcTime, nullable=False),
+    Column("final", Boolean, nullable=False),
+    PrimaryKeyConstraint("exchange", "account", "mode", "kind", "transfer_id"),
+    Index("ix_transfers_newest", "exchange", "account", "mode", "timestamp", "transfer_id"),
+)
+
+# Which stretches of time of these lists were read whole.
+history_spans = Table(
+    "history_spans",
+    metadata,
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("mode", Key, nullable=False),
+    Column("what", Key, nullable=False),
+    Column("symbol", Key, nullable=False),  # empty: every market
+    Column("since", UtcTime, nullable=False),
+    Column("until", UtcTime, nullable=False),
+    PrimaryKeyConstraint("exchange", "account", "mode", "what", "symbol", "since"),
 )
 
 accounts = Table(
@@ -758,4 +818,82 @@ def account_from_row(row: Row[Any]) -> Account:
         mode=row.mode,
         client_id_tag=row.client_id_tag,
         first_seen_at=row.first_seen_at,
+    )
+
+
+def venue_order_to_row(order: VenueOrder) -> Values:
+    return {
+        "exchange": order.exchange,
+        "account": order.account,
+        "mode": order.mode,
+        "symbol": order.symbol,
+        "exchange_order_id": order.exchange_order_id,
+        "client_order_id": order.client_order_id,
+        "side": order.side.value,
+        "order_type": order.order_type,
+        "status": order.status,
+        "price": order.price,
+        "quantity": order.quantity,
+        "filled_quantity": order.filled_quantity,
+        "quote_filled": order.quote_filled,
+        "fees": {currency: format(amount, "f") for currency, amount in order.fees.items()},
+        "timestamp": order.created_at,
+        "updated_at": order.updated_at,
+        "final": order.final,
+    }
+
+
+def venue_order_from_row(row: Row[Any]) -> VenueOrder:
+    return VenueOrder(
+        exchange=row.exchange,
+        account=row.account,
+        mode=row.mode,
+        symbol=row.symbol,
+        exchange_order_id=row.exchange_order_id,
+        client_order_id=row.client_order_id,
+        side=Side(row.side),
+        order_type=row.order_type,
+        status=row.status,
+        price=row.price,
+        quantity=row.quantity,
+        filled_quantity=row.filled_quantity,
+        quote_filled=row.quote_filled,
+        fees={currency: Decimal(amount) for currency, amount in row.fees.items()},
+        created_at=row.timestamp,
+        updated_at=row.updated_at,
+        final=row.final,
+    )
+
+
+def transfer_to_row(transfer: Transfer) -> Values:
+    return {
+        "exchange": transfer.exchange,
+        "account": transfer.account,
+        "mode": transfer.mode,
+        "kind": transfer.kind,
+        "transfer_id": transfer.transfer_id,
+        "currency": transfer.currency,
+        "amount": transfer.amount,
+        "fee": transfer.fee,
+        "status": transfer.status,
+        "txid": transfer.txid,
+        "timestamp": transfer.at,
+        "final": transfer.final,
+    }
+
+
+def transfer_from_row(row: Row[Any]) -> Transfer:
+    return Transfer(
+        exchange=row.exchange,
+        account=row.account,
+        mode=row.mode,
+        kind=row.kind,
+        transfer_id=row.transfer_id,
+        currency=row.currency,
+        amount=row.amount,
+        fee=row.fee,
+        status=row.status,
+        txid=row.txid,
+        at=row.timestamp,
+        final=row.final,
     )

@@ -1083,6 +1083,16 @@ class Binance:
             "enablePortfolioMarginTrading": False,
         }
 
+    def account_info(self, call: Call) -> Any:
+        # https://developers.binance.com/docs/wallet/account/account-info
+        return {
+            "vipLevel": 0,
+            "isMarginEnabled": False,
+            "isFutureEnabled": False,
+            "isOptionsEnabled": False,
+            "isPortfolioMarginRetailEnabled": False,
+        }
+
     def trade_fee(self, call: Call) -> Any:
         markets = [self.market(call)] if "symbol" in call.parameters else self.exchange.markets.values()
         return [
@@ -1253,6 +1263,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/sapi/v1/account/apiRestrictions"): Route(
         kind=dialect.OTHER, act=Binance.api_restrictions, signed=True
     ),
+    ("GET", "/sapi/v1/account/info"): Route(kind=dialect.FEES, act=Binance.account_info, signed=True),
     ("GET", "/sapi/v1/asset/tradeFee"): Route(kind=dialect.FEES, act=Binance.trade_fee, signed=True),
     ("GET", "/sapi/v1/capital/deposit/hisrec"): Route(
         kind=dialect.TRANSFERS, act=Binance.deposits, signed=True

@@ -17,6 +17,7 @@ from ems.core.codec import encode_command, verb_of
 from ems.core.messages import Command, Liquidity, OrderType, Problem, Side, Ticket, TimeInForce
 from ems.core.records import Fill, Order, Query, QueryStatus, Status
 from ems.desk import DeskRefused
+from ems.histories import Page
 from ems.runner import QueryState
 from ems.store import OrderFilter
 from oms_client import signing
@@ -183,10 +184,21 @@ class StubDesk:
         self._may()
         return {"exchange": asked["exchange"], "balances": {"USDT": {"free": Decimal("1000.50")}}}
 
-    def transfers(self, **asked: object) -> Mapping[str, object]:
-        self.calls.append(("transfers", asked))
+    def exchange_stats(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("exchange_stats", asked))
         self._may()
-        return {"transfers": []}
+        return self.stats
+
+    def exchange_orders(self, **asked: object) -> Page:
+        return self._page("exchange_orders", asked)
+
+    def transfers(self, **asked: object) -> Page:
+        return self._page("transfers", asked)
+
+    def _page(self, what: str, asked: dict[str, object]) -> Page:
+        self.calls.append((what, asked))
+        self._may()
+        return Page(rows=(), next_cursor=None, since=NOW, until=NOW, complete=True, notes=())
 
     def fees(self, **asked: object) -> Mapping[str, object]:
         self.calls.append(("fees", asked))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,12 +14,15 @@ import pytest
 from ems.core import messages as m
 from ems.core.child import Patience
 from ems.core.instrument import Market
+from ems.core.records import Transfer, VenueOrder
 from ems.desk import Desk
 from ems.engine import Engine
 from ems.engine.account import Account
+from ems.histories import Histories
 from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import Runner
 from ems.store import MemoryStore, OrderFilter
+from ems.venues.gateway import Offer
 from server.api.app import create_app
 from server.settings import Settings
 from tests.server.api_world import LIMIT_ORDER, MARKET_ORDER, NOW, SMART_ORDER, Caller, authenticator
@@ -39,6 +42,7 @@ MARKET = Market(
     fee_mode="quote",
 )
 PRICE = Decimal(2000)
+OFFER = Offer(at_once=timedelta(days=30), reach=None, per_market=False, misses="")
 
 
 class CountingStore(MemoryStore):
@@ -57,6 +61,8 @@ class FillsAtOnce:
     mode: str = "paper"
     recv_window_s: float = 5.0
     client_id_style: str = "hex32"
+    past_orders_offer: Offer | None = None
+    transfers_offer: Offer | None = OFFER
     sent: list[m.Request] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     deliver: Callable[[m.VenueReport], None] = lambda report: None
@@ -125,10 +131,31 @@ class FillsAtOnce:
     async def fetch_fees(self, symbol: str | None) -> list[dict[str, object]]:
         return [{"symbol": "ETH/USDT", "maker": Decimal("0.001"), "taker": Decimal("0.002")}]
 
-    async def fetch_transfers(
-        self, currency: str | None, since: datetime | None, limit: int
-    ) -> list[dict[str, object]]:
-        return [{"id": "1", "kind": "deposit", "currency": "USDT", "amount": Decimal(5), "at": NOW}]
+    async def fetch_tier(self) -> dict[str, object] | None:
+        return {"name": "VIP 1", "volume_30d": None, "currency": None}
+
+    async def fetch_past_orders(
+        self, symbol: str | None, since: datetime, until: datetime
+    ) -> list[VenueOrder]:
+        return []
+
+    async def fetch_transfers(self, since: datetime, until: datetime) -> list[Transfer]:
+        when = NOW - timedelta(days=1)
+        row = Transfer(
+            exchange=self.exchange,
+            account=self.account,
+            mode=self.mode,
+            kind="deposit",
+            transfer_id="1",
+            currency="USDT",
+            amount=Decimal(5),
+            fee=None,
+            status="ok",
+            txid=None,
+            at=when,
+            final=True,
+        )
+        return [row] if since <= when < until else []
 
     async def fetch_health(self) -> dict[str, object]:
         return {"reachable": True, "stream_up": True}
@@ -170,7 +197,8 @@ def build(store: CountingStore, number: int = 1) -> Whole:
         answered=lambda token, answer: desk.answered(token, answer),
     )
     numbers = itertools.count(1)
-    desk = Desk(loop, runner, store, gateways, lambda: f"q{number}n{next(numbers)}")
+    histories = Histories(store, gateways, loop.wait, lambda: NOW)
+    desk = Desk(loop, runner, store, gateways, lambda: f"q{number}n{next(numbers)}", histories)
     app = create_app(desk, authenticator(), Settings(), clock=lambda: NOW, ids=lambda: "r")
     loop.start()
     loop.call(runner.start)
@@ -305,7 +333,7 @@ def test_questions_reach_the_exchange_and_are_recorded(whole: Whole) -> None:
     fees = whole.alice.get("/api/get_fees?exchange=kraken").get_json()["data"]
     assert fees["fees"] == [{"symbol": "ETH/USDT", "maker": "0.001", "taker": "0.002"}]
     transfers = whole.alice.get("/api/get_withdrawal_deposit_history?exchange=kraken").get_json()["data"]
-    assert transfers["transfers"][0]["at"] == "2026-11-21T06:30:00.000000Z"
+    assert transfers["transfers"][0]["at"] == "2026-11-20T06:30:00.000000Z"
     closed = whole.alice.get("/api/get_balances?exchange=bittrex")
     assert (closed.status_code, closed.get_json()["error"]["code"]) == (410, "EXCHANGE_CLOSED")
     for _ in range(3):  # readings are written down after they are answered, some turns of the loop later

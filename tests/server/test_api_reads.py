@@ -195,7 +195,22 @@ PASSED_ON: dict[str, tuple[str, dict[str, object]]] = {  # target -> what the de
             "account": "default",
             "currency": "USDT",
             "since": datetime(2026, 11, 21, tzinfo=UTC),
+            "until": None,
             "limit": 5,
+            "cursor": None,
+        },
+    ),
+    "/api/get_exchange_orders?exchange=kraken&symbol=eth/usdt&until=2026-11-21T00:00:00Z&cursor=c-1": (
+        "exchange_orders",
+        {
+            "everyone": False,
+            "exchange": "kraken",
+            "account": "default",
+            "symbol": "ETH/USDT",
+            "since": None,
+            "until": datetime(2026, 11, 21, tzinfo=UTC),
+            "limit": 100,
+            "cursor": "c-1",
         },
     ),
 }

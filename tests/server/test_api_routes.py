@@ -39,6 +39,7 @@ EXPECTED = {  # "METHOD path" -> role
     "GET /api/get_order_stats": "read",
     "GET /api/get_query": "read",
     "GET /api/get_balances": "read",
+    "GET /api/get_exchange_orders": "read",
     "GET /api/get_withdrawal_deposit_history": "read",
     "GET /api/get_fees": "read",
     "GET /api/tca": "read",
@@ -54,6 +55,7 @@ TARGETS = {  # reads with required parameters
     "get_order": "/api/get_order?order_id=o-1",
     "get_query": "/api/get_query?query_id=q-1",
     "get_balances": "/api/get_balances?exchange=kraken",
+    "get_exchange_orders": "/api/get_exchange_orders?exchange=kraken",
     "get_withdrawal_deposit_history": "/api/get_withdrawal_deposit_history?exchange=kraken",
     "get_fees": "/api/get_fees?exchange=kraken",
 }

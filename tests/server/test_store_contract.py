@@ -30,8 +30,10 @@ from ems.core.records import (
     QueryStatus,
     Record,
     Status,
+    Transfer,
+    VenueOrder,
 )
-from ems.store import MemoryStore, NonceUsed, OrderFilter, Store
+from ems.store import MemoryStore, NonceUsed, OrderFilter, Store, Subject, VenueFilter
 from server.store.migrate import upgrade
 from server.store.sql import SqlStore
 
@@ -713,3 +715,128 @@ def test_many_writers_lose_nothing(sql_store: SqlStore) -> None:
     page, cursor = store.past_orders(OrderFilter(user="ann", limit=100))
     assert len(page) == 40 and cursor is None
     assert all(len(store.history(each.order_id)) == 1 for each in page)
+
+
+# --- Copies of exchanges' own lists ---
+
+LISTS = Subject(exchange="kraken", account="default", mode="paper", what="orders")
+
+
+def listed(number: int, **changes: object) -> VenueOrder:
+    given: dict[str, object] = {
+        "exchange": "kraken",
+        "account": "default",
+        "mode": "paper",
+        "symbol": "ETH/USDT",
+        "exchange_order_id": f"O{number}",
+        "client_order_id": None,
+        "side": Side.BUY,
+        "order_type": "limit",
+        "status": "filled",
+        "price": Decimal("2500.5"),
+        "quantity": Decimal("0.5"),
+        "filled_quantity": Decimal("0.5"),
+        "quote_filled": Decimal("1250.25"),
+        "fees": {"USDT": Decimal("1.25")},
+        "created_at": NOON + timedelta(minutes=number),
+        "updated_at": None,
+        "final": True,
+    }
+    return VenueOrder(**(given | changes))  # type: ignore[arg-type]
+
+
+def moved(number: int, **changes: object) -> Transfer:
+    given: dict[str, object] = {
+        "exchange": "kraken",
+        "account": "default",
+        "mode": "paper",
+        "kind": "deposit",
+        "transfer_id": f"T{number}",
+        "currency": "USDT",
+        "amount": Decimal(SMALL),
+        "fee": None,
+        "status": "ok",
+        "txid": None,
+        "at": NOON + timedelta(minutes=number),
+        "final": True,
+    }
+    return Transfer(**(given | changes))  # type: ignore[arg-type]
+
+
+def wanting(**changes: object) -> VenueFilter:
+    given: dict[str, object] = {
+        "exchange": "kraken",
+        "account": "default",
+        "mode": "paper",
+        "user": None,
+        "since": LONG_AGO,
+        "until": SOON,
+    }
+    return VenueFilter(**(given | changes))  # type: ignore[arg-type]
+
+
+def test_a_listed_order_comes_back_as_it_was_and_is_replaced_by_later_news(
+    opened: tuple[Store, Reopen],
+) -> None:
+    store, reopen = opened
+    waiting = listed(
+        1, status="submitted", final=False, filled_quantity=Decimal(0), quantity=None, price=None
+    )
+    store.keep(LISTS, [waiting, listed(2)], [(LONG_AGO, NOON)])
+    assert [one.order for one in reopen().listed_orders(wanting())[0]] == [listed(2), waiting]
+    store.keep(LISTS, [listed(1)], [(LONG_AGO, SOON)])
+    again = reopen()
+    assert [one.order for one in again.listed_orders(wanting())[0]] == [listed(2), listed(1)]
+    assert again.covered(LISTS) == [(LONG_AGO, SOON)]
+
+
+def test_what_was_read_is_kept_apart_by_account_mode_and_list(store: Store) -> None:
+    others = [
+        replace(LISTS, account="two"),
+        replace(LISTS, mode="live"),
+        replace(LISTS, what="transfers"),
+        replace(LISTS, symbol="BTC/USDT"),
+    ]
+    store.keep(LISTS, [listed(1)], [(LONG_AGO, NOON), (SOON, SOON + timedelta(days=1))])
+    for other in others:
+        assert store.covered(other) == []
+        store.keep(other, [], [(NOON, SOON)])
+    assert store.covered(LISTS) == [(LONG_AGO, NOON), (SOON, SOON + timedelta(days=1))]
+    for changes in ({"account": "two"}, {"mode": "live"}, {"exchange": "okx"}, {"symbol": "BTC/USDT"}):
+        assert store.listed_orders(wanting(**changes))[0] == []
+
+
+def test_listed_orders_are_paged_and_say_whose_they_are(store: Store) -> None:
+    ours = order("o1", user="ann", client_order_id="c-1", exchange="kraken")
+    theirs = order("o2", user="bob", client_order_id="c-2", exchange="kraken")
+    store.commit([query("q1"), parent("p1"), ours, theirs])
+    rows = [listed(n, client_order_id=f"c-{n}" if n < 3 else None) for n in range(1, 6)]
+    same_time = listed(6, created_at=rows[-1].created_at)
+    store.keep(LISTS, [*rows, same_time], [])
+    found: list[tuple[str, str | None]] = []
+    cursor = None
+    for _ in range(4):
+        page, cursor = store.listed_orders(wanting(limit=2, cursor=cursor))
+        found += [(one.order.exchange_order_id, one.user) for one in page]
+        if cursor is None:
+            break
+    assert found == [("O6", None), ("O5", None), ("O4", None), ("O3", None), ("O2", "bob"), ("O1", "ann")]
+    seen = store.listed_orders(wanting(user="ann"))[0]
+    assert [one.order.exchange_order_id for one in seen] == ["O6", "O5", "O4", "O3", "O1"]
+    for wrong in ("page two", "|O1", "2026-03-01T12:00:00|O1"):
+        with pytest.raises(ValueError, match="cursor"):
+            store.listed_orders(wanting(cursor=wrong))
+
+
+def test_transfers_are_kept_filtered_and_paged(store: Store) -> None:
+    moves = replace(LISTS, what="transfers")
+    rows = [moved(1), moved(2, currency="BTC", fee=Decimal("0.1")), moved(3, kind="withdrawal", txid="x")]
+    store.keep(moves, rows, [])
+    store.keep(moves, [moved(1, status="failed")], [])
+    expected = [rows[2], rows[1], moved(1, status="failed")]
+    page, cursor = store.listed_transfers(wanting(limit=2))
+    rest, end = store.listed_transfers(wanting(limit=2, cursor=cursor))
+    assert (page + rest, end) == (expected, None)
+    assert store.listed_transfers(wanting(currency="BTC"))[0] == [rows[1]]
+    some = wanting(since=NOON + timedelta(minutes=2), until=NOON + timedelta(minutes=3))
+    assert store.listed_transfers(some)[0] == [rows[1]]

@@ -166,13 +166,14 @@ def test_what_people_read() -> None:
             fees = [{"symbol": "BTC/USDT", "maker": D("0.001"), "taker": D("0.002")}]
             assert await gateway.fetch_fees(None) == fees
             venue.exchange.withdraw(venue.account, "BTC", D("0.5"), venue.server.now(), fee=D("0.01"))
-            transfers = await gateway.fetch_transfers(None, None, 1000)  # Bybit gives 50 at most
-            assert sorted((row["kind"], row["currency"], row["amount"]) for row in transfers) == [
+            begun = datetime.now(UTC) - timedelta(minutes=5)
+            transfers = await gateway.fetch_transfers(begun, begun + timedelta(minutes=10))
+            assert sorted((row.kind, row.currency, row.amount) for row in transfers) == [
                 ("deposit", "BTC", D("2")),
                 ("deposit", "USDT", D("10000")),
                 ("withdrawal", "BTC", D("0.5")),
             ]
-            assert all(isinstance(row["at"], datetime) and row["at"].tzinfo is UTC for row in transfers)
+            assert all(row.at.tzinfo is UTC for row in transfers)
             health = await gateway.fetch_health()
             assert (health["reachable"], health["stream_up"], health["problems"]) == (True, True, [])
 

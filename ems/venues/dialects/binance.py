@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -19,9 +19,12 @@ from ems.venues.dialects.dialect import (
     Dialect,
     FillsRead,
     KeyPowers,
+    Listing,
     Lookup,
+    Tier,
     Told,
     has,
+    transfers_by_page,
     unified_fees,
 )
 from ems.venues.errors import Refusals, Said, of_orders
@@ -326,6 +329,30 @@ async def _binance_powers(ccxt_exchange: Any) -> KeyPowers:
     )
 
 
+async def _binance_past_orders(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """Read `allOrders` of a day at most; once a page is full, on by order number to the end of the day."""
+    market = ccxt_exchange.market(symbol)
+    request: dict[str, object] = {"startTime": since, "endTime": until}
+    rows: list[Any] = []
+    for _ in range(PAGES_MAX):
+        asked = {"symbol": market["id"], "limit": _PAGE, **request}
+        page = await ask("past_orders", partial(ccxt_exchange.privateGetAllOrders, asked))
+        rows.extend(row for row in page if since <= int(row["time"]) <= until)
+        if len(page) < _PAGE or int(page[-1]["time"]) > until:
+            orders: list[Any] = ccxt_exchange.parse_orders(rows, market)
+            return orders
+        request = {"orderId": int(page[-1]["orderId"]) + 1}
+    raise CannotSay(f"more than {len(rows)} orders in {symbol}")
+
+
+async def _binance_tier(ccxt_exchange: Any) -> Tier:
+    """https://developers.binance.com/docs/wallet/account/account-info"""
+    told = await ccxt_exchange.sapiGetAccountInfo()
+    return Tier(name=f"VIP {told['vipLevel']}")
+
+
 BINANCE = Dialect(
     exchange="binance",
     ccxt_id="binance",
@@ -352,12 +379,13 @@ BINANCE = Dialect(
     by_client_id=(Lookup(method="fetch_order"),),
     whole={
         **dict.fromkeys(
-            ("open_orders", "fills", "history", "orders", "transfers", "fees"),
+            ("open_orders", "fills", "history", "orders", "past_orders", "transfers", "fees"),
             lambda body: isinstance(body, list),
         ),
         "order": lambda body: has(body, orderId=int, status=str),
         "balances": lambda body: has(body, balances=list),
         "markets": lambda body: has(body, symbols=list),
+        "tier": lambda body: has(body, vipLevel=int),
         "powers": lambda body: has(
             body, enableWithdrawals=bool, enableSpotAndMarginTrading=bool, ipRestrict=bool
         ),
@@ -369,6 +397,14 @@ BINANCE = Dialect(
     history_of=_binance_history,
     names_of=_binance_names,
     fees=unified_fees,
+    past_orders=Listing(
+        read=_binance_past_orders,
+        at_once=timedelta(hours=23),  # 24 at most between startTime and endTime
+        per_market=True,
+        misses="fees are not listed with orders",
+    ),
+    transfers=Listing(read=transfers_by_page(1000, "endTime"), at_once=timedelta(days=89)),
+    tier=_binance_tier,
     powers=_binance_powers,
     read_stream=_binance_stream,
     is_private=lambda frame: bool(_binance_event(frame)),
@@ -407,6 +443,8 @@ BINANCE = Dialect(
         "fills": {"weight": 20},
         "history": {"weight": 20},
         "orders": {"weight": 20},
+        "past_orders": {"weight": 20},
+        "tier": {"weight": 1},
         "open_orders": {"weight": 80},
         "balances": {"weight": 20},
         "markets": {"weight": 20},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -21,10 +21,13 @@ from ems.venues.dialects.dialect import (
     Fees,
     FillsRead,
     KeyPowers,
+    Listing,
     Lookup,
     Pause,
+    Tier,
     Told,
     has,
+    transfers_by_page,
 )
 from ems.venues.errors import Refusals, Said, coded, of_orders
 from ems.venues.limiter import Scope, Shape, Window
@@ -317,6 +320,34 @@ async def _bybit_powers(ccxt_exchange: Any) -> KeyPowers:
     )
 
 
+async def _bybit_past_orders(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """Read what is open, then what ended, of seven days at most.
+
+    https://bybit-exchange.github.io/docs/v5/order/order-list
+    """
+    rows: dict[str, Any] = {}  # what ends in between is in both
+    for what, method, span in (
+        ("open_orders", ccxt_exchange.privateGetV5OrderRealtime, {"openOnly": 0}),
+        ("closed_orders", ccxt_exchange.privateGetV5OrderHistory, {"startTime": since, "endTime": until}),
+    ):
+        page = partial(_bybit_asked, ask, what, method)
+        found, _ = await _bybit_pages(page, {"category": "spot", "limit": _BYBIT_ORDERS, **span}, PAGES_MAX)
+        rows.update((row["orderId"], row) for row in found)
+    orders: list[Any] = ccxt_exchange.parse_orders(list(rows.values()))
+    return orders
+
+
+async def _bybit_asked(ask: Ask, what: str, method: Any, request: dict[str, object]) -> Any:
+    return await ask(what, partial(method, request))
+
+
+async def _bybit_tier(ccxt_exchange: Any) -> Tier:
+    """https://bybit-exchange.github.io/docs/v5/user/apikey-info"""
+    return Tier(name=(await ccxt_exchange.privateGetV5UserQueryApi())["result"]["vipLevel"])
+
+
 BYBIT = Dialect(
     exchange="bybit",
     ccxt_id="bybit",
@@ -369,6 +400,7 @@ BYBIT = Dialect(
             lambda body: _bybit_result(body, "list"),
         ),
         "transfers": lambda body: _bybit_result(body, "rows"),
+        "tier": lambda body: has(body, result=dict) and has(body["result"], vipLevel=str),
         "powers": lambda body: (
             has(body, result=dict) and has(body["result"], permissions=dict, readOnly=int, ips=list)
         ),
@@ -383,6 +415,16 @@ BYBIT = Dialect(
     history_of=_bybit_history,
     names_of=_bybit_names,
     fees=_bybit_fees,
+    past_orders=Listing(
+        read=_bybit_past_orders,
+        at_once=timedelta(days=6),
+        reach=timedelta(days=729),
+        misses="orders that ended without a fill are listed for a week",
+    ),
+    transfers=Listing(
+        read=transfers_by_page(50), at_once=timedelta(days=29), misses="moves between own accounts"
+    ),
+    tier=_bybit_tier,
     powers=_bybit_powers,
     # `dead_man` needs the private stream's topic `dcp`, and an account manager to enable it.
     # https://bybit-exchange.github.io/docs/v5/order/dcp
@@ -430,6 +472,7 @@ BYBIT = Dialect(
         "balances": {"wallet": 1, "address": 1},
         "fees": {"fees": 1, "address": 1},
         "transfers": {"slow": 1, "address": 1},
+        "tier": {"slow": 1, "address": 1},
         "powers": {"slow": 1, "address": 1},
         "positions": {"positions": 1, "address": 1},
         "account": {"account": 1, "address": 1},
@@ -447,6 +490,5 @@ BYBIT = Dialect(
         "10018": Pause(seconds=600.0, scope=Scope.IP),
         "403": Pause(seconds=600.0, scope=Scope.IP),
     },
-    transfers_page=50,
     derivatives=BYBIT_LINEAR,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -30,9 +30,12 @@ from ems.venues.dialects.dialect import (
     Fees,
     FillsRead,
     KeyPowers,
+    Listing,
+    Tier,
     has,
 )
 from ems.venues.errors import Refusals, Said, of_orders
+from ems.venues.gateway import VenueUnavailable
 from ems.venues.limiter import Shape
 from ems.venues.translation import from_ms, plain
 from ems.venues.transport import Wire
@@ -440,9 +443,32 @@ async def _coinbase_fees(ccxt_exchange: Any) -> Fees:
     }
 
 
+async def _coinbase_past_orders(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """Read the open orders, then all of this time; what ends in between is in both."""
+    market = None if symbol is None else ccxt_exchange.market(symbol)
+    asked: dict[str, object] = {"limit": _ORDERS_PAGE}
+    if market is not None:
+        asked["product_ids"] = [market["id"]]
+    rows: dict[str, Any] = {}
+    for what, request in (
+        ("open_orders", {"order_status": "OPEN"}),
+        ("closed_orders", {"start_date": _stamp(since), "end_date": _stamp(until)}),
+    ):
+
+        async def page(request: dict[str, object], what: str = what) -> Any:
+            return await ask(what, partial(ccxt_exchange.v3PrivateGetBrokerageOrdersHistoricalBatch, request))
+
+        found = await _coinbase_pages(page, "orders", {**asked, **request})
+        rows.update((row["order_id"], row) for row in found)
+    orders: list[Any] = ccxt_exchange.parse_orders(list(rows.values()), market)
+    return orders
+
+
 async def _coinbase_transfers(
-    ask: Ask, ccxt_exchange: Any, currency: str | None, since_ms: int | None, limit: int
-) -> list[tuple[str, Any]]:
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
     """Read the transactions of each wallet; trades and conversions are among them, and left out.
 
     https://docs.cdp.coinbase.com/coinbase-app/track-apis/transactions
@@ -452,19 +478,17 @@ async def _coinbase_transfers(
         return await ask("wallets", partial(ccxt_exchange.v3PrivateGetBrokerageAccounts, request))
 
     rows = await _coinbase_pages(wallets, "accounts", {"limit": 250})
-    chosen = [row for row in rows if currency in (None, ccxt_exchange.safe_currency_code(row["currency"]))]
-    if len(chosen) > _WALLETS_READ:
-        raise CannotSay(f"the account has {len(chosen)} wallets: ask for one currency at a time")
-    found: list[tuple[str, Any]] = []
-    for wallet in chosen:
-        found.extend(await _moves_of(ask, ccxt_exchange, wallet["uuid"], since_ms, limit))
+    if len(rows) > _WALLETS_READ:
+        raise VenueUnavailable(f"the account has {len(rows)} wallets, and each would have to be asked for")
+    found: list[Any] = []
+    for wallet in rows:
+        found.extend(await _moves_of(ask, ccxt_exchange, wallet["uuid"], since))
     return found
 
 
-async def _moves_of(
-    ask: Ask, ccxt_exchange: Any, wallet: str, since_ms: int | None, limit: int
-) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+async def _moves_of(ask: Ask, ccxt_exchange: Any, wallet: str, since: int) -> list[Any]:
+    """Read a wallet's transactions, newest first, back to a time."""
+    found: list[Any] = []
     request: dict[str, object] = {"account_id": wallet, "limit": _MOVES_PAGE, "order": "desc"}
     for _ in range(PAGES_MAX):
         body = await ask(
@@ -472,16 +496,28 @@ async def _moves_of(
         )
         for row in body["data"]:
             parsed = ccxt_exchange.parse_transaction(row)
-            if since_ms is not None and parsed["timestamp"] < since_ms:
+            if parsed["timestamp"] < since:
                 return found
             if row["type"] in _KINDS_OF_MOVES:
                 # ccxt looks at the amount without its fee, which has no sign.
-                found.append(("withdrawal" if row["amount"]["amount"].startswith("-") else "deposit", parsed))
+                kind = "withdrawal" if row["amount"]["amount"].startswith("-") else "deposit"
+                found.append({**parsed, "type": kind})
         after = (body.get("pagination") or {}).get("next_starting_after")
-        if not after or len(found) >= limit:
+        if not after:
             return found
         request["starting_after"] = after
-    raise CannotSay(f"a wallet with more than {PAGES_MAX * _MOVES_PAGE} transactions")
+    raise VenueUnavailable(f"a wallet with more than {PAGES_MAX * _MOVES_PAGE} transactions since then")
+
+
+async def _coinbase_tier(ccxt_exchange: Any) -> Tier:
+    """https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/fees/get-transaction-summary"""
+    told = await ccxt_exchange.v3PrivateGetBrokerageTransactionSummary({"product_type": "SPOT"})
+    volume = told.get("advanced_trade_only_volume")
+    return Tier(
+        name=told["fee_tier"].get("pricing_tier") or None,
+        volume_30d=None if volume is None else Decimal(str(volume)),
+        currency="USD",
+    )
 
 
 async def _coinbase_powers(ccxt_exchange: Any) -> KeyPowers:
@@ -641,7 +677,7 @@ COINBASE = Dialect(
         **dict.fromkeys(("fills", "history"), lambda body: has(body, fills=list)),
         **dict.fromkeys(("balances", "wallets"), lambda body: has(body, accounts=list)),
         "markets": lambda body: has(body, products=list) or has(body, fee_tier=dict),
-        "fees": lambda body: has(body, fee_tier=dict),
+        **dict.fromkeys(("fees", "tier"), lambda body: has(body, fee_tier=dict)),
         "transfers": lambda body: has(body, data=list),
         "powers": lambda body: has(body, can_trade=bool, can_transfer=bool),
         "book": lambda body: has(body, pricebook=dict) and has(body["pricebook"], bids=list, asks=list),
@@ -652,7 +688,10 @@ COINBASE = Dialect(
     history_of=_coinbase_history,
     names_of=_coinbase_names,
     fees=_coinbase_fees,
-    transfers=_coinbase_transfers,
+    past_orders=Listing(read=_coinbase_past_orders, at_once=timedelta(days=30)),
+    # Each wallet is read back from now: the longer the time, the fewer questions.
+    transfers=Listing(read=_coinbase_transfers, at_once=timedelta(days=3650)),
+    tier=_coinbase_tier,
     powers=_coinbase_powers,
     read_stream=_coinbase_stream,
     is_private=lambda frame: _channel(frame) == _USER,
@@ -690,6 +729,7 @@ COINBASE = Dialect(
         "balances": {"private": 2},
         "wallets": {"private": 1},
         "fees": {"private": 1},
+        "tier": {"private": 1},
         "powers": {"private": 1},
         "transfers": {"old": 1},
         "markets": {"public": 2, "private": 1},

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -25,7 +25,9 @@ from ems.venues.dialects.dialect import (
     CannotSay,
     Dialect,
     FillsRead,
+    Listing,
     Lookup,
+    Tier,
     has,
     unified_fees,
 )
@@ -234,6 +236,41 @@ async def _coinbase_open_orders(ccxt_exchange: Any) -> list[Any]:
     return orders
 
 
+async def _coinbase_past_orders(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/orders/get-all-orders"""
+    market = None if symbol is None else ccxt_exchange.market(symbol)
+    span = {"start_date": ccxt_exchange.iso8601(since), "end_date": ccxt_exchange.iso8601(until)}
+    request = {"status": "all", **span, **({} if market is None else {"product_id": market["id"]})}
+    rows = await _rows(partial(ask, "closed_orders"), ccxt_exchange.privateGetOrders, request)
+    orders: list[Any] = ccxt_exchange.parse_orders(rows, market)
+    return orders
+
+
+async def _coinbase_transfers(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """Read back from now: pages go by transfers, not by times.
+
+    https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/transfers/get-all-transfers
+    """
+
+    def far_enough(rows: list[Any]) -> bool:
+        return bool(ccxt_exchange.parse8601(rows[-1]["created_at"]) < since)
+
+    rows = await _rows(partial(ask, "transfers"), ccxt_exchange.privateGetTransfers, {}, far_enough)
+    found: list[Any] = ccxt_exchange.parse_transactions(rows)
+    return found
+
+
+async def _coinbase_tier(ccxt_exchange: Any) -> Tier:
+    """https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/fees/get-fees"""
+    told = await ccxt_exchange.privateGetFees()
+    volume = told.get("usd_volume")
+    return Tier(volume_30d=None if volume is None else Decimal(str(volume)), currency="USD")
+
+
 _OPEN = frozenset(("pending", "received", "open", "active"))
 
 
@@ -435,7 +472,7 @@ COINBASEEXCHANGE = Dialect(
         **dict.fromkeys(
             ("open_orders", "closed_orders", "fills", "history", "balances", "markets", "transfers"), _is_list
         ),
-        "fees": lambda body: has(body, maker_fee_rate=str, taker_fee_rate=str),
+        **dict.fromkeys(("fees", "tier"), lambda body: has(body, maker_fee_rate=str, taker_fee_rate=str)),
         "book": lambda body: has(body, bids=list, asks=list),
         "time": lambda body: has(body, iso=str),
     },
@@ -444,6 +481,13 @@ COINBASEEXCHANGE = Dialect(
     history_of=_coinbase_history,
     names_of=_coinbase_names,
     fees=unified_fees,
+    past_orders=Listing(
+        read=_coinbase_past_orders,
+        at_once=timedelta(days=30),
+        misses="orders canceled without a fill are forgotten by the exchange",
+    ),
+    transfers=Listing(read=_coinbase_transfers, at_once=timedelta(days=3650)),
+    tier=_coinbase_tier,
     read_stream=_stream,
     is_private=_is_private,
     follow=_follow,
@@ -475,7 +519,8 @@ COINBASEEXCHANGE = Dialect(
         "history": {"fills": 1},
         "balances": {"private": 1},
         "fees": {"private": 1},
-        "transfers": {"private": 2},  # ccxt reads the list of accounts before the first
+        "transfers": {"private": 1},
+        "tier": {"private": 1},
         "markets": {"public": 1},
         "time": {"public": 1},
         "book": {"public": 1},

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from ems.core.depth import Change, Checksum
 from ems.core.messages import FillReport, NewOrder, OrderStatus, PublicTrade
 from ems.venues.errors import Refusals, Said
-from ems.venues.gateway import Position, VenueUnavailable
+from ems.venues.gateway import Position, TooMuch
 from ems.venues.limiter import Limit, Scope
 from ems.venues.transport import Wire
 
@@ -119,6 +120,28 @@ class Derivatives:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """How an exchange lists what was: past orders, or deposits and withdrawals."""
+
+    # (ask, ccxt, symbol or None, from ms, to ms) -> ccxt's rows of what began in this time, all of them; or
+    # raise CannotSay, and a shorter time is asked for
+    read: Callable[[Ask, Any, str | None, int, int], Awaitable[list[Any]]]
+    at_once: timedelta  # the longest time that is asked for in one go
+    reach: timedelta | None = None  # how far back the list goes; None: to the beginning
+    per_market: bool = False  # one market at a time
+    misses: str = ""  # what it leaves out, for people
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tier:
+    """Where an account stands in the fee schedule, as far as the exchange tells."""
+
+    name: str | None = None
+    volume_30d: Decimal | None = None
+    currency: str | None = None  # of the volume
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
     """One exchange."""
 
@@ -183,11 +206,6 @@ class Dialect:
     # Where the venue cannot be asked by our id: ccxt's orders among which ours is, if it is anywhere; read to
     # the last page or raise. (ask, ccxt, symbol, client order id, since ms)
     find: Callable[[Ask, Any, str, str, int | None], Awaitable[list[Any]]] | None = None
-    # ("deposit" | "withdrawal", ccxt's row) of everything, where ccxt's two methods do not tell it.
-    # (ask, ccxt, currency, since ms, limit)
-    transfers: Callable[[Ask, Any, str | None, int | None, int], Awaitable[list[tuple[str, Any]]]] | None = (
-        None
-    )
     wire: type[Wire] = Wire  # goes in front of ccxt's class
     # A frame's number on its connection; several of them where a frame holds several messages
     sequence: Callable[[Any], int | tuple[int, ...] | None] = lambda frame: None
@@ -200,7 +218,9 @@ class Dialect:
     # (ccxt) -> subscribes to the account's stream, where it takes more than `watch_orders`
     follow: Callable[[Any], Awaitable[Any]] | None = None
     paper_only: bool = False  # there is no live one any more
-    transfers_page: int = 1000  # deposits or withdrawals in one answer, at most
+    past_orders: Listing | None = None  # None: the exchange offers no list of them
+    transfers: Listing | None = None
+    tier: Callable[[Any], Awaitable[Tier]] | None = None  # None: the exchange does not tell
     powers: Callable[[Any], Awaitable[KeyPowers]] | None = None  # None: the exchange does not tell
     dead_man: DeadMan | None = None  # None: there is none, or none that works over REST alone
 
@@ -226,7 +246,7 @@ class FillsRead:
     expected: Decimal | None = None
 
 
-class CannotSay(VenueUnavailable):
+class CannotSay(TooMuch):
     """There is more to read than we read in one go, or what was read does not add up."""
 
 
@@ -257,3 +277,21 @@ async def unified_fees(ccxt_exchange: Any) -> Fees:
         for symbol, fee in fees.items()
         if isinstance(fee, dict) and fee.get("maker") is not None and fee.get("taker") is not None
     }
+
+
+Reading = Callable[[Ask, Any, str | None, int, int], Awaitable[list[Any]]]
+
+
+def transfers_by_page(limit: int, until_key: str = "until") -> Reading:
+    """Return how to read deposits and withdrawals with ccxt's two calls; a full page means: too much."""
+
+    async def read(ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int) -> list[Any]:
+        rows: list[Any] = []
+        for method in (ccxt_exchange.fetch_deposits, ccxt_exchange.fetch_withdrawals):
+            page = await ask("transfers", partial(method, None, since, limit, {until_key: until}))
+            if len(page) >= limit:
+                raise CannotSay(f"{limit} deposits or withdrawals and perhaps more")
+            rows.extend(page)
+        return rows
+
+    return read

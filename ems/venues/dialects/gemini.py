@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -35,7 +35,9 @@ from ems.venues.dialects.dialect import (
     Dialect,
     FillsRead,
     KeyPowers,
+    Listing,
     Lookup,
+    Tier,
     has,
     unified_fees,
 )
@@ -49,6 +51,7 @@ _LEVEL_2 = "l2:"  # ccxt's names of subscriptions begin so
 _DETAILS_AT_ONCE = 5
 _DETAILS_KEPT_S = 600.0
 _TRADES_PAGE = 500  # https://docs.gemini.com/rest/orders#list-past-trades
+_ORDERS_PAGE = 500  # https://docs.gemini.com/rest/orders#list-past-orders
 _TRANSFERS_PAGE = 50  # https://docs.gemini.com/rest/fund-management#list-past-transfers
 
 
@@ -295,22 +298,67 @@ async def _gemini_names(
     return names
 
 
-async def _gemini_transfers(
-    ask: Ask, ccxt_exchange: Any, currency: str | None, since_ms: int | None, limit: int
-) -> list[tuple[str, Any]]:
-    """Read from a time on to the end, and without one the latest 50: there is no way back from there."""
-    found: dict[str, Any] = {}
+async def _gemini_past_orders(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """Read what is open, then what ended, forward from a time: ccxt has no method for it.
+
+    https://docs.gemini.com/rest/orders#list-past-orders
+    """
+    market = None if symbol is None else ccxt_exchange.market(symbol)
+    rows = {row["order_id"]: row for row in await ask("open_orders", ccxt_exchange.privatePostV1Orders)}
+    start = since
     for _ in range(PAGES_MAX):
+        request = {"timestamp": start, "limit_orders": _ORDERS_PAGE}
+        if market is not None:
+            request["symbol"] = market["id"]
         page = await ask(
-            "transfers",
-            partial(ccxt_exchange.fetch_deposits_withdrawals, None, since_ms, _TRANSFERS_PAGE),
+            "past_orders", partial(ccxt_exchange.request, "v1/orders/history", ["private"], "POST", request)
         )
+        new = [row for row in page if row["order_id"] not in rows or row["is_live"] is False]
+        rows.update((row["order_id"], row) for row in page)
+        times = [int(row["timestampms"]) for row in page]
+        if len(page) < _ORDERS_PAGE or min(times) > until:
+            break
+        if not new or max(times) == start:
+            raise CannotSay(f"more than {len(page)} orders in a millisecond")
+        start = max(times)  # of the last millisecond some may be missing: it is read again
+    else:
+        raise CannotSay(f"more than {len(rows)} orders since then")
+    # Their symbols have come in either case.
+    orders: list[Any] = ccxt_exchange.parse_orders(
+        [{**row, "symbol": row["symbol"].lower()} for row in rows.values()]
+    )
+    return orders
+
+
+async def _gemini_transfers(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """Read forward from a time to the end.
+
+    https://docs.gemini.com/rest/fund-management#list-past-transfers
+    """
+    found: dict[str, Any] = {}
+    start = since
+    for _ in range(PAGES_MAX):
+        question = partial(ccxt_exchange.fetch_deposits_withdrawals, None, start, _TRANSFERS_PAGE)
+        page = await ask("transfers", question)
         new = [one for one in page if one["id"] not in found]
         found.update((one["id"], one) for one in page)
-        if since_ms is None or len(page) < _TRANSFERS_PAGE or not new:
-            return [(one["type"], one) for one in found.values() if currency in (None, one["currency"])]
-        since_ms = max(one["timestamp"] for one in page)
-    raise CannotSay(f"more than {len(found)} transfers")
+        if len(page) < _TRANSFERS_PAGE:
+            return list(found.values())
+        if not new:
+            raise CannotSay(f"more than {len(page)} transfers in a millisecond")
+        start = max(one["timestamp"] for one in page)
+    raise CannotSay(f"more than {len(found)} transfers since then")
+
+
+async def _gemini_tier(ccxt_exchange: Any) -> Tier:
+    """https://docs.gemini.com/rest/orders#get-notional-trading-volume"""
+    told = await ccxt_exchange.privatePostV1Notionalvolume()
+    volume = told.get("notional_30d_volume")
+    return Tier(volume_30d=None if volume is None else Decimal(str(volume)), currency="USD")
 
 
 async def _gemini_powers(ccxt_exchange: Any) -> KeyPowers:
@@ -448,12 +496,13 @@ GEMINI = Dialect(
     whole={
         "order": lambda body: _is_order(body) or (_are_orders(body) and body != []),
         "fills": _is_order,
-        "open_orders": _are_orders,
+        **dict.fromkeys(("open_orders", "past_orders"), _are_orders),
         "history": lambda body: _are_rows(body, tid=int, order_id=str, aggressor=bool, timestampms=int),
         "balances": lambda body: _are_rows(body, currency=str, amount=str, available=str),
         "markets": lambda body: isinstance(body, list) or has(body, symbol=str, status=str),
-        "fees": lambda body: (
-            isinstance(body, dict) and {"api_maker_fee_bps", "api_taker_fee_bps"} <= body.keys()
+        **dict.fromkeys(
+            ("fees", "tier"),
+            lambda body: isinstance(body, dict) and {"api_maker_fee_bps", "api_taker_fee_bps"} <= body.keys(),
         ),
         "transfers": lambda body: _are_rows(body, type=str, currency=str, amount=str),
         "book": lambda body: has(body, bids=list, asks=list),
@@ -492,7 +541,7 @@ GEMINI = Dialect(
             what: {"private": 1}
             for what in (
                 *("create", "cancel", "order", "fills", "history", "open_orders", "balances"),
-                *("fees", "transfers", "time", "powers"),
+                *("fees", "tier", "past_orders", "transfers", "time", "powers"),
             )
         },
         "markets": {"public": 1},
@@ -502,6 +551,8 @@ GEMINI = Dialect(
     time_resolution_s=1.0,  # the Date of an answer is in whole seconds
     clock_every_s=10.0,  # a session that needs a heartbeat needs one every 30 s
     heartbeat_s=15.0,  # one comes every 5 s
-    transfers=_gemini_transfers,
+    past_orders=Listing(read=_gemini_past_orders, at_once=timedelta(days=30)),
+    transfers=Listing(read=_gemini_transfers, at_once=timedelta(days=3650)),
+    tier=_gemini_tier,
     powers=_gemini_powers,
 )

@@ -22,9 +22,12 @@ from ems.venues.dialects.dialect import (
     Fees,
     FillsRead,
     KeyPowers,
+    Listing,
     Lookup,
     Pause,
+    Tier,
     has,
+    transfers_by_page,
 )
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Scope, Shape
@@ -361,6 +364,44 @@ async def _kraken_arm(ccxt_exchange: Any, seconds: int) -> Any:
     return await ccxt_exchange.privatePostCancelAllOrdersAfter({"timeout": seconds})
 
 
+async def _kraken_past_orders(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """Read what is open, then what ended, 50 at a time, by the time it was opened.
+
+    In this order: what ends in between is in both, not in neither.
+    https://docs.kraken.com/api-reference/account-data/get-closed-orders : `start` is exclusive.
+    """
+    body = await ask("open_orders", ccxt_exchange.privatePostOpenOrders)
+    rows: dict[str, Any] = body["result"]["open"]
+    span = {"start": since // 1000 - 1, "end": until // 1000 + 1, "closetime": "open"}
+    ended: dict[str, Any] = {}
+    offset = 0
+    for _ in range(PAGES_MAX):
+        asked = {**span, "ofs": offset}
+        body = await ask("past_orders", partial(ccxt_exchange.privatePostClosedOrders, asked))
+        page, count = body["result"]["closed"], int(body["result"]["count"])
+        ended.update(page)
+        offset += len(page)
+        if offset >= count or not page:
+            break
+    else:
+        raise CannotSay(f"{count} orders in all markets")
+    if len(ended) < count:
+        raise CannotSay(f"{len(ended)} of {count} orders were to be had")
+    rows = {**rows, **ended}
+    orders: list[Any] = ccxt_exchange.parse_orders([{**row, "id": txid} for txid, row in rows.items()])
+    return orders
+
+
+async def _kraken_tier(ccxt_exchange: Any) -> Tier:
+    """https://docs.kraken.com/api-reference/account-data/get-trade-volume"""
+    told = (await ccxt_exchange.privatePostTradeVolume())["result"]
+    return Tier(
+        volume_30d=Decimal(told["volume"]), currency=ccxt_exchange.safe_currency_code(told["currency"])
+    )
+
+
 KRAKEN = Dialect(
     exchange="kraken",
     ccxt_id="kraken",
@@ -386,6 +427,8 @@ KRAKEN = Dialect(
             lambda body: _kraken_result(body, dict),
         ),
         "open_orders": lambda body: _kraken_result(body, dict, "open"),
+        "past_orders": lambda body: _kraken_result(body, dict, "closed"),
+        "tier": lambda body: _kraken_result(body, dict) and has(body["result"], volume=str, currency=str),
         "closed_orders": lambda body: _kraken_result(body, dict, "closed"),
         "history": lambda body: _kraken_result(body, dict, "trades"),
         "transfers": lambda body: _kraken_result(body, list | dict),
@@ -397,6 +440,9 @@ KRAKEN = Dialect(
     history_of=_kraken_history,
     names_of=_kraken_names,
     fees=_kraken_fees,
+    past_orders=Listing(read=_kraken_past_orders, at_once=timedelta(days=30)),
+    transfers=Listing(read=transfers_by_page(500), at_once=timedelta(days=90)),
+    tier=_kraken_tier,
     powers=_kraken_powers,
     dead_man=DeadMan(arm=_kraken_arm, timeout_s=60, every_s=15),
     read_stream=_kraken_stream,
@@ -429,6 +475,8 @@ KRAKEN = Dialect(
         "cancel": {"engine:{symbol}": 8},
         "order": {"counter": 1},
         "closed_orders": {"counter": 1},
+        "past_orders": {"counter": 1},
+        "tier": {"counter": 1},
         "fills": {"counter": 2},
         "history": {"counter": 2},
         "open_orders": {"counter": 1},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -21,8 +21,11 @@ from ems.venues.dialects.dialect import (
     Fees,
     FillsRead,
     KeyPowers,
+    Listing,
     Lookup,
+    Tier,
     has,
+    transfers_by_page,
 )
 from ems.venues.dialects.okx_swaps import OKX_SWAPS
 from ems.venues.errors import Refusals, Said, of_orders
@@ -358,6 +361,34 @@ async def _okx_arm(ccxt_exchange: Any, seconds: int) -> Any:
     return await ccxt_exchange.privatePostTradeCancelAllAfter({"timeOut": str(seconds)})
 
 
+async def _okx_past_orders(
+    ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
+) -> list[Any]:
+    """Read what is open, then what ended: of a week where it is told soonest, else of three months.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-order-history-last-7-days
+    """
+    recent = ccxt_exchange.milliseconds() - since < 6 * DAY_MS
+    listed = (
+        ccxt_exchange.privateGetTradeOrdersHistory
+        if recent
+        else ccxt_exchange.privateGetTradeOrdersHistoryArchive
+    )
+    spot = {"instType": "SPOT"}
+    span = {**spot, "begin": since, "end": until}
+    pending = await _okx_pages(ask, "orders_open", ccxt_exchange.privateGetTradeOrdersPending, spot, "ordId")
+    ended = await _okx_pages(ask, "past_orders", listed, span, "ordId")
+    rows = {row["ordId"]: row for row in (*pending, *ended)}  # what ended in between is in both
+    orders: list[Any] = ccxt_exchange.parse_orders(list(rows.values()))
+    return orders
+
+
+async def _okx_tier(ccxt_exchange: Any) -> Tier:
+    """https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-fee-rates"""
+    told = (await ccxt_exchange.privateGetAccountTradeFee({"instType": "SPOT"}))["data"][0]
+    return Tier(name=told["level"])
+
+
 OKX = Dialect(
     exchange="okx",
     ccxt_id="okx",
@@ -385,7 +416,10 @@ OKX = Dialect(
             ("fills", "history"),
             lambda body: _okx_rows(body, ordId=str, tradeId=str, billId=str, side=str, fee=str, feeCcy=str),
         ),
-        **dict.fromkeys(("orders", "orders_open", "open_orders"), lambda body: _okx_rows(body, ordId=str)),
+        **dict.fromkeys(
+            ("orders", "orders_open", "open_orders", "past_orders"), lambda body: _okx_rows(body, ordId=str)
+        ),
+        "tier": lambda body: _okx_some(body, level=str),
         "balances": lambda body: _okx_some(body, details=list),
         "markets": lambda body: _okx_some(body, instId=str, tickSz=str, lotSz=str),
         "fees": lambda body: _okx_some(body, maker=str, taker=str),
@@ -403,6 +437,16 @@ OKX = Dialect(
     history_of=_okx_history,
     names_of=_okx_names,
     fees=_okx_fees,
+    past_orders=Listing(
+        read=_okx_past_orders,
+        at_once=timedelta(days=5),
+        reach=timedelta(days=89),
+        misses="orders canceled without a fill are listed for two hours",
+    ),
+    transfers=Listing(
+        read=transfers_by_page(100), at_once=timedelta(days=30), misses="moves between own accounts"
+    ),
+    tier=_okx_tier,
     powers=_okx_powers,
     dead_man=DeadMan(arm=_okx_arm, timeout_s=60, every_s=15),
     read_stream=_okx_stream,
@@ -420,7 +464,6 @@ OKX = Dialect(
         checksum=alternating_checksum,
         levels_summed=25,
     ),
-    transfers_page=100,
     # Calls of each kind in 2 s (transfers: 1 s), wherever those begin. Orders are counted for each market,
     # and all of an account's together; public calls by address. Each call's page says its limit:
     # https://www.okx.com/docs-v5/en/#order-book-trading-trade; an account's orders in all markets:
@@ -452,6 +495,8 @@ OKX = Dialect(
         "open_orders": {"pending": 1},
         "orders_open": {"pending": 1},
         "orders": {"closed": 1},
+        "past_orders": {"closed": 1},
+        "tier": {"fees": 1},
         "fills": {"fills": 1},
         "history": {"history": 1},
         "balances": {"balance": 1},
