@@ -141,7 +141,7 @@ def test_what_people_read() -> None:
                 ("deposit", "USDT", D("10000")),
                 ("withdrawal", "BTC", D("0.5")),
             ]
-            assert all(isinstance(row["at"], datetime) and row["at"].tzinfo is UTC for row in transfers)
+            assert all(row.at.tzinfo is UTC for row in transfers)
             health = await gateway.fetch_health()
             assert (health["reachable"], health["stream_up"]) == (True, True)
 
