@@ -224,7 +224,6 @@ def test_trades_and_their_fees_are_in_what_was_received():
         ((ETH, "limit", "buy", 9000, 2000), ccxt.InvalidOrder, 170135),
         ((ETH, "limit", "buy", 0.1, 9000, {"postOnly": True}), ccxt.InvalidOrder, 170218),
         ((ETH, "limit", "buy", 0.1, 2000, {"clientOrderId": "x" * 37}), ccxt.BadRequest, 170130),
-        ((ETH, "limit", "buy", 0.1, 2000, {"triggerPrice": 1900}), ccxt.ExchangeError, 170227),
         (
             (ETH, "limit", "buy", 0.1, 2000, {"takeProfit": {"triggerPrice": 4000}}),
             ccxt.ExchangeError,
