@@ -136,6 +136,14 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def limits_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An exchange that knows no market orders at all."""
+    opened = demo.open_world(app, tmp_path_factory.mktemp("limits"), names=("gemini",))
+    yield World(opened, {"gemini": app.PAPER_DEPOSITS})
+    opened.close()
+
+
 def finished(world: World, bot: str, result) -> str:
     """Return the id of a bot's last query, which must have been done."""
     assert result["outcome"] == "done", result
@@ -211,3 +219,16 @@ def test_one_smart_order_uses_the_money_of_four_exchanges(four: World) -> None:
     assert D(result["spent"]) + D(result["unspent"]) == 36000 and D(result["unspent"]) < 30
     four.the_identity_holds(query_id)
     four.the_ledgers_agree()
+
+
+def test_an_exchange_without_market_orders_is_traded_on_by_limits_alone(limits_only: World) -> None:
+    client = limits_only.client("limits")
+    order = client.market_order("gemini", "buy", "BTC/USDT", "0.01")
+    assert order.status == "filled" and order.filled_quantity == D("0.01")
+    result = client.smart_order("gemini", "ETH", "BTC", "0.5", time_limit=12)
+    query_id = finished(limits_only, "limits", result)
+    assert D(result["spent"]) + D(result["unspent"]) == D("0.5") and D(result["received"]) > 0
+    sent = limits_only.rows("select distinct order_type from orders")
+    assert [row["order_type"] for row in sent] == ["limit"]
+    limits_only.the_identity_holds(query_id)
+    limits_only.the_ledgers_agree()
