@@ -220,7 +220,7 @@ def record(order: Order, market: Market, owner: str) -> dict[str, Any]:
         "pending_cancel": False,
         "size_in_quote": in_quote(order),
         "total_fees": text(fees),
-        "size_inclusive_of_fees": False,
+        "size_inclusive_of_fees": in_quote(order) and order.side == "buy",
         "total_value_after_fees": text(after_fees(order, order.filled_quote, fees)),
         "trigger_status": trigger_status(order),
         "order_type": word,
