@@ -51,7 +51,7 @@ from ems.venues.limiter import Limiter
 from server import asgi
 from server.api.app import create_app
 from server.auth import Authenticator
-from server.keystore import DEFAULT_ACCOUNT, RedactingFilter, Redactor
+from server.keystore import DEFAULT_ACCOUNT, ExchangeKeys, RedactingFilter, Redactor
 from server.notify.mailer import Mailer
 from server.plots import cost_plot
 from server.settings import Settings, SettingsError, load_settings
@@ -411,7 +411,7 @@ def _gateways(
         if exchange not in DIALECTS:
             supported = ", ".join(name for name in sorted(DIALECTS) if name not in CLOSED_EXCHANGES)
             raise SettingsError(f"{held.source}: {exchange} is not supported; supported: {supported}")
-        keys = VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
+        keys = venue_keys(held)
         limiter = limiters.setdefault(exchange, Limiter(DIALECTS[exchange].shapes))
         gateways[exchange, account] = CcxtGateway(
             exchange,
@@ -568,7 +568,7 @@ def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue
             raise SettingsError(f"--paper {text}: write EXCHANGE=URL, such as kraken=http://127.0.0.1:9001")
         if held is None:
             raise SettingsError(f"{exchange.upper()}_TRADE_KEYS: not set; --paper needs the keys it printed")
-        keys = VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
+        keys = venue_keys(held)
         ws_url = url.replace("http", "ws", 1)
         venues.append(PaperVenue(exchange=exchange, url=url, ws_url=ws_url, keys=keys))
     if given:
@@ -644,6 +644,16 @@ def _certificate(arguments: argparse.Namespace, folder: Path) -> tuple[ssl.SSLCo
     if arguments.tls:
         return certificates.self_signed(folder, "127.0.0.1", utc_now()), certificates.certificate_file(folder)
     return None, None
+
+
+def venue_keys(held: ExchangeKeys) -> VenueKeys:
+    """Return keys as a gateway takes them; raise SettingsError for those that lack their third part."""
+    if DIALECTS[held.exchange].has_passphrase and not held.passphrase:
+        raise SettingsError(
+            f"{held.source}: the keys of {held.exchange} have a passphrase, which is missing; "
+            "write <PUBLIC KEY>,<PRIVATE KEY>,<PASSPHRASE>"
+        )
+    return VenueKeys(public=held.public, private=held.private, passphrase=held.passphrase or None)
 
 
 def exchange_named(text: str) -> str:

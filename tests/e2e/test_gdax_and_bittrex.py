@@ -96,8 +96,18 @@ def test_bittrex_is_reached_where_its_simulator_is_and_the_ledgers_agree(tmp_pat
             },
             ("oms: GDAX_TRADE_KEYS: COINBASEEXCHANGE_TRADE_KEYS already gives other keys",),
         ),
+        (
+            {"GDAX_TRADE_KEYS": "public,cHJpdmF0ZQ=="},
+            ("oms: GDAX_TRADE_KEYS: the keys of coinbaseexchange have a passphrase", "<PASSPHRASE>"),
+        ),
     ],
-    ids=["keys of bittrex", "keys of a simulated bittrex", "a wrong name", "two names, two keys"],
+    ids=[
+        "keys of bittrex",
+        "keys of a simulated bittrex",
+        "a wrong name",
+        "two names, two keys",
+        "no passphrase",
+    ],
 )
 def test_what_cannot_be_stops_the_start_with_one_line(tmp_path, environment, words):
     process = ServerProcess(

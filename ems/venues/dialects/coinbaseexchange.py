@@ -455,6 +455,7 @@ COINBASEEXCHANGE = Dialect(
     options={},
     fetches_currencies=False,
     fee_mode="quote",
+    has_passphrase=True,
     client_id_style="uuid",
     # A create has no expiry of its own. Its signature has one: 30 s around a time in whole seconds, drawn up
     # to two seconds after `send`. https://docs.cdp.coinbase.com/exchange/rest-api/authentication

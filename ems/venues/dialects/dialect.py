@@ -218,6 +218,7 @@ class Dialect:
     # (ccxt) -> subscribes to the account's stream, where it takes more than `watch_orders`
     follow: Callable[[Any], Awaitable[Any]] | None = None
     paper_only: bool = False  # there is no live one any more
+    has_passphrase: bool = False  # the keys' third part
     past_orders: Listing | None = None  # None: the exchange offers no list of them
     transfers: Listing | None = None
     tier: Callable[[Any], Awaitable[Tier]] | None = None  # None: the exchange does not tell

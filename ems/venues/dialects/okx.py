@@ -400,6 +400,7 @@ OKX = Dialect(
     },
     fetches_currencies=False,
     fee_mode="received",
+    has_passphrase=True,
     client_id_style="hex32",  # letters and digits, at most 32
     # https://www.okx.com/docs-v5/en/#overview-rest-authentication-making-requests
     recv_window_s=30.0,
