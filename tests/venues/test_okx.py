@@ -86,6 +86,7 @@ class SimulatedOkx(Simulated):
             fee_mode="received",
         )
         self.exchange = Exchange("okx", [market])
+        self.keys = KEYS
         self.account = self.exchange.open_account(
             KEYS.public, KEYS.private, name="trader", passphrase=KEYS.passphrase
         )
@@ -129,7 +130,6 @@ def told_of_okx(monkeypatch: pytest.MonkeyPatch) -> str:
         "simulated": simulated,
         "new_order": order_of,
         "client_id": client_id,
-        "KEYS": KEYS,
         "SYMBOLS": {"okx": SYMBOL},
     }
     for name, replacement in replacements.items():
@@ -625,6 +625,7 @@ def test_the_recorded_markets_are_read_with_their_steps() -> None:
             fee_mode="received",
             tick_key=None,
             precision_mode=ccxt_exchange.precisionMode,
+            market_orders=True,
         )
         for raw in ccxt_exchange.parse_markets(body["data"])
     ]
