@@ -14,12 +14,14 @@ from typing import Protocol
 
 from ems.core.child import AskCancel, Child, ChildEvent, Do, Sent, Step, step
 from ems.core.messages import (
+    Acked,
     BookUpdate,
     CancelRequest,
     Liquidity,
     NewOrder,
     OrderStatus,
     OrderType,
+    OutcomeUnknown,
     QueryOrder,
     QueryTrades,
     Rejected,
@@ -90,6 +92,14 @@ class Orders:
     def event(self, order_id: str, event: ChildEvent, now: datetime) -> None:
         child = self._work.children[order_id]
         account = self._work.accounts[child.order.exchange, child.order.account]
+        if isinstance(event, Acked):
+            place = (*account.key, child.order.symbol, event.exchange_order_id)
+            other = self._work.by_exchange_id.get(place, order_id)
+            if other != order_id:
+                # One number for two orders: an answer that was meant for the other. Nothing is known of ours.
+                event = OutcomeUnknown(
+                    order_id=order_id, request="create", message=f"the answer is about another order, {other}"
+                )
         self._after_step(account, step(child, event, now, account.patience_now), now)
 
     def _after_step(self, account: Account, done: Step, now: datetime) -> None:

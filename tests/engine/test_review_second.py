@@ -7,8 +7,11 @@ from ems.core.messages import (
     CancelAcked,
     CancelAllOrders,
     CancelOrder,
+    LimitOrder,
+    QueryOrder,
     Refusal,
     Rejected,
+    Side,
 )
 from ems.core.records import QueryStatus
 from tests.builders import at, book, fill, market, smart_order
@@ -73,3 +76,23 @@ def test_the_dry_run_of_cancel_all_names_the_parents_it_would_stop():
     world.venue(CancelAcked(order_id="q1.1.1", filled_quantity=D(0)))  # between two tries: nothing is out
     answer = world.submit(CancelAllOrders(exchange="binance"), "key-2", dry_run=True)
     assert answer.result["would_stop"] == ["q1.1"]
+
+
+def test_one_number_for_two_orders_is_an_answer_meant_for_the_other():
+    """Kraken's answer to a create echoes no name of ours; after a restart the gateway knows no numbers."""
+    world = EngineWorld()
+    for number in (1, 2):
+        world.submit(
+            LimitOrder(
+                exchange="binance", side=Side.BUY, symbol="ETH/USDT", quantity=Decimal(1), price=Decimal(1900)
+            ),
+            key=f"key-{number}",
+        )
+    first, second = "q1.1.1", "q2.1.1"
+    world.ack(first, "X1")
+    world.ack(second, "X1")
+    assert (world.order(first).status, world.order(first).exchange_order_id) == ("submitted", "X1")
+    assert (world.order(second).status, world.order(second).exchange_order_id) == ("unknown", None)
+    assert [type(request) for request in world.sent()] == [QueryOrder]
+    world.ack(second, "X2")
+    assert (world.order(second).status, world.order(second).exchange_order_id) == ("submitted", "X2")
