@@ -18,6 +18,8 @@ from oms_client import cli
 from server.api.answers import HTTP_STATUS
 from server.settings import VARIABLES
 from server.store import tables
+from tests.venues.listed import EXCHANGES
+from tests.venues.matrix import CAPABILITIES, LACKING, expected
 
 ROOT = Path(__file__).resolve().parents[2]
 MANUAL = ROOT / "MANUAL.md"
@@ -164,6 +166,22 @@ def parameters() -> str:
     return table(("parameter", "value", "meaning"), rows)
 
 
+def matrix() -> str:
+    """List what was tried at which exchange: `tests/venues/test_matrix.py` asserts every cell."""
+    shown = {"works": "yes", "refused": "no", "absent": "-"}
+    rows = []
+    notes: dict[str, int] = {}  # reason -> its number
+    for capability in CAPABILITIES:
+        cells = []
+        for exchange in EXCHANGES:
+            lack = LACKING.get((exchange, capability))
+            note = "" if lack is None else f" ({notes.setdefault(lack.why, len(notes) + 1)})"
+            cells.append(shown[expected(exchange, capability)] + note)
+        rows.append((capability, *cells))
+    listed = "\n".join(f"{number}. {why[0].upper()}{why[1:]}." for why, number in notes.items())
+    return table(("", *(code(exchange) for exchange in EXCHANGES)), rows) + "\n" + listed + "\n"
+
+
 GENERATED: dict[str, Callable[[], str]] = {  # name of the block -> its content
     "variables": variables,
     "algorithms": algorithms,
@@ -172,6 +190,7 @@ GENERATED: dict[str, Callable[[], str]] = {  # name of the block -> its content
     "commands": commands,
     "records": records,
     "exchanges": exchanges,
+    "matrix": matrix,
 }
 
 

@@ -98,11 +98,11 @@ def test_binances_client_trades(binance: tuple[ListedVenue, Spot]) -> None:
     assert (found["orderId"], found["status"]) == (placed["orderId"], "NEW")
     assert [one["orderId"] for one in client.get_open_orders("BTCUSDT")] == [placed["orderId"]]
     balances = {row["asset"]: (D(row["free"]), D(row["locked"])) for row in client.account()["balances"]}
-    assert balances["USDT"] == held(venue)["USDT"] == (98_100, 1_900)
+    assert balances["USDT"] == held(venue)["USDT"] == (198_100, 1_900)
 
     gone = client.cancel_order("BTCUSDT", orderId=placed["orderId"])
     assert (gone["status"], gone["origClientOrderId"]) == ("CANCELED", "mine-1")
-    assert (order.status, held(venue)["USDT"]) == ("canceled", (100_000, 0))
+    assert (order.status, held(venue)["USDT"]) == ("canceled", (200_000, 0))
 
     taken = client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.5")
     assert (taken["status"], D(taken["executedQty"])) == ("FILLED", D("0.5"))
@@ -237,22 +237,22 @@ def test_bybits_client_trades_over_tls(bybit: tuple[ListedVenue, HTTP]) -> None:
     assert (found["orderId"], found["orderStatus"]) == (placed["orderId"], "New")
     (wallet,) = asked("get_wallet_balance", accountType="UNIFIED", coin="USDT")["list"]
     (usdt,) = (row for row in wallet["coin"] if row["coin"] == "USDT")
-    assert (D(usdt["walletBalance"]), D(usdt["locked"])) == (100_000, 1_900)
-    assert held(venue)["USDT"] == (98_100, 1_900)
+    assert (D(usdt["walletBalance"]), D(usdt["locked"])) == (200_000, 1_900)
+    assert held(venue)["USDT"] == (198_100, 1_900)
     asked("cancel_order", **order, orderId=placed["orderId"])
-    assert (ours.status, held(venue)["USDT"]) == ("canceled", (100_000, 0))
+    assert (ours.status, held(venue)["USDT"]) == ("canceled", (200_000, 0))
 
     taken = asked("place_order", **order, side="Sell", orderType="Market", qty="0.5", marketUnit="baseCoin")
     (fill,) = asked("get_executions", **order, orderId=taken["orderId"])["list"]
     assert (D(fill["execPrice"]), D(fill["execQty"])) == (20000, D("0.5"))
-    assert held(venue)["USDT"][0] == 100_000 + D("0.5") * 20000 - D(fill["execFee"])
+    assert held(venue)["USDT"][0] == 200_000 + D("0.5") * 20000 - D(fill["execFee"])
 
 
 def test_bybits_client_understands_errors(bybit: tuple[ListedVenue, HTTP]) -> None:
     venue, client = bybit
     order = {"category": "spot", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit"}
     with pytest.raises(InvalidRequestError) as refused:
-        client.place_order(**order, qty="6", price="19000")
+        client.place_order(**order, qty="11", price="19000")
     assert refused.value.status_code == 170131
     with pytest.raises(InvalidRequestError) as refused:
         client.cancel_order(category="spot", symbol="BTCUSDT", orderId="1")

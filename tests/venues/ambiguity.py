@@ -9,8 +9,9 @@ and at the end:
     never a second order for one intention                         never a cancel reported done that was not
     never an order lost: each one is found again, cancelled, and its fills are the ledger's
 
-Private streams lose every message meanwhile: they would tell what the answer hides. Windows and margins are
-shortened by the arguments of `Patience` and of the gateway; a simulator on loopback hides nothing longer.
+Private streams lose every message meanwhile (but `NUMBERED`): they would tell what the answer hides. Windows
+and margins are shortened by the arguments of `Patience` and of the gateway; a simulator on loopback hides
+nothing longer.
 Where an answer makes the gateway keep silent for minutes (a ban), the engine is started afresh on its
 records, as an operator would: the order must be found again all the same.
 
@@ -67,7 +68,7 @@ RESOLVE_S = 60.0
 UNCLEAR_S = 2.0  # after this it is asked whether the exchange wished for silence
 LOOKED_S = 3.0  # how long look-ups go wrong: longer than all that "not found" would have to prove
 LOOK_UPS = ("fetch", "open_orders", "closed_orders", "my_trades")
-SILENT_STREAMS = Rule(action="lost", kinds=("orders", "fills", "balances"))
+SILENCE = Rule(action="lost", kinds=("orders", "fills", "balances"))
 LANES = 8  # worlds that share an exchange's cases
 QUANTITY = Decimal("0.01")
 PART = Decimal("0.004")  # of it filled before a cancel
@@ -120,6 +121,8 @@ OWN_NO = tuple(f"{status} in its own words" for status in (400, 401, 403, 404))
 # Exchanges whose answers may name no order, so that another order's answer cannot be told from them. What the
 # engine makes of it is judged all the same.
 NAMES_NO_ORDER = {"kraken": "CancelOrder answers with a count, and an empty list of orders is anybody's"}
+# Exchanges that number what they tell: a message lost is a stream begun anew, never a silent one.
+NUMBERED = {"coinbase": "sequence_num of a connection", "gemini": "socket_sequence"}
 # Exchange -> answers to a look-up that are its own words for an order that is not there.
 SAYS_ABSENT = dict.fromkeys(("coinbaseexchange", "bittrex"), "404 in its own words")
 
@@ -267,11 +270,15 @@ class World:
 
     async def __aenter__(self) -> World:
         await self.venue.server.open()
-        self.venue.strike(SILENT_STREAMS)
+        self.calm()
         await self.start()
         # An earlier order, so that there is another order's answer to give.
         await self.end(await self.place("first"))
         return self
+
+    def calm(self, *but: Rule) -> None:
+        """Let everything work but this, and the streams say nothing."""
+        self.venue.strike(*() if self.exchange in NUMBERED else (SILENCE,), *but)
 
     async def start(self) -> None:
         """Begin a life of the engine: with what its records say, as after any start."""
@@ -430,7 +437,7 @@ async def play(world: World, case: Case) -> Outcome:
         RESPONSES[case.response].action == "other" and case.exchange in NAMES_NO_ORDER
     )
     began = time.monotonic()
-    world.venue.strike(SILENT_STREAMS)
+    world.calm()
     try:
         if await world.silenced():
             await world.start_afresh()
@@ -450,7 +457,7 @@ async def _create(world: World, case: Case) -> None:
     taken = case.variant.endswith("taken")
     known = len(world.venue.orders())
     response = RESPONSES[case.response]
-    world.venue.strike(SILENT_STREAMS, world.strike(response, ("create",), when=case.variant))
+    world.calm(world.strike(response, ("create",), when=case.variant))
     order_id = await world.place("", taken=taken)
     if before or taken:
         await world.settled(order_id)
@@ -465,7 +472,7 @@ async def _create(world: World, case: Case) -> None:
         _expect(world.order(order_id).status is Status.REJECTED, "an order that is nowhere is not rejected")
     elif taken:
         _expect(world.order(order_id).status is Status.FILLED, "a filled order is not filled")
-    world.venue.strike(SILENT_STREAMS)
+    world.calm()
     await world.end(order_id)
     _compare(world, order_id)
     _expect(len(world.venue.orders()) - known == (0 if before else 1), "an order more, later")
@@ -475,7 +482,7 @@ async def _cancel(world: World, case: Case) -> None:
     order_id = await world.place("tested")
     world.venue.sell_into(RESTING, PART)
     response = RESPONSES[case.response]
-    world.venue.strike(SILENT_STREAMS, world.strike(response, ("cancel",), when=case.variant))
+    world.calm(world.strike(response, ("cancel",), when=case.variant))
     await world.end(order_id)
     _expect(world.order(order_id).status is Status.CANCELED, "a cancelled order is not canceled")
     _expect(world.order(order_id).filled_quantity == PART, "what had filled is not booked")
@@ -487,16 +494,16 @@ async def _fetch(world: World, case: Case) -> None:
     wrong = world.strike(RESPONSES[case.response], LOOK_UPS, when="after", once=False)
     if case.variant == "unacknowledged":
         lost = Rule(action="empty", kinds=("create",), when="after", count=1)
-        world.venue.strike(SILENT_STREAMS, lost, wrong)
+        world.calm(lost, wrong)
         order_id = await world.place("")
     else:
         order_id = await world.place("tested")
         lost = Rule(action="empty", kinds=("cancel",), when="before")
-        world.venue.strike(SILENT_STREAMS, lost, wrong)
+        world.calm(lost, wrong)
         world.cancel(order_id)
     await asyncio.sleep(LOOKED_S)
     world.venue.sell_into(RESTING, PART)
-    world.venue.strike(SILENT_STREAMS)
+    world.calm()
     await world.end(order_id)
     _expect(world.order(order_id).status is Status.CANCELED, "an order that rested is not found again")
     _compare(world, order_id)

@@ -16,6 +16,7 @@ from ems.venues.dialects import DIALECTS
 from simulator.dialects import LISTED
 from simulator.exchange import Account, Exchange, Market
 from simulator.faults import Faults, Rule
+from simulator.positions import Positions
 from simulator.records import Order
 from simulator.wire import SimulatorServer
 
@@ -26,12 +27,13 @@ DEEP = Decimal(5)  # on each level of the book
 
 
 class ListedVenue:
-    """One exchange on loopback; `limits` False lifts its rate limits."""
+    """One exchange on loopback; `limits` False lifts its rate limits, `swaps` lists its contracts too."""
 
-    def __init__(self, name: str, *, limits: bool = False, faults: Faults | None = None):
+    def __init__(self, name: str, *, limits: bool = False, swaps: bool = False, faults: Faults | None = None):
         listed = LISTED[name]
         self.name = name
         self.exchange = Exchange(name, list(listed.markets), first_id=7_000_000)
+        self.positions = Positions(self.exchange, listed.swaps) if swaps and listed.swaps else None
         self.market: Market = next(
             market for quote in DOLLARS for market in listed.markets if market.symbol == f"BTC/{quote}"
         )
@@ -42,7 +44,7 @@ class ListedVenue:
             public, private, name="trader", passphrase=passphrase
         )
         now = time.time()
-        self.exchange.deposit(self.account, self.market.quote, Decimal(100_000), now)
+        self.exchange.deposit(self.account, self.market.quote, Decimal(200_000), now)
         self.exchange.deposit(self.account, self.market.base, Decimal(5), now)
         self.show_book()
         dialect = listed.dialect(self.exchange, **({} if limits else listed.unlimited))
