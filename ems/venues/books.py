@@ -276,7 +276,7 @@ class Books:
     async def _end_subscription(self, book: _Book, *, dead: bool) -> None:
         """Make sure that the next subscription is a new one; a connection that brings nothing is given up."""
         try:
-            if not dead and await self._unsubscribe(book.symbol):
+            if (not dead or book.client is None) and await self._unsubscribe(book.symbol):
                 return
         except asyncio.CancelledError:
             if cancelled_by_us():

@@ -259,6 +259,31 @@ def test_a_loss_that_the_stream_does_not_show_is_found_by_rest(
 
 
 @each_exchange
+@pytest.mark.parametrize("lost", [1, 4])
+def test_a_subscription_that_brings_nothing_is_made_anew(
+    exchange: str, lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first picture is lost, and the next ones too."""
+    monkeypatch.setattr(books, "PICTURE_S", 0.4)
+
+    async def story() -> None:
+        async with watched(exchange) as (venue, reports, gateway):
+            gateway.send(UnwatchBook(symbol=venue.symbol))
+            await asyncio.sleep(0.3)
+            reports.all.clear()
+            venue.strike(Rule(action="lost", kinds=("book",), count=lost))
+            gateway.send(WatchBook(symbol=venue.symbol))
+            await reports.next(BookUpdate, lambda book: not book.unfit, within_s=20)
+            for _ in range(4):
+                last = venue.show()
+                await asyncio.sleep(0.15)
+            await until_shown(reports, last)
+            check_truth(venue, told_by(reports))
+
+    asyncio.run(story())
+
+
+@each_exchange
 def test_nothing_is_told_of_a_book_nobody_watches(exchange: str) -> None:
     async def story() -> None:
         async with watched(exchange) as (venue, reports, gateway):
