@@ -17,6 +17,7 @@ import pytest
 from ems.core.messages import BookUpdate, PublicTrade, Side, StreamDown, StreamUp, WatchBook
 from simulator.dialects.coinbase import MARKETS, Coinbase
 from simulator.dialects.coinbase_streams import Streams
+from simulator.dialects.coinbase_words import stamp
 from simulator.dialects.dialect import BOOK
 from simulator.exchange import Exchange, Market
 from simulator.wire import SimulatorServer
@@ -62,7 +63,8 @@ class PlayingStreams(Streams):
             self.coinbase.played += 1
             for frame in frames():
                 if frame["sequence_num"] != left_out:
-                    self._send(frame, BOOK)
+                    # What is told a second time is not late: it leaves now.
+                    self._send({**frame, "timestamp": stamp(time.time())}, BOOK)
         return None
 
 

@@ -32,11 +32,12 @@ from ems.venues.dialects.dialect import (
     KeyPowers,
     Listing,
     Tier,
+    Told,
     has,
 )
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.gateway import VenueUnavailable
-from ems.venues.limiter import Shape
+from ems.venues.limiter import Scope, Shape, Window
 from ems.venues.translation import from_ms, plain
 from ems.venues.transport import Wire
 
@@ -710,12 +711,12 @@ COINBASE = Dialect(
     heartbeat_s=10.0,  # one a second: https://docs.cdp.coinbase.com/.../websocket/heartbeats
     book_depth=250,
     time_resolution_s=1.0,
-    # Thirty a second of a user, ten from an address; half as a bucket and half as its refill never exceeds
-    # that. The older addresses: 10,000 an hour.
+    # Thirty a second of a user and ten from an address, some kept back for what the way there does to the
+    # times between requests. The older addresses: 10,000 an hour.
     # https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api
     shapes=(
-        Shape(name="private", capacity=15, per_s=15, reserve=3),
-        Shape(name="public", capacity=5, per_s=5),
+        Window(name="private", capacity=28, window_s=1, reserve=4, reserve_orders=8),
+        Window(name="public", capacity=9, window_s=1, scope=Scope.IP),
         Shape(name="old", capacity=100, per_s=2.7),
     ),
     costs={
@@ -736,5 +737,7 @@ COINBASE = Dialect(
         "time": {"public": 1},
         "book": {"public": 1},
     },
-    limit_words={"rate_limit_exceeded": 1.0, "resource_exhausted": 1.0, "RESOURCE_EXHAUSTED": 1.0},
+    # The headers are those that the official client knows.
+    told=(Told(header="x-ratelimit-remaining", counts="left"),),
+    limit_words=dict.fromkeys(_OF_THE_FRONT, ""),
 )
