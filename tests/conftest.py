@@ -30,6 +30,15 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Repeat what tests want told, such as seeds: those that ran in another process cannot print it."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, words in getattr(report, "user_properties", ()):
+                if name == "told" and report.when == "call":
+                    terminalreporter.write_line(f"{report.nodeid}: {words}")
+
+
 def postgres_database() -> Iterator[str]:
     """Hand out a fresh PostgreSQL database, or skip, or fail in CI."""
     try:
