@@ -2,6 +2,7 @@
 
     Shape    a counter that falls steadily: token buckets with a burst, counters that decay
     Window   so many in any stretch of time, or in each minute or second of the venue's clock
+    Places   so many under way at once; a limit of our own, where what arrives must arrive in order
 
 One rule keeps every limit at every phase and every delay: what is drawn is *in flight* until its answer is
 here, and only then begins to fade. A venue counts a request before it answers it, so what we hold against us
@@ -68,7 +69,20 @@ class Window:
     scope: Scope = Scope.ACCOUNT
 
 
-Limit = Shape | Window
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Places:
+    """So many under way at once. One without an answer gives its place back after `hold_s`."""
+
+    name: str
+    capacity: float
+    hold_s: float
+    reserve: float = 0.0
+    reserve_orders: float = 0.0
+    cancels_wait: bool = True
+    scope: Scope = Scope.ACCOUNT
+
+
+Limit = Shape | Window | Places
 Key = tuple[str, str]  # (account, or "" for the address; name of the bucket)
 
 # Clocks that are said to be steady differ by a little; a counter in use for hours must not drift past.
@@ -88,20 +102,30 @@ class VenueClock:
 class _Counter:
     """How full a `Shape` is."""
 
-    __slots__ = ("_at", "_shape", "_value", "in_flight")
+    __slots__ = ("_at", "_in_flight", "_shape", "_value")
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._value = 0.0
         self._at = -math.inf
-        self.in_flight = 0.0
+        self._in_flight = 0.0
 
     def free(self, now: float) -> float:
-        return self._shape.capacity - self.in_flight - self._faded(now)
+        return self._shape.capacity - self._in_flight - self._faded(now)
 
     def wait_s(self, needed: float, now: float) -> float:
         missing = needed - self.free(now)
         return missing / (self._shape.per_s * FADES) if missing > 0 else 0.0
+
+    def take(self, cost: float, now: float) -> None:
+        self._in_flight += cost
+
+    def land(self, cost: float, now: float) -> None:
+        self._in_flight -= cost
+        self.count(cost, now)
+
+    def give_back(self, cost: float, now: float) -> None:
+        self._in_flight -= cost
 
     def count(self, cost: float, now: float) -> None:
         self._value = self._faded(now) + cost
@@ -119,21 +143,21 @@ class _Counter:
 class _Log:
     """What a `Window` still holds: when each part of it is free again."""
 
-    __slots__ = ("_clock", "_held", "_parts", "_window", "in_flight")
+    __slots__ = ("_clock", "_held", "_in_flight", "_parts", "_window")
 
     def __init__(self, window: Window, clock: VenueClock) -> None:
         self._window = window
         self._clock = clock
         self._parts: deque[tuple[float, float]] = deque()  # (free again at, cost), in order of time
         self._held = 0.0
-        self.in_flight = 0.0
+        self._in_flight = 0.0
 
     def free(self, now: float) -> float:
         while self._parts and self._parts[0][0] <= now:
             self._held -= self._parts.popleft()[1]
         if not self._parts:
             self._held = 0.0
-        return self._window.capacity - self.in_flight - self._held
+        return self._window.capacity - self._in_flight - self._held
 
     def wait_s(self, needed: float, now: float) -> float:
         missing = needed - self.free(now)
@@ -144,6 +168,16 @@ class _Log:
             if missing <= 0:
                 return free_at - now
         return self._over(now) - now  # what is in flight is not even answered
+
+    def take(self, cost: float, now: float) -> None:
+        self._in_flight += cost
+
+    def land(self, cost: float, now: float) -> None:
+        self._in_flight -= cost
+        self.count(cost, now)
+
+    def give_back(self, cost: float, now: float) -> None:
+        self._in_flight -= cost
 
     def count(self, cost: float, now: float) -> None:
         self._hold(cost, self._over(now))
@@ -174,12 +208,54 @@ class _Log:
         return min(rolled, next_one - ahead + doubt)
 
 
+class _Held:
+    """Who holds the places of `Places`."""
+
+    __slots__ = ("_hung", "_places", "_until")
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._until: deque[float] = deque()
+        self._hung = 0  # gave their places back before they were answered
+
+    def free(self, now: float) -> float:
+        while self._until and self._until[0] <= now:
+            self._until.popleft()
+            self._hung += 1
+        return self._places.capacity - len(self._until)
+
+    def wait_s(self, needed: float, now: float) -> float:
+        return 0.0 if needed <= self.free(now) else self._until[0] - now
+
+    def take(self, cost: float, now: float) -> None:
+        self._until.append(now + self._places.hold_s)
+
+    def land(self, cost: float, now: float) -> None:
+        self.free(now)
+        if self._hung:  # whose answer it is nobody knows; the other place is free soon anyway
+            self._hung -= 1
+        elif self._until:
+            self._until.popleft()
+
+    def give_back(self, cost: float, now: float) -> None:
+        self.land(cost, now)
+
+    def count(self, cost: float, now: float) -> None:
+        """Nothing: what was not asked for holds no place."""
+
+    def fill(self, now: float, for_s: float | None) -> None:
+        """Nothing: no venue speaks of these places."""
+
+
+_State = _Counter | _Log | _Held
+
+
 class Buckets:
     """All buckets of one exchange, of every account this process has there."""
 
     def __init__(self, limits: Iterable[Limit]) -> None:
         self._limits = {limit.name: limit for limit in limits}
-        self._states: dict[Key, _Counter | _Log] = {}
+        self._states: dict[Key, _State] = {}
         self._paused: dict[str, tuple[float, str]] = {}  # account, or "" for all -> (until, why)
         self.clock = VenueClock()
 
@@ -231,22 +307,20 @@ class Buckets:
         # A cost larger than the bucket could never be paid; let it go when the bucket is full.
         return self._state(key).wait_s(min(needed, limit.capacity), now)
 
-    def take(self, costs: Mapping[Key, float]) -> None:
+    def take(self, costs: Mapping[Key, float], now: float) -> None:
         """Draw; the answer is to be told to `landed`, or that nothing was sent to `give_back`."""
         for key, cost in costs.items():
-            self._state(key).in_flight += cost
+            self._state(key).take(cost, now)
 
     def landed(self, costs: Mapping[Key, float], now: float) -> None:
         """Say that the answer is here, or will not come: from now on these costs fade."""
         for key, cost in costs.items():
-            state = self._state(key)
-            state.in_flight -= cost
-            state.count(cost, now)
+            self._state(key).land(cost, now)
 
-    def give_back(self, costs: Mapping[Key, float]) -> None:
+    def give_back(self, costs: Mapping[Key, float], now: float) -> None:
         """Take back what was drawn for something that certainly was not sent."""
         for key, cost in costs.items():
-            self._state(key).in_flight -= cost
+            self._state(key).give_back(cost, now)
 
     def count(self, costs: Mapping[Key, float], now: float) -> None:
         """Count what went out without asking for its turn."""
@@ -289,11 +363,17 @@ class Buckets:
     def _limit(self, name: str) -> Limit | None:
         return self._limits.get(name.partition(":")[0])
 
-    def _state(self, key: Key) -> _Counter | _Log:
+    def _state(self, key: Key) -> _State:
         state = self._states.get(key)
         if state is None:
             limit = self._limit(key[1])
             assert limit is not None
-            state = _Counter(limit) if isinstance(limit, Shape) else _Log(limit, self.clock)
+            match limit:
+                case Shape():
+                    state = _Counter(limit)
+                case Window():
+                    state = _Log(limit, self.clock)
+                case Places():
+                    state = _Held(limit)
             self._states[key] = state
         return state

@@ -15,10 +15,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ems.venues.buckets import Buckets, Key, Limit, Priority, Scope, Shape, Window
+from ems.venues.buckets import Buckets, Key, Limit, Places, Priority, Scope, Shape, Window
 from ems.venues.gateway import VenueUnavailable
 
-__all__ = ["Budget", "Lane", "Limit", "Limiter", "Priority", "Scope", "Shape", "TooBusy", "Turn", "Window"]
+__all__ = [
+    "Budget",
+    "Lane",
+    "Limit",
+    "Limiter",
+    "Places",
+    "Priority",
+    "Scope",
+    "Shape",
+    "TooBusy",
+    "Turn",
+    "Window",
+]
 
 
 class TooBusy(VenueUnavailable):
@@ -86,7 +98,7 @@ class Limiter:
         if wait > max_wait_s:
             raise TooBusy(wait, self.buckets.why_paused(account, now))
         if wait <= 0 and not self._queues:
-            self.buckets.take(drawn)
+            self.buckets.take(drawn, now)
             return Turn(self, drawn)
         loop = asyncio.get_running_loop()
         waiter = _Waiter(account, priority, next(self._order), drawn, loop.create_future())
@@ -113,7 +125,7 @@ class Limiter:
         if sent:
             self.buckets.landed(costs, self.clock())
         else:
-            self.buckets.give_back(costs)
+            self.buckets.give_back(costs, self.clock())
         self._soon()
 
     def _soon(self) -> None:
@@ -146,7 +158,7 @@ class Limiter:
             costs, priority = waiter.costs, waiter.priority
             wait = self.buckets.wait_s(waiter.account, costs, priority, now, spoken_for)
             if wait <= 0 and held.isdisjoint(costs):
-                self.buckets.take(costs)
+                self.buckets.take(costs, now)
                 waiter.turn.set_result(None)
                 self._queues[queue].popleft()
                 self._offer(queue, heads)

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from ems.venues.buckets import CLOCKS_APART_S, FADES, Buckets, Limit, Priority, Scope, Shape, Window
+from ems.venues.buckets import CLOCKS_APART_S, FADES, Buckets, Limit, Places, Priority, Scope, Shape, Window
 from ems.venues.dialects import DIALECTS
 
 ORDERS = Shape(name="orders", capacity=4, per_s=2)
@@ -27,7 +27,7 @@ def wait_s(buckets: Buckets, costs: dict[str, float], priority: Priority, now: f
 def draw(buckets: Buckets, costs: dict[str, float], now: float, of: str = "a") -> None:
     """Send something that is answered at once."""
     keys = buckets.keys(of, costs)
-    buckets.take(keys)
+    buckets.take(keys, now)
     buckets.landed(keys, now)
 
 
@@ -81,7 +81,7 @@ def test_what_is_under_way_does_not_fade(name: str) -> None:
     buckets = Buckets(LIMITS)
     one = buckets.keys("a", {name: 1})
     for _ in range(4):
-        buckets.take(one)
+        buckets.take(one, now=0)
     assert wait_s(buckets, {name: 1}, Priority.CANCEL, now=10**6) > 0
     buckets.landed(one, now=10**6)
     assert wait_s(buckets, {name: 1}, Priority.CANCEL, now=10**6 + 20) == 0
@@ -91,9 +91,9 @@ def test_what_is_under_way_does_not_fade(name: str) -> None:
 def test_what_was_never_sent_costs_nothing(name: str) -> None:
     buckets = Buckets(LIMITS)
     one = buckets.keys("a", {name: 4})
-    buckets.take(one)
+    buckets.take(one, now=0)
     assert wait_s(buckets, {name: 1}, Priority.CANCEL, now=0) > 0
-    buckets.give_back(one)
+    buckets.give_back(one, now=0)
     assert wait_s(buckets, {name: 4}, Priority.CANCEL, now=0) == 0
 
 
@@ -169,6 +169,21 @@ def test_windows_of_the_venues_clock_are_new_with_it() -> None:
     assert wait_s(buckets, {"orders": 1}, Priority.CREATE, now=19.9) == pytest.approx(10 / FADES)
 
 
+def test_places_are_taken_until_the_answer_and_not_for_ever() -> None:
+    buckets = Buckets([Places(name="adding", capacity=1, hold_s=1.0)])
+    one = buckets.keys("a", {"adding": 1})
+    buckets.take(one, now=0)
+    assert wait_s(buckets, {"adding": 1}, Priority.CREATE, now=0.4) == pytest.approx(0.6)
+    assert wait_s(buckets, {"adding": 1}, Priority.CREATE, now=0.4, of="another") == 0
+    buckets.landed(one, now=0.5)
+    assert wait_s(buckets, {"adding": 1}, Priority.CREATE, now=0.5) == 0
+    buckets.take(one, now=0.5)  # this one hangs
+    assert wait_s(buckets, {"adding": 1}, Priority.CREATE, now=1.6) == 0
+    buckets.take(one, now=1.6)
+    buckets.landed(one, now=1.7)  # of either: the second place is free in a second at the latest
+    assert wait_s(buckets, {"adding": 1}, Priority.CREATE, now=2.6) == 0
+
+
 # --- No interleaving exceeds a limit ---------------------------------------------------------------------
 
 
@@ -198,7 +213,7 @@ def play(limit: Limit, random: Random, clock_error_s: float = 0.0) -> list[tuple
             now = min(now + max(wait, 1e-4), answers[0][0] if answers else math.inf)
         else:
             raise AssertionError("it never was its turn")
-        buckets.take(keys)
+        buckets.take(keys, now)
         arrives = now + random.uniform(0, slow)
         arrived.append((arrives, sum(keys.values())))
         heapq.heappush(answers, (arrives + random.uniform(0, slow), number, keys))
@@ -272,7 +287,7 @@ def test_nothing_is_wasted_either(limit: Limit) -> None:
         if wait > 0:
             now += max(wait, 1e-6)
             continue
-        buckets.take(keys)
+        buckets.take(keys, now)
         buckets.landed(keys, now)
         sent += 1
     most = 20 * limit.capacity if isinstance(limit, Window) else 21 * limit.capacity

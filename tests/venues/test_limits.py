@@ -277,11 +277,14 @@ def test_a_429_after_the_order_was_taken_is_looked_up() -> None:
 )
 def test_a_cancel_at_kraken_costs_by_the_age_of_its_order(age_s: float, cost: float) -> None:
     # https://docs.kraken.com/exchange/guides/general/ratelimits
-    assert DIALECTS["kraken"].cancel_costs_of("BTC/USD", age_s) == {"engine:BTC/USD": cost}
+    assert DIALECTS["kraken"].cancel_costs_of("BTC/USD", age_s) == {
+        "engine:BTC/USD": cost,
+        "trading": 1,
+    }
     assert DIALECTS["binance"].cancel_costs_of("BTC/USDT", age_s) == {"weight": 1}
 
 
-@pytest.mark.parametrize("name", ["okx", "bybit"])
+@pytest.mark.parametrize("name", ["binance", "bybit", "coinbaseexchange", "gemini", "kraken", "okx"])
 def test_cancels_do_not_wait_behind_a_flood_of_orders(name: str) -> None:
     """RELIABILITY F 28, through the gateway: many times what the exchange takes in the time."""
 

@@ -187,8 +187,8 @@ class Dialect:
     reset_header: str | None = None  # when what is full will be free, in ms of the venue's time
     # code -> bucket that is full ("": the call's own), or a pause; seconds alone are a pause of the address
     limit_words: Mapping[str, str | float | Pause] = field(default_factory=dict)
-    # Where a cancel costs by the age of the order: (younger than so many s, cost), in place of `costs`.
-    cancel_ages: tuple[tuple[float, float], ...] = ()
+    # Where a cancel costs by the age of its order: bucket -> (younger than so many s, cost); older: nothing
+    cancel_ages: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     fetches_currencies: bool = True
     numbers_per_symbol: bool = False  # an order's number is unique in its market only
     nonce_lane: bool = False
@@ -233,10 +233,11 @@ class Dialect:
     def cancel_costs_of(self, symbol: str, age_s: float) -> dict[str, float]:
         """Return what it costs to cancel an order of at least this age."""
         costs = self.costs_of("cancel", symbol)
-        if not self.cancel_ages:
-            return costs
-        cost = next((cost for younger_than, cost in self.cancel_ages if age_s < younger_than), 0.0)
-        return dict.fromkeys(costs, cost)
+        for name in costs:
+            ages = self.cancel_ages.get(name.partition(":")[0])
+            if ages is not None:
+                costs[name] = next((cost for younger_than, cost in ages if age_s < younger_than), 0.0)
+        return costs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,7 +30,7 @@ from ems.venues.dialects.dialect import (
     transfers_by_page,
 )
 from ems.venues.errors import Refusals, Said, of_orders
-from ems.venues.limiter import Scope, Shape
+from ems.venues.limiter import Places, Scope, Shape
 
 
 def kraken_said(status: int, body: object) -> tuple[Said, ...]:
@@ -468,11 +468,14 @@ KRAKEN = Dialect(
     shapes=(
         Shape(name="counter", capacity=20, per_s=0.5),
         Shape(name="engine", capacity=125, per_s=2.34, cancels_wait=False),
+        # A cancel is never refused and may count eight: none may overtake an order that was let through. Signed
+        # requests go one by one anyway (`nonce_lane`), and wait as long for one that hangs.
+        Places(name="trading", capacity=1, hold_s=1.0),
         Shape(name="public", capacity=5, per_s=1, scope=Scope.IP),
     ),
     costs={
-        "create": {"engine:{symbol}": 1},
-        "cancel": {"engine:{symbol}": 8},
+        "create": {"engine:{symbol}": 1, "trading": 1},
+        "cancel": {"engine:{symbol}": 8, "trading": 1},
         "order": {"counter": 1},
         "closed_orders": {"counter": 1},
         "past_orders": {"counter": 1},
@@ -490,7 +493,7 @@ KRAKEN = Dialect(
         "book": {"public": 1},
         "unasked": {"counter": 1},  # the token of the private stream, whenever ccxt wants one
     },
-    cancel_ages=((5, 8), (10, 6), (15, 5), (45, 4), (90, 2), (300, 1)),
+    cancel_ages={"engine": ((5, 8), (10, 6), (15, 5), (45, 4), (90, 2), (300, 1))},
     limit_words={
         "EAPI:Rate limit exceeded": "counter",
         "EOrder:Rate limit exceeded": "engine:{symbol}",
