@@ -56,13 +56,16 @@ class Window:
     """A limit for stretches of `window_s`.
 
     `aligned`: the venue says that its windows begin at whole multiples of their length by its own clock, so
-    a new one is empty; else they may begin at any moment, and every stretch must do.
+    a new one is empty; else they may begin at any moment, and every stretch must do. `spread`: what went at
+    once comes back over so much of a window, so that it does not go at once again and again, each time with a
+    whole window to wait for a cancel behind it.
     """
 
     name: str
     capacity: float
     window_s: float
     aligned: bool = False
+    spread: float = 0.0
     reserve: float = 0.0
     reserve_orders: float = 0.0
     cancels_wait: bool = True
@@ -89,6 +92,8 @@ Key = tuple[str, str]  # (account, or "" for the address; name of the bucket)
 FADES = 0.999
 # How far the clocks of one exchange's machines may lie apart, beyond what we could measure.
 CLOCKS_APART_S = 0.25
+# No answer comes later than this after its question.
+LATEST_ANSWER_S = 30.0
 
 
 @dataclass(slots=True)
@@ -112,6 +117,9 @@ class _Counter:
 
     def free(self, now: float) -> float:
         return self._shape.capacity - self._in_flight - self._faded(now)
+
+    def free_since(self, since: float, now: float) -> float:
+        return self.free(now) - max(0.0, now - since) * self._shape.per_s
 
     def wait_s(self, needed: float, now: float) -> float:
         missing = needed - self.free(now)
@@ -143,21 +151,28 @@ class _Counter:
 class _Log:
     """What a `Window` still holds: when each part of it is free again."""
 
-    __slots__ = ("_clock", "_held", "_in_flight", "_parts", "_window")
+    __slots__ = ("_clock", "_gone", "_held", "_in_flight", "_parts", "_window")
 
     def __init__(self, window: Window, clock: VenueClock) -> None:
         self._window = window
         self._clock = clock
         self._parts: deque[tuple[float, float]] = deque()  # (free again at, cost), in order of time
+        self._gone: deque[tuple[float, float]] = deque()  # the same, of those that were free of late
         self._held = 0.0
         self._in_flight = 0.0
 
     def free(self, now: float) -> float:
         while self._parts and self._parts[0][0] <= now:
-            self._held -= self._parts.popleft()[1]
+            self._gone.append(self._parts.popleft())
+            self._held -= self._gone[-1][1]
+        while self._gone and self._gone[0][0] <= now - LATEST_ANSWER_S:
+            self._gone.popleft()
         if not self._parts:
             self._held = 0.0
         return self._window.capacity - self._in_flight - self._held
+
+    def free_since(self, since: float, now: float) -> float:
+        return self.free(now) - sum(cost for at, cost in self._gone if at > since)
 
     def wait_s(self, needed: float, now: float) -> float:
         missing = needed - self.free(now)
@@ -180,7 +195,12 @@ class _Log:
         self._in_flight -= cost
 
     def count(self, cost: float, now: float) -> None:
-        self._hold(cost, self._over(now))
+        until = self._over(now)
+        if self._window.spread and self._parts:
+            window = self._window
+            gap = window.spread * window.window_s * cost / window.capacity
+            until = max(until, self._parts[-1][0] + gap)
+        self._hold(cost, until)
 
     def fill(self, now: float, for_s: float | None) -> None:
         self._hold(max(0.0, self.free(now)), self._over(now) if for_s is None else now + for_s)
@@ -223,6 +243,9 @@ class _Held:
             self._until.popleft()
             self._hung += 1
         return self._places.capacity - len(self._until)
+
+    def free_since(self, since: float, now: float) -> float:
+        return self.free(now)
 
     def wait_s(self, needed: float, now: float) -> float:
         return 0.0 if needed <= self.free(now) else self._until[0] - now
@@ -327,14 +350,17 @@ class Buckets:
         for key, cost in costs.items():
             self._state(key).count(cost, now)
 
-    def left(self, key: Key, left: float, now: float) -> None:
-        """Believe the venue's own count where less is left than we think."""
-        state = self._state(key)
-        state.count(max(0.0, state.free(now) - max(0.0, left)), now)
+    def left(self, key: Key, left: float, now: float, asked_at: float) -> None:
+        """Believe the venue's own count where less is left than we think.
 
-    def used(self, key: Key, used: float, now: float) -> None:
-        """Believe the venue's own count where it is higher than ours."""
-        self.left(key, self._limits[key[1].partition(":")[0]].capacity - used, now)
+        It was made between asking and now; what we held at any time since then is no news.
+        """
+        state = self._state(key)
+        state.count(max(0.0, state.free_since(asked_at, now) - max(0.0, left)), now)
+
+    def used(self, key: Key, used: float, now: float, asked_at: float) -> None:
+        """Believe the venue's own count where it is higher than ours: see `left`."""
+        self.left(key, self._limits[key[1].partition(":")[0]].capacity - used, now, asked_at)
 
     def fill(self, key: Key, now: float, for_s: float | None = None) -> None:
         """Take nothing more from a bucket, for so long where that is known: the venue says it is full."""

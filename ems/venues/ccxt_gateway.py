@@ -196,6 +196,7 @@ class CcxtGateway:
         self._ccxt = _build(self.dialect, keys, base_url, ws_url)
         self._ccxt.request_timeout_s = request_timeout_s
         self._ccxt.timeout = int(request_timeout_s * 1000)
+        self._ccxt.steady = limiter.clock
         self._ccxt.on_attempt = self._learn_from
         self._ccxt.trades_apart = self.dialect.trades_apart
         self._tasks: set[asyncio.Task[None]] = set()

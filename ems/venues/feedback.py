@@ -30,7 +30,7 @@ def learn(
         count = _number(attempt.headers.get(told.header))
         if count is not None:
             for bucket in [told.bucket] if told.bucket else budget.own(costs):
-                budget.believe(bucket, **{told.counts: count})
+                budget.believe(bucket, asked_at=attempt.began_at, **{told.counts: count})
     said = dialect.said(attempt.status, attempt.body)
     understood = False
     for one in said:
@@ -43,8 +43,8 @@ def learn(
         elif isinstance(word, float):
             budget.pause(word, Scope.IP, one.message)
         else:
-            named = [word.format(symbol=call.symbol if call else "")] if word else budget.own(costs)
-            for bucket in named:
+            own = budget.own(costs) or list(costs)
+            for bucket in [word.format(symbol=call.symbol if call else "")] if word else own:
                 budget.full(bucket, _free_in_s(attempt, dialect, venue_now_s))
     if attempt.status in PAUSE_S and not understood:
         seconds = _retry_after_s(attempt, venue_now_s)

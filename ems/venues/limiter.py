@@ -209,14 +209,16 @@ class Budget:
         buckets = self.limiter.buckets
         buckets.count(buckets.keys(self.account, costs), self.limiter.clock())
 
-    def believe(self, name: str, *, used: float | None = None, left: float | None = None) -> None:
-        """Take the venue's own count of a bucket where it is worse than ours."""
+    def believe(
+        self, name: str, *, asked_at: float, used: float | None = None, left: float | None = None
+    ) -> None:
+        """Take the venue's own count of a bucket, made since `asked_at`, where it is worse than ours."""
         buckets, now = self.limiter.buckets, self.limiter.clock()
         for key in buckets.keys(self.account, {name: 1.0}):
             if used is not None:
-                buckets.used(key, used, now)
+                buckets.used(key, used, now, asked_at)
             if left is not None:
-                buckets.left(key, left, now)
+                buckets.left(key, left, now, asked_at)
 
     def full(self, name: str, for_s: float | None = None) -> None:
         """Hear that a bucket is full on the venue's side, for so long where it says that."""

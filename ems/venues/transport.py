@@ -43,6 +43,7 @@ class Attempt:
     text: str | None = None
     body: Any = None  # the answer as JSON; None when it is not whole JSON
     error: str | None = None
+    began_at: float = 0.0  # by the limiter's clock
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class Wire:
 
     request_timeout_s: float = 10.0
     lane: Lane | None = None  # for exchanges whose nonces must arrive in order
+    steady: Callable[[], float] = staticmethod(lambda: 0.0)  # the limiter's clock
     on_attempt: Callable[[Attempt], None] | None = None
     on_frame: Callable[[Any, Any], bool] | None = None  # True: dealt with, ccxt need not see it
     trades_apart: bool = False  # where ccxt would mix public trades with the books on one connection
@@ -123,7 +125,7 @@ class Wire:
         """Send one request, once, and return its parsed answer; raise ccxt's errors for ccxt's own logic."""
         ex: Any = self
         ex.open(True)
-        attempt = Attempt(method, url)
+        attempt = Attempt(method, url, began_at=self.steady())
         call = current_call.get()
         if call is not None:
             call.attempts.append(attempt)

@@ -97,6 +97,10 @@ def bybit_s(ledger: Ledger) -> float:
     return max(windows_s(len(ledger.orders), 20, 1.0), windows_s(ledger.cancels, 20, 1.0))
 
 
+def coinbase_s(ledger: Ledger) -> float:
+    return windows_s(len(ledger.orders) + ledger.cancels, 30, 1.0)
+
+
 def okx_s(ledger: Ledger) -> float:
     return max(windows_s(len(orders), 60, 2.0) for orders in ledger.by_market().values())
 
@@ -137,6 +141,8 @@ CASES = (
     Case(exchange="binance", limit="100 orders in each 10 s of its clock", bound_s=binance_s, markets=4),
     # https://bybit-exchange.github.io/docs/v5/rate-limit
     Case(exchange="bybit", limit="20 orders, 20 cancels in any 1 s", bound_s=bybit_s, markets=4),
+    # https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api
+    Case(exchange="coinbase", limit="30 requests in any 1 s", bound_s=coinbase_s, markets=4),
     # https://docs.cdp.coinbase.com/exchange/rest-api/rate-limits
     Case(
         exchange="coinbaseexchange",

@@ -110,13 +110,25 @@ def test_what_was_never_sent_costs_nothing(name: str) -> None:
 def test_the_venue_counts_more_than_we_do(name: str, used: float, after: float, waits: float) -> None:
     buckets = Buckets(LIMITS)
     (key,) = buckets.keys("a", {name: 1})
-    buckets.used(key, used, now=0)
+    buckets.used(key, used, now=0, asked_at=0)
     found = wait_s(buckets, {name: 1}, Priority.CANCEL, now=after)
     assert found == pytest.approx(waits, rel=0.02, abs=1e-6)
     draw(buckets, {name: 2}, now=100)
     free = {"weight": 8, "calls": 2}[name]
-    buckets.used(key, used=1, now=100)
+    buckets.used(key, used=1, now=100, asked_at=100)
     assert wait_s(buckets, {name: free}, Priority.CANCEL, now=100) == 0
+
+
+def test_a_count_that_was_made_before_ours_faded_is_no_news() -> None:
+    """The answer was under way while a window ended: what it counts is what we sent ourselves."""
+    buckets = Buckets([CALLS])
+    (key,) = buckets.keys("a", {"calls": 1})
+    draw(buckets, {"calls": 4}, now=0)
+    buckets.used(key, used=4, now=10.1, asked_at=9.9)
+    assert wait_s(buckets, {"calls": 4}, Priority.CANCEL, now=10.1) == 0
+    buckets.used(key, used=3, now=10.2, asked_at=10.15)  # this one was asked after, so others are at it
+    assert wait_s(buckets, {"calls": 1}, Priority.CANCEL, now=10.2) == 0
+    assert wait_s(buckets, {"calls": 2}, Priority.CANCEL, now=10.2) == pytest.approx(10 / FADES)
 
 
 def test_a_bucket_that_is_full_over_there_is_full_for_as_long_as_is_said() -> None:

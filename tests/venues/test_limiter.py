@@ -144,7 +144,7 @@ def test_two_accounts_behind_one_address_share_what_it_is_counted_by() -> None:
             await second.acquire(Priority.CREATE, {"weight": 1, "orders": 1}, 0)
         (await second.acquire(Priority.CANCEL, {"weight": 1}, 0)).over()
         (await second.acquire(Priority.CREATE, {"orders": 9}, 0)).over()
-        second.believe("weight", used=10)
+        second.believe("weight", used=10, asked_at=0.0)
         with pytest.raises(TooBusy):
             await first.acquire(Priority.CANCEL, {"weight": 1}, 0)
 

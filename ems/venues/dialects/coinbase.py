@@ -711,16 +711,17 @@ COINBASE = Dialect(
     heartbeat_s=10.0,  # one a second: https://docs.cdp.coinbase.com/.../websocket/heartbeats
     book_depth=250,
     time_resolution_s=1.0,
-    # Thirty a second of a user and ten from an address, some kept back for what the way there does to the
-    # times between requests. The older addresses: 10,000 an hour.
+    # Thirty in any second of a user, ten from an address. The older addresses: 10,000 an hour.
     # https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api
     shapes=(
-        Window(name="private", capacity=28, window_s=1, reserve=4, reserve_orders=8),
-        Window(name="public", capacity=9, window_s=1, scope=Scope.IP),
+        Window(name="private", capacity=30, window_s=1, reserve=1, reserve_orders=8),
+        # Of our own: thirty orders at once would leave a cancel a second to wait.
+        Shape(name="pace", capacity=8, per_s=28),
+        Window(name="public", capacity=10, window_s=1, scope=Scope.IP),
         Shape(name="old", capacity=100, per_s=2.7),
     ),
     costs={
-        "create": {"private": 1},
+        "create": {"private": 1, "pace": 1},
         "cancel": {"private": 1},
         "order": {"private": 1},
         "open_orders": {"private": 1},

@@ -468,8 +468,8 @@ KRAKEN = Dialect(
     shapes=(
         Shape(name="counter", capacity=20, per_s=0.5),
         Shape(name="engine", capacity=125, per_s=2.34, cancels_wait=False),
-        # A cancel is never refused and may count eight: none may overtake an order that was let through. Signed
-        # requests go one by one anyway (`nonce_lane`), and wait as long for one that hangs.
+        # A cancel is never refused and may count eight: none may overtake an order that was let through.
+        # Signed requests go one by one anyway (`nonce_lane`), and wait as long for one that hangs.
         Places(name="trading", capacity=1, hold_s=1.0),
         Shape(name="public", capacity=5, per_s=1, scope=Scope.IP),
     ),
