@@ -491,7 +491,10 @@ def test_the_expiry_counts_from_the_moment_of_asking() -> None:
 def test_kraken_signs_and_sends_in_one_order_however_many_at_once() -> None:
     async def story() -> None:
         async with ScriptedVenue("kraken") as venue, opened("kraken", venue.base_url) as (gateway, reports):
-            venue.replies[CREATE["kraken"]] = Reply(body=ACCEPTED["kraken"])
+            venue.replies[CREATE["kraken"]] = deque(
+                Reply(body={"error": [], "result": {"txid": [f"OUF4EM-FRGI2-{number:06d}"]}})
+                for number in range(12)
+            )
             for number in range(12):
                 gateway.send(new_order("kraken", number))
             for number in range(12):
