@@ -568,7 +568,7 @@ class CcxtGateway:
         if failure is not None or not understood or not isinstance(answer, dict):
             message = _words(attempt, said, failure) if attempt else f"{type(failure).__name__}: {failure}"
             return OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=message)
-        told_of = answer.get("id")
+        told_of = body if isinstance(body, str) else answer.get("id")  # Coinbase Exchange answers an id alone
         if cancel.exchange_order_id is not None and told_of not in (None, "", cancel.exchange_order_id):
             message = f"the answer is about another order, {told_of!r:.60}"
             return OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=message)

@@ -66,6 +66,7 @@ MARGIN_S = 0.5
 WINDOW_S = 1.0
 RESOLVE_S = 60.0
 UNCLEAR_S = 2.0  # after this it is asked whether the exchange wished for silence
+PLAYED_MAX = 3
 LOOKED_S = 3.0  # how long look-ups go wrong: longer than all that "not found" would have to prove
 LOOK_UPS = ("fetch", "open_orders", "closed_orders", "my_trades")
 SILENCE = Rule(action="lost", kinds=("orders", "fills", "balances"))
@@ -180,6 +181,7 @@ class Witness:
         self.told: list[VenueReport] = []
         self.store: MemoryStore
         self.names_orders: bool = True
+        self.believed_wrongly = False  # something was said or written that is not so
 
     def truth(self, client_order_id: str) -> list[Any]:
         return list(self.venue.account.by_client_id.get(client_order_id, ()))
@@ -430,9 +432,19 @@ class Unresolved(Exception):
 
 
 async def play(world: World, case: Case) -> Outcome:
-    """Play one case and judge it."""
+    """Play one case and judge it; again, where a busy machine let its order go stale before it was sent."""
+    for _ in range(PLAYED_MAX):
+        outcome = await _play_once(world, case)
+        unsent = any(isinstance(one, Rejected) and not one.sent for one in world.witness.told)
+        if outcome.wrong and unsent and not world.witness.believed_wrongly:
+            continue
+        return outcome
+    return outcome
+
+
+async def _play_once(world: World, case: Case) -> Outcome:
     witness = world.witness
-    witness.wrong, witness.told = [], []
+    witness.wrong, witness.told, witness.believed_wrongly = [], [], False
     witness.names_orders = not (
         RESPONSES[case.response].action == "other" and case.exchange in NAMES_NO_ORDER
     )
@@ -443,13 +455,19 @@ async def play(world: World, case: Case) -> Outcome:
             await world.start_afresh()
         await PLAYS[case.asked](world, case)
     except Unresolved as error:
+        witness.believed_wrongly = bool(witness.wrong)
         witness.wrong.append(str(error))
     except Exception as error:  # a case that breaks is a case that shows nothing
         witness.wrong.append(f"{type(error).__name__}: {error}")
     if world.runner.halted:
         witness.wrong.append(f"the engine broke: {world.runner.trouble}")
-    first = next((type(report).__name__ for report in witness.told), "nothing")
+    first = next((_told(report) for report in witness.told), "nothing")
     return Outcome(case, tuple(dict.fromkeys(witness.wrong)), first, time.monotonic() - began)
+
+
+def _told(report: VenueReport) -> str:
+    words = getattr(report, "message", "")
+    return type(report).__name__ + (f": {words:.120}" if words else "")
 
 
 async def _create(world: World, case: Case) -> None:
@@ -467,7 +485,10 @@ async def _create(world: World, case: Case) -> None:
             RESOLVE_S,
             f"lost: not found after {RESOLVE_S:g} s",
         )
-    _expect(len(world.venue.orders()) - known == (0 if before else 1), "not the orders that were meant")
+    made = len(world.venue.orders()) - known
+    _expect(
+        made == (0 if before else 1), f"{made} orders at the exchange, {world.order(order_id).status} here"
+    )
     if before:
         _expect(world.order(order_id).status is Status.REJECTED, "an order that is nowhere is not rejected")
     elif taken:
