@@ -187,6 +187,7 @@ def test_python_blocks_run_and_answer_as_shown(page, world, hurried, monkeypatch
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_examples_run(example, world, tmp_path):
+    (simulated,) = (each for each in world.exchanges if each.venue.exchange == "binance")
     assert len(example.read_text(encoding="utf-8").splitlines()) < 40
     environment = {
         "PATH": os.environ["PATH"],
@@ -195,6 +196,9 @@ def test_examples_run(example, world, tmp_path):
         "OMS_URL": world.url,
         "OMS_TIME_LIMIT": "1",
         "OMS_DATABASE": str(world.database),
+        "SIMULATOR_URL": simulated.venue.url,
+        "SIMULATOR_TOKEN": simulated.server.admin_token,
+        "SIMULATOR_KEYS": f"{simulated.venue.keys.public},{simulated.venue.keys.private}",
     }
     for _ in range(2):  # a bot is started more than once
         done = subprocess.run(
