@@ -121,18 +121,21 @@ class _Counter:
     def free_since(self, since: float, now: float) -> float:
         return self.free(now) - max(0.0, now - since) * self._shape.per_s
 
+    def kept(self, reserve: float) -> float:
+        return reserve
+
     def wait_s(self, needed: float, now: float) -> float:
         missing = needed - self.free(now)
         return missing / (self._shape.per_s * FADES) if missing > 0 else 0.0
 
-    def take(self, cost: float, now: float) -> None:
+    def take(self, cost: float, now: float, cancels: bool) -> None:
         self._in_flight += cost
 
-    def land(self, cost: float, now: float) -> None:
+    def land(self, cost: float, now: float, cancels: bool) -> None:
         self._in_flight -= cost
         self.count(cost, now)
 
-    def give_back(self, cost: float, now: float) -> None:
+    def give_back(self, cost: float, now: float, cancels: bool) -> None:
         self._in_flight -= cost
 
     def count(self, cost: float, now: float) -> None:
@@ -151,20 +154,23 @@ class _Counter:
 class _Log:
     """What a `Window` still holds: when each part of it is free again."""
 
-    __slots__ = ("_clock", "_gone", "_held", "_in_flight", "_parts", "_window")
+    __slots__ = ("_by_cancels", "_clock", "_gone", "_held", "_in_flight", "_parts", "_window")
 
     def __init__(self, window: Window, clock: VenueClock) -> None:
         self._window = window
         self._clock = clock
-        self._parts: deque[tuple[float, float]] = deque()  # (free again at, cost), in order of time
-        self._gone: deque[tuple[float, float]] = deque()  # the same, of those that were free of late
+        # (free again at, cost, of it by cancels), in order of time
+        self._parts: deque[tuple[float, float, float]] = deque()
+        self._gone: deque[tuple[float, float, float]] = deque()  # the same, of those that were free of late
         self._held = 0.0
         self._in_flight = 0.0
+        self._by_cancels = 0.0  # of both
 
     def free(self, now: float) -> float:
         while self._parts and self._parts[0][0] <= now:
             self._gone.append(self._parts.popleft())
             self._held -= self._gone[-1][1]
+            self._by_cancels -= self._gone[-1][2]
         while self._gone and self._gone[0][0] <= now - LATEST_ANSWER_S:
             self._gone.popleft()
         if not self._parts:
@@ -172,48 +178,54 @@ class _Log:
         return self._window.capacity - self._in_flight - self._held
 
     def free_since(self, since: float, now: float) -> float:
-        return self.free(now) - sum(cost for at, cost in self._gone if at > since)
+        return self.free(now) - sum(cost for at, cost, _ in self._gone if at > since)
 
     def wait_s(self, needed: float, now: float) -> float:
         missing = needed - self.free(now)
         if missing <= 0:
             return 0.0
-        for free_at, cost in self._parts:
+        for free_at, cost, _ in self._parts:
             missing -= cost
             if missing <= 0:
                 return free_at - now
         return self._over(now) - now  # what is in flight is not even answered
 
-    def take(self, cost: float, now: float) -> None:
+    def kept(self, reserve: float) -> float:
+        """Return what is still to be kept for cancels: what they have used is theirs already."""
+        return max(0.0, reserve - self._by_cancels)
+
+    def take(self, cost: float, now: float, cancels: bool) -> None:
         self._in_flight += cost
+        self._by_cancels += cost if cancels else 0.0
 
-    def land(self, cost: float, now: float) -> None:
+    def land(self, cost: float, now: float, cancels: bool) -> None:
         self._in_flight -= cost
-        self.count(cost, now)
+        self._hold(cost, self._spread(cost, self._over(now)), cost if cancels else 0.0)
 
-    def give_back(self, cost: float, now: float) -> None:
+    def give_back(self, cost: float, now: float, cancels: bool) -> None:
         self._in_flight -= cost
+        self._by_cancels -= cost if cancels else 0.0
 
     def count(self, cost: float, now: float) -> None:
-        until = self._over(now)
-        if self._window.spread and self._parts:
-            window = self._window
-            gap = window.spread * window.window_s * cost / window.capacity
-            until = max(until, self._parts[-1][0] + gap)
-        self._hold(cost, until)
+        self._hold(cost, self._over(now), 0.0)
 
     def fill(self, now: float, for_s: float | None) -> None:
-        self._hold(max(0.0, self.free(now)), self._over(now) if for_s is None else now + for_s)
+        self._hold(max(0.0, self.free(now)), self._over(now) if for_s is None else now + for_s, 0.0)
 
-    def _hold(self, cost: float, until: float) -> None:
+    def _spread(self, cost: float, until: float) -> float:
+        if not self._window.spread or not self._parts:
+            return until
+        gap = self._window.spread * self._window.window_s * cost / self._window.capacity
+        return max(until, self._parts[-1][0] + gap)
+
+    def _hold(self, cost: float, until: float, by_cancels: float) -> None:
         if cost <= 0:
             return
-        if self._parts and self._parts[-1][0] >= until:
-            until, before = self._parts.pop()
-            self._held -= before
-            cost += before
-        self._parts.append((until, cost))
         self._held += cost
+        if self._parts and self._parts[-1][0] >= until:
+            until, before, theirs = self._parts.pop()
+            cost, by_cancels = cost + before, by_cancels + theirs
+        self._parts.append((until, cost, by_cancels))
 
     def _over(self, now: float) -> float:
         """Return from when on a request cannot share a window with what was counted by now."""
@@ -247,21 +259,24 @@ class _Held:
     def free_since(self, since: float, now: float) -> float:
         return self.free(now)
 
+    def kept(self, reserve: float) -> float:
+        return reserve
+
     def wait_s(self, needed: float, now: float) -> float:
         return 0.0 if needed <= self.free(now) else self._until[0] - now
 
-    def take(self, cost: float, now: float) -> None:
+    def take(self, cost: float, now: float, cancels: bool) -> None:
         self._until.append(now + self._places.hold_s)
 
-    def land(self, cost: float, now: float) -> None:
+    def land(self, cost: float, now: float, cancels: bool) -> None:
         self.free(now)
         if self._hung:  # whose answer it is nobody knows; the other place is free soon anyway
             self._hung -= 1
         elif self._until:
             self._until.popleft()
 
-    def give_back(self, cost: float, now: float) -> None:
-        self.land(cost, now)
+    def give_back(self, cost: float, now: float, cancels: bool) -> None:
+        self.land(cost, now, cancels)
 
     def count(self, cost: float, now: float) -> None:
         """Nothing: what was not asked for holds no place."""
@@ -318,32 +333,34 @@ class Buckets:
     ) -> float:
         """Return how long one bucket keeps this cost waiting."""
         limit = self._limits[key[1].partition(":")[0]]
+        state = self._state(key)
+        state.free(now)  # so that what is over is over
         if priority is Priority.CANCEL:
             if not limit.cancels_wait:
                 return 0.0
             floor = 0.0
-        elif priority in (Priority.TAKE, Priority.CREATE):
-            floor = limit.reserve
         else:
-            floor = limit.reserve + limit.reserve_orders
+            floor = state.kept(limit.reserve)
+            if priority not in (Priority.TAKE, Priority.CREATE):
+                floor += limit.reserve_orders
         needed = cost + floor + (spoken_for or {}).get(key, 0.0)
         # A cost larger than the bucket could never be paid; let it go when the bucket is full.
-        return self._state(key).wait_s(min(needed, limit.capacity), now)
+        return state.wait_s(min(needed, limit.capacity), now)
 
-    def take(self, costs: Mapping[Key, float], now: float) -> None:
+    def take(self, costs: Mapping[Key, float], now: float, priority: Priority = Priority.CREATE) -> None:
         """Draw; the answer is to be told to `landed`, or that nothing was sent to `give_back`."""
         for key, cost in costs.items():
-            self._state(key).take(cost, now)
+            self._state(key).take(cost, now, priority is Priority.CANCEL)
 
-    def landed(self, costs: Mapping[Key, float], now: float) -> None:
+    def landed(self, costs: Mapping[Key, float], now: float, priority: Priority = Priority.CREATE) -> None:
         """Say that the answer is here, or will not come: from now on these costs fade."""
         for key, cost in costs.items():
-            self._state(key).land(cost, now)
+            self._state(key).land(cost, now, priority is Priority.CANCEL)
 
-    def give_back(self, costs: Mapping[Key, float], now: float) -> None:
+    def give_back(self, costs: Mapping[Key, float], now: float, priority: Priority = Priority.CREATE) -> None:
         """Take back what was drawn for something that certainly was not sent."""
         for key, cost in costs.items():
-            self._state(key).give_back(cost, now)
+            self._state(key).give_back(cost, now, priority is Priority.CANCEL)
 
     def count(self, costs: Mapping[Key, float], now: float) -> None:
         """Count what went out without asking for its turn."""
@@ -382,6 +399,10 @@ class Buckets:
         """Return what the venue said when it asked for the pause that lasts longest."""
         until, why = max(self._paused.get(who, (0.0, "")) for who in ("", account))
         return why if until > now else ""
+
+    def capacity(self, name: str) -> float | None:
+        limit = self._limit(name)
+        return None if limit is None else limit.capacity
 
     def is_of(self, key: Key, scope: Scope) -> bool:
         return self._limits[key[1].partition(":")[0]].scope is scope

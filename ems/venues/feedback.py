@@ -29,7 +29,10 @@ def learn(
     for told in dialect.told:
         count = _number(attempt.headers.get(told.header))
         if count is not None:
+            limit = _number(attempt.headers.get(told.limit)) if told.limit else None
             for bucket in [told.bucket] if told.bucket else budget.own(costs):
+                if limit is not None and limit != budget.capacity(bucket):
+                    continue
                 budget.believe(bucket, asked_at=attempt.began_at, **{told.counts: count})
     said = dialect.said(attempt.status, attempt.body)
     understood = False

@@ -44,18 +44,19 @@ class TooBusy(VenueUnavailable):
 class Turn:
     """The right to send one thing, paid for. `over` says that the answer is here, or never will be."""
 
-    __slots__ = ("_costs", "_limiter", "_over")
+    __slots__ = ("_costs", "_limiter", "_over", "_priority")
 
-    def __init__(self, limiter: Limiter, costs: Mapping[Key, float]):
+    def __init__(self, limiter: Limiter, costs: Mapping[Key, float], priority: Priority):
         self._limiter = limiter
         self._costs = costs
+        self._priority = priority
         self._over = False
 
     def over(self, *, sent: bool = True) -> None:
         """End it; what was certainly not sent costs nothing. Calling that twice does no harm."""
         if not self._over:
             self._over = True
-            self._limiter.ended(self._costs, sent)
+            self._limiter.ended(self._costs, self._priority, sent)
 
 
 @dataclass(slots=True)
@@ -98,8 +99,8 @@ class Limiter:
         if wait > max_wait_s:
             raise TooBusy(wait, self.buckets.why_paused(account, now))
         if wait <= 0 and not self._queues:
-            self.buckets.take(drawn, now)
-            return Turn(self, drawn)
+            self.buckets.take(drawn, now, priority)
+            return Turn(self, drawn, priority)
         loop = asyncio.get_running_loop()
         waiter = _Waiter(account, priority, next(self._order), drawn, loop.create_future())
         queue = (priority, account, tuple(sorted(drawn)))
@@ -110,7 +111,7 @@ class Limiter:
                 await waiter.turn
         except BaseException as error:
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.ended(drawn, sent=False)  # it became ours in the moment we gave up
+                self.ended(drawn, priority, sent=False)  # it became ours in the moment we gave up
             waiter.turn.cancel()
             self._soon()  # whoever stood behind need not wait for our sake
             if isinstance(error, TimeoutError):
@@ -118,14 +119,14 @@ class Limiter:
                 wait = self.buckets.wait_s(account, drawn, priority, now)
                 raise TooBusy(wait, self.buckets.why_paused(account, now)) from None
             raise
-        return Turn(self, drawn)
+        return Turn(self, drawn, priority)
 
-    def ended(self, costs: Mapping[Key, float], sent: bool) -> None:
+    def ended(self, costs: Mapping[Key, float], priority: Priority, sent: bool) -> None:
         """Hear that a turn is over; for `Turn`."""
         if sent:
-            self.buckets.landed(costs, self.clock())
+            self.buckets.landed(costs, self.clock(), priority)
         else:
-            self.buckets.give_back(costs, self.clock())
+            self.buckets.give_back(costs, self.clock(), priority)
         self._soon()
 
     def _soon(self) -> None:
@@ -158,7 +159,7 @@ class Limiter:
             costs, priority = waiter.costs, waiter.priority
             wait = self.buckets.wait_s(waiter.account, costs, priority, now, spoken_for)
             if wait <= 0 and held.isdisjoint(costs):
-                self.buckets.take(costs, now)
+                self.buckets.take(costs, now, priority)
                 waiter.turn.set_result(None)
                 self._queues[queue].popleft()
                 self._offer(queue, heads)
@@ -230,6 +231,10 @@ class Budget:
         """Return those of these buckets that no other account shares."""
         buckets = self.limiter.buckets
         return [key[1] for key in buckets.keys(self.account, costs) if buckets.is_of(key, Scope.ACCOUNT)]
+
+    def capacity(self, name: str) -> float | None:
+        """Return how much a bucket holds."""
+        return self.limiter.buckets.capacity(name)
 
     def pause(self, seconds: float, scope: Scope, why: str) -> None:
         """Send nothing at all for so long: this account, or everybody behind our address."""

@@ -119,6 +119,23 @@ def test_the_venue_counts_more_than_we_do(name: str, used: float, after: float, 
     assert wait_s(buckets, {name: free}, Priority.CANCEL, now=100) == 0
 
 
+def test_what_cancels_have_used_of_a_window_is_no_longer_kept_for_them() -> None:
+    buckets = Buckets([Window(name="calls", capacity=4, window_s=10, reserve=2)])
+    one = buckets.keys("a", {"calls": 1})
+    for _ in range(2):
+        buckets.take(one, now=0, priority=Priority.CANCEL)
+    buckets.landed(one, now=1, priority=Priority.CANCEL)
+    assert wait_s(buckets, {"calls": 2}, Priority.CREATE, now=1) == 0
+    assert wait_s(buckets, {"calls": 3}, Priority.CREATE, now=1) > 0
+    buckets.give_back(one, now=1, priority=Priority.CANCEL)
+    assert wait_s(buckets, {"calls": 2}, Priority.CREATE, now=1) == 0
+    assert wait_s(buckets, {"calls": 3}, Priority.CREATE, now=1) > 0  # one is kept again
+    assert wait_s(buckets, {"calls": 3}, Priority.CANCEL, now=1) == 0
+    draw(buckets, {"calls": 1}, now=12)  # when that is over, two are kept again
+    assert wait_s(buckets, {"calls": 1}, Priority.CREATE, now=12) == 0
+    assert wait_s(buckets, {"calls": 2}, Priority.CREATE, now=12) > 0
+
+
 def test_a_count_that_was_made_before_ours_faded_is_no_news() -> None:
     """The answer was under way while a window ended: what it counts is what we sent ourselves."""
     buckets = Buckets([CALLS])

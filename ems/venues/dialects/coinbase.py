@@ -714,7 +714,7 @@ COINBASE = Dialect(
     # Thirty in any second of a user, ten from an address. The older addresses: 10,000 an hour.
     # https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api
     shapes=(
-        Window(name="private", capacity=30, window_s=1, reserve=1, reserve_orders=8),
+        Window(name="private", capacity=30, window_s=1, reserve=2, reserve_orders=8),
         # Of our own: thirty orders at once would leave a cancel a second to wait.
         Shape(name="pace", capacity=8, per_s=28),
         Window(name="public", capacity=10, window_s=1, scope=Scope.IP),
@@ -739,6 +739,6 @@ COINBASE = Dialect(
         "book": {"public": 1},
     },
     # The headers are those that the official client knows.
-    told=(Told(header="x-ratelimit-remaining", counts="left"),),
+    told=(Told(header="x-ratelimit-remaining", counts="left", limit="x-ratelimit-limit"),),
     limit_words=dict.fromkeys(_OF_THE_FRONT, ""),
 )

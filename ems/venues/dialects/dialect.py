@@ -40,6 +40,7 @@ class Told:
     header: str
     bucket: str = ""  # "": those that the call was paid from and that are the account's own
     counts: Literal["used", "left"] = "used"
+    limit: str = ""  # the header that tells which limit it is about, where one call may meet several
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
