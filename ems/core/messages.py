@@ -23,8 +23,29 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
+    """How an order trades, and whether it waits for a price first.
+
+    A stop loss waits for the market to get worse for it: it sells at or below its stop price and buys at or
+    above it. A take profit is the reverse. Then it is a market order, or a limit order where the name says
+    so.
+    """
+
     MARKET = "market"
     LIMIT = "limit"
+    STOP_LOSS = "stop_loss"
+    STOP_LOSS_LIMIT = "stop_loss_limit"
+    TAKE_PROFIT = "take_profit"
+    TAKE_PROFIT_LIMIT = "take_profit_limit"
+
+    @property
+    def waits(self) -> bool:
+        """Say whether it waits for its stop price before it trades."""
+        return self not in (OrderType.MARKET, OrderType.LIMIT)
+
+    @property
+    def limited(self) -> bool:
+        """Say whether it has a price it never trades beyond."""
+        return self in (OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT)
 
 
 class TimeInForce(StrEnum):
@@ -198,6 +219,7 @@ class NewOrder:
     price: Decimal | None
     time_in_force: TimeInForce
     post_only: bool
+    stop_price: Decimal | None = None  # of the types that wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,6 +228,27 @@ class CancelRequest:
     client_order_id: str
     exchange_order_id: str | None
     symbol: str
+    order_type: OrderType | None = None  # where it is known; some venues keep waiting orders apart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AmendRequest:
+    """Change an open order in one step; what is None stays as it is. `was_quantity` is what we know it to be.
+
+    Only where the venue does it in one step: elsewhere an order is cancelled, and another placed for what is
+    left when that is certain.
+    """
+
+    order_id: str
+    client_order_id: str
+    exchange_order_id: str | None
+    symbol: str
+    side: Side
+    order_type: OrderType
+    was_quantity: Decimal
+    quantity: Decimal | None = None  # the whole of it, with what is filled already
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,6 +306,7 @@ class UnwatchBook:
 Request = (
     NewOrder
     | CancelRequest
+    | AmendRequest
     | QueryOrder
     | QueryTrades
     | QueryBalances
@@ -365,11 +409,32 @@ class CancelRefused:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OutcomeUnknown:
-    """A create or cancel got no usable answer: timeout, 5xx, cut connection, garbage, no id."""
+class Amended:
+    """The venue took an amendment on. How the order stands now is told by its stream, or asked for."""
 
     order_id: str
-    request: str  # "create" | "cancel"
+    quantity: Decimal | None = None
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AmendRefused:
+    """An amendment was refused, in words on the exact allow-list: the order is as it was, or is over."""
+
+    order_id: str
+    refusal: Refusal
+    message: str
+    venue_code: str | None = None
+    sent: bool = True  # False: refused before a byte left this machine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutcomeUnknown:
+    """A create, cancel or amend got no usable answer: timeout, 5xx, cut connection, garbage, no id."""
+
+    order_id: str
+    request: str  # "create" | "cancel" | "amend"
     message: str
 
 
@@ -388,6 +453,8 @@ class OrderStatus:
     quantity: Decimal | None = None
     query_sent_at: datetime | None = None  # None: from a stream
     reason: str | None = None
+    price: Decimal | None = None  # None: it has none, or this was not told
+    stop_price: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -473,6 +540,8 @@ VenueReport = (
     | Rejected
     | CancelAcked
     | CancelRefused
+    | Amended
+    | AmendRefused
     | OutcomeUnknown
     | OrderStatus
     | FillReport

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,10 +25,12 @@ import ccxt
 from ems.core.instrument import Market
 from ems.core.messages import (
     Acked,
+    AmendRequest,
     Balances,
     CancelAcked,
     CancelRefused,
     CancelRequest,
+    Ending,
     FillReport,
     Found,
     LookupFailed,
@@ -54,14 +56,17 @@ from ems.core.messages import (
     WatchBook,
 )
 from ems.core.records import Transfer, VenueOrder
+from ems.venues.amends import Amends
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import Derivatives, Dialect, Fees, Listing, Pair
 from ems.venues.errors import Said, refusal_of
 from ems.venues.feedback import learn
-from ems.venues.gateway import Offer, Position, VenueRefused, VenueUnavailable
+from ems.venues.gateway import CancelledAll, Offer, Position, VenueRefused, VenueUnavailable
 from ems.venues.limiter import Lane, Limit, Limiter, Priority, TooBusy
 from ems.venues.safety import Safety
 from ems.venues.streams import Streams
+from ems.venues.supported import unsupported, wrong_side
+from ems.venues.sweep import cancel_everything
 from ems.venues.translation import (
     Unreadable,
     checked_fill,
@@ -207,6 +212,7 @@ class CcxtGateway:
         self._answered_at: OrderedDict[str, float] = OrderedDict()
         # (symbol or "", exchange order id) -> (our order id or None, client order id)
         self._orders: OrderedDict[tuple[str, str], tuple[str | None, str | None]] = OrderedDict()
+        self._waiting: OrderedDict[str, bool] = OrderedDict()  # client order id -> it waits, or did
         self._markets: tuple[Market, ...] = ()
         self._fees: Fees = {}  # the account's own, as last read
         self._halted_since: dict[str, float] = {}  # symbol -> loop time, of those that traded before
@@ -240,6 +246,13 @@ class CcxtGateway:
             may_withdraw=self._may_withdraw,
             exclusive=self._exclusive,
         )
+        self._amends = Amends(
+            self.dialect,
+            self._ccxt,
+            limits=self._limits,
+            wait_ready=self._wait_ready,
+            timeout_s=self._timeout_s,
+        )
         self._start(self._safety.keep_key())
         self._start(self._safety.keep_switch())
         self._start(self._keep_markets())
@@ -251,6 +264,8 @@ class CcxtGateway:
                 self._start(self._create(request, self._loop.time()))
             case CancelRequest():
                 self._start(self._cancel(request))
+            case AmendRequest():
+                self._start(self._amend(request))
             case QueryOrder():
                 self._start(self._query_order(request))
             case QueryTrades():
@@ -415,25 +430,22 @@ class CcxtGateway:
             return OutcomeUnknown(
                 order_id=order.order_id, request="create", message="this client order id was sent before"
             )
-        if order.order_type is OrderType.MARKET and not self.dialect.market_orders:
-            words = f"{self.exchange} has no market orders; send a limit order, with IOC to take at once"
-            return unsent(Refusal.PERMANENT, words)
         if self._skew_s is not None and abs(self._skew_s) > self.recv_window_s / 2:
             return unsent(Refusal.CLOCK, f"our clock and {self.exchange}'s differ by {self._skew_s:+.1f} s")
         give_up_at = asked_at + CREATE_PATIENCE_S
         try:
             await self._wait_ready(give_up_at - self._loop.time())
-            call.costs = self.dialect.costs_of("create", order.symbol)
+            why = await self._why_not(order)
+            if why is not None:
+                return unsent(Refusal.PERMANENT, why)
+            call.costs = self._create_costs(order)
             turn = await self._limits.acquire(call.priority, call.costs, give_up_at - self._loop.time())
-        except VenueUnavailable as error:
-            return unsent(Refusal.RATE_LIMIT, str(error))
-        except TooBusy as error:
+        except (VenueUnavailable, TooBusy) as error:
             return unsent(Refusal.RATE_LIMIT, str(error))
         waited_s = self._loop.time() - asked_at
         call.lane_wait_s = CREATE_PATIENCE_S - waited_s
-        params = order_params(order, self.dialect.create_parameter)
-        params.update(self.dialect.create_words(order))
-        params.update(self._expiry(waited_s))
+        params = self._params(order, waited_s)
+        _remember(self._waiting, order.client_order_id, order.order_type.waits)
         _remember(self._sent_ids, order.client_order_id, self._clock())
         current_call.set(call)
         failure: BaseException | None = None
@@ -442,7 +454,7 @@ class CcxtGateway:
             async with asyncio.timeout(self._timeout_s + CREATE_PATIENCE_S):
                 answer = await self._ccxt.create_order(
                     order.symbol,
-                    str(order.order_type),
+                    "limit" if order.order_type.limited else "market",
                     str(order.side),
                     plain(order.quantity),
                     None if order.price is None else plain(order.price),
@@ -456,6 +468,38 @@ class CcxtGateway:
             turn.over(sent=any(attempt.sent for attempt in call.attempts))
         _remember(self._answered_at, order.client_order_id, self._limits.limiter.clock())
         return self._judge_create(order, call.attempts, answer, failure)
+
+    async def _why_not(self, order: NewOrder) -> str | None:
+        """Say why the venue would not take this order for what it means; None: it would."""
+        if order.symbol not in self._ccxt.markets:
+            return None  # ccxt says so
+        why = unsupported(order, self.dialect, self._ccxt)
+        triggers = self.dialect.triggers
+        if why is not None or not order.order_type.waits or triggers is None or triggers.last_price is None:
+            return why
+        read = triggers.last_price
+        try:
+            answer = await self._ask("last", lambda: read(self._ccxt, order.symbol))
+        except (VenueRefused, Unreadable) as error:
+            raise VenueUnavailable(f"the last price is not known: {error}") from error
+        return None if answer.value is None else wrong_side(order, answer.value)
+
+    def _create_costs(self, order: NewOrder) -> dict[str, float]:
+        what = (
+            "create_waiting"
+            if order.order_type.waits and "create_waiting" in self.dialect.costs
+            else "create"
+        )
+        return self.dialect.costs_of(what, order.symbol)
+
+    def _params(self, order: NewOrder, waited_s: float) -> dict[str, object]:
+        """Return what ccxt is told beside type, side, quantity and price."""
+        params = order_params(order, self.dialect.create_parameter)
+        params.update(self.dialect.create_words(order))
+        params.update(self._expiry(waited_s))
+        if order.order_type.waits and self.dialect.triggers is not None:
+            params.update(self.dialect.triggers.words(order))
+        return {name: value for name, value in params.items() if value is not None}
 
     def _judge_create(
         self, order: NewOrder, attempts: list[Attempt], answer: Any, failure: BaseException | None
@@ -512,9 +556,8 @@ class CcxtGateway:
         def refused(refusal: Refusal, message: str, code: str | None = None) -> CancelRefused:
             return CancelRefused(order_id=cancel.order_id, refusal=refusal, message=message, venue_code=code)
 
-        call = Call(Priority.CANCEL, symbol=cancel.symbol)
         try:
-            self._deliver(await self._try_cancel(cancel, call, refused))
+            self._deliver(await self._try_cancel(cancel, refused))
         except (TooBusy, VenueUnavailable) as error:
             self._deliver(refused(Refusal.RATE_LIMIT, str(error)))
         except VenueRefused as error:  # to tell us the order's id; no cancel went out
@@ -526,7 +569,7 @@ class CcxtGateway:
             self._deliver(OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=repr(error)))
 
     async def _try_cancel(
-        self, cancel: CancelRequest, call: Call, refused: Callable[[Refusal, str, str | None], CancelRefused]
+        self, cancel: CancelRequest, refused: Callable[[Refusal, str, str | None], CancelRefused]
     ) -> VenueReport:
         await self._wait_ready(ASK_PATIENCE_S)
         exchange_order_id, params = cancel.exchange_order_id, {}
@@ -543,14 +586,49 @@ class CcxtGateway:
             if status.found is not Found.OPEN:
                 return refused(Refusal.UNKNOWN_ORDER, f"looked up first: {status.found}", None)
             exchange_order_id = status.exchange_order_id
-        call.costs = self.dialect.cancel_costs_of(cancel.symbol, self._age_s(cancel.client_order_id))
+        report: VenueReport = refused(Refusal.UNKNOWN_ORDER, "nothing was asked", None)
+        for waiting in self._ways_to_cancel(cancel):
+            call = Call(Priority.CANCEL, symbol=cancel.symbol)
+            report = await self._cancel_once(cancel, exchange_order_id, params, call, refused, waiting)
+            if not (isinstance(report, CancelRefused) and report.refusal is Refusal.UNKNOWN_ORDER):
+                break
+        return report
+
+    def _ways_to_cancel(self, cancel: CancelRequest) -> tuple[bool, ...]:
+        """Return whether to cancel it as an order that waits, or not, or the one after the other."""
+        triggers = self.dialect.triggers
+        if triggers is None or triggers.cancel_words is None:
+            return (False,)
+        waits = self._waiting.get(cancel.client_order_id)
+        if waits is None and cancel.order_type is not None:
+            waits = cancel.order_type.waits
+        # One that waits may have been triggered since; one that never did cannot begin to.
+        return (False,) if waits is False else (True, False) if waits else (False, True)
+
+    async def _cancel_once(
+        self,
+        cancel: CancelRequest,
+        exchange_order_id: str | None,
+        params: Mapping[str, object],
+        call: Call,
+        refused: Callable[[Refusal, str, str | None], CancelRefused],
+        waiting: bool,
+    ) -> VenueReport:
+        triggers, cancelled = self.dialect.triggers, self.dialect.cancelled
+        if waiting and triggers is not None:
+            params = {**params, **(triggers.cancel_words or {})}
+            cancelled = triggers.cancelled or cancelled
+        if waiting and "cancel_waiting" in self.dialect.costs:
+            call.costs = self.dialect.costs_of("cancel_waiting", cancel.symbol)
+        else:
+            call.costs = self.dialect.cancel_costs_of(cancel.symbol, self._age_s(cancel.client_order_id))
         turn = await self._limits.acquire(Priority.CANCEL, call.costs, ASK_PATIENCE_S)
         current_call.set(call)
         failure: BaseException | None = None
         answer: Any = None
         try:
             async with asyncio.timeout(self._timeout_s + ASK_PATIENCE_S):
-                answer = await self._ccxt.cancel_order(exchange_order_id, cancel.symbol, params)
+                answer = await self._ccxt.cancel_order(exchange_order_id, cancel.symbol, dict(params))
         except TooBusy:
             raise
         except Exception as error:
@@ -564,7 +642,7 @@ class CcxtGateway:
         refusal = refusal_of(said, self.dialect.cancel_refusals) if said else None
         if refusal is not None:
             return refused(refusal, "; ".join(one.message for one in said), said[0].code)
-        understood = status is not None and 200 <= status < 300 and not said and self.dialect.cancelled(body)
+        understood = status is not None and 200 <= status < 300 and not said and cancelled(body)
         if failure is not None or not understood or not isinstance(answer, dict):
             message = _words(attempt, said, failure) if attempt else f"{type(failure).__name__}: {failure}"
             return OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=message)
@@ -574,6 +652,56 @@ class CcxtGateway:
             return OutcomeUnknown(order_id=cancel.order_id, request="cancel", message=message)
         filled = answer.get("filled") if answer.get("status") in ("canceled", "expired", "closed") else None
         return CancelAcked(order_id=cancel.order_id, filled_quantity=filled)
+
+    async def _amend(self, request: AmendRequest) -> None:
+        try:
+            self._deliver(await self._amends.amend(request))
+        except Exception as error:  # a fault of ours must not pass for an answer
+            log.exception("amend %s at %s", request.order_id, self.exchange)
+            self._deliver(OutcomeUnknown(order_id=request.order_id, request="amend", message=repr(error)))
+
+    async def cancel_all(self, symbol: str | None) -> CancelledAll:
+        await self._wait_ready(ASK_PATIENCE_S)
+
+        async def ask(what: str, question: Callable[[], Awaitable[Any]]) -> Any:
+            return (await self._ask(what, question, priority=Priority.CANCEL)).value
+
+        async def read(symbol: str | None) -> tuple[OrderStatus, ...]:
+            orders = (await self._open_orders()).orders
+            return tuple(one for one in orders if symbol in (None, one.symbol))
+
+        async def cancel(request: CancelRequest) -> VenueReport:
+            def refused(refusal: Refusal, message: str, code: str | None = None) -> CancelRefused:
+                return CancelRefused(
+                    order_id=request.order_id, refusal=refusal, message=message, venue_code=code
+                )
+
+            return await self._try_cancel(request, refused)
+
+        async def look_up(one: OrderStatus) -> OrderStatus:
+            assert one.symbol is not None
+            assert one.exchange_order_id is not None
+            name = one.client_order_id or ""
+            status = await self._look_up(one.order_id or "", one.symbol, one.exchange_order_id, name, None)
+            self._know(one.symbol, one.exchange_order_id, one.order_id, one.client_order_id)
+            if status.found is Found.NOT_FOUND and self.dialect.purges and not one.filled_quantity:
+                status = replace(
+                    status, found=Found.CLOSED, ending=Ending.CANCELED, filled_quantity=Decimal(0)
+                )
+            return replace(status, order_id=one.order_id, client_order_id=one.client_order_id)
+
+        try:
+            return await cancel_everything(
+                self.dialect,
+                self._ccxt,
+                symbol,
+                ask=ask,
+                read=read,
+                cancel=cancel,
+                look_up=look_up,
+            )
+        except (VenueRefused, TooBusy, Unreadable) as error:
+            raise VenueUnavailable(f"the open orders cannot be read: {error}") from error
 
     # --- Questions ---
 
@@ -754,16 +882,15 @@ class CcxtGateway:
         await self._answer("balances", None, balances())
 
     async def _query_open_orders(self) -> None:
-        async def open_orders() -> OpenOrders:
-            await self._wait_ready(ASK_PATIENCE_S)
-            answer = await self._ask("open_orders", lambda: self.dialect.open_orders(self._ccxt))
-            orders = tuple(
-                self._named(status_of(one, order_id=None, query_sent_at=answer.sent_at))
-                for one in answer.value
-            )
-            return OpenOrders(orders=orders, query_sent_at=answer.sent_at)
+        await self._answer("open_orders", None, self._open_orders())
 
-        await self._answer("open_orders", None, open_orders())
+    async def _open_orders(self) -> OpenOrders:
+        await self._wait_ready(ASK_PATIENCE_S)
+        answer = await self._ask("open_orders", lambda: self.dialect.open_orders(self._ccxt))
+        orders = tuple(
+            self._named(status_of(one, order_id=None, query_sent_at=answer.sent_at)) for one in answer.value
+        )
+        return OpenOrders(orders=orders, query_sent_at=answer.sent_at)
 
     async def _query_markets(self) -> None:
         async def markets() -> MarketsLoaded:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ems.core.messages import FillReport, Request, VenueReport
 from ems.core.records import Transfer, VenueOrder
-from ems.venues.gateway import Gateway, Position, VenueUnavailable
+from ems.venues.gateway import CancelledAll, Gateway, Position, VenueUnavailable
 
 
 class FrozenGateway:
@@ -53,6 +53,9 @@ class FrozenGateway:
         self._refuse()
 
     async def fetch_health(self) -> dict[str, object]:
+        self._refuse()
+
+    async def cancel_all(self, symbol: str | None) -> CancelledAll:
         self._refuse()
 
     async def fetch_order_fills(self, symbol: str, exchange_order_id: str) -> list[FillReport]:

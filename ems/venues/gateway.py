@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
-from ems.core.messages import FillReport, Request, VenueReport
+from ems.core.messages import FillReport, OrderStatus, Request, VenueReport
 from ems.core.records import Transfer, VenueOrder
 
 
@@ -58,6 +58,17 @@ class Offer:
     misses: str  # what the list leaves out, for people
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelledAll:
+    """What became of every order that was open when all were to be cancelled, as the venue tells it."""
+
+    cancelled: tuple[OrderStatus, ...]  # looked up, and over without being filled
+    filled: tuple[OrderStatus, ...]  # looked up: they were filled before
+    still_open: tuple[OrderStatus, ...]  # listed when all was done: not cancelled, or placed meanwhile
+    unproven: tuple[OrderStatus, ...]  # no longer listed, and how they ended could not be learned
+    problems: tuple[str, ...]  # what was refused or went unanswered on the way
+
+
 class Gateway(Protocol):
     """One exchange account."""
 
@@ -100,6 +111,13 @@ class Gateway(Protocol):
 
     async def fetch_health(self) -> dict[str, object]:
         """Return {"reachable", "latency_ms", "clock_skew_ms", "stream_up", "markets"} and what is wrong."""
+
+    async def cancel_all(self, symbol: str | None) -> CancelledAll:
+        """Cancel every open order of the account, whoever placed it, in one market or in all.
+
+        Nothing is taken for cancelled that was not looked up afterwards. Raise VenueUnavailable when the open
+        orders cannot be read, before or after: then nothing is known, and it may be asked again.
+        """
 
     async def fetch_order_fills(self, symbol: str, exchange_order_id: str) -> list[FillReport]:
         """Return the venue's own record of one order's fills."""

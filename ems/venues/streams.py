@@ -50,6 +50,7 @@ class Streams:
         self.books = Books(ccxt_exchange, dialect, deliver=deliver, now=now, fetch_book=fetch_book)
         self._subscribed = asyncio.Event()
         self._private: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None  # of orders that wait, where they are told apart
         self._trades: dict[str, asyncio.Task[None]] = {}  # watched symbol -> what subscribes to its trades
         # ccxt's connection -> number of its last frame, where the venue numbers them
         self._numbers: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
@@ -60,13 +61,16 @@ class Streams:
         return self._subscribed.is_set()
 
     def start(self) -> None:
-        self._private = asyncio.get_running_loop().create_task(self._keep_private())
+        loop = asyncio.get_running_loop()
+        self._private = loop.create_task(self._keep_private())
+        triggers = self._dialect.triggers
+        if triggers is not None and triggers.follow is not None:
+            self._waiting = loop.create_task(self._keep_waiting(triggers.follow))
 
     async def close(self) -> None:
         await self.books.close()
         tasks = list(self._trades.values())
-        if self._private is not None:
-            tasks.append(self._private)
+        tasks += [task for task in (self._private, self._waiting) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -174,6 +178,20 @@ class Streams:
                 return "the connection was closed"
             except Exception as error:
                 return f"{type(error).__name__}: {error}"
+
+    async def _keep_waiting(self, follow: Callable[[Any], Awaitable[Any]]) -> None:
+        """Stay subscribed to the orders that wait; a break here is told by nobody, and healed by look-ups."""
+        failures = 0
+        while True:
+            try:
+                await follow(self._ccxt)
+                failures = 0
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and cancelled_by_us():
+                    raise
+                log.info("waiting orders %s: %r", self._dialect.exchange, error)
+                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+                failures += 1
 
     def _drop_private(self) -> None:
         """Make sure that the next try opens a new connection."""

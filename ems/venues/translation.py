@@ -60,8 +60,19 @@ def status_of(order: Any, *, order_id: str | None, query_sent_at: datetime | Non
         side=None if side is None else Side(side),
         quantity=amount,
         query_sent_at=query_sent_at,
+        price=_price(order, "price"),
+        stop_price=_price(order, "triggerPrice", "stopLossPrice", "takeProfitPrice"),
     )
     return checked_status(status_read)
+
+
+def _price(order: Any, *names: str) -> Decimal | None:
+    """Return the first of these prices that is one; nought is how venues write that there is none."""
+    for name in names:
+        value = order.get(name)
+        if value is not None and _decimal(value):
+            return _decimal(value)
+    return None
 
 
 def fill_of(
@@ -151,7 +162,7 @@ def order_params(order: NewOrder, client_id_parameter: str) -> dict[str, object]
     params: dict[str, object] = {client_id_parameter: order.client_order_id}
     if order.post_only:
         params["postOnly"] = True
-    elif order.order_type == "limit" and order.time_in_force != "GTC":
+    elif order.order_type.limited and order.time_in_force != "GTC":
         params["timeInForce"] = str(order.time_in_force)
     return params
 

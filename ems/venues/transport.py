@@ -9,7 +9,8 @@ halves).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,6 +79,21 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
+@asynccontextmanager
+async def _session(ccxt_exchange: Any, method: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """Return ccxt's session; for a PUT one that sends it once, where aiohttp's own would do it again."""
+    if method != "PUT":
+        yield ccxt_exchange.session
+        return
+    async with aiohttp.ClientSession(
+        connector=ccxt_exchange.session.connector,
+        connector_owner=False,
+        trust_env=ccxt_exchange.aiohttp_trust_env,
+    ) as session:
+        session._retry_connection = False
+        yield session
+
+
 class Wire:
     """Goes in front of a ccxt.pro exchange class."""
 
@@ -131,25 +147,29 @@ class Wire:
             call.attempts.append(attempt)
         request_headers = ex.prepare_request_headers(headers)
         try:
-            async with ex.session.request(
-                method,
-                yarl.URL(url, encoded=True),
-                data=body.encode() if body else None,
-                headers=request_headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=self.request_timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, self.request_timeout_s)
-                ),
-            ) as response:
+            async with (
+                _session(ex, method) as session,
+                session.request(
+                    method,
+                    yarl.URL(url, encoded=True),
+                    data=body.encode() if body else None,
+                    headers=request_headers,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(
+                        total=self.request_timeout_s,
+                        sock_connect=min(CONNECT_TIMEOUT_S, self.request_timeout_s),
+                    ),
+                ) as response,
+            ):
                 attempt.headers = response.headers
                 attempt.status = response.status
                 attempt.text = (await _read_text(response)).strip()
                 attempt.body = self.read_body(attempt.text)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             # aiohttp raises these from its connector alone, before a byte of a request is written. Only a
-            # POST can be sure of it: a GET or DELETE may have gone out before on a connection that turned out
-            # closed.
-            attempt.sent = method != "POST"
+            # POST or PUT can be sure of it: a GET or DELETE may have gone out before on a connection that
+            # turned out closed.
+            attempt.sent = method not in ("POST", "PUT")
             attempt.error = f"could not connect: {error}"
             raise ccxt.ExchangeNotAvailable(attempt.error) from error
         except TimeoutError as error:
@@ -227,6 +247,11 @@ class Wire:
         if kind is int or kind is float:
             return str(value)
         return default_value
+
+    @staticmethod
+    def safe_string_2(dictionary: Any, key1: Any, key2: Any, default_value: Any = None) -> Any:
+        """As ccxt's, with `safe_string` above: ccxt's own would lose a stop price."""
+        return Wire.safe_string(dictionary, key1, Wire.safe_string(dictionary, key2, default_value))
 
     @staticmethod
     def safe_float(dictionary: Any, key: Any, default_value: Any = None) -> Any:

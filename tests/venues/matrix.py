@@ -503,11 +503,11 @@ LACKING: dict[tuple[str, str], Lack] = {
         "no market orders", "limit orders only; the server takes by a limit at the worst price allowed"
     ),
     **{
-        (exchange, "cancel all (ccxt)"): absent("no cancelAllOrders", f"{why}; the server cancels one by one")
-        for exchange, why in {
-            "coinbase": "no call for it in ccxt",
-            "gemini": "no call for it in ccxt",
-            "okx": "no call for spot",
+        (exchange, "cancel all (ccxt)"): absent("no cancelAllOrders", f"{why}; the server cancels {how}")
+        for exchange, (why, how) in {
+            "coinbase": ("no call for it in ccxt", "by number, a hundred at a time"),
+            "gemini": ("no call for it in ccxt", "by the exchange's own call"),
+            "okx": ("no call for spot", "by number, twenty at a time"),
         }.items()
     },
     **{

@@ -86,7 +86,6 @@ class SimulatedOkx(Simulated):
             fee_mode="received",
         )
         self.exchange = Exchange("okx", [market])
-        self.keys = KEYS
         self.account = self.exchange.open_account(
             KEYS.public, KEYS.private, name="trader", passphrase=KEYS.passphrase
         )
@@ -94,6 +93,7 @@ class SimulatedOkx(Simulated):
         self.exchange.deposit(self.account, "USDT", D("10000"), now)
         self.exchange.deposit(self.account, "BTC", D("2"), now)
         self.set_book()
+        self.keys = KEYS
         self.okx = Okx(self.exchange, limited=limited)
         self.server = SimulatorServer(self.exchange, self.okx, faults=Faults())
         self.url = ""
@@ -579,7 +579,7 @@ def test_a_fill_that_was_not_charged_has_a_fee_of_nothing(side: Side) -> None:
 
     async def ask(what: str, question: Any) -> Any:
         if what == "order":
-            return {"filled": D("0.1")}
+            return {"filled": D("0.1"), "info": {"ordId": "7"}}
         listed = {"billId": "9", "fillPx": "20000", "fillSz": "0.1", "fee": "", "feeCcy": "", "ts": "1"}
         return {"code": "0", "data": [fill | listed | {"execType": "M"}]}
 

@@ -9,10 +9,22 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, rows
-from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, PublicTrade, Refusal, Side
+from ems.core.messages import (
+    AmendRequest,
+    Ending,
+    FillReport,
+    Found,
+    Liquidity,
+    OrderStatus,
+    PublicTrade,
+    Refusal,
+    Side,
+)
 from ems.venues.dialects.dialect import (
     DAY_MS,
     PAGES_MAX,
+    STOPS,
+    Amending,
     Ask,
     BookFeed,
     CannotSay,
@@ -23,7 +35,14 @@ from ems.venues.dialects.dialect import (
     Lookup,
     Tier,
     Told,
+    Triggers,
+    about,
+    each,
     has,
+    named,
+    stop_word,
+    stop_words,
+    terms,
     transfers_by_page,
     unified_fees,
 )
@@ -108,12 +127,35 @@ BINANCE_CREATE: Refusals = {
     ("-2010", "Account has insufficient balance for requested action."): Refusal.INSUFFICIENT_FUNDS,
     ("-2010", "Order would immediately match and take."): Refusal.POST_ONLY_WOULD_CROSS,
     ("-2010", "Market orders are not supported for this symbol."): Refusal.PERMANENT,
+    ("-2010", "Stop price would trigger immediately."): Refusal.PERMANENT,
+    ("-2010", "Order would trigger immediately."): Refusal.PERMANENT,
+    **{
+        ("-2010", f"{kind} orders are not supported for this symbol."): Refusal.PERMANENT
+        for kind in ("Stop loss", "Stop loss limit", "Take profit", "Take profit limit")
+    },
+    ("-1013", "Filter failure: MAX_NUM_ALGO_ORDERS"): Refusal.PERMANENT,
+    ("-1013", "Invalid stop price."): Refusal.LOT_TICK,
     ("-2010", "Unsupported order combination"): Refusal.PERMANENT,
     ("-2010", "This action is disabled on this account."): Refusal.AUTH,
     ("-2010", "This account may not place or cancel orders."): Refusal.AUTH,
     ("-2010", "Rest API trading is not enabled."): Refusal.AUTH,
     ("-2010", "This symbol is not permitted for this account."): Refusal.PERMANENT,
     ("-2010", "This symbol is restricted for this account."): Refusal.PERMANENT,
+}
+
+# https://developers.binance.com/docs/binance-spot-api-docs/errors
+BINANCE_AMEND: Refusals = {
+    **of_orders(BINANCE_ANY, _OF_THE_FRONT),
+    ("-2038", "Unknown order sent."): Refusal.UNKNOWN_ORDER,
+    ("-2038", "Order amend (quantity increase) is not supported."): Refusal.PERMANENT,
+    ("-2038", "Order amend is not supported for this symbol."): Refusal.PERMANENT,
+    ("-2038", "The requested action would change no state; rejecting."): Refusal.PERMANENT,
+    ("-2038", "The requested action would change no state; rejecting"): Refusal.PERMANENT,
+    ("-2038", "Filter failure: MAX_NUM_ORDER_AMENDS"): Refusal.PERMANENT,
+    ("-2038", "Filter failure: LOT_SIZE"): Refusal.LOT_TICK,
+    ("-1013", "Filter failure: LOT_SIZE"): Refusal.LOT_TICK,
+    ("-1013", "Filter failure: NOTIONAL"): Refusal.MIN_SIZE,
+    ("-1013", "Filter failure: MIN_NOTIONAL"): Refusal.MIN_SIZE,
 }
 
 BINANCE_CANCEL: Refusals = {
@@ -353,6 +395,30 @@ async def _binance_tier(ccxt_exchange: Any) -> Tier:
     return Tier(name=f"VIP {told['vipLevel']}")
 
 
+async def _binance_amend(ccxt_exchange: Any, request: AmendRequest) -> Any:
+    """Make an order smaller; without a name of ours it would get one that nobody knows.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/faqs/order_amend_keep_priority; ccxt has no
+    method for it, only its way of signing.
+    """
+    asked = {
+        "symbol": ccxt_exchange.market(request.symbol)["id"],
+        **named(request, "origClientOrderId", "orderId"),
+        **terms(request, quantity="newQty"),
+        "newClientOrderId": request.client_order_id,
+    }
+    return await ccxt_exchange.request("order/amend/keepPriority", ["private"], "PUT", asked)
+
+
+async def _binance_cancel_all(
+    ask: Ask, ccxt_exchange: Any, orders: tuple[OrderStatus, ...], symbol: str | None
+) -> None:
+    """Cancel market by market: there is no call for all of them. Those that wait are among them."""
+    method = ccxt_exchange.privateDeleteOpenOrders
+    names = sorted({ccxt_exchange.market(one.symbol)["id"] for one in orders})
+    await each(ask("cancel_all", partial(method, {"symbol": name})) for name in names)
+
+
 BINANCE = Dialect(
     exchange="binance",
     ccxt_id="binance",
@@ -379,7 +445,10 @@ BINANCE = Dialect(
     by_client_id=(Lookup(method="fetch_order"),),
     whole={
         **dict.fromkeys(
-            ("open_orders", "fills", "history", "orders", "past_orders", "transfers", "fees"),
+            (
+                *("open_orders", "fills", "history", "orders", "past_orders", "transfers", "fees"),
+                "cancel_all",
+            ),
             lambda body: isinstance(body, list),
         ),
         "order": lambda body: has(body, orderId=int, status=str),
@@ -393,6 +462,19 @@ BINANCE = Dialect(
         "time": lambda body: has(body, serverTime=int),
     },
     cancelled=_binance_cancelled,
+    triggers=Triggers(types=STOPS, words=stop_words, features=stop_word),
+    amending=Amending(
+        terms=frozenset({"quantity"}),
+        shrinks_only=True,
+        send=_binance_amend,
+        done=lambda body, request: (
+            isinstance(body, dict)
+            and has(body.get("amendedOrder"), orderId=int, qty=str)
+            and about(body["amendedOrder"], request, "clientOrderId", "orderId")
+        ),
+        refusals=BINANCE_AMEND,
+    ),
+    cancel_all=_binance_cancel_all,
     fills_of=_binance_fills,
     history_of=_binance_history,
     names_of=_binance_names,
@@ -439,6 +521,8 @@ BINANCE = Dialect(
     costs={
         "create": {"weight": 1, "orders": 1, "orders_day": 1},
         "cancel": {"weight": 1},
+        "cancel_all": {"weight": 1},
+        "amend": {"weight": 4},
         "order": {"weight": 4},
         "fills": {"weight": 20},
         "history": {"weight": 20},

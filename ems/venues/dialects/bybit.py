@@ -9,11 +9,22 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, rows
-from ems.core.messages import Ending, FillReport, Found, OrderStatus, PublicTrade, Refusal, Side
+from ems.core.messages import (
+    AmendRequest,
+    Ending,
+    FillReport,
+    Found,
+    OrderStatus,
+    PublicTrade,
+    Refusal,
+    Side,
+)
 from ems.venues.dialects.bybit_linear import BYBIT_LINEAR
 from ems.venues.dialects.dialect import (
     DAY_MS,
     PAGES_MAX,
+    STOPS,
+    Amending,
     Ask,
     BookFeed,
     CannotSay,
@@ -26,7 +37,14 @@ from ems.venues.dialects.dialect import (
     Pause,
     Tier,
     Told,
+    Triggers,
+    about,
+    each,
     has,
+    named,
+    stop_word,
+    stop_words,
+    terms,
     transfers_by_page,
 )
 from ems.venues.errors import Refusals, Said, coded, of_orders
@@ -77,7 +95,19 @@ BYBIT_CREATE: Refusals = {
     **dict.fromkeys(coded(170115, 170116, 170117, 170124, 170135), Refusal.PERMANENT),
     **dict.fromkeys(coded(110003, 170132, 170133, 170192, 170193, 170194), Refusal.PERMANENT),
     **dict.fromkeys(coded(170197, 170198, 170228, 170229, 170371, 170372), Refusal.PERMANENT),
+    **dict.fromkeys(coded(170202, 170203, 170204, 170206), Refusal.PERMANENT),  # of triggers
     **dict.fromkeys(coded(110020, 170157, 170201, 170209, 170210, 170810), Refusal.PERMANENT),
+}
+
+BYBIT_AMEND: Refusals = {
+    **of_orders(BYBIT_ANY, _OF_THE_FRONT),
+    **dict.fromkeys(coded(110001, 170139, 170142, 170143, 170190, 170213), Refusal.UNKNOWN_ORDER),
+    **dict.fromkeys(coded(110004, 110007, 110012, 170033, 170131), Refusal.INSUFFICIENT_FUNDS),
+    **dict.fromkeys(coded(110094, 170136, 170140), Refusal.MIN_SIZE),
+    **dict.fromkeys(coded(170134, 170137), Refusal.LOT_TICK),
+    **dict.fromkeys(coded(170218), Refusal.POST_ONLY_WOULD_CROSS),
+    **dict.fromkeys(coded(170151, 170217), Refusal.MARKET_CLOSED),
+    **dict.fromkeys(coded(170124, 170132, 170133, 170135, 170192, 170193, 170194), Refusal.PERMANENT),
 }
 
 BYBIT_CANCEL: Refusals = {
@@ -348,6 +378,37 @@ async def _bybit_tier(ccxt_exchange: Any) -> Tier:
     return Tier(name=(await ccxt_exchange.privateGetV5UserQueryApi())["result"]["vipLevel"])
 
 
+async def _bybit_amend(ccxt_exchange: Any, request: AmendRequest) -> Any:
+    """Amend an order. https://bybit-exchange.github.io/docs/v5/order/amend-order"""
+    asked = {
+        "category": "spot",
+        "symbol": ccxt_exchange.market(request.symbol)["id"],
+        **named(request, "orderLinkId", "orderId"),
+        **terms(request, quantity="qty", price="price", stop_price="triggerPrice"),
+    }
+    return await ccxt_exchange.privatePostV5OrderAmend(asked)
+
+
+async def _bybit_cancel_all(
+    ask: Ask, ccxt_exchange: Any, orders: tuple[OrderStatus, ...], symbol: str | None
+) -> None:
+    """Cancel kind by kind: without a filter only those that do not wait are cancelled.
+
+    https://bybit-exchange.github.io/docs/v5/order/cancel-all
+    """
+    where = {} if symbol is None else {"symbol": ccxt_exchange.market(symbol)["id"]}
+    method = ccxt_exchange.privatePostV5OrderCancelAll
+    kinds = [
+        {"category": "spot", "orderFilter": kind, **where} for kind in ("Order", "tpslOrder", "StopOrder")
+    ]
+    await each(ask("cancel_all", partial(method, kind)) for kind in kinds)
+
+
+async def _bybit_last_price(ccxt_exchange: Any, symbol: str) -> Decimal | None:
+    last: Decimal | None = (await ccxt_exchange.fetch_ticker(symbol))["last"]
+    return last or None
+
+
 BYBIT = Dialect(
     exchange="bybit",
     ccxt_id="bybit",
@@ -399,6 +460,8 @@ BYBIT = Dialect(
             ("order", "open_orders", "closed_orders", "fills", "history", "balances", "markets", "fees"),
             lambda body: _bybit_result(body, "list"),
         ),
+        "last": lambda body: _bybit_result(body, "list"),
+        "cancel_all": lambda body: _bybit_result(body, "list"),
         "transfers": lambda body: _bybit_result(body, "rows"),
         "tier": lambda body: has(body, result=dict) and has(body["result"], vipLevel=str),
         "powers": lambda body: (
@@ -411,6 +474,27 @@ BYBIT = Dialect(
         "time": lambda body: has(body, retCode=int, time=int),
     },
     cancelled=_bybit_cancelled,
+    triggers=Triggers(
+        types=STOPS,
+        # ccxt makes a `tpslOrder` of these, which holds its money while it waits.
+        words=stop_words,
+        features=stop_word,
+        cancel_words={"orderFilter": "tpslOrder"},
+        # On spot the direction is not told: it is from the last price to the trigger, wherever that is.
+        # https://bybit-exchange.github.io/docs/v5/order/create-order
+        last_price=_bybit_last_price,
+    ),
+    amending=Amending(
+        terms=frozenset({"quantity", "price", "stop_price"}),
+        send=_bybit_amend,
+        done=lambda body, request: (
+            isinstance(body, dict)
+            and _bybit_cancelled(body)
+            and about(body["result"], request, "orderLinkId", "orderId")
+        ),
+        refusals=BYBIT_AMEND,
+    ),
+    cancel_all=_bybit_cancel_all,
     fills_of=_bybit_fills,
     history_of=_bybit_history,
     names_of=_bybit_names,
@@ -450,6 +534,7 @@ BYBIT = Dialect(
     shapes=(
         Window(name="create", capacity=20, window_s=1),
         Window(name="cancel", capacity=20, window_s=1),
+        Window(name="amend", capacity=20, window_s=1),
         Window(name="realtime", capacity=50, window_s=1),
         Window(name="closed", capacity=50, window_s=1),
         Window(name="executions", capacity=50, window_s=1),
@@ -464,6 +549,9 @@ BYBIT = Dialect(
     costs={
         "create": {"create": 1, "address": 1},
         "cancel": {"cancel": 1, "address": 1},
+        "cancel_all": {"cancel": 1, "address": 1},
+        "amend": {"amend": 1, "address": 1},
+        "last": {"address": 1},
         "order": {"realtime": 1, "address": 1},
         "open_orders": {"realtime": 2, "address": 2},
         "closed_orders": {"closed": 1, "address": 1},

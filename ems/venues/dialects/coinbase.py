@@ -33,6 +33,7 @@ from ems.venues.dialects.dialect import (
     Listing,
     Tier,
     Told,
+    each,
     has,
 )
 from ems.venues.errors import Refusals, Said, of_orders
@@ -295,6 +296,19 @@ def _coinbase_cancelled(body: object) -> bool:
         and has(body["results"][0], success=bool, order_id=str)  # type: ignore[index]
         and body["results"][0]["success"] is True  # type: ignore[index]
     )
+
+
+_CANCELS_AT_ONCE = 100
+
+
+async def _coinbase_cancel_all(
+    ask: Ask, ccxt_exchange: Any, orders: tuple[OrderStatus, ...], symbol: str | None
+) -> None:
+    """Cancel them by their numbers, a hundred at a time: there is no call for all of them."""
+    method = ccxt_exchange.v3PrivatePostBrokerageOrdersBatchCancel
+    names = [one.exchange_order_id for one in orders]
+    batches = [names[start : start + _CANCELS_AT_ONCE] for start in range(0, len(names), _CANCELS_AT_ONCE)]
+    await each(ask("cancel_all", partial(method, {"order_ids": some})) for some in batches)
 
 
 # --- Reading orders, fills, money ----------------------------------------------------------------
@@ -683,8 +697,10 @@ COINBASE = Dialect(
         "powers": lambda body: has(body, can_trade=bool, can_transfer=bool),
         "book": lambda body: has(body, pricebook=dict) and has(body["pricebook"], bids=list, asks=list),
         "time": lambda body: has(body, epochSeconds=str),
+        "cancel_all": lambda body: has(body, results=list),
     },
     cancelled=_coinbase_cancelled,
+    cancel_all=_coinbase_cancel_all,
     fills_of=_coinbase_fills,
     history_of=_coinbase_history,
     names_of=_coinbase_names,
@@ -723,6 +739,7 @@ COINBASE = Dialect(
     costs={
         "create": {"private": 1, "pace": 1},
         "cancel": {"private": 1},
+        "cancel_all": {"private": 1},
         "order": {"private": 1},
         "open_orders": {"private": 1},
         "closed_orders": {"private": 1},

@@ -444,6 +444,17 @@ def _book(ccxt_exchange: Any, frame: Any, url: str) -> Iterator[tuple[str, Chang
     )
 
 
+async def _coinbase_cancel_all(
+    ask: Ask, ccxt_exchange: Any, orders: tuple[OrderStatus, ...], symbol: str | None
+) -> None:
+    """Cancel as many as it can at once: "you may need to make the request more than once".
+
+    https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/orders/cancel-all-orders
+    """
+    where = {} if symbol is None else {"product_id": symbol}
+    await ask("cancel_all", partial(ccxt_exchange.privateDeleteOrders, where))
+
+
 def _is_list(body: object) -> bool:
     return isinstance(body, list)
 
@@ -471,12 +482,18 @@ COINBASEEXCHANGE = Dialect(
     whole={
         "order": lambda body: has(body, id=str, status=str, filled_size=str),
         **dict.fromkeys(
-            ("open_orders", "closed_orders", "fills", "history", "balances", "markets", "transfers"), _is_list
+            (
+                *("open_orders", "closed_orders", "fills", "history", "balances", "markets", "transfers"),
+                "cancel_all",
+            ),
+            _is_list,
         ),
         **dict.fromkeys(("fees", "tier"), lambda body: has(body, maker_fee_rate=str, taker_fee_rate=str)),
         "book": lambda body: has(body, bids=list, asks=list),
         "time": lambda body: has(body, iso=str),
     },
+    cancel_all=_coinbase_cancel_all,
+    purges=True,  # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/orders/get-single-order
     cancelled=lambda body: isinstance(body, str) and _UUID.fullmatch(body) is not None,
     fills_of=_coinbase_fills,
     history_of=_coinbase_history,
@@ -513,6 +530,7 @@ COINBASEEXCHANGE = Dialect(
     costs={
         "create": {"private": 1},
         "cancel": {"private": 1},
+        "cancel_all": {"private": 1},
         "order": {"private": 1},
         "open_orders": {"private": 1},
         "closed_orders": {"private": 1},

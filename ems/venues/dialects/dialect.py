@@ -6,7 +6,7 @@ says was measured against ccxt 4.5.90 or is taken from the exchange's documentat
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,10 +14,19 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from ems.core.depth import Change, Checksum
-from ems.core.messages import FillReport, NewOrder, OrderStatus, PublicTrade
+from ems.core.messages import (
+    AmendRequest,
+    FillReport,
+    NewOrder,
+    OrderStatus,
+    OrderType,
+    PublicTrade,
+    TimeInForce,
+)
 from ems.venues.errors import Refusals, Said
-from ems.venues.gateway import Position, TooMuch
-from ems.venues.limiter import Limit, Scope
+from ems.venues.gateway import Position, TooMuch, VenueRefused, VenueUnavailable
+from ems.venues.limiter import Limit, Scope, TooBusy
+from ems.venues.translation import plain
 from ems.venues.transport import Wire
 
 DAY_MS = 24 * 3600 * 1000
@@ -94,6 +103,39 @@ class DeadMan:
     arm: Callable[[Any, int], Awaitable[Any]]  # (ccxt, seconds from now; 0 takes it back)
     timeout_s: int
     every_s: float  # how often to say that we are here
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Triggers:
+    """How an exchange takes orders that wait for a price.
+
+    ccxt's words for them are checked against its `features` too; neither is believed alone (VENUES.md 0.7).
+    """
+
+    types: frozenset[OrderType]
+    words: Callable[[NewOrder], Mapping[str, object]]  # what ccxt is told; None takes a word back
+    features: Callable[[NewOrder], str]  # what ccxt's `features` call it
+    # ccxt drops the others of these on the way.
+    times_in_force: frozenset[TimeInForce] = frozenset(TimeInForce)
+    # What ccxt is told when one is cancelled that waits; None: the same as for any order. Where it is not
+    # known whether an order waits both ways are tried, and "no such order" ends the first.
+    cancel_words: Mapping[str, object] | None = None
+    cancelled: Callable[[object], bool] | None = None  # as `Dialect.cancelled`, of such a cancel
+    # Where a stop on the wrong side of the market is not refused, but waits for the way back: (ccxt, symbol)
+    # -> the last price, which is looked at before.
+    last_price: Callable[[Any, str], Awaitable[Decimal | None]] | None = None
+    follow: Callable[[Any], Awaitable[Any]] | None = None  # subscribes where the stream has them apart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Amending:
+    """What an exchange changes of an order in one step, and how it is asked and answers."""
+
+    terms: frozenset[str]  # of "quantity", "price", "stop_price"
+    send: Callable[[Any, AmendRequest], Awaitable[Any]]  # (ccxt, request)
+    done: Callable[[object, AmendRequest], bool]  # does this body say that this one was taken on?
+    refusals: Refusals
+    shrinks_only: bool = False
 
 
 class Ask(Protocol):
@@ -224,6 +266,12 @@ class Dialect:
     transfers: Listing | None = None
     tier: Callable[[Any], Awaitable[Tier]] | None = None  # None: the exchange does not tell
     powers: Callable[[Any], Awaitable[KeyPowers]] | None = None  # None: the exchange does not tell
+    triggers: Triggers | None = None  # None: no orders that wait
+    amending: Amending | None = None  # None: an order is changed by another one
+    # (ask, ccxt, orders, symbol or None) -> cancels these, which are all that are open there, and perhaps
+    # more that are placed meanwhile. None: there is no such call, and they are cancelled one by one.
+    cancel_all: Callable[[Ask, Any, tuple[OrderStatus, ...], str | None], Awaitable[None]] | None = None
+    purges: bool = False  # an order that ended without a fill is not found any more
     dead_man: DeadMan | None = None  # None: there is none, or none that works over REST alone
 
     derivatives: Derivatives | None = None  # None: nothing is asked about contracts here
@@ -247,6 +295,53 @@ class FillsRead:
 
     trades: list[Any]
     expected: Decimal | None = None
+
+
+STOPS = frozenset(kind for kind in OrderType if kind.waits)
+
+
+def stop_word(order: NewOrder) -> str:
+    """Return ccxt's name for what this order waits for, which is also what its `features` call it."""
+    loss = order.order_type in (OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT)
+    return "stopLossPrice" if loss else "takeProfitPrice"
+
+
+def stop_words(order: NewOrder) -> dict[str, object]:
+    """Tell ccxt what this order waits for, where it has a word for each kind."""
+    assert order.stop_price is not None
+    return {stop_word(order): plain(order.stop_price)}
+
+
+def named(request: AmendRequest, ours: str, theirs: str) -> dict[str, object]:
+    """Name the order of an amendment: by the venue's id where we know it, else by ours."""
+    if request.exchange_order_id is not None:
+        return {theirs: request.exchange_order_id}
+    return {ours: request.client_order_id}
+
+
+def about(row: object, request: AmendRequest, ours: str, theirs: str) -> bool:
+    """Say whether this is told of the order of an amendment, as `named` names it."""
+    return isinstance(row, dict) and all(
+        str(row.get(name)) == value for name, value in named(request, ours, theirs).items()
+    )
+
+
+def terms(request: AmendRequest, **names: str) -> dict[str, object]:
+    """Return what is to change, under the venue's names of it."""
+    asked = {name: getattr(request, ours) for ours, name in names.items()}
+    return {name: plain(value) for name, value in asked.items() if value is not None}
+
+
+async def each(questions: Iterable[Awaitable[Any]]) -> None:
+    """Ask everything, also after a question has failed; then raise what was refused or unanswered first."""
+    failures: list[Exception] = []
+    for question in questions:
+        try:
+            await question
+        except (VenueRefused, VenueUnavailable, TooBusy) as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 class CannotSay(TooMuch):

@@ -471,6 +471,17 @@ def _gemini_private_ws(ccxt_exchange: Any) -> str:
     return f"{ccxt_exchange.urls['api']['ws']}{ORDER_EVENTS}?{filters}"
 
 
+async def _gemini_cancel_all(
+    ask: Ask, ccxt_exchange: Any, orders: tuple[OrderStatus, ...], symbol: str | None
+) -> None:
+    """Cancel all in all markets; those of one market go one by one.
+
+    https://docs.gemini.com/rest/orders#cancel-all-active-orders
+    """
+    if symbol is None:
+        await ask("cancel_all", ccxt_exchange.privatePostV1OrderCancelAll)
+
+
 GEMINI = Dialect(
     exchange="gemini",
     ccxt_id="gemini",
@@ -507,8 +518,10 @@ GEMINI = Dialect(
         "transfers": lambda body: _are_rows(body, type=str, currency=str, amount=str),
         "book": lambda body: has(body, bids=list, asks=list),
         "time": lambda body: has(body, result=str),
+        "cancel_all": lambda body: has(body, result=str, details=dict),
         "powers": lambda body: has(body, isTrader=bool, isFundManager=bool),
     },
+    cancel_all=_gemini_cancel_all,
     cancelled=lambda body: _is_order(body) and isinstance(body, dict) and body["is_cancelled"] is True,
     fills_of=_gemini_fills,
     history_of=_gemini_history,
@@ -541,7 +554,7 @@ GEMINI = Dialect(
             what: {"private": 1}
             for what in (
                 *("create", "cancel", "order", "fills", "history", "open_orders", "balances"),
-                *("fees", "tier", "past_orders", "transfers", "time", "powers"),
+                *("fees", "tier", "past_orders", "transfers", "time", "powers", "cancel_all"),
             )
         },
         "markets": {"public": 1},

@@ -11,9 +11,21 @@ from typing import Any
 import ccxt
 
 from ems.core.depth import Change, Row, digits_checksum
-from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, PublicTrade, Refusal, Side
+from ems.core.messages import (
+    AmendRequest,
+    Ending,
+    FillReport,
+    Found,
+    Liquidity,
+    OrderStatus,
+    PublicTrade,
+    Refusal,
+    Side,
+)
 from ems.venues.dialects.dialect import (
     PAGES_MAX,
+    STOPS,
+    Amending,
     Ask,
     BookFeed,
     CannotSay,
@@ -26,7 +38,13 @@ from ems.venues.dialects.dialect import (
     Lookup,
     Pause,
     Tier,
+    Triggers,
+    each,
     has,
+    named,
+    stop_word,
+    stop_words,
+    terms,
     transfers_by_page,
 )
 from ems.venues.errors import Refusals, Said, of_orders
@@ -104,6 +122,16 @@ KRAKEN_CREATE: Refusals = {
     _exactly("EService:Market in limit_only mode"): Refusal.MARKET_CLOSED,
 }
 
+KRAKEN_AMEND: Refusals = {
+    **KRAKEN_CREATE,
+    _exactly("EOrder:Unknown order"): Refusal.UNKNOWN_ORDER,
+    _exactly("EOrder:Invalid order"): Refusal.UNKNOWN_ORDER,
+    _exactly("EGeneral:Invalid arguments:order_qty"): Refusal.LOT_TICK,
+    _exactly("EGeneral:Invalid arguments:limit_price"): Refusal.LOT_TICK,
+    _exactly("EGeneral:Invalid arguments:trigger_price"): Refusal.LOT_TICK,
+    _exactly("EGeneral:Invalid arguments:txid"): Refusal.PERMANENT,
+}
+
 KRAKEN_CANCEL: Refusals = {
     **KRAKEN_ANY,
     _exactly("EOrder:Unknown order"): Refusal.UNKNOWN_ORDER,
@@ -122,6 +150,7 @@ def _kraken_result(body: object, kind: Any, part: str | None = None) -> bool:
     return part is None or isinstance(body["result"].get(part), dict)
 
 
+_BATCH = 50  # https://docs.kraken.com/api-reference/trading/cancel-order-batch
 _IDS_AT_ONCE = 20  # orders or trades in one question
 _HISTORY_PAGE = 50
 
@@ -402,6 +431,28 @@ async def _kraken_tier(ccxt_exchange: Any) -> Tier:
     )
 
 
+async def _kraken_amend(ccxt_exchange: Any, request: AmendRequest) -> Any:
+    """Amend an order where it is. One that is to be no larger than what it has traded is cancelled by that.
+
+    https://docs.kraken.com/api-reference/trading/amend-order
+    """
+    names = {"quantity": "order_qty", "price": "limit_price", "stop_price": "trigger_price"}
+    asked = {**named(request, "cl_ord_id", "txid"), **terms(request, **names)}
+    return await ccxt_exchange.privatePostAmendOrder(asked)
+
+
+async def _kraken_cancel_all(
+    ask: Ask, ccxt_exchange: Any, orders: tuple[OrderStatus, ...], symbol: str | None
+) -> None:
+    """Cancel all in all markets by one call; those of one market by name, 50 at a time."""
+    if symbol is None:
+        await ask("cancel_all", ccxt_exchange.privatePostCancelAll)
+        return
+    names = [one.exchange_order_id for one in orders]
+    batches = [names[start : start + _BATCH] for start in range(0, len(names), _BATCH)]
+    await each(ask("cancel_all", partial(ccxt_exchange.cancel_orders, some, symbol)) for some in batches)
+
+
 KRAKEN = Dialect(
     exchange="kraken",
     ccxt_id="kraken",
@@ -423,7 +474,7 @@ KRAKEN = Dialect(
     ),
     whole={
         **dict.fromkeys(
-            ("order", "fills", "balances", "markets", "fees", "book", "time"),
+            ("order", "fills", "balances", "markets", "fees", "book", "time", "cancel_all"),
             lambda body: _kraken_result(body, dict),
         ),
         "open_orders": lambda body: _kraken_result(body, dict, "open"),
@@ -436,6 +487,17 @@ KRAKEN = Dialect(
         "dead_man": lambda body: _kraken_result(body, dict) and has(body["result"], triggerTime=str),
     },
     cancelled=_kraken_cancelled,
+    triggers=Triggers(types=STOPS, words=stop_words, features=stop_word),
+    amending=Amending(
+        terms=frozenset({"quantity", "price", "stop_price"}),
+        send=_kraken_amend,
+        # It tells only its own number, not the order's.
+        done=lambda body, request: (
+            isinstance(body, dict) and _kraken_result(body, dict) and has(body["result"], amend_id=str)
+        ),
+        refusals=KRAKEN_AMEND,
+    ),
+    cancel_all=_kraken_cancel_all,
     fills_of=_kraken_fills,
     history_of=_kraken_history,
     names_of=_kraken_names,
@@ -476,6 +538,9 @@ KRAKEN = Dialect(
     costs={
         "create": {"engine:{symbol}": 1, "trading": 1},
         "cancel": {"engine:{symbol}": 8, "trading": 1},
+        "cancel_all": {"counter": 1},
+        # One, and three more for an order younger than 5 s.
+        "amend": {"engine:{symbol}": 4, "trading": 1},
         "order": {"counter": 1},
         "closed_orders": {"counter": 1},
         "past_orders": {"counter": 1},

@@ -9,10 +9,25 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, alternating_checksum, rows
-from ems.core.messages import Ending, FillReport, Found, Liquidity, OrderStatus, PublicTrade, Refusal, Side
+from ems.core.messages import (
+    AmendRequest,
+    Ending,
+    FillReport,
+    Found,
+    Liquidity,
+    NewOrder,
+    OrderStatus,
+    OrderType,
+    PublicTrade,
+    Refusal,
+    Side,
+    TimeInForce,
+)
 from ems.venues.dialects.dialect import (
     DAY_MS,
     PAGES_MAX,
+    STOPS,
+    Amending,
     Ask,
     BookFeed,
     CannotSay,
@@ -24,13 +39,21 @@ from ems.venues.dialects.dialect import (
     Listing,
     Lookup,
     Tier,
+    Triggers,
+    about,
+    each,
     has,
+    named,
+    stop_word,
+    stop_words,
+    terms,
     transfers_by_page,
 )
 from ems.venues.dialects.okx_swaps import OKX_SWAPS
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Scope, Window
 from ems.venues.translation import from_ms
+from ems.venues.transport import Wire
 
 
 def okx_said(status: int, body: object) -> tuple[Said, ...]:
@@ -92,16 +115,33 @@ OKX_CREATE: Refusals = {
     **{
         (str(code), None): Refusal.PERMANENT
         for code in (
+            *(51277, 51278, 51279, 51280),  # a trigger on the wrong side of the last price
             *(50028, 50032, 50033, 50052, 51005, 51006, 51010, 51025, 51033, 51056, 51102, 51109),
             *(51116, 51122, 51137, 51138, 51174, 51201, 51202, 51203, 51204),
         )
     },
 }
 
+OKX_AMEND: Refusals = {
+    **of_orders(OKX_ANY, _OF_THE_FRONT),
+    ("50061", None): Refusal.RATE_LIMIT,
+    **{(str(code), None): Refusal.UNKNOWN_ORDER for code in (51503, 51509, 51510, 51527, 51603)},
+    ("51502", None): Refusal.INSUFFICIENT_FUNDS,
+    ("51511", None): Refusal.POST_ONLY_WOULD_CROSS,
+    ("51000", "Parameter newPx error"): Refusal.LOT_TICK,
+    ("51000", "Parameter newSz error"): Refusal.LOT_TICK,
+    ("51121", None): Refusal.LOT_TICK,
+    ("51020", None): Refusal.MIN_SIZE,
+    ("51120", None): Refusal.MIN_SIZE,
+    **{(str(code), None): Refusal.MARKET_CLOSED for code in (51021, 51022, 51124, 51508)},
+    **{(str(code), None): Refusal.PERMANENT for code in (51005, 51500, 51501, 51506)},
+}
+
 # 51410 (being cancelled already, or settled) says nothing of how that ends.
 OKX_CANCEL: Refusals = {
     **OKX_ANY,
-    **{(str(code), None): Refusal.UNKNOWN_ORDER for code in (51400, 51401, 51402)},
+    # 51603: asked about before it is cancelled, an algo order is not there.
+    **{(str(code), None): Refusal.UNKNOWN_ORDER for code in (51400, 51401, 51402, 51603)},
     ("51407", None): Refusal.PERMANENT,
 }
 
@@ -163,6 +203,55 @@ def _okx_read(ccxt_exchange: Any, symbol: str, rows: list[Any]) -> list[Any]:
     return trades
 
 
+class OkxWire(Wire):
+    """ccxt's OKX, for which an algo order and the order it places are one, under the algo order's number.
+
+    ccxt reads that number first wherever there is one, so that what was told when the order was sent stays
+    true when it is triggered. What it does not know: their names, that nothing of one is filled while it
+    waits, and how one is found and cancelled whichever it is just now.
+    """
+
+    def parse_order(self, order: Any, market: Any = None) -> Any:
+        parsed = super().parse_order(order, market)  # type: ignore[misc]
+        if order.get("algoClOrdId"):
+            parsed["clientOrderId"] = order["algoClOrdId"]
+        if order.get("algoId") and "accFillSz" not in order and order.get("state") is not None:
+            parsed["filled"] = Decimal(0)
+            parsed["status"] = _OKX_WAITING.get(order["state"])
+            limits = (order.get(f"{kind}OrdPx") for kind in ("sl", "tp"))
+            parsed["price"] = next((Decimal(one) for one in limits if one and one != "-1"), None)
+        return parsed
+
+    async def fetch_algo_order(self, id: str | None, symbol: str, params: Any = None) -> Any:
+        """Return an algo order, or the order that it has placed."""
+        ex: Any = self
+        name = (params or {}).get("algoClOrdId")
+        row = await self._algo(id, name)
+        if row["state"] != "effective":
+            return ex.parse_order(row, ex.market(symbol))
+        placed = {"instId": row["instId"], "ordId": row["ordId"]}
+        answer = await ex.privateGetTradeOrder(placed)
+        return ex.parse_order(answer["data"][0], ex.market(symbol))
+
+    async def cancel_order(self, id: str | None, symbol: str | None = None, params: Any = None) -> Any:
+        ex: Any = self
+        asked = dict(params or {})
+        if not asked.pop("algo", False):
+            return await super().cancel_order(id, symbol, asked)  # type: ignore[misc]
+        row = await self._algo(id, asked.get("clientOrderId"))
+        if row["state"] == "effective":
+            gone = await super().cancel_order(row["ordId"], symbol)  # type: ignore[misc]
+            return {**gone, "id": row["algoId"]} if gone["id"] == row["ordId"] else gone
+        answer = await ex.privatePostTradeCancelAlgos([{"instId": row["instId"], "algoId": row["algoId"]}])
+        return ex.parse_order(answer["data"][0], ex.market(symbol))
+
+    async def _algo(self, algo_id: str | None, name: str | None) -> Any:
+        ex: Any = self
+        which = {"algoId": algo_id} if algo_id is not None else {"algoClOrdId": name}
+        answer = await ex.privateGetTradeOrderAlgo(which)
+        return answer["data"][0]
+
+
 async def _okx_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_id: str) -> FillsRead | None:
     """Read the order for what is filled, then its fills: those of three days are listed first, and apart.
 
@@ -170,9 +259,14 @@ async def _okx_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_i
     """
     order = await ask("order", partial(ccxt_exchange.fetch_order, exchange_order_id, symbol))
     if order is None:
+        order = await ask("algo", partial(ccxt_exchange.fetch_algo_order, exchange_order_id, symbol))
+    if order is None:
         return None
     trades: list[Any] = []
-    request = {**_okx_market(ccxt_exchange, symbol), "ordId": exchange_order_id}
+    number = order["info"].get("ordId")
+    if not number:
+        return FillsRead(trades=[], expected=order["filled"])  # it waits, or placed no order
+    request = {**_okx_market(ccxt_exchange, symbol), "ordId": number}
     for what, method in (
         ("fills", ccxt_exchange.privateGetTradeFills),
         ("history", ccxt_exchange.privateGetTradeFillsHistory),
@@ -180,6 +274,7 @@ async def _okx_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order_i
         if sum((trade["amount"] for trade in trades), Decimal(0)) < order["filled"]:
             rows = await _okx_pages(ask, what, method, request, "billId")
             trades = _okx_read(ccxt_exchange, symbol, rows)
+    trades = [{**trade, "order": exchange_order_id} for trade in trades if trade["order"] == number]
     return FillsRead(trades=trades, expected=order["filled"])
 
 
@@ -206,7 +301,7 @@ async def _okx_names(
     ):
         if set(exchange_order_ids) - names.keys():
             rows = await _okx_pages(ask, what, method, request, "ordId")
-            names.update((row["ordId"], row.get("clOrdId") or None) for row in rows)
+            names.update((row["ordId"], row.get("clOrdId") or row.get("algoClOrdId") or None) for row in rows)
     return names
 
 
@@ -228,6 +323,15 @@ async def _okx_fees(ccxt_exchange: Any) -> Fees:
 
 _OKX_ENDINGS = {"filled": Ending.FILLED, "canceled": Ending.CANCELED, "mmp_canceled": Ending.CANCELED}
 _OKX_OPEN = {"live", "partially_filled"}
+# State of an algo order -> ccxt's word: one that has placed an order is as open as that.
+_OKX_WAITING = {
+    "live": "open",
+    "pause": "open",
+    "partially_effective": "open",
+    "effective": "open",
+    "canceled": "canceled",
+    "order_failed": "rejected",
+}
 
 
 def _okx_channel(frame: Any, channel: str) -> bool:
@@ -245,16 +349,20 @@ def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderSt
 
     https://www.okx.com/docs-v5/en/#order-book-trading-trade-ws-order-channel
     """
+    if _okx_channel(frame, "orders-algo"):
+        yield from _okx_algos(ccxt_exchange, frame)
+        return
     for row in frame["data"]:
         if row.get("instType") != "SPOT":
             continue
         symbol = ccxt_exchange.safe_symbol(row["instId"], None, "-", "spot")
-        client_order_id = row.get("clOrdId") or None
+        client_order_id = row.get("clOrdId") or row.get("algoClOrdId") or None
+        number = row.get("algoId") or row["ordId"]  # as `OkxWire` has it
         side = Side(row["side"])
         if row.get("tradeId"):
             yield FillReport(
                 fill_id=row["tradeId"],
-                exchange_order_id=row["ordId"],
+                exchange_order_id=number,
                 client_order_id=client_order_id,
                 symbol=symbol,
                 side=side,
@@ -274,7 +382,7 @@ def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderSt
         yield OrderStatus(
             order_id=None,
             found=Found.OPEN if ending is None else Found.CLOSED,
-            exchange_order_id=row["ordId"],
+            exchange_order_id=number,
             client_order_id=client_order_id,
             symbol=symbol,
             filled_quantity=Decimal(row["accFillSz"]),
@@ -283,6 +391,33 @@ def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderSt
             # The size of an order by its cost is an amount of the other currency.
             quantity=None if row.get("tgtCcy") == "quote_ccy" else Decimal(row["sz"]),
             reason=row.get("cancelSourceReason") or None,
+            price=Decimal(row["px"]) if row.get("px") else None,
+        )
+
+
+def _okx_algos(ccxt_exchange: Any, frame: Any) -> Iterator[OrderStatus]:
+    """Read the rows of `orders-algo`. What one that was triggered has placed is told by `orders`.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-algo-trading-ws-algo-orders-channel
+    """
+    for row in frame["data"]:
+        status = _OKX_WAITING.get(row["state"])
+        if row.get("instType") != "SPOT" or row["state"] == "effective" or status is None:
+            continue
+        ending = {"canceled": Ending.CANCELED, "rejected": Ending.REJECTED}.get(status)
+        stop_price = row.get("slTriggerPx") or row.get("tpTriggerPx") or row.get("triggerPx")
+        yield OrderStatus(
+            order_id=None,
+            found=Found.OPEN if ending is None else Found.CLOSED,
+            exchange_order_id=row["algoId"],
+            client_order_id=row.get("algoClOrdId") or None,
+            symbol=ccxt_exchange.safe_symbol(row["instId"], None, "-", "spot"),
+            filled_quantity=Decimal(0),
+            ending=ending,
+            side=Side(row["side"]),
+            quantity=None if row.get("tgtCcy") == "quote_ccy" else Decimal(row["sz"]),
+            reason=row.get("failCode") or None,
+            stop_price=Decimal(stop_price) if stop_price else None,
         )
 
 
@@ -389,9 +524,104 @@ async def _okx_tier(ccxt_exchange: Any) -> Tier:
     return Tier(name=told["level"])
 
 
+def _okx_stop_words(order: NewOrder) -> Mapping[str, object]:
+    """Ask for a `conditional` order, which is refused on the wrong side of the last price.
+
+    ccxt would call its account's mode `cross`, and its client id by the name of an order's.
+    https://www.okx.com/docs-v5/en/#order-book-trading-algo-trading-post-place-algo-order
+    """
+    return {
+        **stop_words(order),
+        "tdMode": "cash",
+        "algoClOrdId": order.client_order_id,
+        "banAmend": None,
+    }
+
+
+async def _okx_amend(ccxt_exchange: Any, request: AmendRequest) -> Any:
+    """Amend an order, or an algo order that waits; one that was triggered is refused as not there.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-amend-order and
+    .../#order-book-trading-algo-trading-post-amend-algo-order
+    """
+    asked: dict[str, object] = {"instId": ccxt_exchange.market(request.symbol)["id"]}
+    if not request.order_type.waits:
+        asked |= named(request, "clOrdId", "ordId") | terms(request, quantity="newSz", price="newPx")
+        return await ccxt_exchange.privatePostTradeAmendOrder(asked)
+    loss = request.order_type in (OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT)
+    kind = "newSl" if loss else "newTp"
+    names = {"quantity": "newSz", "price": f"{kind}OrdPx", "stop_price": f"{kind}TriggerPx"}
+    asked |= named(request, "algoClOrdId", "algoId") | terms(request, **names)
+    return await ccxt_exchange.privatePostTradeAmendAlgos(asked)
+
+
+def _okx_amended(body: object, request: AmendRequest) -> bool:
+    if not isinstance(body, dict) or not _okx_some(body, sCode=str) or body["data"][0]["sCode"] != "0":
+        return False
+    names = ("algoClOrdId", "algoId") if request.order_type.waits else ("clOrdId", "ordId")
+    return about(body["data"][0], request, *names)
+
+
+async def _okx_open(
+    question: Callable[[Any], Awaitable[Any]], request: Mapping[str, object], number: str
+) -> list[Any]:
+    """Read a list of open orders to its end, 100 rows at a time; the rows are raw."""
+    found: dict[str, Any] = {}
+    asked = {**request, "limit": _OKX_PAGE}
+    for _ in range(PAGES_MAX):
+        answer = await question(dict(asked))
+        if not _okx_rows(answer, **{number: str}):
+            raise CannotSay(f"no list in {answer!r:.200}")
+        rows = answer["data"]
+        found.update((row[number], row) for row in rows)
+        if len(rows) < _OKX_PAGE:
+            return list(found.values())
+        asked["after"] = rows[-1][number]
+    raise CannotSay(f"more than {len(found)} open orders")
+
+
+async def _okx_all_open(ccxt_exchange: Any, where: Mapping[str, object]) -> tuple[list[Any], list[Any]]:
+    """Return the open orders and the algo orders that wait, which are listed apart and by kind."""
+    orders = await _okx_open(
+        ccxt_exchange.privateGetTradeOrdersPending, {"instType": "SPOT", **where}, "ordId"
+    )
+    algos: list[Any] = []
+    for kind in ("conditional", "trigger"):
+        request = {"instType": "SPOT", "ordType": kind, **where}
+        algos += await _okx_open(ccxt_exchange.privateGetTradeOrdersAlgoPending, request, "algoId")
+    return orders, algos
+
+
+async def _okx_open_orders(ccxt_exchange: Any) -> list[Any]:
+    orders, algos = await _okx_all_open(ccxt_exchange, {})
+    found: list[Any] = ccxt_exchange.parse_orders([*algos, *orders])
+    return found
+
+
+async def _okx_cancel_all(
+    ask: Ask, ccxt_exchange: Any, orders: tuple[OrderStatus, ...], symbol: str | None
+) -> None:
+    """Cancel what is listed, 20 orders and 10 algo orders at a time: there is no call for all of them.
+
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-cancel-multiple-orders
+    """
+    where = {} if symbol is None else {"instId": ccxt_exchange.market(symbol)["id"]}
+    plain_orders, algos = await ask("open_orders", partial(_okx_all_open, ccxt_exchange, where))
+    batches = [
+        (method, [{"instId": row["instId"], number: row[number]} for row in rows[start : start + most]])
+        for method, rows, number, most in (
+            (ccxt_exchange.privatePostTradeCancelAlgos, algos, "algoId", 10),
+            (ccxt_exchange.privatePostTradeCancelBatchOrders, plain_orders, "ordId", 20),
+        )
+        for start in range(0, len(rows), most)
+    ]
+    await each(ask("cancel_all", partial(method, rows)) for method, rows in batches)
+
+
 OKX = Dialect(
     exchange="okx",
     ccxt_id="okx",
+    wire=OkxWire,
     options={
         "defaultType": "spot",
         "fetchMarkets": {"types": ["spot"]},
@@ -410,9 +640,36 @@ OKX = Dialect(
     create_refusals=OKX_CREATE,
     cancel_refusals=OKX_CANCEL,
     absent=OKX_ABSENT,
-    by_client_id=(Lookup(method="fetch_order"),),
+    by_client_id=(
+        Lookup(method="fetch_order"),
+        Lookup(method="fetch_algo_order", parameter="algoClOrdId", cost="algo"),
+    ),
+    by_exchange_id=(Lookup(method="fetch_order"), Lookup(method="fetch_algo_order", cost="algo")),
+    open_orders=_okx_open_orders,
+    triggers=Triggers(
+        types=STOPS,
+        times_in_force=frozenset({TimeInForce.GTC}),
+        words=_okx_stop_words,
+        features=stop_word,
+        cancel_words={"algo": True},
+        cancelled=lambda body: (
+            _okx_cancelled(body) or (isinstance(body, dict) and _okx_some(body, algoId=str, sCode=str))
+        ),
+        follow=lambda ccxt_exchange: ccxt_exchange.watch_orders(params={"trigger": True}),
+    ),
+    amending=Amending(
+        terms=frozenset({"quantity", "price", "stop_price"}),
+        send=_okx_amend,
+        done=_okx_amended,
+        refusals=OKX_AMEND,
+    ),
+    cancel_all=_okx_cancel_all,
     whole={
         "order": lambda body: _okx_some(body, ordId=str, state=str, accFillSz=str),
+        "algo": lambda body: (
+            _okx_some(body, algoId=str, state=str, sz=str) or _okx_some(body, ordId=str, accFillSz=str)
+        ),
+        "cancel_all": lambda body: _okx_some(body, sCode=str),
         **dict.fromkeys(
             ("fills", "history"),
             lambda body: _okx_rows(body, ordId=str, tradeId=str, billId=str, side=str, fee=str, feeCcy=str),
@@ -451,7 +708,7 @@ OKX = Dialect(
     powers=_okx_powers,
     dead_man=DeadMan(arm=_okx_arm, timeout_s=60, every_s=15),
     read_stream=_okx_stream,
-    is_private=lambda frame: _okx_channel(frame, "orders"),
+    is_private=lambda frame: _okx_channel(frame, "orders") or _okx_channel(frame, "orders-algo"),
     stream_subscribed=_okx_subscribed,
     stream_over=_okx_over,
     private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"] + "/private",
@@ -473,6 +730,13 @@ OKX = Dialect(
         Window(name="place", capacity=60, window_s=2),
         Window(name="orders", capacity=1000, window_s=2),
         Window(name="cancel", capacity=60, window_s=2),
+        Window(name="cancels", capacity=300, window_s=2),
+        Window(name="amend", capacity=60, window_s=2),
+        Window(name="algo", capacity=20, window_s=2),
+        Window(name="algos", capacity=20, window_s=2),
+        Window(name="algo_lists", capacity=20, window_s=2),
+        Window(name="algo_cancels", capacity=20, window_s=2),
+        Window(name="algo_amends", capacity=20, window_s=2),
         Window(name="order", capacity=60, window_s=2),
         Window(name="pending", capacity=60, window_s=2),
         Window(name="closed", capacity=40, window_s=2),
@@ -491,9 +755,14 @@ OKX = Dialect(
     ),
     costs={
         "create": {"place:{symbol}": 1, "orders": 1},
+        "create_waiting": {"algo": 1},
         "cancel": {"cancel:{symbol}": 1},
+        "cancel_waiting": {"algos": 1, "algo_cancels": 1},
+        "cancel_all": {"cancels": 20, "algo_cancels": 1},
+        "amend": {"amend:{symbol}": 1, "orders": 1, "algo_amends": 1},
         "order": {"order": 1},
-        "open_orders": {"pending": 1},
+        "algo": {"algos": 1, "order": 1},
+        "open_orders": {"pending": 1, "algo_lists": 2},
         "orders_open": {"pending": 1},
         "orders": {"closed": 1},
         "past_orders": {"closed": 1},

@@ -1,0 +1,112 @@
+"""Changing an order in one step, and judging what came of it: yes, no, or don't know (RELIABILITY R9).
+
+The answer to an amendment is as doubtful as that to a new order. It is judged by the same rules (see
+`errors`), sent once and never again; whoever does not know looks the order up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ems.core.messages import Amended, AmendRefused, AmendRequest, OutcomeUnknown, Refusal
+from ems.venues.dialects.dialect import Dialect
+from ems.venues.errors import Said, refusal_of
+from ems.venues.gateway import VenueUnavailable
+from ems.venues.limiter import Budget, Priority, TooBusy
+from ems.venues.supported import unamendable
+from ems.venues.transport import Attempt, Call, current_call
+
+PATIENCE_S = 2.0  # an amendment older than this is refused unsent, as a new order is
+
+
+class Amends:
+    """One account's amendments."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        ccxt_exchange: Any,
+        *,
+        limits: Budget,
+        wait_ready: Callable[[float], Awaitable[None]],
+        timeout_s: float,
+    ):
+        self._dialect = dialect
+        self._ccxt = ccxt_exchange
+        self._limits = limits
+        self._wait_ready = wait_ready
+        self._timeout_s = timeout_s
+
+    async def amend(self, request: AmendRequest) -> Amended | AmendRefused | OutcomeUnknown:
+        """Ask for one amendment, once."""
+        why = unamendable(request, self._dialect)
+        if why is not None:
+            return _unsent(request, Refusal.PERMANENT, why)
+        amending = self._dialect.amending
+        assert amending is not None
+        call = Call(Priority.CREATE, symbol=request.symbol, lane_wait_s=PATIENCE_S)
+        try:
+            await self._wait_ready(PATIENCE_S)
+            call.costs = self._dialect.costs_of("amend", request.symbol)
+            turn = await self._limits.acquire(call.priority, call.costs, PATIENCE_S)
+        except (VenueUnavailable, TooBusy) as error:
+            return _unsent(request, Refusal.RATE_LIMIT, str(error))
+        token = current_call.set(call)
+        failure: Exception | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s + PATIENCE_S):
+                await amending.send(self._ccxt, request)
+        except Exception as error:
+            failure = error
+        finally:
+            current_call.reset(token)
+            turn.over(sent=any(attempt.sent for attempt in call.attempts))
+        return self._judge(request, call.attempts, failure)
+
+    def _judge(
+        self, request: AmendRequest, attempts: list[Attempt], failure: Exception | None
+    ) -> Amended | AmendRefused | OutcomeUnknown:
+        amending = self._dialect.amending
+        assert amending is not None
+        if not any(attempt.sent for attempt in attempts):
+            busy = attempts or isinstance(failure, TooBusy | TimeoutError)
+            words = attempts[-1].error if attempts else None
+            why = Refusal.RATE_LIMIT if busy else Refusal.PERMANENT
+            return _unsent(request, why, words or f"{type(failure).__name__}: {failure}")
+        attempt = attempts[-1]
+        if attempt.status is None or not attempt.sent:
+            return _unknown(request, attempt.error or "no answer")
+        said = self._dialect.said(attempt.status, attempt.body)
+        refusal = refusal_of(said, amending.refusals) if said else None
+        if refusal is not None:
+            return AmendRefused(
+                order_id=request.order_id,
+                refusal=refusal,
+                message="; ".join(one.message for one in said),
+                venue_code=said[0].code,
+            )
+        # ccxt may stumble over an answer that is whole: only what the body says counts.
+        if said or not 200 <= attempt.status < 300 or not amending.done(attempt.body, request):
+            return _unknown(request, _told(attempt, said))
+        return Amended(
+            order_id=request.order_id,
+            quantity=request.quantity,
+            price=request.price,
+            stop_price=request.stop_price,
+        )
+
+
+def _unsent(request: AmendRequest, refusal: Refusal, message: str) -> AmendRefused:
+    return AmendRefused(order_id=request.order_id, refusal=refusal, message=message, sent=False)
+
+
+def _unknown(request: AmendRequest, message: str) -> OutcomeUnknown:
+    return OutcomeUnknown(order_id=request.order_id, request="amend", message=message)
+
+
+def _told(attempt: Attempt, said: tuple[Said, ...]) -> str:
+    if said:
+        return f"HTTP {attempt.status}: " + "; ".join(f"{one.code} {one.message}" for one in said)
+    return f"HTTP {attempt.status}: {(attempt.text or '')!r:.200}"
