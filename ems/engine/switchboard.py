@@ -216,6 +216,7 @@ class Engine:
                 account.markets = {m.symbol: m for m in report.markets if isinstance(m, Market)}
                 self.parents.markets_came(account, now)
             case StreamUp():
+                account.streaming = True
                 self._contact(account, now)
             case StreamDown():
                 account.streaming = False
@@ -247,9 +248,8 @@ class Engine:
             self.parents.book_came(account, symbol, now)
 
     def _contact(self, account: Account, now: datetime) -> None:
-        """The stream is up: nothing is believed until open orders and balances have been read (R11, R12)."""
+        """Believe nothing until open orders and balances have been read (R11, R12)."""
         account.readiness = Readiness.BARRED if account.barred else Readiness.RECONCILING
-        account.streaming = True
         account.trouble = account.barred or "reconciling"
         account.since = now
         account.awaits = {"open_orders", "balances"}

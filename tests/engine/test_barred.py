@@ -13,6 +13,7 @@ from ems.core.messages import (
     Side,
     StreamDown,
 )
+from ems.engine.account import BLIND_POLL_S
 from tests.builders import at, book
 from tests.engine.world import EngineWorld
 
@@ -67,6 +68,21 @@ def test_contact_does_not_lift_it_but_the_gateway_does_and_only_after_reconcilin
     assert world.account.readiness == "reconciling" and world.sent(QueryBalances)
     reconcile(world)
     assert world.account.readiness == "ready"
+
+
+def test_lifted_while_the_stream_is_down_live_orders_are_still_looked_at_often():
+    world = EngineWorld()
+    world.venue(StreamDown(message="cut"))
+    world.venue(Barred(reason=WHY))
+    world.venue(Barred(reason=""))
+    assert (world.account.streaming, world.account.patience_now.poll_s) == (False, BLIND_POLL_S)
+    reconcile(world)
+    assert world.account.readiness == "ready"
+    world.connect()
+    assert (world.account.streaming, world.account.patience_now.poll_s) == (
+        True,
+        world.account.patience.poll_s,
+    )
 
 
 def test_barred_before_contact_it_stays_so_through_the_first_one():
