@@ -64,6 +64,7 @@ class Safety:
         self.powers: KeyPowers | None = None
         self.looked = asyncio.Event()  # the key was looked at, or that was given up for now
         self._armed_until: datetime | None = None
+        self._may_be_armed = False  # an arming whose answer was lost may have been heard
         self._arm_failed = ""
 
     # --- The key ---
@@ -156,6 +157,7 @@ class Safety:
             return
         while True:
             asked_at = self._now()
+            self._may_be_armed = True
             try:
                 await self._ask("dead_man", lambda: switch.arm(self._ccxt, switch.timeout_s))
             except (VenueRefused, VenueUnavailable) as error:
@@ -170,7 +172,7 @@ class Safety:
     async def disarm(self) -> None:
         """Take the switch back before a planned silence; what rests at the exchange stays."""
         switch = self._dialect.dead_man
-        if switch is None or self._armed_until is None:
+        if switch is None or not self._may_be_armed:
             return
         reason = ""
         try:
@@ -182,12 +184,12 @@ class Safety:
                         reason = str(error)  # such as: too soon after it was armed
                         await asyncio.sleep(DISARM_RETRY_S)
                     else:
-                        self._armed_until = None
+                        self._armed_until, self._may_be_armed = None, False
                         return
         except TimeoutError:
             log.warning(
-                "%s: the dead-man's switch is still armed until %s and will cancel every order: %s",
+                "%s: the dead-man's switch may be armed, until %s, and will then cancel every order: %s",
                 self._dialect.exchange,
-                self._armed_until,
+                self._armed_until or f"{switch.timeout_s} s after it was",
                 reason or "no answer in time",
             )

@@ -193,6 +193,29 @@ def test_a_planned_stop_leaves_orders_resting(exchange: str) -> None:
 
 
 @every_switch
+def test_a_stop_while_the_first_arming_is_unanswered_leaves_orders_resting(exchange: str) -> None:
+    """The exchange heard it, we did not hear that it had."""
+
+    async def story() -> None:
+        async with simulated(exchange) as venue:
+            async with opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports):
+                await reports.next(StreamUp)
+                await _resting(exchange, gateway, reports)
+            venue.strike(Rule(action="reset", kinds=("cancel_all",), when="after", count=1))
+            async with opened(exchange, venue.url, venue.keys, shapes=(), exclusive=True) as (
+                gateway,
+                reports,
+            ):
+                async with asyncio.timeout(5):
+                    while "not armed" not in str((await gateway.fetch_health())["problems"]):
+                        await asyncio.sleep(0.05)
+            venue.exchange.wake(venue.server.now() + 3600)
+            assert [one.open for one in venue.exchange.orders.values()] == [True]
+
+    run(story())
+
+
+@every_switch
 def test_without_a_word_of_the_operator_nothing_is_armed(exchange: str) -> None:
     async def story() -> None:
         async with (
