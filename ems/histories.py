@@ -3,6 +3,9 @@
 A list is read stretch by stretch, the newest first, and kept with the records: what was read whole and can
 no longer change is never read again. What an exchange does not list, or what could not be read in time, is
 said beside the rows; a page is never passed off as the whole.
+
+An order may end at any age, and just after that be in no list, where open and ended ones are listed apart.
+There a stretch counts as read only when it has been read twice, with the time between that a list may lag.
 """
 
 from __future__ import annotations
@@ -10,20 +13,22 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
-from ems.core.records import Transfer, VenueOrder
-from ems.core.spans import Span, merged, missing, pieces, without
-from ems.store import HistoryStore, ListedOrder, Subject, VenueFilter
+from ems.core.records import Status, Transfer, VenueOrder
+from ems.core.spans import Span, common, merged, missing, without
+from ems.store import HistoryStore, ListedOrder, Subject, VenueFilter, read_list_key
 from ems.venues.gateway import Gateway, Offer, TooMuch, VenueRefused, VenueUnavailable
 
 # Younger rows are read again: lists lag behind, and an order of the last minutes may not be listed yet.
 UNSETTLED = timedelta(minutes=10)
 USUAL = timedelta(days=7)  # how far back is looked when nobody says
 SHORTEST = timedelta(seconds=2)  # a stretch is not halved below this
+FEW = 100  # after so few rows a longer stretch is tried
+FIRST = datetime(2009, 1, 3, tzinfo=UTC)  # there was nothing to trade before
 STATS_PAGE = 1000
 RATIO = Decimal("0.000001")
 ZERO = Decimal(0)
@@ -72,6 +77,8 @@ class Histories:
         self._patience_s = patience_s
         # One reader of a list at a time: a second one finds what the first has read.
         self._locks: defaultdict[Subject, threading.Lock] = defaultdict(threading.Lock)
+        self._once: dict[Subject, list[tuple[Span, datetime]]] = {}  # what was read once, and when
+        self._longest: dict[Subject, timedelta] = {}  # the longest stretch that could be read in one go
 
     def orders(
         self,
@@ -87,6 +94,19 @@ class Histories:
     ) -> Page:
         """List an account's orders; those that other users placed through us are left out unless `user` is
         None."""
+        return self._orders(exchange, account, user, symbol, since, until, limit, cursor)[0]
+
+    def _orders(
+        self,
+        exchange: str,
+        account: str,
+        user: str | None,
+        symbol: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        cursor: str | None,
+    ) -> tuple[Page, VenueFilter]:
         gateway = self._gateways[exchange, account]
         offer = gateway.past_orders_offer
         if offer is None:
@@ -100,7 +120,7 @@ class Histories:
         def read(start: datetime, end: datetime) -> Coroutine[Any, Any, list[VenueOrder]]:
             return gateway.fetch_past_orders(market or None, start, end)
 
-        return self._answer(subject, offer, read, wanted, self._store.listed_orders)
+        return self._answer(subject, offer, read, wanted, self._store.listed_orders), wanted
 
     def stats(
         self,
@@ -118,20 +138,10 @@ class Histories:
         fees: dict[str, Decimal] = {}
         asked: dict[str, Decimal] = {}
         filled: dict[str, Decimal] = {}
-        cursor: str | None = None
-        until = self._now() if until is None else until
+        page, wanted = self._orders(exchange, account, user, symbol, since, until, STATS_PAGE, None)
+        rows, cursor = page.rows, page.next_cursor
         while True:
-            page = self.orders(
-                exchange,
-                account,
-                user=user,
-                symbol=symbol,
-                since=since,
-                until=until,
-                limit=STATS_PAGE,
-                cursor=cursor,
-            )
-            for listed in page.rows:
+            for listed in rows:
                 order: VenueOrder = listed.order
                 by_status[order.status] = by_status.get(order.status, 0) + 1
                 quote = order.symbol.partition("/")[2]
@@ -141,9 +151,9 @@ class Histories:
                 if order.quantity is not None:
                     _add(asked, order.symbol, order.quantity)
                     _add(filled, order.symbol, order.filled_quantity)
-            cursor = page.next_cursor
             if cursor is None:
                 break
+            rows, cursor = self._store.listed_orders(replace(wanted, cursor=cursor))
         return {
             "orders": sum(by_status.values()),
             "by_status": dict(sorted(by_status.items())),
@@ -190,14 +200,14 @@ class Histories:
         **more: str | None,
     ) -> VenueFilter:
         now = self._now()
-        until = now if until is None else min(until, now)
+        until = now if until is None else max(FIRST, min(until, now))
         usual = 4 * USUAL if subject.what == "transfers" else USUAL
         return VenueFilter(
             exchange=subject.exchange,
             account=subject.account,
             mode=subject.mode,
             user=user,
-            since=until - usual if since is None else since,
+            since=max(FIRST, until - usual if since is None else since),
             until=until,
             limit=limit,
             **more,
@@ -217,9 +227,10 @@ class Histories:
             since = self._now() - offer.reach
             notes.append(f"{subject.exchange} lists {offer.reach.days} days: nothing before {since:%Y-%m-%d}")
         listed(wanted)  # a cursor that is none of ours is refused before the exchange is asked
-        unread = (
-            self._read_missing(subject, offer, read, (since, wanted.until)) if since < wanted.until else ""
-        )
+        until = wanted.until
+        if wanted.cursor is not None:  # what is newer was read for the pages before
+            until = min(until, read_list_key(wanted.cursor)[0] + timedelta(milliseconds=1))
+        unread = self._read_missing(subject, offer, read, (since, until)) if since < until else ""
         rows, cursor = listed(wanted)
         if unread and not rows:
             raise VenueUnavailable(unread)
@@ -244,37 +255,73 @@ class Histories:
         """Read what is not covered yet; return what stopped that, if anything did."""
         end = self._now() + timedelta(seconds=self._patience_s)
         with self._locks[subject]:
-            todo = [
-                piece
-                for gap in missing(wanted, self._store.covered(subject))
-                for piece in pieces(gap, offer.at_once)
-            ][::-1]
+            lately = [span for span, at in self._once.get(subject, ()) if at > self._now() - UNSETTLED]
+            todo = missing(wanted, [*self._store.covered(subject), *lately])[::-1]
             while todo:
                 piece = todo.pop()
-                left_s = (end - self._now()).total_seconds()
+                longest = min(self._longest.get(subject, offer.at_once), offer.at_once)
+                if piece[1] - piece[0] > longest:
+                    todo.append((piece[0], piece[1] - longest))
+                    piece = (piece[1] - longest, piece[1])
+                began = self._now()
+                left_s = (end - began).total_seconds()
                 if left_s <= 0:
                     return f"read back to {piece[1]:%Y-%m-%d %H:%M:%S} UTC so far; ask again for the rest"
+                half = (piece[1] - piece[0]) / 2
                 try:
                     rows = self._wait(read(*piece), left_s)
                 except TooMuch as full:
-                    half = (piece[1] - piece[0]) / 2
                     if half < SHORTEST:
                         return f"{full}, in {piece[1] - piece[0]} before {piece[1]:%Y-%m-%d %H:%M:%S} UTC"
-                    todo += [(piece[0], piece[0] + half), (piece[0] + half, piece[1])]
+                    self._longest[subject] = half
+                    todo.append(piece)
                     continue
                 except (VenueRefused, VenueUnavailable, TimeoutError) as error:
+                    if isinstance(error, TimeoutError) and left_s > self._patience_s / 2:
+                        self._longest[subject] = max(half, SHORTEST)  # or the next one fares no better
                     why = str(error) or "no answer in time"
                     return f"not read before {piece[1]:%Y-%m-%d %H:%M:%S} UTC: {why}"
-                self._keep(subject, rows, piece)
+                if len(rows) < FEW and subject in self._longest:
+                    self._longest[subject] = min(2 * longest, offer.at_once)
+                self._keep(subject, offer, rows, piece, began)
         return ""
 
-    def _keep(self, subject: Subject, rows: Sequence[VenueOrder | Transfer], piece: Span) -> None:
+    def _keep(
+        self,
+        subject: Subject,
+        offer: Offer,
+        rows: Sequence[VenueOrder | Transfer],
+        piece: Span,
+        began: datetime,
+    ) -> None:
         """Keep what was read, and as covered what of it cannot change any more."""
-        began = [row.created_at if isinstance(row, VenueOrder) else row.at for row in rows if not row.final]
-        covered = merged([*self._store.covered(subject), piece])
-        settled = min([self._now() - UNSETTLED, *began])
-        covered = without(covered, (settled, max(piece[1], settled)))
-        self._store.keep(subject, rows, covered)
+        alive = [row.created_at if isinstance(row, VenueOrder) else row.at for row in rows if not row.final]
+        settled = min([began - UNSETTLED, *alive])
+        sure = [(piece[0], min(piece[1], settled))]
+        if offer.ended_apart:
+            before = self._once.get(subject, [])
+            twice = [span for span, at in before if at <= began - UNSETTLED]
+            once = [(part, began) for span in sure for part in missing(span, twice)]
+            # What is neither covered now nor read lately has to be read once more.
+            kept = [(left, at) for span, at in before for left in without([span], piece)]
+            self._once[subject] = [*kept, *once]
+            sure = [part for span in sure for part in common(span, twice)]
+        covered = merged([*self._store.covered(subject), *sure])
+        self._store.keep(subject, [*rows, *self._gone(subject, rows, sure)], covered)
+
+    def _gone(
+        self, subject: Subject, rows: Sequence[VenueOrder | Transfer], sure: Sequence[Span]
+    ) -> list[VenueOrder]:
+        """Return the orders that were open once and are listed no more, as what nobody knows any more."""
+        if subject.what != "orders":
+            return []
+        listed = {(row.symbol, row.exchange_order_id) for row in rows if isinstance(row, VenueOrder)}
+        return [
+            replace(row, status=str(Status.UNKNOWN), final=True)
+            for span in sure
+            for row in self._store.unended_orders(subject, span)
+            if (row.symbol, row.exchange_order_id) not in listed
+        ]
 
 
 def _add(sums: dict[str, Decimal], name: str, amount: Decimal) -> None:

@@ -110,6 +110,9 @@ class HistoryStore(Protocol):
     def keep(self, subject: Subject, rows: Sequence[VenueOrder | Transfer], covered: Sequence[Span]) -> None:
         """Put rows in place of those of the same number, and say what is covered now, in one transaction."""
 
+    def unended_orders(self, subject: Subject, span: Span) -> list[VenueOrder]:
+        """Return the kept orders placed in this time that were still open when they were last read."""
+
     def listed_orders(self, wanted: VenueFilter) -> tuple[list[ListedOrder], str | None]:
         """Return one page and the cursor of the next. Raises ValueError for a cursor that is none of ours."""
 
@@ -296,6 +299,16 @@ class MemoryStore:
             else:
                 self.transfer_rows[row.exchange, row.account, row.mode, row.kind, row.transfer_id] = row
         self.spans[subject] = list(covered)
+
+    def unended_orders(self, subject: Subject, span: Span) -> list[VenueOrder]:
+        return [
+            row
+            for row in self.venue_orders.values()
+            if (row.exchange, row.account, row.mode) == (subject.exchange, subject.account, subject.mode)
+            and subject.symbol in ("", row.symbol)
+            and span[0] <= row.created_at < span[1]
+            and not row.final
+        ]
 
     def listed_orders(self, wanted: VenueFilter) -> tuple[list[ListedOrder], str | None]:
         found = []

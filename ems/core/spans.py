@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 Span = tuple[datetime, datetime]
 
@@ -42,12 +42,6 @@ def without(spans: Iterable[Span], taken: Span) -> list[Span]:
     return merged(left)
 
 
-def pieces(span: Span, longest: timedelta) -> list[Span]:
-    """Cut a stretch into pieces of at most this length, newest first."""
-    out: list[Span] = []
-    since, until = span
-    while until > since:
-        start = max(since, until - longest)
-        out.append((start, until))
-        until = start
-    return out
+def common(span: Span, spans: Iterable[Span]) -> list[Span]:
+    """Return the parts of a stretch that are in others too, oldest first."""
+    return merged((max(span[0], since), min(span[1], until)) for since, until in spans)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ccxt
 
@@ -85,6 +85,8 @@ from ems.venues.translation import (
 from ems.venues.transport import Attempt, Call, current_call, exchange_class, repoint
 
 log = logging.getLogger(__name__)
+
+Row = TypeVar("Row", VenueOrder, Transfer)
 
 CREATE_PATIENCE_S = (
     2.0  # a create older than this is refused unsent: its price is no longer the one decided on
@@ -324,25 +326,33 @@ class CcxtGateway:
     async def fetch_past_orders(
         self, symbol: str | None, since: datetime, until: datetime
     ) -> list[VenueOrder]:
-        rows = await self._listed(self.dialect.past_orders, symbol, since, until)
-        found = [listed_order(self.exchange, self.account, self.mode, row) for row in rows]
+        found = await self._listed(self.dialect.past_orders, listed_order, symbol, since, until)
         return [one for one in found if since <= one.created_at < until and symbol in (None, one.symbol)]
 
     async def fetch_transfers(self, since: datetime, until: datetime) -> list[Transfer]:
-        rows = await self._listed(self.dialect.transfers, None, since, until)
-        found = [listed_transfer(self.exchange, self.account, self.mode, row) for row in rows]
+        found = await self._listed(self.dialect.transfers, listed_transfer, None, since, until)
         return [one for one in found if since <= one.at < until]
 
     async def _listed(
-        self, listing: Listing | None, symbol: str | None, since: datetime, until: datetime
-    ) -> list[Any]:
-        """Read ccxt's rows of a list; venues count in ms, some in s: the caller cuts what is too much."""
+        self,
+        listing: Listing | None,
+        translate: Callable[[str, str, str, Any], Row],
+        symbol: str | None,
+        since: datetime,
+        until: datetime,
+    ) -> list[Row]:
+        """Read the rows of a list; venues count in ms, some in s: the caller cuts what is too much."""
         assert listing is not None, "ask the offer first"
         await self._wait_ready(ASK_PATIENCE_S)
         if symbol is not None and symbol not in self._ccxt.markets:
             raise VenueRefused(f"{self.exchange} has no market {symbol}")
         reading = _Reading(self._ask)
-        return await listing.read(reading, self._ccxt, symbol, _to_ms(since), _to_ms(until) + 1)
+        try:
+            rows = await listing.read(reading, self._ccxt, symbol, _to_ms(since), _to_ms(until) + 1)
+            return [translate(self.exchange, self.account, self.mode, row) for row in rows]
+        except (Unreadable, ccxt.BaseError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+            log.warning("%s: a list is unreadable: %r", self.exchange, error)
+            raise VenueUnavailable(f"a row of the list cannot be read: {error}") from error
 
     async def fetch_health(self) -> dict[str, object]:
         reachable = True
@@ -1189,7 +1199,11 @@ def _offer(listing: Listing | None) -> Offer | None:
     if listing is None:
         return None
     return Offer(
-        at_once=listing.at_once, reach=listing.reach, per_market=listing.per_market, misses=listing.misses
+        at_once=listing.at_once,
+        reach=listing.reach,
+        per_market=listing.per_market,
+        misses=listing.misses,
+        ended_apart=listing.ended_apart,
     )
 
 

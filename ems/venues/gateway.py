@@ -56,6 +56,7 @@ class Offer:
     reach: timedelta | None  # how far back it goes; None: to the beginning
     per_market: bool  # one market at a time
     misses: str  # what the list leaves out, for people
+    ended_apart: bool = False  # just after its end an order may be neither among the open nor the ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

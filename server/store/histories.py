@@ -51,6 +51,20 @@ def keep(
         connection.execute(history_spans.insert(), values)
 
 
+def unended_orders(connection: Connection, subject: Subject, span: Span) -> list[VenueOrder]:
+    asked = select(venue_orders).where(
+        venue_orders.c.exchange == subject.exchange,
+        venue_orders.c.account == subject.account,
+        venue_orders.c.mode == subject.mode,
+        venue_orders.c.timestamp >= span[0],
+        venue_orders.c.timestamp < span[1],
+        venue_orders.c.final.is_(False),
+    )
+    if subject.symbol:
+        asked = asked.where(venue_orders.c.symbol == subject.symbol)
+    return [tables.venue_order_from_row(row) for row in connection.execute(asked)]
+
+
 def listed_orders(connection: Connection, wanted: VenueFilter) -> tuple[list[ListedOrder], str | None]:
     ours = and_(
         orders.c.exchange == venue_orders.c.exchange,

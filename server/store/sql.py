@@ -336,6 +336,10 @@ class SqlStore:
     def keep(self, subject: Subject, rows: Sequence[VenueOrder | Transfer], covered: Sequence[Span]) -> None:
         self._write(lambda connection: histories.keep(connection, subject, rows, covered))
 
+    def unended_orders(self, subject: Subject, span: Span) -> list[VenueOrder]:
+        with self._reading() as connection:
+            return histories.unended_orders(connection, subject, span)
+
     def listed_orders(self, wanted: VenueFilter) -> tuple[list[ListedOrder], str | None]:
         with self._reading() as connection:
             return histories.listed_orders(connection, wanted)

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from ems.core.spans import merged, missing, pieces, without
+from ems.core.spans import common, merged, missing, without
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -45,9 +45,9 @@ def test_what_is_taken_away_is_missing_again():
     assert without(spans((0, 10)), (at(20), at(30))) == spans((0, 10))
 
 
-def test_pieces_are_no_longer_than_asked_and_make_up_the_whole():
-    cut = pieces((at(0), at(10)), timedelta(hours=4))
-    assert cut == spans((6, 10), (2, 6), (0, 2))
+def test_what_is_in_both_is_common():
+    assert common((at(2), at(9)), spans((0, 3), (5, 6), (8, 12), (10, 11))) == spans((2, 3), (5, 6), (8, 9))
+    assert common((at(2), at(9)), spans((0, 2), (9, 12))) == []
 
 
 def test_minute_by_minute_it_is_the_same():

@@ -828,6 +828,18 @@ def test_listed_orders_are_paged_and_say_whose_they_are(store: Store) -> None:
             store.listed_orders(wanting(cursor=wrong))
 
 
+def test_what_was_still_open_is_found_again(store: Store) -> None:
+    open_ones = [listed(n, status="submitted", final=False) for n in (1, 2, 3)]
+    elsewhere = [replace(listed(2, final=False), **other) for other in ({"account": "two"}, {"mode": "live"})]  # type: ignore[arg-type]
+    store.keep(LISTS, [*open_ones, listed(4), *elsewhere], [])
+    span = (open_ones[0].created_at, open_ones[2].created_at)
+    found = sorted(store.unended_orders(LISTS, span), key=lambda one: one.created_at)
+    assert found == open_ones[:2]
+    assert store.unended_orders(replace(LISTS, symbol="ETH/EUR"), span) == []
+    store.keep(LISTS, [replace(open_ones[0], status="unknown", final=True)], [])
+    assert store.unended_orders(LISTS, span) == [open_ones[1]]
+
+
 def test_transfers_are_kept_filtered_and_paged(store: Store) -> None:
     moves = replace(LISTS, what="transfers")
     rows = [moved(1), moved(2, currency="BTC", fee=Decimal("0.1")), moved(3, kind="withdrawal", txid="x")]

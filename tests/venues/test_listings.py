@@ -40,6 +40,7 @@ class World:
     gateway: CcxtGateway
     store: MemoryStore
     histories: Histories
+    ahead: timedelta = timedelta()  # how much later it is for us than for the exchange
 
     async def ask(self, what: Callable[..., Page], **wanted: Any) -> Page:
         """Ask as a Flask thread does, while the loop goes on."""
@@ -65,8 +66,10 @@ async def world_of(exchange: str, *, limited: bool = False) -> AsyncIterator[Wor
                 return asyncio.run_coroutine_threadsafe(work, loop).result(timeout_s)
 
             store = MemoryStore()
-            histories = Histories(store, {(exchange, "default"): gateway}, wait, lambda: datetime.now(UTC))
-            yield World(venue, gateway, store, histories)
+            gateways = {(exchange, "default"): gateway}
+            histories = Histories(store, gateways, wait, lambda: datetime.now(UTC) + world.ahead)
+            world = World(venue, gateway, store, histories)
+            yield world
 
 
 def place(

@@ -501,9 +501,10 @@ BYBIT = Dialect(
     fees=_bybit_fees,
     past_orders=Listing(
         read=_bybit_past_orders,
+        ended_apart=True,
         at_once=timedelta(days=6),
         reach=timedelta(days=729),
-        misses="orders that ended without a fill are listed for a week",
+        misses="orders that ended without a fill are listed for a day",
     ),
     transfers=Listing(
         read=transfers_by_page(50), at_once=timedelta(days=29), misses="moves between own accounts"

@@ -173,6 +173,8 @@ class Listing:
     reach: timedelta | None = None  # how far back the list goes; None: to the beginning
     per_market: bool = False  # one market at a time
     misses: str = ""  # what it leaves out, for people
+    # What ended is another list than what is open, and may lag behind it: then an order is in neither.
+    ended_apart: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -406,16 +406,16 @@ async def _kraken_past_orders(
     span = {"start": since // 1000 - 1, "end": until // 1000 + 1, "closetime": "open"}
     ended: dict[str, Any] = {}
     offset = 0
-    for _ in range(PAGES_MAX):
+    while True:
         asked = {**span, "ofs": offset}
         body = await ask("past_orders", partial(ccxt_exchange.privatePostClosedOrders, asked))
         page, count = body["result"]["closed"], int(body["result"]["count"])
+        if count > PAGES_MAX * _HISTORY_PAGE:  # a page costs seconds: none is read to be thrown away
+            raise CannotSay(f"{count} orders in all markets")
         ended.update(page)
         offset += len(page)
         if offset >= count or not page:
             break
-    else:
-        raise CannotSay(f"{count} orders in all markets")
     if len(ended) < count:
         raise CannotSay(f"{len(ended)} of {count} orders were to be had")
     rows = {**rows, **ended}
@@ -502,7 +502,7 @@ KRAKEN = Dialect(
     history_of=_kraken_history,
     names_of=_kraken_names,
     fees=_kraken_fees,
-    past_orders=Listing(read=_kraken_past_orders, at_once=timedelta(days=30)),
+    past_orders=Listing(read=_kraken_past_orders, at_once=timedelta(days=30), ended_apart=True),
     transfers=Listing(read=transfers_by_page(500), at_once=timedelta(days=90)),
     tier=_kraken_tier,
     powers=_kraken_powers,

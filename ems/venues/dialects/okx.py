@@ -697,6 +697,7 @@ OKX = Dialect(
     fees=_okx_fees,
     past_orders=Listing(
         read=_okx_past_orders,
+        ended_apart=True,
         at_once=timedelta(days=5),
         reach=timedelta(days=89),
         misses="orders canceled without a fill are listed for two hours",
