@@ -830,7 +830,7 @@ def test_listed_orders_are_paged_and_say_whose_they_are(store: Store) -> None:
 
 def test_what_was_still_open_is_found_again(store: Store) -> None:
     open_ones = [listed(n, status="submitted", final=False) for n in (1, 2, 3)]
-    elsewhere = [replace(listed(2, final=False), **other) for other in ({"account": "two"}, {"mode": "live"})]  # type: ignore[arg-type]
+    elsewhere = [listed(2, final=False, account="two"), listed(2, final=False, mode="live")]
     store.keep(LISTS, [*open_ones, listed(4), *elsewhere], [])
     span = (open_ones[0].created_at, open_ones[2].created_at)
     found = sorted(store.unended_orders(LISTS, span), key=lambda one: one.created_at)
