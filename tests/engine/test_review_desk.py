@@ -25,6 +25,7 @@ from ems.core.records import QueryStatus
 from ems.desk import Desk, DeskRefused
 from ems.engine import Engine
 from ems.engine.account import Account
+from ems.histories import Histories
 from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import Runner
 from ems.store import MemoryStore, StoreUnavailable
@@ -73,7 +74,8 @@ class Office:
             answered=lambda token, answer: self.desk.answered(token, answer),
         )
         ids = iter(range(first_id, 10**9))
-        self.desk = Desk(self.loop, self.runner, store, gateways, lambda: f"q{next(ids)}")
+        histories = Histories(store, gateways, self.loop.wait, lambda: datetime.now(UTC))
+        self.desk = Desk(self.loop, self.runner, store, gateways, lambda: f"q{next(ids)}", histories)
         self.loop.start()
         self.loop.call(self.runner.start)
         time.sleep(0.05)
