@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from ems.core.messages import (
-    Acked,
     CancelAcked,
     Found,
     NewOrder,
@@ -85,42 +84,42 @@ class FiveHundredsAreNo(CcxtGateway):
         return super()._judge_create(order, attempts, answer, failure)
 
 
-class AnAnswerIsAYes(CcxtGateway):
-    """Believes the id in an answer without looking whose it is."""
+class AnyCancelIsOurs(CcxtGateway):
+    """Believes an answer to a cancel without looking whose it is."""
 
-    def _judge_create(self, order: NewOrder, attempts: Any, answer: Any, failure: Any) -> VenueReport:
-        report = super()._judge_create(order, attempts, answer, failure)
-        if isinstance(report, OutcomeUnknown) and isinstance(answer, dict) and answer.get("id"):
-            return Acked(order_id=order.order_id, exchange_order_id=answer["id"])
+    async def _try_cancel(self, cancel: Any, *about: Any) -> VenueReport:
+        report = await super()._try_cancel(cancel, *about)
+        if isinstance(report, OutcomeUnknown) and "about another order" in report.message:
+            return CancelAcked(order_id=cancel.order_id, filled_quantity=Decimal(0))
         return report
 
 
 class SendsAgain(CcxtGateway):
     """Repeats an order without an answer, under another name."""
 
-    async def _try_create(self, order: NewOrder, asked_at: float, call: Any) -> VenueReport:
-        report = await super()._try_create(order, asked_at, call)
+    async def _try_create(self, order: NewOrder, *about: Any) -> VenueReport:
+        report = await super()._try_create(order, *about)
         if isinstance(report, OutcomeUnknown):
             twin = order.client_order_id[:-4] + (
                 "0000" if not order.client_order_id.endswith("0000") else "1111"
             )
-            return await super()._try_create(replace(order, client_order_id=twin), asked_at, call)
+            return await super()._try_create(replace(order, client_order_id=twin), *about)
         return report
 
 
 class NoAnswerIsNo(CcxtGateway):
     """Gives an order up that was not answered in time."""
 
-    async def _try_create(self, order: NewOrder, asked_at: float, call: Any) -> VenueReport:
-        report = await super()._try_create(order, asked_at, call)
+    async def _try_create(self, order: NewOrder, *about: Any) -> VenueReport:
+        report = await super()._try_create(order, *about)
         if isinstance(report, OutcomeUnknown):
             return Rejected(order_id=order.order_id, refusal=Refusal.PERMANENT, message=report.message)
         return report
 
 
 class TroubleIsACancel(CcxtGateway):
-    async def _try_cancel(self, cancel: Any, call: Any, refused: Any) -> VenueReport:
-        report = await super()._try_cancel(cancel, call, refused)
+    async def _try_cancel(self, cancel: Any, *about: Any) -> VenueReport:
+        report = await super()._try_cancel(cancel, *about)
         if isinstance(report, OutcomeUnknown):
             return CancelAcked(order_id=cancel.order_id, filled_quantity=Decimal(0))
         return report
@@ -152,8 +151,8 @@ class AnythingIsAnEmptyList(_Absent):
 # mutant -> (what is asked, variant, answers), each of which must betray it, and what is said of it
 MUTANTS: dict[type[CcxtGateway], tuple[str, str, tuple[str, ...], str]] = {
     FiveHundredsAreNo: ("create", "after, resting", ("502 of HTML", "504 of HTML"), "REJECTED"),
-    AnAnswerIsAYes: ("create", "before", ("another order's answer",), "not rejected"),
-    SendsAgain: ("create", "after, resting", ("no answer", "200 of nothing"), "not the orders"),
+    AnyCancelIsOurs: ("cancel", "before", ("another order's answer",), "CANCELED of an open order"),
+    SendsAgain: ("create", "after, resting", ("no answer", "200 of nothing"), "2 orders at the exchange"),
     NoAnswerIsNo: ("create", "after, taken", ("no answer", "200 of nothing"), "REJECTED"),
     TroubleIsACancel: ("cancel", "before", ("no answer", "503 of HTML"), "CANCELED of an open order"),
     NotFoundPagesAreAbsence: ("fetch", "unacknowledged", ("404 of HTML",), "NOT_FOUND"),
