@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import ccxt
@@ -263,15 +263,20 @@ def listed_order(exchange: str, account: str, mode: str, one: Any) -> VenueOrder
     timestamp, side = one.get("timestamp"), one.get("side")
     if not one.get("id") or not one.get("symbol") or timestamp is None or side not in ("buy", "sell"):
         raise Unreadable(f"a listed order without id, symbol, side or time: {one.get('info')!r:.300}")
-    filled = one.get("filled") or Decimal(0)
-    cost, average = one.get("cost"), one.get("average")
+    filled = _copied(one.get("filled")) or Decimal(0)
+    price, cost, average = one.get("price"), one.get("cost"), one.get("average")
+    if cost is not None and cost < 0:
+        # Binance's word for "not known", of some old orders; ccxt divides by it.
+        # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints : All orders
+        cost = average = None
+        price = None if price is not None and price < 0 else price
     if cost is None and average is not None:
         cost = filled * average
     if one.get("status") in ("open", "canceling"):
         status = str(Status.PARTIALLY_FILLED if filled else Status.SUBMITTED)
     else:
         status = str(_STATUS.get(one.get("status") or "", "unknown"))
-    quantity = one.get("amount")
+    quantity = _copied(one.get("amount"))
     if status == Status.FILLED and quantity is not None and filled < quantity:
         status = str(Status.CANCELED)  # an immediate order whose rest was dropped
     updated = one.get("lastUpdateTimestamp") or one.get("lastTradeTimestamp")
@@ -289,17 +294,17 @@ def listed_order(exchange: str, account: str, mode: str, one: Any) -> VenueOrder
         side=Side(side),
         order_type=one.get("type") or "unknown",
         status=status,
-        price=one.get("price") or None,
+        price=_copied(price, _FEE_DECIMALS_MAX) or None,
         quantity=quantity,
         filled_quantity=filled,
-        quote_filled=cost,
+        quote_filled=_copied(cost, _FEE_DECIMALS_MAX),
         fees=fees,
         created_at=from_ms(timestamp),
         updated_at=None if updated is None else from_ms(updated),
         final=status in tuple(_STATUS.values()),
     )
-    amounts = (order.filled_quantity, *(one for one in (order.price, order.quantity) if one is not None))
-    if not all(_is_amount(amount, _FEE_DECIMALS_MAX) and amount >= 0 for amount in amounts):
+    amounts = (order.price, order.quantity, order.filled_quantity, order.quote_filled)
+    if any(amount is not None and amount < 0 for amount in amounts):
         raise Unreadable(f"order {order.exchange_order_id!r:.60} has amounts that are none: {amounts!r:.200}")
     return order
 
@@ -311,8 +316,8 @@ def listed_transfer(exchange: str, account: str, mode: str, one: Any) -> Transfe
     if not known or kind not in ("deposit", "withdrawal") or timestamp is None or not one.get("currency"):
         raise Unreadable(f"a transfer without id, kind, currency or time: {one.get('info')!r:.300}")
     fee = (one.get("fee") or {}).get("cost")
-    if not _is_amount(amount, _FEE_DECIMALS_MAX):
-        raise Unreadable(f"transfer {known!r:.60} has an amount that is none: {amount!r:.60}")
+    if amount is None:
+        raise Unreadable(f"transfer {known!r:.60} without an amount")
     status = one.get("status") or "unknown"
     return Transfer(
         exchange=exchange,
@@ -321,13 +326,22 @@ def listed_transfer(exchange: str, account: str, mode: str, one: Any) -> Transfe
         kind=kind,
         transfer_id=str(known),
         currency=one["currency"],
-        amount=amount,
-        fee=None if fee is None else Decimal(fee),
+        amount=_copied(amount, _FEE_DECIMALS_MAX),
+        fee=_copied(None if fee is None else Decimal(fee), _FEE_DECIMALS_MAX),
         status=status,
         txid=one.get("txid") or None,
         at=from_ms(timestamp),
         final=status in _TRANSFER_ENDED,
     )
+
+
+def _copied(value: Any, decimals: int = _DECIMALS_MAX) -> Any:
+    """Return an amount of a list as a copy can be kept: what ccxt divided may have any number of digits."""
+    if value is None or _is_amount(value, decimals):
+        return value
+    if not isinstance(value, Decimal) or not value.is_finite() or abs(value) >= _TOO_LARGE:
+        raise Unreadable(f"an amount that is none: {value!r:.60}")
+    return value.quantize(Decimal(1).scaleb(-decimals), context=Context(prec=60))
 
 
 def from_ms(milliseconds: int | str) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ import pytest
 from ems.core.messages import Side
 from ems.core.records import VenueOrder
 from ems.histories import FIRST, UNSETTLED, Histories
-from ems.store import MemoryStore, Subject
+from ems.store import MemoryStore, Subject, VenueFilter
 from ems.venues.dialects import DIALECTS
 from ems.venues.gateway import Offer, TooMuch, VenueUnavailable
+from ems.venues.translation import Unreadable, listed_order
+from server.store.migrate import upgrade
+from server.store.sql import SqlStore
 from simulator.faults import Rule
 from tests.venues.test_listings import HOUR, lists_orders, place, run, told, world_of
 
@@ -102,6 +106,70 @@ def test_krakens_list_of_too_many_orders_is_not_read_to_be_thrown_away() -> None
                 await world.gateway.fetch_past_orders(None, now - 7 * DAY, now)
 
     run(story())
+
+
+def test_what_an_order_for_money_cost_is_what_the_exchange_says_to_the_last_digit() -> None:
+    """774.495089999999999999999999883 was shown for 774.49509."""
+
+    async def story() -> None:
+        async with world_of("coinbase") as world:
+            venue, ccxt = world.venue, world.gateway._ccxt
+            venue.set_book(ask="20011.7", size="0.0123")
+            await ccxt.v3PrivatePostBrokerageOrders(
+                {
+                    "client_order_id": "by-hand",
+                    "product_id": ccxt.market_id(venue.symbol),
+                    "side": "BUY",
+                    "order_configuration": {"market_market_ioc": {"quote_size": "777.7"}},
+                }
+            )
+            (filled,) = venue.exchange.orders.values()
+            world.ahead = timedelta(seconds=2)
+            (one,) = (await world.orders()).rows
+            assert one.order.quote_filled == sum(fill.quote_quantity for fill in filled.fills)
+
+    run(story())
+
+
+LISTED: dict[str, Any] = {
+    "id": "1",
+    "symbol": "BTC/USDT",
+    "timestamp": 1_772_366_400_000,
+    "side": "buy",
+    "type": "market",
+    "status": "closed",
+    "amount": D("0.01"),
+    "filled": D("0.01"),
+}
+
+
+def test_an_old_order_whose_cost_binance_does_not_know_hides_no_others() -> None:
+    """It says so with a cost of minus one, which was an error for the whole day."""
+    unknown = {"cost": D(-1), "average": D(-100), "price": D(-100)}
+    order = listed_order("binance", "default", "paper", {**LISTED, **unknown})
+    assert (order.quote_filled, order.price, order.filled_quantity) == (None, None, D("0.01"))
+    with pytest.raises(Unreadable):
+        listed_order("binance", "default", "paper", {**LISTED, "filled": D(-1)})
+
+
+def test_an_amount_with_more_digits_than_can_be_kept_hides_no_others(tmp_path: Path) -> None:
+    """The database refused it, and the caller was told that the cursor was wrong."""
+    third = D(1) / 3
+    row = {**LISTED, "amount": third, "filled": third, "average": D("0.00001") / 7, "price": D("0.00001") / 7}
+    order = listed_order("binance", "default", "paper", row)
+    assert order.quantity == order.filled_quantity == D("0.333333333333333333")
+    upgrade(url := f"sqlite:///{tmp_path / 'oms.sqlite'}")
+    store = SqlStore(url)
+    subject = Subject(exchange="binance", account="default", mode="paper", what="orders")
+    store.keep(subject, [order], [])
+    span = (order.created_at, order.created_at + HOUR)
+    wanted = VenueFilter(
+        exchange="binance", account="default", mode="paper", user=None, since=span[0], until=span[1]
+    )
+    assert [one.order for one in store.listed_orders(wanted)[0]] == [order]
+    store.close()
+    with pytest.raises(Unreadable):
+        listed_order("binance", "default", "paper", {**LISTED, "amount": D("1e20")})
 
 
 # --- Against a list that is written by hand ------------------------------------------------------

@@ -478,7 +478,8 @@ async def _coinbase_past_orders(
         found = await _coinbase_pages(page, "orders", {**asked, **request})
         rows.update((row["order_id"], row) for row in found)
     orders: list[Any] = ccxt_exchange.parse_orders(list(rows.values()), market)
-    return orders
+    # ccxt takes no notice of what it cost, and multiplies it out of a quotient.
+    return [{**one, "cost": Decimal(one["info"].get("filled_value") or 0)} for one in orders]
 
 
 async def _coinbase_transfers(
