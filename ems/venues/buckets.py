@@ -29,6 +29,7 @@ class Priority(IntEnum):
     CREATE = 2
     QUERY = 3
     BOOK = 4
+    HISTORY = 5  # what was, for people: half of what questions may use is left to them
 
 
 class Scope(StrEnum):
@@ -343,6 +344,8 @@ class Buckets:
             floor = state.kept(limit.reserve)
             if priority not in (Priority.TAKE, Priority.CREATE):
                 floor += limit.reserve_orders
+            if priority is Priority.HISTORY:
+                floor = (floor + limit.capacity) / 2
         needed = cost + floor + (spoken_for or {}).get(key, 0.0)
         # A cost larger than the bucket could never be paid; let it go when the bucket is full.
         return state.wait_s(min(needed, limit.capacity), now)

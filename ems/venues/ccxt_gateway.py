@@ -346,7 +346,7 @@ class CcxtGateway:
         await self._wait_ready(ASK_PATIENCE_S)
         if symbol is not None and symbol not in self._ccxt.markets:
             raise VenueRefused(f"{self.exchange} has no market {symbol}")
-        reading = _Reading(self._ask)
+        reading = _Reading(partial(self._ask, priority=Priority.HISTORY))
         try:
             rows = await listing.read(reading, self._ccxt, symbol, _to_ms(since), _to_ms(until) + 1)
             return [translate(self.exchange, self.account, self.mode, row) for row in rows]

@@ -40,6 +40,7 @@ def draw(buckets: Buckets, costs: dict[str, float], now: float, of: str = "a") -
         ("nor for what takes", {"weight": 1}, Priority.TAKE, {"weight": 7}, 1),
         ("and less of it is for questions", {"weight": 1}, Priority.QUERY, {"weight": 5}, 1),
         ("and for books", {"weight": 1}, Priority.BOOK, {"weight": 5}, 1),
+        ("and half is not for what was", {"orders": 1}, Priority.HISTORY, {"orders": 2}, 0.5),
         ("than for orders", {"weight": 1}, Priority.CREATE, {"weight": 5}, 0),
         ("all of it is for cancels", {"weight": 3}, Priority.CANCEL, {"weight": 7}, 0),
         (

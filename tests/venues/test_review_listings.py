@@ -15,6 +15,7 @@ from ems.histories import FIRST, UNSETTLED, Histories
 from ems.store import MemoryStore, Subject, VenueFilter
 from ems.venues.dialects import DIALECTS
 from ems.venues.gateway import Offer, TooMuch, VenueUnavailable
+from ems.venues.limiter import Limiter, Priority, TooBusy
 from ems.venues.translation import Unreadable, listed_order
 from server.store.migrate import upgrade
 from server.store.sql import SqlStore
@@ -170,6 +171,27 @@ def test_an_amount_with_more_digits_than_can_be_kept_hides_no_others(tmp_path: P
     store.close()
     with pytest.raises(Unreadable):
         listed_order("binance", "default", "paper", {**LISTED, "amount": D("1e20")})
+
+
+@lists_orders
+def test_a_long_past_is_not_read_at_the_cost_of_looking_up_an_order(exchange: str) -> None:
+    """At Kraken a look-up waited three seconds for each page that stood before it."""
+
+    async def story() -> None:
+        dialect = DIALECTS[exchange]
+        budget = Limiter(dialect.shapes).of("key")
+        listed = "past_orders" if "past_orders" in dialect.costs else "closed_orders"
+        pages = 0
+        with pytest.raises(TooBusy):
+            while pages < 1000:
+                turn = await budget.acquire(Priority.HISTORY, dialect.costs_of(listed), 0)
+                turn.over(sent=True)
+                pages += 1
+        assert pages > 0
+        for what in ("order", "order"):
+            (await budget.acquire(Priority.QUERY, dialect.costs_of(what), 0)).over(sent=True)
+
+    run(story())
 
 
 # --- Against a list that is written by hand ------------------------------------------------------
