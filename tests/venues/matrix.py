@@ -2,7 +2,7 @@
 
 `python -m tests.venues.matrix` tries all of it and prints the matrix; `test_matrix.py` asserts it and
 `tests.docs.generate` writes it into the manual, both from the tables below. A capability is tried through our
-gateway, or through ccxt as the gateway sets it up where the gateway has no call for it (marked `ccxt`).
+gateway, or, marked `ccxt`, through ccxt's own call as the gateway sets it up.
 Everything is expected to work; what does not stands in `LACKING`, with who says so and why:
 
     works       tried, and the exchange's ledger agrees
