@@ -7,16 +7,20 @@ The answer to an amendment is as doubtful as that to a new order. It is judged b
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ems.core.messages import Amended, AmendRefused, AmendRequest, OutcomeUnknown, Refusal
+from ems.venues.asking import words_of
 from ems.venues.dialects.dialect import Dialect
-from ems.venues.errors import Said, refusal_of
+from ems.venues.errors import refusal_of
 from ems.venues.gateway import VenueUnavailable
 from ems.venues.limiter import Budget, Priority, TooBusy
 from ems.venues.supported import unamendable
 from ems.venues.transport import Attempt, Call, current_call
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 2.0  # an amendment older than this is refused unsent, as a new order is
 
@@ -41,6 +45,13 @@ class Amends:
 
     async def amend(self, request: AmendRequest) -> Amended | AmendRefused | OutcomeUnknown:
         """Ask for one amendment, once."""
+        try:
+            return await self._try_amend(request)
+        except Exception as error:  # a fault of ours must not pass for an answer
+            log.exception("amend %s at %s", request.order_id, self._dialect.exchange)
+            return _unknown(request, repr(error))
+
+    async def _try_amend(self, request: AmendRequest) -> Amended | AmendRefused | OutcomeUnknown:
         why = unamendable(request, self._dialect)
         if why is not None:
             return _unsent(request, Refusal.PERMANENT, why)
@@ -89,7 +100,7 @@ class Amends:
             )
         # ccxt may stumble over an answer that is whole: only what the body says counts.
         if said or not 200 <= attempt.status < 300 or not amending.done(attempt.body, request):
-            return _unknown(request, _told(attempt, said))
+            return _unknown(request, words_of(attempt, said, None))
         return Amended(
             order_id=request.order_id,
             quantity=request.quantity,
@@ -104,9 +115,3 @@ def _unsent(request: AmendRequest, refusal: Refusal, message: str) -> AmendRefus
 
 def _unknown(request: AmendRequest, message: str) -> OutcomeUnknown:
     return OutcomeUnknown(order_id=request.order_id, request="amend", message=message)
-
-
-def _told(attempt: Attempt, said: tuple[Said, ...]) -> str:
-    if said:
-        return f"HTTP {attempt.status}: " + "; ".join(f"{one.code} {one.message}" for one in said)
-    return f"HTTP {attempt.status}: {(attempt.text or '')!r:.200}"

@@ -171,10 +171,13 @@ def test_a_lost_answer_neither_proves_nor_stops_anything(exchange: str, fault: s
 
 
 @each_exchange
-def test_without_a_call_for_all_each_is_cancelled_by_itself(exchange: str) -> None:
+def test_without_a_call_for_all_each_is_cancelled_by_itself(
+    exchange: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DIALECTS, exchange, replace(DIALECTS[exchange], cancel_all=None))
+
     async def story() -> None:
         async with with_orders(exchange) as (venue, gateway, _, numbers):
-            gateway.dialect = replace(gateway.dialect, cancel_all=None)
             seen = spied(venue)
             told = await gateway.cancel_all(None)
             assert numbers_of(told.cancelled) == sorted(numbers) and not told.problems

@@ -555,7 +555,7 @@ def test_markets_that_load_late_are_loaded_all_the_same() -> None:
 def test_a_price_step_coarser_than_its_decimals_is_the_one_that_counts() -> None:
     async def story() -> None:
         async with ScriptedVenue("kraken") as venue, opened("kraken", venue.base_url) as (gateway, _):
-            (market,) = gateway._markets
+            (market,) = gateway._markets.listed
             assert (market.tick, market.lot, market.min_quantity) == (
                 Decimal("0.1"),
                 Decimal("1E-8"),
@@ -575,7 +575,7 @@ def test_a_halted_market_is_told_of_as_one_that_is_not_active() -> None:
             halted = {**BINANCE_MARKET, "symbol": "ETHUSDT", "baseAsset": "ETH", "status": "BREAK"}
             venue.replies[("GET", "/api/v3/exchangeInfo")] = Reply(body={"symbols": [BINANCE_MARKET, halted]})
             async with opened("binance", venue.base_url) as (gateway, _):
-                told = [(market.symbol, market.active) for market in gateway._markets]
+                told = [(market.symbol, market.active) for market in gateway._markets.listed]
                 assert told == [("BTC/USDT", True), ("ETH/USDT", False)]
                 health = await gateway.fetch_health()
                 assert (health["reachable"], health["markets"]) == (True, 1)

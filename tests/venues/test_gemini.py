@@ -35,8 +35,8 @@ from ems.core.messages import (
     TradesAnswer,
     WatchBook,
 )
-from ems.venues import ccxt_gateway
 from ems.venues.ccxt_gateway import VenueKeys
+from ems.venues.creates import CREATE_PATIENCE_S
 from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
 from simulator.dialects.gemini import Gemini
@@ -205,14 +205,14 @@ def test_details_are_kept_until_they_may_be_old() -> None:
             opened("gemini", venue.url, KEYS, shapes=()) as (gateway, reports),
         ):
             venue.strike(Rule(action="delay", seconds=(0, 0), kinds=("markets",)))
-            await gateway._load_markets()
+            await gateway._markets.load()
             assert len(venue.server.faults.log) == 1  # the list; its details are fresh
             gateway._ccxt._details["btcusdt"] = (-1000.0, gateway._ccxt._details["btcusdt"][1])
-            await gateway._load_markets()
+            await gateway._markets.load()
             assert len(venue.server.faults.log) == 3
             gateway.send(WatchBook(symbol=SYMBOL))  # an order may go there
             await reports.next(BookUpdate)
-            await gateway._load_markets()
+            await gateway._markets.load()
             assert len(venue.server.faults.log) == 5
 
     run(story())
@@ -534,7 +534,7 @@ def test_a_session_that_needs_a_heartbeat_has_one() -> None:
             gateway.send(order_of(quantity="0.1", price="19000"))
             await reports.next(Acked)
             heard = venue.gemini._heard[KEYS.public]
-            await gateway._measure_clock()
+            await gateway._venue_clock.measure()
             assert venue.gemini._heard[KEYS.public] > heard
             assert [order.open for order in venue.exchange.orders.values()] == [True]
 
@@ -712,4 +712,4 @@ def test_a_good_answer_says_nothing() -> None:
 
 def test_a_create_waits_longer_where_nothing_ends_it() -> None:
     assert DIALECTS["gemini"].recv_window_s == 30.0
-    assert ccxt_gateway.CREATE_PATIENCE_S < 30.0
+    assert CREATE_PATIENCE_S < 30.0

@@ -21,7 +21,7 @@ from ems.core.messages import (
     Rejected,
     StreamUp,
 )
-from ems.venues import ccxt_gateway
+from ems.venues import markets
 from simulator.exchange import CANCEL_ONLY_MODE, HALT, TRADING
 from simulator.faults import Rule
 from tests.venues.gateways import cancel_of, new_order, opened
@@ -90,8 +90,8 @@ def test_fees_that_cannot_be_read_again_are_those_read_before(exchange: str) -> 
 def test_a_halt_learned_of_by_asking_is_watched_as_well(
     exchange: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ccxt_gateway, "MARKETS_AGAIN_S", 0.1)
-    monkeypatch.setattr(ccxt_gateway, "MARKETS_HALTED_S", 0.2)
+    monkeypatch.setattr(markets, "AGAIN_S", 0.1)
+    monkeypatch.setattr(markets, "HALTED_S", 0.2)
 
     async def story() -> None:
         async with (
@@ -109,8 +109,8 @@ def test_a_halt_learned_of_by_asking_is_watched_as_well(
 
 @each_exchange
 def test_the_end_of_a_halt_is_looked_out_for(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ccxt_gateway, "MARKETS_AGAIN_S", 0.1)
-    monkeypatch.setattr(ccxt_gateway, "MARKETS_HALTED_S", 0.2)
+    monkeypatch.setattr(markets, "AGAIN_S", 0.1)
+    monkeypatch.setattr(markets, "HALTED_S", 0.2)
 
     async def story() -> None:
         async with (
@@ -158,7 +158,7 @@ def test_new_rules_and_fees_come_when_asked_for(exchange: str) -> None:
 def test_a_refusal_that_tells_of_other_rules_brings_them_unasked(
     exchange: str, case: str, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ccxt_gateway, "MARKETS_AGAIN_S", 0.1)
+    monkeypatch.setattr(markets, "AGAIN_S", 0.1)
 
     async def story() -> None:
         async with (
@@ -207,8 +207,8 @@ def test_refusals_do_not_bring_the_markets_again_and_again(exchange: str) -> Non
 
 @each_exchange
 def test_the_markets_come_again_unasked(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ccxt_gateway.MARKETS_EVERY_S <= 600
-    monkeypatch.setattr(ccxt_gateway, "MARKETS_EVERY_S", 0.2)
+    assert markets.EVERY_S <= 600
+    monkeypatch.setattr(markets, "EVERY_S", 0.2)
 
     async def story() -> None:
         async with (

@@ -96,7 +96,7 @@ async def test_a_page_of_a_longer_history_is_not_taken_for_all_of_it() -> None:
             body={"error": [], "result": {"trades": page, "count": 51}}
         )
         async with opened("kraken", venue.base_url) as (gateway, reports):
-            gateway._know("BTC/USD", "OTHER", "order-9", "another of ours")
+            gateway._known.name("BTC/USD", "OTHER", "order-9", "another of ours")
             order = new_order("kraken")
             gateway.send(trades_of(order, SINCE))
             assert isinstance(await reports.answer_to(order.order_id), LookupFailed)
@@ -129,7 +129,7 @@ async def test_a_clock_beyond_reason_does_not_end_the_watch_over_clocks(monkeypa
         async with opened("binance", venue.base_url) as (gateway, reports):
             await asyncio.sleep(0.2)
             names = {task.get_coro().__name__ for task in gateway._tasks}
-            assert "_keep_clock" in names
+            assert "keep_clock" in names
 
 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "-1", "0.1234567890123456789", "1e30"])
