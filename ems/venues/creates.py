@@ -86,7 +86,7 @@ class Creates:
                 order_id=order.order_id, request="create", message="this client order id was sent before"
             )
         skew_s = self._clock.skew_s
-        if skew_s is not None and abs(skew_s) > self._dialect.recv_window_s / 2:
+        if skew_s is not None and abs(skew_s) > self._dialect.skew_max_s:
             name = self._dialect.exchange
             return _not_sent(order, Refusal.CLOCK, f"our clock and {name}'s differ by {skew_s:+.1f} s")
         call = Call(_priority_of(order), symbol=order.symbol)

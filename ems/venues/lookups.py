@@ -21,6 +21,7 @@ from ems.venues.markets import Markets
 from ems.venues.translation import Unreadable, fill_of, status_of
 
 HISTORY_OVERLAP = timedelta(seconds=5)
+CLOCK_DOUBT_S = 2.0  # how much more our clock may be wrong than was measured
 STRANGERS_ASKED = 5  # orders of others looked up one by one to prove that a trade is not ours; more, in bulk
 
 
@@ -47,6 +48,8 @@ class Lookups:
         self._known = known
         self._markets = markets
         self._now = now
+        # The venue's lists go by its clock, and we trade while ours is wrong by no more than this.
+        self._overlap = max(HISTORY_OVERLAP, timedelta(seconds=dialect.skew_max_s + CLOCK_DOUBT_S))
 
     async def look_up(
         self,
@@ -81,7 +84,7 @@ class Lookups:
                     break
         elif self._dialect.find is not None:
             reading = Reading(self._asking.ask)
-            since_ms = None if since is None else to_ms(since - HISTORY_OVERLAP)
+            since_ms = None if since is None else to_ms(since - self._overlap)
             found = await self._dialect.find(reading, self._ccxt, symbol, client_order_id, since_ms)
             first_sent_at = reading.began_at()
             orders = [one for one in found if one.get("clientOrderId") == client_order_id]
@@ -169,7 +172,7 @@ class Lookups:
     async def _fills_in_history(self, query: QueryTrades) -> tuple[tuple[FillReport, ...], datetime]:
         """Read the account's trades since the order was sent and find those of its client id."""
         reading = Reading(self._asking.ask)
-        since_ms, now_ms = to_ms(query.since - HISTORY_OVERLAP), to_ms(self._now() + HISTORY_OVERLAP)
+        since_ms, now_ms = to_ms(query.since - self._overlap), to_ms(self._now() + self._overlap)
         trades = await self._dialect.history_of(reading, self._ccxt, query.symbol, since_ms, now_ms)
         known_or_not = {trade["order"] for trade in trades} - {query.exchange_order_id}
         strangers = {order for order in known_or_not if not self._known.has(query.symbol, order)}

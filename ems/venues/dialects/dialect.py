@@ -278,6 +278,11 @@ class Dialect:
 
     derivatives: Derivatives | None = None  # None: nothing is asked about contracts here
 
+    @property
+    def skew_max_s(self) -> float:
+        """How far our clock may be from the venue's while we place orders there."""
+        return self.recv_window_s / 2
+
     def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
         return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}
 
