@@ -583,6 +583,12 @@ class Coinbase:
                 raise Failed(words.STOP_BELOW)
             if not wanted.trigger.rising and wanted.trigger.price >= last:
                 raise Failed(words.STOP_ABOVE)
+        if wanted.trigger is not None and wanted.price is not None:
+            # Nor is one whose limit is on the near side of its stop.
+            if side == "buy" and wanted.trigger.price > wanted.price:
+                raise Failed(words.STOP_ABOVE_LIMIT)
+            if side == "sell" and wanted.trigger.price < wanted.price:
+                raise Failed(words.STOP_BELOW_LIMIT)
         if wanted.expires_at is not None and wanted.expires_at <= now:
             raise Failed(words.BAD_END)
         if wanted.order_type == "market":
@@ -609,31 +615,31 @@ class Coinbase:
             raise words.failed(reject) from reject
 
     def _edit(self, request: Request, fields: Fields, key: Key) -> Any:
-        """https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/edit-order"""
+        """Change a limit order that is good till cancelled; it keeps its numbers, and a history of this.
+
+        Both size and price are said anew: one that is left out counts as nothing, and is refused as such.
+        https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/edit-order and, for
+        what is left out, https://nautilustrader.io/docs/latest/integrations/coinbase (order modification)
+        """
         asked = _body(request)
         number = order_number(asked.get("order_id"))
         order = None if number is None else self.account(key).orders.get(number)
         try:
             if order is None:
                 raise Reject(ex.UNKNOWN_ORDER, "no such order of this account")
-            if not orders.configuration_of(order)[0].endswith(("limit_gtc", "limit_gtd")):
-                return _not_edited("ONLY_LIMIT_ORDER_EDITS_SUPPORTED")
+            if not orders.configuration_of(order)[0].endswith("limit_gtc"):
+                return _not_edited(("ONLY_LIMIT_ORDER_EDITS_SUPPORTED", words.PREVIEW_UNSPECIFIED))
+            size, price = _decimal(asked, "size"), _decimal(asked, "price")
+            if size is None or price is None:
+                raise Reject(ex.LOT_SIZE if size is None else ex.PRICE_FILTER, "left out")
             self.exchange.amend_order(
-                self.account(key),
-                order.order_id,
-                quantity=_decimal(asked, "size"),
-                price=_decimal(asked, "price"),
-                now=request.now,
+                self.account(key), order.order_id, quantity=size, price=price, now=request.now
             )
         except Reject as reject:
-            if reject.reason == ex.NO_CHANGE:
-                assert order is not None
-                return {
-                    "success": True,
-                    "success_response": {"order_id": order_name(order.order_id)},
-                    "errors": [],
-                }
-            return _not_edited(words.EDIT_FAILURES.get(reject.reason, "COMMANDER_REJECTED_EDIT_ORDER"))
+            if reject.reason == ex.MAINTENANCE:
+                raise
+            commander = ("COMMANDER_REJECTED_EDIT_ORDER", words.PREVIEW_UNSPECIFIED)
+            return _not_edited(words.EDIT_FAILURES.get(reject.reason, commander))
         return {"success": True, "success_response": {"order_id": order_name(order.order_id)}, "errors": []}
 
     # Cancelling
@@ -763,6 +769,7 @@ KINDS = {
     f"{V3}/product_book": dialect.MARKET_DATA,
     f"{V3}/best_bid_ask": dialect.MARKET_DATA,
     f"{V3}/orders": dialect.CREATE,
+    f"{V3}/orders/edit": dialect.AMEND,
     f"{V3}/orders/batch_cancel": dialect.CANCEL,
     f"{V3}/orders/historical/batch": dialect.CLOSED_ORDERS,
     f"{V3}/orders/historical/fills": dialect.MY_TRADES,
@@ -850,12 +857,11 @@ def _count(fields: Fields, name: str, default: int, most: int) -> int:
     return int(given)
 
 
-def _not_edited(reason: str) -> Any:
+def _not_edited(reasons: tuple[str, str]) -> Any:
+    edit, preview = reasons
     return {
         "success": False,
-        "errors": [
-            {"edit_failure_reason": reason, "preview_failure_reason": "UNKNOWN_PREVIEW_FAILURE_REASON"}
-        ],
+        "errors": [{"edit_failure_reason": edit, "preview_failure_reason": preview}],
     }
 
 

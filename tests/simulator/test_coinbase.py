@@ -298,6 +298,20 @@ def test_a_stop_waits_for_its_price_and_a_date_ends_an_order():
         }
     )  # fmt: skip
     assert met["error_response"]["preview_failure_reason"] == "PREVIEW_STOP_PRICE_BELOW_LAST_TRADE_PRICE"
+    last = world.exchange.last_price("ETH/USD")
+    assert last is not None
+    for side, limit, reason in (
+        ("BUY", str(last), "PREVIEW_STOP_PRICE_ABOVE_LIMIT_PRICE"),
+        ("SELL", str(last + 2), "PREVIEW_STOP_PRICE_BELOW_LIMIT_PRICE"),
+    ):
+        near = world.order(
+            side=side,
+            stop_limit_stop_limit_gtc={
+                "base_size": "0.1", "limit_price": limit, "stop_price": str(last + 1),
+                "stop_direction": "STOP_DIRECTION_STOP_UP",
+            },
+        )  # fmt: skip
+        assert near["error_response"]["preview_failure_reason"] == reason
     end = "2027-01-15T08:00:10Z"  # ten seconds from now
     dated = world.order(limit_limit_gtd={"base_size": "0.1", "limit_price": "40", "end_time": end})
     world.now = NOW + 11
@@ -320,11 +334,16 @@ def test_an_order_is_edited_in_one_step_or_not_at_all():
     assert told["order_configuration"]["limit_limit_gtc"]["limit_price"] == "41"
     assert [one["size"] for one in told["edit_history"]] == ["1"]
     for order_id, fields, reason in (
-        ("nothing", {"size": "1"}, "ORDER_NOT_FOUND"),
-        (resting["order_id"], {"price": "41.001"}, "INVALID_EDITED_PRICE"),
-        (resting["order_id"], {"size": "0.0001"}, "INVALID_EDITED_SIZE"),
-        (world.order(market_market_ioc={"base_size": "1"})["order_id"], {"size": "2"},
+        ("nothing", {"size": "1", "price": "41"}, "ORDER_NOT_FOUND"),
+        (resting["order_id"], {"size": "0.5", "price": "41.001"}, "INVALID_EDITED_PRICE"),
+        (resting["order_id"], {"size": "0.0001", "price": "41"}, "INVALID_EDITED_SIZE"),
+        (resting["order_id"], {"price": "42"}, "INVALID_EDITED_SIZE"),  # what is left out is nothing
+        (resting["order_id"], {"size": "0.4"}, "INVALID_EDITED_PRICE"),
+        (resting["order_id"], {"size": "0.5", "price": "41"}, "EDIT_REQUEST_EQUAL_TO_ORIGINAL_REQUEST"),
+        (world.order(market_market_ioc={"base_size": "1"})["order_id"], {"size": "2", "price": "41"},
          "ONLY_LIMIT_ORDER_EDITS_SUPPORTED"),
+        (world.limit("70", "0.1")["order_id"], {"size": "0.2", "price": "70"},
+         "ONLY_OPEN_ORDERS_CAN_BE_EDITED"),
     ):  # fmt: skip
         answer = edit(order_id, **fields)
         assert not answer["success"] and answer["errors"][0]["edit_failure_reason"] == reason
