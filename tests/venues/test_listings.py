@@ -19,7 +19,8 @@ from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.dialects import DIALECTS
 from ems.venues.gateway import VenueUnavailable
 from simulator.faults import Rule
-from tests.venues.gateways import opened
+from simulator.triggers import stop_or_profit
+from tests.venues.gateways import client_id, opened
 from tests.venues.simulated import Simulated, simulated
 
 LIST_ORDERS = sorted(name for name, dialect in DIALECTS.items() if dialect.past_orders is not None)
@@ -323,5 +324,56 @@ def test_the_tier_is_told(exchange: str) -> None:
         async with world_of(exchange) as world:
             tier = await world.gateway.fetch_tier()
             assert tier is not None and (tier["name"] or tier["volume_30d"] is not None)
+
+    run(story())
+
+
+# --- Orders that wait, among the past ones ---
+
+
+def stopped(venue: Simulated, ago: timedelta, number: int, stop_price: str, price: str) -> Any:
+    """Have an order that waits, placed some time ago."""
+    now = venue.server.now()
+    order = venue.exchange.create_order(
+        venue.account,
+        venue.symbol,
+        "sell",
+        "limit",
+        D("0.01"),
+        D(price),
+        client_order_id=client_id(number, DIALECTS[venue.exchange.name].client_id_style),
+        trigger=stop_or_profit("stop_loss", "sell", D(stop_price)),
+        now=now,
+    )
+    order.created_at = now - ago.total_seconds()
+    return order
+
+
+@pytest.mark.parametrize("exchange", [one for one in LIST_ORDERS if DIALECTS[one].triggers is not None])
+def test_orders_that_wait_fired_or_never_did_are_listed(exchange: str) -> None:
+    async def story() -> None:
+        async with world_of(exchange) as world:
+            venue = world.venue
+            venue.exchange.public_trade(venue.symbol, D("20005"), D("0.001"), "buy", venue.server.now())
+            waits = stopped(venue, 4 * HOUR, 1, "15000", "14900")
+            fired = stopped(venue, 3 * HOUR, 2, "19990", "19900")
+            never = stopped(venue, 2 * HOUR, 3, "15000", "14900")
+            early = stopped(venue, 30 * HOUR, 4, "15000", "14900")
+            for order in (never, early):
+                venue.exchange.cancel_order(venue.account, order.order_id, now=venue.server.now())
+            venue.exchange.public_trade(venue.symbol, D("19990"), D("0.001"), "sell", venue.server.now())
+            assert (waits.waiting, fired.status, never.status) == (True, "filled", "canceled")
+            now = datetime.now(UTC)
+            told = await world.gateway.fetch_past_orders(venue.symbol, now - 23 * HOUR, now)
+            found = sorted((one.client_order_id, one.status, one.filled_quantity) for one in told)
+            expected = [
+                (waits.client_order_id, "submitted", D("0")),
+                (fired.client_order_id, "filled", D("0.01")),
+                (never.client_order_id, "canceled", D("0")),
+            ]
+            if DIALECTS[exchange].purges:
+                del expected[2]
+            assert found == expected
+            assert {one.quantity for one in told} == {D("0.01")}
 
     run(story())

@@ -167,12 +167,18 @@ def _okx_cancelled(body: object) -> bool:
 
 
 _OKX_PAGE = 100
+_OKX_ALGOS = ("conditional", "trigger")  # the kinds that we place, and that anybody may have
 
 
 async def _okx_pages(
-    ask: Ask, what: str, question: Callable[[Any], Awaitable[Any]], request: Mapping[str, object], number: str
+    ask: Ask,
+    what: str,
+    question: Callable[[Any], Awaitable[Any]],
+    request: Mapping[str, object],
+    number: str,
+    enough: Callable[[list[Any]], bool] = lambda rows: False,
 ) -> list[Any]:
-    """Read 100 rows at a time, newest first, until a page is not full; `number` is what pages go by.
+    """Read 100 rows at a time, newest first, until a page is not full or enough; pages go by `number`.
 
     https://www.okx.com/docs-v5/en/#overview-pagination
     """
@@ -182,7 +188,7 @@ async def _okx_pages(
         answer = await ask(what, partial(question, dict(asked)))
         rows = answer["data"]
         found.update((row[number], row) for row in rows)
-        if len(rows) < _OKX_PAGE:
+        if len(rows) < _OKX_PAGE or enough(rows):
             return list(found.values())
         asked["after"] = rows[-1][number]
     raise CannotSay(f"there is more than the {len(found)} rows of {what} that were read")
@@ -499,9 +505,12 @@ async def _okx_arm(ccxt_exchange: Any, seconds: int) -> Any:
 async def _okx_past_orders(
     ask: Ask, ccxt_exchange: Any, symbol: str | None, since: int, until: int
 ) -> list[Any]:
-    """Read what is open, then what ended: of a week where it is told soonest, else of three months.
+    """Read what waits, what is open, and what ended: of a week where that is told soonest, or of 3 months.
 
-    https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-order-history-last-7-days
+    An algo order that has placed one is told by that; those that never did have a list of their own, by kind
+    and state and without times.
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-get-order-history-last-7-days and
+    .../#order-book-trading-algo-trading-get-algo-order-history
     """
     recent = ccxt_exchange.milliseconds() - since < 6 * DAY_MS
     listed = (
@@ -511,9 +520,22 @@ async def _okx_past_orders(
     )
     spot = {"instType": "SPOT"}
     span = {**spot, "begin": since, "end": until}
-    pending = await _okx_pages(ask, "orders_open", ccxt_exchange.privateGetTradeOrdersPending, spot, "ordId")
-    ended = await _okx_pages(ask, "past_orders", listed, span, "ordId")
-    rows = {row["ordId"]: row for row in (*pending, *ended)}  # what ended in between is in both
+    algos = partial(_okx_pages, ask, "past_algos", number="algoId")
+
+    def too_old(rows: list[Any]) -> bool:
+        return int(rows[-1]["cTime"]) < since
+
+    read: list[Any] = []
+    for kind in _OKX_ALGOS:
+        read += await algos(ccxt_exchange.privateGetTradeOrdersAlgoPending, {**spot, "ordType": kind})
+    read += await _okx_pages(ask, "orders_open", ccxt_exchange.privateGetTradeOrdersPending, spot, "ordId")
+    read += await _okx_pages(ask, "past_orders", listed, span, "ordId")
+    for kind in _OKX_ALGOS:
+        for state in ("canceled", "order_failed"):
+            request = {**spot, "ordType": kind, "state": state}
+            read += await algos(ccxt_exchange.privateGetTradeOrdersAlgoHistory, request, enough=too_old)
+    # What changed in between is in two of them, and the later one has it as it is.
+    rows = {row.get("algoId") or row["ordId"]: row for row in read}
     orders: list[Any] = ccxt_exchange.parse_orders(list(rows.values()))
     return orders
 
@@ -586,7 +608,7 @@ async def _okx_all_open(ccxt_exchange: Any, where: Mapping[str, object]) -> tupl
         ccxt_exchange.privateGetTradeOrdersPending, {"instType": "SPOT", **where}, "ordId"
     )
     algos: list[Any] = []
-    for kind in ("conditional", "trigger"):
+    for kind in _OKX_ALGOS:
         request = {"instType": "SPOT", "ordType": kind, **where}
         algos += await _okx_open(ccxt_exchange.privateGetTradeOrdersAlgoPending, request, "algoId")
     return orders, algos
@@ -677,6 +699,7 @@ OKX = Dialect(
         **dict.fromkeys(
             ("orders", "orders_open", "open_orders", "past_orders"), lambda body: _okx_rows(body, ordId=str)
         ),
+        "past_algos": lambda body: _okx_rows(body, algoId=str, state=str, cTime=str),
         "tier": lambda body: _okx_some(body, level=str),
         "balances": lambda body: _okx_some(body, details=list),
         "markets": lambda body: _okx_some(body, instId=str, tickSz=str, lotSz=str),
@@ -767,6 +790,7 @@ OKX = Dialect(
         "orders_open": {"pending": 1},
         "orders": {"closed": 1},
         "past_orders": {"closed": 1},
+        "past_algos": {"algo_lists": 1},
         "tier": {"fees": 1},
         "fills": {"fills": 1},
         "history": {"history": 1},
