@@ -2,6 +2,8 @@
 
 The answer to an amendment is as doubtful as that to a new order. It is judged by the same rules (see
 `errors`), sent once and never again; whoever does not know looks the order up.
+
+Where a venue wants to be told all terms anew, those that stay are what it says itself just before.
 """
 
 from __future__ import annotations
@@ -9,15 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
-from ems.core.messages import Amended, AmendRefused, AmendRequest, OutcomeUnknown, Refusal
+from ems.core.messages import Amended, AmendRefused, AmendRequest, Found, OutcomeUnknown, Refusal
 from ems.venues.asking import words_of
 from ems.venues.dialects.dialect import Dialect
 from ems.venues.errors import refusal_of
-from ems.venues.gateway import VenueUnavailable
+from ems.venues.gateway import VenueRefused, VenueUnavailable
+from ems.venues.known import KnownOrders
 from ems.venues.limiter import Budget, Priority, TooBusy
+from ems.venues.lookups import Lookups
 from ems.venues.supported import unamendable
+from ems.venues.translation import Unreadable
 from ems.venues.transport import Attempt, Call, current_call
 
 log = logging.getLogger(__name__)
@@ -33,12 +39,16 @@ class Amends:
         dialect: Dialect,
         ccxt_exchange: Any,
         *,
+        known: KnownOrders,
+        lookups: Lookups,
         limits: Budget,
         wait_ready: Callable[[float], Awaitable[None]],
         timeout_s: float,
     ):
         self._dialect = dialect
         self._ccxt = ccxt_exchange
+        self._known = known
+        self._lookups = lookups
         self._limits = limits
         self._wait_ready = wait_ready
         self._timeout_s = timeout_s
@@ -57,6 +67,9 @@ class Amends:
             return _unsent(request, Refusal.PERMANENT, why)
         amending = self._dialect.amending
         assert amending is not None
+        asked = await self._whole(request) if amending.whole else request
+        if isinstance(asked, AmendRefused):
+            return asked
         call = Call(Priority.CREATE, symbol=request.symbol, lane_wait_s=PATIENCE_S)
         try:
             await self._wait_ready(PATIENCE_S)
@@ -68,16 +81,40 @@ class Amends:
         failure: Exception | None = None
         try:
             async with asyncio.timeout(self._timeout_s + PATIENCE_S):
-                await amending.send(self._ccxt, request)
+                await amending.send(self._ccxt, asked)
         except Exception as error:
             failure = error
         finally:
             current_call.reset(token)
             turn.over(sent=any(attempt.sent for attempt in call.attempts))
-        return self._judge(request, call.attempts, failure)
+        return self._judge(request, asked, call.attempts, failure)
+
+    async def _whole(self, request: AmendRequest) -> AmendRequest | AmendRefused:
+        """Add the terms that are to stay, and the venue's id."""
+        try:
+            status = await self._lookups.look_up(
+                request.order_id,
+                request.symbol,
+                request.exchange_order_id,
+                request.client_order_id,
+                self._known.was_sent_at(request.client_order_id),
+            )
+        except (VenueRefused, VenueUnavailable, TooBusy, Unreadable) as error:
+            return _unsent(request, Refusal.RATE_LIMIT, f"looked up first: {error}")
+        if status.found is not Found.OPEN:
+            return _unsent(request, Refusal.UNKNOWN_ORDER, f"looked up first: {status.found}")
+        quantity = status.quantity if request.quantity is None else request.quantity
+        price = status.price if request.price is None else request.price
+        if quantity is None or price is None:
+            return _unsent(request, Refusal.PERMANENT, "looked up first: it has no size or no price")
+        return replace(request, exchange_order_id=status.exchange_order_id, quantity=quantity, price=price)
 
     def _judge(
-        self, request: AmendRequest, attempts: list[Attempt], failure: Exception | None
+        self,
+        request: AmendRequest,
+        asked: AmendRequest,
+        attempts: list[Attempt],
+        failure: Exception | None,
     ) -> Amended | AmendRefused | OutcomeUnknown:
         amending = self._dialect.amending
         assert amending is not None
@@ -99,7 +136,7 @@ class Amends:
                 venue_code=said[0].code,
             )
         # ccxt may stumble over an answer that is whole: only what the body says counts.
-        if said or not 200 <= attempt.status < 300 or not amending.done(attempt.body, request):
+        if said or not 200 <= attempt.status < 300 or not amending.done(attempt.body, asked):
             return _unknown(request, words_of(attempt, said, None))
         return Amended(
             order_id=request.order_id,

@@ -170,7 +170,14 @@ class CcxtGateway:
             limits=limits,
             timeout_s=timeout_s,
         )
-        self._amends = Amends(*venue, limits=limits, wait_ready=markets.wait_ready, timeout_s=timeout_s)
+        self._amends = Amends(
+            *venue,
+            known=known,
+            lookups=self._lookups,
+            limits=limits,
+            wait_ready=markets.wait_ready,
+            timeout_s=timeout_s,
+        )
         self._streams = Streams(
             self._ccxt, self.dialect, deliver=self._hint, now=now, fetch_book=self._fetch_book
         )

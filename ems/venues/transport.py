@@ -226,8 +226,9 @@ class Wire:
         """Return the amount as given: the engine has rounded it, and rounding twice would hide a mistake."""
         return amount
 
-    def price_to_precision(self, symbol: str, price: str) -> str:
-        return price
+    def price_to_precision(self, symbol: str, price: str | Decimal) -> str:
+        """Return the price as given; a stop price has been made a number on the way."""
+        return price if isinstance(price, str) else format(price, "f")
 
     def cost_to_precision(self, symbol: str, cost: str) -> str:
         return cost

@@ -38,6 +38,7 @@ from tests.venues.test_waiting_orders import LAST, prints, spied, stop
 ALL = sorted(name for name, one in DIALECTS.items() if not one.paper_only)
 AMENDING = [name for name in ALL if DIALECTS[name].amending is not None]
 each_amending = pytest.mark.parametrize("exchange", AMENDING)
+WHOLE = [name for name in AMENDING if DIALECTS[name].amending.whole]  # type: ignore[union-attr]
 NEVER = [name for name in ALL if DIALECTS[name].amending is None]
 
 
@@ -89,6 +90,25 @@ async def answer(gateway: Any, reports: Any, request: AmendRequest) -> Any:
     return await reports.next(object, lambda one: isinstance(one, kinds), within_s=8)
 
 
+async def traded(reports: Any, order: NewOrder, quantity: Decimal) -> None:
+    """Wait until the stream has told of so much, by fills or by how much is filled."""
+
+    def told(one: Any) -> bool:
+        if isinstance(one, FillReport):
+            return True
+        return isinstance(one, OrderStatus) and one.query_sent_at is None and bool(one.filled_quantity)
+
+    fills, most = D("0"), D("0")
+    while max(fills, most) < quantity:
+        one = await reports.next(object, told)
+        assert one.order_id == order.order_id
+        if isinstance(one, FillReport):
+            fills += one.quantity
+        else:
+            most = one.filled_quantity
+    assert max(fills, most) == quantity
+
+
 def resting_order(exchange: str) -> NewOrder:
     return new_order(exchange, 1, quantity="0.2", price="19990")
 
@@ -123,8 +143,8 @@ def test_it_becomes_smaller_where_it_is(exchange: str, by: str) -> None:
             assert (found.found, found.exchange_order_id, found.price) == (Found.OPEN, number, order.price)
             # It is still followed: what it trades is told under the same name.
             venue.set_book(bid="19970", ask="19980")
-            fill = await reports.next(FillReport)
-            assert (fill.order_id, fill.quantity) == (order.order_id, D("0.1"))
+            await traded(reports, order, D("0.1"))
+            assert there.status == "filled"
 
     run(story())
 
@@ -167,10 +187,7 @@ def test_a_price_that_meets_the_market_trades_at_once(exchange: str) -> None:
             number = await resting(gateway, reports, order)
             told = await answer(gateway, reports, amend_of(order, number, price=D("20050")))
             assert isinstance(told, Amended), told
-            fills = [await reports.next(FillReport)]
-            while sum(one.quantity for one in fills) < D("0.2"):
-                fills.append(await reports.next(FillReport))
-            assert {one.order_id for one in fills} == {order.order_id}
+            await traded(reports, order, D("0.2"))
             assert in_ledger(venue).filled_quantity == D("0.2") and not venue.exchange.imbalance()
 
     run(story())
@@ -231,7 +248,8 @@ def test_what_is_not_open_is_refused_as_unknown(exchange: str, end: str) -> None
                     venue.exchange.cancel_order(venue.account, order_id=there.order_id, now=time.time())
             was = [replace(one) for one in venue.exchange.orders.values()]
             told = await answer(gateway, reports, amend_of(order, number, quantity=D("0.1")))
-            assert isinstance(told, AmendRefused) and told.sent, told
+            # Where it is looked up first, nothing is sent.
+            assert isinstance(told, AmendRefused) and told.sent == (exchange not in WHOLE), told
             assert (told.order_id, told.refusal) == (order.order_id, Refusal.UNKNOWN_ORDER)
             assert list(venue.exchange.orders.values()) == was
 
@@ -408,7 +426,7 @@ def test_a_look_up_tells_which_price_it_has(exchange: str, when: Any) -> None:
     run(story())
 
 
-@pytest.mark.parametrize("exchange", [name for name in AMENDING if name != "kraken"])
+@pytest.mark.parametrize("exchange", [name for name in AMENDING if name not in ("kraken", *WHOLE)])
 def test_an_answer_about_another_order_is_no_answer(exchange: str) -> None:
     """Kraken tells no number but the amendment's own."""
     amending = DIALECTS[exchange].amending
@@ -447,3 +465,69 @@ def test_both_sides_amend(exchange: str) -> None:
             assert not venue.exchange.imbalance()
 
     run(story())
+
+
+# --- Where all terms are told anew ---
+
+
+@pytest.mark.parametrize("exchange", WHOLE)
+def test_what_is_not_to_change_is_looked_up_and_said_again(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
+        ):
+            order = resting_order(exchange)
+            number = await resting(gateway, reports, order)
+            seen = spied(venue)
+            for changes in ({"price": D("19980")}, {"quantity": D("0.1")}):
+                assert isinstance(await answer(gateway, reports, amend_of(order, number, **changes)), Amended)
+            sent = [fields for _, kind, fields in seen if kind == "amend"]
+            assert [(one["order_id"], one["size"], one["price"]) for one in sent] == [
+                (number, "0.2", "19980"), (number, "0.1", "19980"),
+            ]  # fmt: skip
+            # Nothing goes out on what cannot be read, or is another's.
+            venue.strike(Rule(action="status", kinds=("fetch",), status=503))
+            told = await answer(gateway, reports, amend_of(order, number, price=D("19970")))
+            assert isinstance(told, AmendRefused) and not told.sent and told.refusal is Refusal.RATE_LIMIT
+            venue.strike(Rule(action="hang", kinds=("fetch",)))
+            told = await answer(gateway, reports, amend_of(order, number, price=D("19970")))
+            assert isinstance(told, AmendRefused) and not told.sent
+            venue.strike()
+            assert len([kind for _, kind, _ in seen if kind == "amend"]) == 2
+            assert in_ledger(venue).price == D("19980")
+
+    run(story())
+
+
+@pytest.mark.parametrize("exchange", WHOLE)
+def test_the_limit_of_one_that_waits_is_changed_and_its_stop_price_is_not(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
+        ):
+            prints(venue, LAST)
+            order = stop(exchange, OrderType.STOP_LOSS_LIMIT)
+            number = await resting(gateway, reports, order)
+            told = await answer(gateway, reports, amend_of(order, number, price=D("19600")))
+            assert isinstance(told, Amended), told
+            there = in_ledger(venue)
+            assert there.waiting and (there.trigger.price, there.price) == (D("19800"), D("19600"))
+            told = await answer(gateway, reports, amend_of(order, number, stop_price=D("19700")))
+            assert isinstance(told, AmendRefused) and not told.sent
+            prints(venue, "19800")
+            assert there.filled_quantity == D("0.1")
+
+    run(story())
+
+
+def test_an_edit_of_coinbase_that_names_another_order_is_no_answer() -> None:
+    amending = DIALECTS["coinbase"].amending
+    assert amending is not None
+    asked = amend_of(resting_order("coinbase"), "17", quantity=D("0.1"))
+    assert amending.done({"success": True, "errors": []}, asked)
+    assert amending.done({"success": True, "success_response": {"order_id": "17"}}, asked)
+    assert not amending.done({"success": True, "success_response": {"order_id": "18"}}, asked)
+    for body in ({}, [], None, "yes", {"success": False}, {"success": "true"}):
+        assert not amending.done(body, asked)

@@ -54,7 +54,7 @@ def some_orders(exchange: str) -> list[NewOrder]:
 async def with_orders(exchange: str, **options: Any) -> AsyncIterator[tuple[Simulated, Any, Any, list[str]]]:
     """Yield the venue, the gateway, its reports and the numbers of the orders that are open."""
     async with (
-        simulated(exchange) as venue,
+        simulated(exchange, limits=False) as venue,
         opened(exchange, venue.url, venue.keys, shapes=(), **options) as (gateway, reports),
     ):
         await reports.next(StreamUp)

@@ -426,6 +426,8 @@ IN_BASE: dict[str, dict[str, Any]] = {
     "kraken": {"ordertype": "market", "volume": "0.1"},
     "okx": {"ordType": "market", "sz": "0.1", "tgtCcy": "base_ccy"},
     "bybit": {"orderType": "Market", "qty": "0.1", "marketUnit": "baseCoin"},
+    "coinbase": {"order_configuration": {"market_market_ioc": {"base_size": "0.1"}}},
+    "coinbaseexchange": {"type": "market", "size": "0.1"},
 }
 PRICES = ("price", "px", "quoteOrderQty", "price2", "funds", "quote_size", "limit_price")
 
@@ -466,6 +468,18 @@ STOPS_ON_THE_WIRE: list[tuple[str, OrderType, dict[str, Any]]] = [
      {"orderType": "Market", "orderFilter": "tpslOrder", "triggerPrice": "19800", "marketUnit": "baseCoin"}),
     ("bybit", OrderType.TAKE_PROFIT_LIMIT,
      {"orderType": "Limit", "orderFilter": "tpslOrder", "triggerPrice": "20200", "price": "19700"}),
+    ("coinbase", OrderType.STOP_LOSS_LIMIT,
+     {"order_configuration": {"stop_limit_stop_limit_gtc": {
+         "base_size": "0.1", "limit_price": "19700", "stop_price": "19800",
+         "stop_direction": "STOP_DIRECTION_STOP_DOWN"}}}),
+    ("coinbase", OrderType.TAKE_PROFIT_LIMIT,
+     {"order_configuration": {"stop_limit_stop_limit_gtc": {
+         "base_size": "0.1", "limit_price": "19700", "stop_price": "20200",
+         "stop_direction": "STOP_DIRECTION_STOP_UP"}}}),
+    ("coinbaseexchange", OrderType.STOP_LOSS_LIMIT,
+     {"type": "limit", "stop": "loss", "stop_price": "19800", "price": "19700"}),
+    ("gemini", OrderType.STOP_LOSS_LIMIT,
+     {"type": "exchange stop limit", "stop_price": "19800", "price": "19700", "amount": "0.1"}),
 ]  # fmt: skip
 
 

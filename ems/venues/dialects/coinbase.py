@@ -11,6 +11,7 @@ from typing import Any
 
 from ems.core.depth import Change, Row
 from ems.core.messages import (
+    AmendRequest,
     Ending,
     FillReport,
     Found,
@@ -20,9 +21,11 @@ from ems.core.messages import (
     PublicTrade,
     Refusal,
     Side,
+    TimeInForce,
 )
 from ems.venues.dialects.dialect import (
     PAGES_MAX,
+    Amending,
     Ask,
     BookFeed,
     CannotSay,
@@ -33,8 +36,13 @@ from ems.venues.dialects.dialect import (
     Listing,
     Tier,
     Told,
+    Triggers,
     each,
     has,
+    named,
+    stop_word,
+    stop_words,
+    terms,
 )
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.gateway import VenueUnavailable
@@ -160,15 +168,20 @@ class CoinbaseWire(Wire):
 
 # --- What an answer means ------------------------------------------------------------------------
 
-_VAGUE = frozenset({"", "UNKNOWN_FAILURE_REASON"})
+_VAGUE = frozenset(
+    (
+        *("", "UNKNOWN_FAILURE_REASON"),
+        *("UNKNOWN_EDIT_ORDER_FAILURE_REASON", "UNKNOWN_PREVIEW_FAILURE_REASON"),
+    )
+)
 
 
 def coinbase_said(status: int, body: object) -> tuple[Said, ...]:
-    """Read the four ways in which Coinbase says no.
+    """Read the five ways in which Coinbase says no.
 
-    `{"success": false, "error_response": {...}}` of an order and `{"results": [{"success": false, ...}]}` of
-    a cancel come with a 200; `{"error", "message"}` and, from the older addresses, `{"errors": [{"id"}]}`
-    with a status of their own.
+    `{"success": false, "error_response": {...}}` of an order, `{"success": false, "errors": [...]}` of a
+    change and `{"results": [{"success": false, ...}]}` of a cancel come with a 200; `{"error", "message"}`
+    and, from the older addresses, `{"errors": [{"id"}]}` with a status of their own.
     https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/create-order
     """
     if not (200 <= status < 300 or 400 <= status < 500) or not isinstance(body, dict):
@@ -177,6 +190,10 @@ def coinbase_said(status: int, body: object) -> tuple[Said, ...]:
         if body.get("order_id") or body.get("success_response"):
             return ()  # an error that names an order: something was done, so this is no clean no
         return (_failure(body["error_response"]),)
+    errors = body.get("errors")
+    if body.get("success") is False and isinstance(errors, list) and 200 <= status < 300:
+        edits = [one for one in errors if isinstance(one, dict) and "edit_failure_reason" in one]
+        return tuple(_failure({**one, "error": one["edit_failure_reason"]}) for one in edits)
     results = body.get("results")
     if isinstance(results, list):
         bad = [one for one in results if isinstance(one, dict) and one.get("success") is False]
@@ -185,7 +202,6 @@ def coinbase_said(status: int, body: object) -> tuple[Said, ...]:
     error = body.get("error")
     if isinstance(error, str) and error and status >= 400:
         return (Said(error, str(body.get("message") or body.get("error_details") or error)),)
-    errors = body.get("errors")
     if isinstance(errors, list) and status >= 400:
         rows = [one for one in errors if isinstance(one, dict) and isinstance(one.get("id"), str)]
         return tuple(Said(one["id"], str(one.get("message"))) for one in rows)
@@ -266,8 +282,29 @@ COINBASE_CREATE: Refusals = {
             *("PREVIEW_INVALID_LIMIT_PRICE", "PREVIEW_INVALID_STOP_PRICE", "PREVIEW_INVALID_END_TIME"),
             *("PREVIEW_INVALID_BASE_SIZE_TOO_LARGE", "PREVIEW_INVALID_QUOTE_SIZE_TOO_LARGE"),
             *("PREVIEW_INVALID_PRICE_TOO_LARGE", "PREVIEW_BREACHED_PRICE_LIMIT"),
-            "PREVIEW_STOP_PRICE_ABOVE_LAST_TRADE_PRICE",
-            "PREVIEW_STOP_PRICE_BELOW_LAST_TRADE_PRICE",
+            *("PREVIEW_STOP_PRICE_ABOVE_LAST_TRADE_PRICE", "PREVIEW_STOP_PRICE_BELOW_LAST_TRADE_PRICE"),
+            *("PREVIEW_STOP_PRICE_ABOVE_LIMIT_PRICE", "PREVIEW_STOP_PRICE_BELOW_LIMIT_PRICE"),
+        ),
+        Refusal.PERMANENT,
+    ),
+}
+
+# https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/edit-order
+# Not here, so unknown: COMMANDER_REJECTED_EDIT_ORDER, ORDER_IS_ALREADY_BEING_REPLACED (an earlier change is
+# under way), CANNOT_EDIT_ORDER_PENDING_CANCEL.
+COINBASE_AMEND: Refusals = {
+    **COINBASE_CREATE,
+    **dict.fromkeys(
+        _named("ORDER_NOT_FOUND", "CALLER_ID_MISMATCH", "ONLY_OPEN_ORDERS_CAN_BE_EDITED"),
+        Refusal.UNKNOWN_ORDER,
+    ),
+    **dict.fromkeys(_named("INVALID_EDITED_SIZE", "INVALID_EDITED_PRICE"), Refusal.LOT_TICK),
+    **dict.fromkeys(
+        _named(
+            *("CANNOT_EDIT_TO_BELOW_FILLED_SIZE", "ONLY_LIMIT_ORDER_EDITS_SUPPORTED"),
+            *("EDIT_REQUEST_EQUAL_TO_ORIGINAL_REQUEST", "SIZE_IN_QUOTE_EDITS_NOT_ALLOWED"),
+            *("PORTFOLIO_NOT_ALLOWED_FOR_EDITS", "STRATEGY_NOT_SUPPORTED", "FIELD_STOPPRICE_NOT_SUPPORTED"),
+            *("INSUFFICIENT_TIME_TO_EDIT", "EXCEEDED_MAX_ALLOWED_EDIT_REQUEST_COUNT"),
         ),
         Refusal.PERMANENT,
     ),
@@ -552,6 +589,28 @@ def _coinbase_create_words(order: NewOrder) -> Mapping[str, object]:
     return {"order_configuration": {"market_market_ioc": {"base_size": plain(order.quantity)}}}
 
 
+async def _coinbase_amend(ccxt_exchange: Any, request: AmendRequest) -> Any:
+    """Edit an order: it keeps its number, its name and its fills, and lists what it was (`edit_history`).
+
+    A size or price that is left out is read as nothing.
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/orders/edit-order and
+    https://nautilustrader.io/docs/latest/integrations/coinbase (order modification)
+    """
+    asked = {
+        **named(request, "client_order_id", "order_id"),
+        **terms(request, quantity="size", price="price"),
+    }
+    return await ccxt_exchange.v3PrivatePostBrokerageOrdersEdit(asked)
+
+
+def _coinbase_amended(body: object, request: AmendRequest) -> bool:
+    """Read `{"success": true}`; the answer may name the order, and its page does not say that it does."""
+    if not isinstance(body, dict) or body.get("success") is not True:
+        return False
+    order = body.get("success_response")
+    return order is None or (isinstance(order, dict) and order.get("order_id") == request.exchange_order_id)
+
+
 # --- The streams ---------------------------------------------------------------------------------
 
 _COINBASE_ENDINGS = {
@@ -701,6 +760,20 @@ COINBASE = Dialect(
         "cancel_all": lambda body: has(body, results=list),
     },
     cancelled=_coinbase_cancelled,
+    # `stop_limit_stop_limit_gtc`; what is on the wrong side of the last trade is refused.
+    triggers=Triggers(
+        types=frozenset({OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT}),
+        times_in_force=frozenset({TimeInForce.GTC}),
+        words=stop_words,
+        features=stop_word,
+    ),
+    amending=Amending(
+        terms=frozenset({"quantity", "price"}),
+        send=_coinbase_amend,
+        done=_coinbase_amended,
+        refusals=COINBASE_AMEND,
+        whole=True,
+    ),
     cancel_all=_coinbase_cancel_all,
     fills_of=_coinbase_fills,
     history_of=_coinbase_history,
@@ -741,6 +814,7 @@ COINBASE = Dialect(
         "create": {"private": 1, "pace": 1},
         "cancel": {"private": 1},
         "cancel_all": {"private": 1},
+        "amend": {"private": 1, "pace": 1},
         "order": {"private": 1},
         "open_orders": {"private": 1},
         "closed_orders": {"private": 1},

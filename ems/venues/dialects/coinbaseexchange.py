@@ -17,7 +17,18 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, rows
-from ems.core.messages import Ending, FillReport, Found, OrderStatus, PublicTrade, Refusal, Side
+from ems.core.messages import (
+    Ending,
+    FillReport,
+    Found,
+    NewOrder,
+    OrderStatus,
+    OrderType,
+    PublicTrade,
+    Refusal,
+    Side,
+    TimeInForce,
+)
 from ems.venues.dialects.dialect import (
     PAGES_MAX,
     Ask,
@@ -28,11 +39,13 @@ from ems.venues.dialects.dialect import (
     Listing,
     Lookup,
     Tier,
+    Triggers,
     has,
     unified_fees,
 )
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Scope, Shape
+from ems.venues.translation import plain
 from ems.venues.transport import Wire, current_call
 
 # "size is too small. Minimum size is 0.001": what is wrong, without the amount it is wrong by.
@@ -286,7 +299,8 @@ class _Seen:
     matched: dict[str, dict[str, Decimal]] = field(default_factory=dict)  # order id -> trade id -> size
 
 
-_EVENTS = frozenset(("received", "open", "match", "change", "done"))
+_ACTIVATE = "activate"  # a stop order, told to its owner; it is received when it is triggered
+_EVENTS = frozenset((_ACTIVATE, "received", "open", "match", "change", "done"))
 
 
 def _private_ws(ccxt_exchange: Any) -> str:
@@ -299,7 +313,9 @@ def _is_private(frame: Any) -> bool:
 
     https://docs.cdp.coinbase.com/exchange/websocket-feed/authentication
     """
-    return isinstance(frame, dict) and frame.get("type") in _EVENTS and "profile_id" in frame
+    if not isinstance(frame, dict) or frame.get("type") not in _EVENTS:
+        return False
+    return "profile_id" in frame or frame["type"] == _ACTIVATE
 
 
 def _seen(ccxt_exchange: Any) -> _Seen:
@@ -322,6 +338,9 @@ def _stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus
     nothing new: https://docs.cdp.coinbase.com/exchange/websocket-feed/channels
     """
     seen, kind, product = _seen(ccxt_exchange), frame["type"], frame["product_id"]
+    if kind == _ACTIVATE:  # outside of the sequence: it is in no book yet
+        yield _activated(ccxt_exchange, seen, frame)
+        return
     sequence = int(frame["sequence"])
     old = sequence <= seen.sequences.get(product, 0)
     seen.sequences[product] = max(sequence, seen.sequences.get(product, 0))
@@ -360,6 +379,19 @@ def _stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderStatus
 
 def _status(order_id: str, symbol: str, side: Side) -> OrderStatus:
     return OrderStatus(order_id=None, found=Found.OPEN, exchange_order_id=order_id, symbol=symbol, side=side)
+
+
+def _activated(ccxt_exchange: Any, seen: _Seen, frame: Any) -> OrderStatus:
+    """Tell of an order that waits; what it is called by us comes when it is received."""
+    order_id, symbol = frame["order_id"], ccxt_exchange.safe_symbol(frame["product_id"], None, "-")
+    if "size" in frame:
+        seen.sizes[order_id] = Decimal(frame["size"])
+    return replace(
+        _status(order_id, symbol, Side(frame["side"])),
+        quantity=seen.sizes.get(order_id),
+        filled_quantity=Decimal(0),
+        stop_price=Decimal(frame["stop_price"]),
+    )
 
 
 def _ended(seen: _Seen, frame: Any, status: OrderStatus) -> OrderStatus:
@@ -455,6 +487,17 @@ async def _coinbase_cancel_all(
     await ask("cancel_all", partial(ccxt_exchange.privateDeleteOrders, where))
 
 
+def _stop_words(order: NewOrder) -> Mapping[str, object]:
+    """Say which way the price goes, which ccxt does not: without `stop` the order is refused.
+
+    `loss` waits for a trade at or below the price, `entry` for one at or above; the first is for selling and
+    the second for buying. https://github.com/danpaquin/coinbasepro-python/pull/370
+    """
+    assert order.stop_price is not None
+    stop = "loss" if order.side is Side.SELL else "entry"
+    return {"triggerPrice": plain(order.stop_price), "stop": stop}
+
+
 def _is_list(body: object) -> bool:
     return isinstance(body, list)
 
@@ -492,6 +535,12 @@ COINBASEEXCHANGE = Dialect(
         "book": lambda body: has(body, bids=list, asks=list),
         "time": lambda body: has(body, iso=str),
     },
+    triggers=Triggers(
+        types=frozenset({OrderType.STOP_LOSS_LIMIT}),
+        times_in_force=frozenset({TimeInForce.GTC}),  # what the others mean behind a stop, no page says
+        words=_stop_words,
+        features=lambda order: "triggerPrice",
+    ),
     cancel_all=_coinbase_cancel_all,
     purges=True,  # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/orders/get-single-order
     cancelled=lambda body: isinstance(body, str) and _UUID.fullmatch(body) is not None,

@@ -136,6 +136,9 @@ class Amending:
     done: Callable[[object, AmendRequest], bool]  # does this body say that this one was taken on?
     refusals: Refusals
     shrinks_only: bool = False
+    # All terms are told anew, of an order named by the venue's id: what we were not asked for is looked up
+    # first.
+    whole: bool = False
 
 
 class Ask(Protocol):

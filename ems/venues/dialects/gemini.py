@@ -5,7 +5,8 @@ Where ccxt 4.5.90 is wrong about Gemini, `GeminiWire` stands in front of it:
 * it takes every spot market for a perpetual since Gemini tells of spot markets what they are priced in;
 * it forgets the signature of the order events before it connects;
 * it knows no time of Gemini's, and deposits and withdrawals only together;
-* it asks for an order by its client id beside an `order_id` of null.
+* it asks for an order by its client id beside an `order_id` of null;
+* it does not read what a stop-limit order waits for.
 
 The order events tell of a fill by the number of an event, and REST by the number of the trade: two numbers
 since 2025, as market data shows them both. Booked from both sources a fill would count twice. So the stream
@@ -26,7 +27,18 @@ from typing import Any
 import ccxt
 
 from ems.core.depth import Change, rows
-from ems.core.messages import Ending, FillReport, Found, OrderStatus, PublicTrade, Refusal, Side
+from ems.core.messages import (
+    Ending,
+    FillReport,
+    Found,
+    NewOrder,
+    OrderStatus,
+    OrderType,
+    PublicTrade,
+    Refusal,
+    Side,
+    TimeInForce,
+)
 from ems.venues.dialects.dialect import (
     PAGES_MAX,
     Ask,
@@ -38,11 +50,13 @@ from ems.venues.dialects.dialect import (
     Listing,
     Lookup,
     Tier,
+    Triggers,
     has,
     unified_fees,
 )
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Priority, Scope, Shape
+from ems.venues.translation import plain
 from ems.venues.transport import Call, Wire, current_call
 
 ORDER_EVENTS = "/v1/order/events"
@@ -127,6 +141,11 @@ class GeminiWire(Wire):
         answer = await ex.privatePostV1OrderStatus(dict(params))
         rows = answer if isinstance(answer, list) else [answer]
         return max(ex.parse_orders(rows), key=lambda order: order["timestamp"] or 0)
+
+    def parse_order(self, order: Any, market: Any = None) -> Any:
+        parsed = super().parse_order(order, market)  # type: ignore[misc]
+        stop_price = order.get("stop_price")
+        return {**parsed, "triggerPrice": Decimal(str(stop_price))} if stop_price else parsed
 
     async def watch_trades(self, symbol: str, *_: Any) -> Any:
         """Subscribe to nothing: the trades of a market come with its book."""
@@ -482,6 +501,15 @@ async def _gemini_cancel_all(
         await ask("cancel_all", ccxt_exchange.privatePostV1OrderCancelAll)
 
 
+def _gemini_stop_words(order: NewOrder) -> Mapping[str, object]:
+    """Ask for an `exchange stop limit`: to sell at or below the price, to buy at or above.
+
+    https://docs.gemini.com/rest/orders#create-new-order
+    """
+    assert order.stop_price is not None
+    return {"triggerPrice": plain(order.stop_price)}
+
+
 GEMINI = Dialect(
     exchange="gemini",
     ccxt_id="gemini",
@@ -521,6 +549,12 @@ GEMINI = Dialect(
         "cancel_all": lambda body: has(body, result=str, details=dict),
         "powers": lambda body: has(body, isTrader=bool, isFundManager=bool),
     },
+    triggers=Triggers(
+        types=frozenset({OrderType.STOP_LOSS_LIMIT}),
+        times_in_force=frozenset({TimeInForce.GTC}),  # no options with a stop
+        words=_gemini_stop_words,
+        features=lambda order: "triggerPrice",
+    ),
     cancel_all=_gemini_cancel_all,
     cancelled=lambda body: _is_order(body) and isinstance(body, dict) and body["is_cancelled"] is True,
     fills_of=_gemini_fills,
