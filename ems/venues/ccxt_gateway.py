@@ -269,6 +269,7 @@ class CcxtGateway:
     ) -> list[VenueOrder]:
         assert self.dialect.past_orders is not None, "ask the offer first"
         await self._markets.wait_ready(ASK_PATIENCE_S)
+        self._venue_clock.check()
         translate = partial(listed_order, self.exchange, self.account, self.mode)
         found = await read_rows(
             self.dialect.past_orders,
@@ -285,6 +286,7 @@ class CcxtGateway:
     async def fetch_transfers(self, since: datetime, until: datetime) -> list[Transfer]:
         assert self.dialect.transfers is not None, "ask the offer first"
         await self._markets.wait_ready(ASK_PATIENCE_S)
+        self._venue_clock.check()
         translate = partial(listed_transfer, self.exchange, self.account, self.mode)
         found = await read_rows(
             self.dialect.transfers,

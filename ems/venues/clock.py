@@ -18,6 +18,7 @@ from ems.venues.transport import Call
 log = logging.getLogger(__name__)
 
 CLOCK_WARN_S = 1.0
+CLOCK_USELESS_S = 300.0  # lists of the past are believed but for their last ten minutes
 
 
 class VenueClock:
@@ -76,6 +77,13 @@ class VenueClock:
             log.warning("%s: %s", self._dialect.exchange, self._trouble["clock"])
         else:
             self._trouble.pop("clock", None)
+
+    def check(self) -> None:
+        """Raise VenueUnavailable while our clock is too wrong to say of what time a list was read."""
+        if self.skew_s is not None and abs(self.skew_s) > CLOCK_USELESS_S:
+            raise VenueUnavailable(
+                f"our clock and {self._dialect.exchange}'s differ by {self.skew_s:+.0f} s; set ours right"
+            )
 
     async def recheck(self) -> None:
         with suppress(VenueRefused, VenueUnavailable, TooBusy):

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from ems.core.messages import Acked, Found, LookupFailed, OrderStatus, StreamUp, TimeInForce, TradesAnswer
+from ems.histories import Histories
+from ems.store import MemoryStore
 from ems.venues.dialects import DIALECTS
+from ems.venues.gateway import VenueUnavailable
 from simulator.faults import Rule
 from tests.venues.gateways import look_up, new_order, opened, trades_of
 from tests.venues.simulated import simulated
@@ -55,5 +58,48 @@ def test_an_order_that_was_filled_is_not_taken_for_one_that_never_arrived(exchan
                 )
                 if isinstance(found, TradesAnswer):
                     assert sum(fill.quantity for fill in found.fills) == Decimal("0.01")
+
+    run(story())
+
+
+def test_a_clock_that_ran_an_hour_ahead_for_a_while_loses_no_order() -> None:
+    """The hour to come was kept as read, and what was placed in it was never seen."""
+    off = timedelta(hours=1)
+
+    def clock() -> datetime:
+        return datetime.now(UTC) + off
+
+    async def story() -> None:
+        nonlocal off
+        options: dict[str, Any] = {"shapes": (), "request_timeout_s": 5, "clock": clock}
+        async with (
+            simulated("coinbaseexchange") as venue,
+            opened("coinbaseexchange", venue.url, venue.keys, **options) as (gateway, reports),
+        ):
+            await reports.next(StreamUp, within_s=10)
+            async with asyncio.timeout(5):
+                while (await gateway.fetch_health())["clock_skew_ms"] is None:
+                    await asyncio.sleep(0.05)
+            loop = asyncio.get_running_loop()
+            store, place = MemoryStore(), ("coinbaseexchange", "default")
+
+            def wait(work: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+                return asyncio.run_coroutine_threadsafe(work, loop).result(timeout_s)
+
+            histories = Histories(store, {place: gateway}, wait, clock)
+            wanted: dict[str, Any] = dict.fromkeys(("user", "symbol", "since", "until", "cursor"))
+
+            def ask() -> Any:
+                return histories.orders(*place, **wanted, limit=100)
+
+            with pytest.raises(VenueUnavailable, match="clock"):
+                await asyncio.to_thread(ask)
+            assert store.spans == {}
+            off = timedelta(0)
+            await gateway.fetch_health()
+            gateway.send(new_order("coinbaseexchange", 1, quantity="0.01", price="20100"))
+            await reports.answer_to("order-1")
+            off = timedelta(seconds=1)
+            assert len((await asyncio.to_thread(ask)).rows) == 1
 
     run(story())
