@@ -11,7 +11,17 @@ from ems.core import errors
 from ems.core.codec import ACCOUNT_FIELD, BOT_FIELD, CURRENCY, EXCHANGE, KEY, SYMBOL, Field
 from server.api import examples
 from server.api.answers import ok
-from server.api.reads import EXCHANGE_ERRORS, LIMIT, READ_ERRORS, SINCE, UNTIL, asking, from_venue, parameters
+from server.api.reads import (
+    EXCHANGE_ERRORS,
+    LIMIT,
+    READ_ERRORS,
+    SINCE,
+    UNTIL,
+    asking,
+    from_list,
+    from_venue,
+    parameters,
+)
 from server.api.routes import Call, Noun, house
 from server.api.views import listed_order_view, page_view, transfer_view
 
@@ -77,7 +87,7 @@ def get_exchange_orders() -> Response:
     """Answer with one page of an exchange's own list of orders."""
     values = parameters(GET_EXCHANGE_ORDERS)
     exchange, desk = str(values["exchange"]), house().desk
-    page = from_venue(
+    page = from_list(
         lambda: desk.exchange_orders(
             **asking(values),
             everyone=g.identity.may("admin"),
@@ -132,7 +142,7 @@ def get_withdrawal_deposit_history() -> Response:
     values = parameters(GET_TRANSFERS)
     exchange, desk = str(values["exchange"]), house().desk
     account = str(values["account"])
-    page = from_venue(
+    page = from_list(
         lambda: desk.transfers(
             **asking(values),
             exchange=exchange,

@@ -21,7 +21,7 @@ from server.api.reads import (
     UNTIL,
     asking,
     from_desk,
-    from_venue,
+    from_list,
     parameters,
 )
 from server.api.routes import Call, Noun, house
@@ -152,7 +152,7 @@ def get_order_stats() -> Response:
         if wanted.bot is not None:
             text = "of_bot: an exchange knows no bots; count the ledger's orders instead"
         raise Refused(problem(errors.REQUEST_FIELD_INVALID, text, details={"field": text.split(":")[0]}))
-    found = from_venue(
+    found = from_list(
         lambda: house().desk.exchange_stats(
             **asking(values),
             everyone=g.identity.may("admin"),

@@ -21,7 +21,7 @@ from ems.core.errors import combined, problem
 from ems.core.messages import Problem
 from ems.desk import DeskRefused
 from server.api.answers import Refused
-from server.api.lanes import place_in
+from server.api.lanes import Lane, place_in
 from server.api.routes import Call, house
 from server.auth import Identity
 
@@ -102,8 +102,17 @@ def from_desk(ask: Callable[[], T]) -> T:
 
 def from_venue(ask: Callable[[], T], exchange: str | None = None) -> T:
     """Ask the desk for what it asks an exchange for, which may take long."""
+    return _in_lane(house().lanes.venue_reads, ask, exchange)
+
+
+def from_list(ask: Callable[[], T], exchange: str) -> T:
+    """Ask the desk for a list of an exchange's past, which takes long where much was never read."""
+    return _in_lane(house().lanes.list_reads, ask, exchange)
+
+
+def _in_lane(lane: Lane, ask: Callable[[], T], exchange: str | None) -> T:
     try:
-        with place_in(house().lanes.venue_reads):
+        with place_in(lane):
             return ask()
     except DeskRefused as no:
         raise Refused(no.problem, exchange=exchange) from no

@@ -15,7 +15,14 @@ from ems.core.codec import jsonable
 from ems.core.records import Query, QueryStatus, Status
 from ems.runner import QueryState
 from ems.store import OrderFilter
-from server.api.lanes import LONG_POLLS_MAX, NEW_ORDERS_MAX, PICTURES_MAX, VENUE_READS_MAX, Lane
+from server.api.lanes import (
+    LIST_READS_MAX,
+    LONG_POLLS_MAX,
+    NEW_ORDERS_MAX,
+    PICTURES_MAX,
+    VENUE_READS_MAX,
+    Lane,
+)
 from server.api.queries import MAX_WAIT_S
 from server.api.views import order_view
 from tests.server.api_world import FILL, NOW, SMART_ORDER, Caller, StubDesk, make_app, make_order
@@ -364,15 +371,30 @@ def test_health_is_told_to_those_who_sign(desk: StubDesk, alice: Caller) -> None
 
 def test_a_silent_exchange_does_not_hold_every_thread(desk: StubDesk, alice: Caller) -> None:
     lane = make_lane_full(alice, "venue_reads", VENUE_READS_MAX)
+    lists = make_lane_full(alice, "list_reads", LIST_READS_MAX)
     for target in PASSED_ON:
         response = alice.get(target)
         assert (response.status_code, response.get_json()["error"]["code"]) == (503, errors.ENGINE_BUSY)
         assert response.headers["Retry-After"] == "1"
     assert desk.calls == []
+    lists.release()
     assert alice.get("/api/get_order?order_id=o-1").status_code == 200
     lane.release()
     for _ in range(3):  # a place is given back every time
         assert alice.get("/api/get_balances?exchange=kraken").status_code == 200
+
+
+def test_whoever_reads_a_long_past_keeps_nobody_from_the_balances(desk: StubDesk, alice: Caller) -> None:
+    make_lane_full(alice, "list_reads", LIST_READS_MAX)
+    for target in (
+        "get_exchange_orders?exchange=kraken",
+        "get_withdrawal_deposit_history?exchange=kraken",
+        "get_order_stats?exchange=kraken&source=exchange",
+    ):
+        assert alice.get(f"/api/{target}").get_json()["error"]["code"] == errors.ENGINE_BUSY, target
+    assert desk.calls == []
+    for target in ("get_balances?exchange=kraken", "get_fees?exchange=kraken", "check_health"):
+        assert alice.get(f"/api/{target}").status_code == 200, target
 
 
 def test_cancels_find_a_thread_when_new_orders_do_not(desk: StubDesk, alice: Caller) -> None:
