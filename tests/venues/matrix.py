@@ -2,12 +2,11 @@
 
 `python -m tests.venues.matrix` tries all of it and prints the matrix; `test_matrix.py` asserts it and
 `tests.docs.generate` writes it into the manual, both from the tables below. A capability is tried through our
-gateway, or, marked `ccxt`, through ccxt's own call as the gateway sets it up.
-Everything is expected to work; what does not stands in `LACKING`, with who says so and why:
+gateway. Everything is expected to work; what does not stands in `LACKING`, with who says so and why:
 
     works       tried, and the exchange's ledger agrees
-    refused     the exchange or ccxt says no, in these words, and nothing changed
-    absent      the exchange, or ccxt for it, has no such call: there is nothing to try
+    refused     the exchange or our gateway says no, in these words, and nothing changed
+    absent      the exchange has no such call: there is nothing to try
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -27,6 +26,9 @@ import ccxt
 
 from ems.core.messages import (
     Acked,
+    Amended,
+    AmendRefused,
+    AmendRequest,
     BookUpdate,
     CancelAcked,
     CancelRefused,
@@ -52,7 +54,6 @@ from ems.core.messages import (
 )
 from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.gateway import VenueRefused
-from ems.venues.translation import plain
 from tests.venues.gateways import Reports, client_id, trades_of
 from tests.venues.listed import ASK, BID, EXCHANGES, ListedVenue
 
@@ -66,7 +67,7 @@ State = Literal["works", "refused", "absent"]
 
 
 class NotOffered(Exception):
-    """Nothing can be tried: neither the dialect nor ccxt has a call for it."""
+    """Nothing can be tried: the dialect has no call for it."""
 
 
 @dataclass
@@ -107,6 +108,13 @@ class Bench:
             **fields,
         )
 
+    def waiting(self, kind: OrderType) -> NewOrder:
+        """An order to sell that waits for a price a thousand away, where its kind waits."""
+        self.venue.exchange.public_trade(self.symbol, BID, LOT / 10, "buy", time.time())
+        stop = D(19000) if kind in (OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT) else D(21000)
+        price = stop - 100 if kind.limited else None
+        return replace(self.new(side=Side.SELL), order_type=kind, stop_price=stop, price=price)
+
     async def sent(self, order: NewOrder) -> Any:
         """Send an order and return the exchange's own record of it; raise what it was refused with."""
         number = await self.accepted(order)
@@ -144,11 +152,6 @@ class Bench:
         )
         if isinstance(report, CancelRefused | OutcomeUnknown):
             raise VenueRefused(report.message)
-
-    def has(self, method: str) -> None:
-        """Raise NotOffered where ccxt has no such call of the exchange's own."""
-        if self.ccxt.has.get(method) is not True:
-            raise NotOffered(f"ccxt has no {method}")
 
 
 # --- What is tried ---
@@ -316,47 +319,72 @@ async def cancel_by_client_id(bench: Bench) -> None:
 
 
 async def cancel_all(bench: Bench) -> None:
-    bench.has("cancelAllOrders")
-    kept = [(await bench.sent(bench.new()))[0] for _ in range(2)]
-    await bench.ccxt.cancel_all_orders(bench.symbol)
-    assert not any(one.open for one in kept)
+    """Cancel what rests and what waits."""
+    waiting = bench.waiting(OrderType.STOP_LOSS_LIMIT)
+    placed = [await bench.sent(order) for order in (bench.new(), bench.new(), waiting)]
+    told = await bench.gateway.cancel_all(bench.symbol)
+    assert sorted(one.exchange_order_id or "" for one in told.cancelled) == sorted(one for _, one in placed)
+    assert not (told.still_open or told.unproven or told.problems), told
+    assert not any(one.open for one, _ in placed) and not bench.venue.account.open
 
 
-async def amend(bench: Bench) -> None:
-    bench.has("editOrder")
-    _, number = await bench.sent(bench.new())
-    wanted = (plain(LOT), plain(RESTING - 1))
-    await bench.ccxt.edit_order(number, bench.symbol, "limit", "buy", *wanted)
-    alive = list(bench.venue.account.open.values())
-    assert [(one.price, one.quantity) for one in alive] == [(RESTING - 1, LOT)], alive
-
-
-# What a stop to sell is to ccxt's create_order: exchange -> (order type, has a price, parameters).
-STOPS: Mapping[str, tuple[str, bool, Mapping[str, object]]] = {
-    "binance": ("limit", True, {"stopLossPrice": 19000}),
-    "kraken": ("limit", True, {"stopLossPrice": 19000}),
-    "okx": ("limit", True, {"stopLossPrice": 19000, "tdMode": "cash"}),
-    "bybit": ("limit", True, {"triggerPrice": 19000}),
-    "coinbase": ("limit", True, {"stopLossPrice": 19000}),
-    "coinbaseexchange": ("limit", True, {"stopPrice": 19000, "stop": "loss"}),
-    "bittrex": ("limit", True, {"stopPrice": 19000, "stop": "loss"}),
-    "gemini": ("limit", True, {"triggerPrice": 19000}),
-}
-
-
-async def trigger_order(bench: Bench) -> None:
-    kind, priced, params = STOPS[bench.venue.name]
-    before = set(bench.venue.account.orders)
-    bench.ccxt.number = float  # ccxt cannot write its own numbers everywhere when they are exact
-    try:
-        placed = await bench.ccxt.create_order(
-            bench.symbol, kind, "sell", plain(LOT), "18900" if priced else None, dict(params)
+async def amended(bench: Bench, **changes: Decimal) -> None:
+    order = bench.new(quantity=2 * LOT)
+    kept, number = await bench.sent(order)
+    bench.gateway.send(
+        AmendRequest(
+            order_id=order.order_id,
+            client_order_id=order.client_order_id,
+            exchange_order_id=number,
+            symbol=order.symbol,
+            side=order.side,
+            order_type=order.order_type,
+            was_quantity=order.quantity,
+            **changes,
         )
-    finally:
-        del bench.ccxt.number
-    (kept,) = (one for number, one in bench.venue.account.orders.items() if number not in before)
-    assert kept.waiting and kept.trigger.price == 19000, kept
-    assert placed["id"]
+    )
+    told = await bench.reports.next(
+        object,
+        lambda one: (
+            isinstance(one, Amended | AmendRefused | OutcomeUnknown) and one.order_id == order.order_id
+        ),
+        within_s=WAIT_S,
+    )
+    (alive,) = bench.venue.account.open.values()
+    if isinstance(told, AmendRefused):
+        assert (alive.price, alive.quantity) == (order.price, order.quantity)
+        raise VenueRefused(told.message, told.venue_code)
+    assert isinstance(told, Amended), told
+    assert (alive, alive.order_id, alive.client_order_id) == (kept, kept.order_id, order.client_order_id)
+    terms = {"price": order.price, "quantity": order.quantity, **changes}
+    assert (alive.price, alive.quantity) == (terms["price"], terms["quantity"])
+
+
+async def amend_quantity(bench: Bench) -> None:
+    await amended(bench, quantity=LOT)
+
+
+async def amend_price(bench: Bench) -> None:
+    await amended(bench, price=RESTING - 1)
+
+
+def waits(kind: OrderType) -> Callable[[Bench], Awaitable[None]]:
+    """Return the trial of an order to sell that waits for a price."""
+
+    async def tried(bench: Bench) -> None:
+        order = bench.waiting(kind)
+        kept, number = await bench.sent(order)
+        assert kept.waiting and (kept.trigger.price, kept.price) == (order.stop_price, order.price), kept
+        assert kept.trigger.rising == (kind in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT))
+        bench.gateway.send(QueryOpenOrders())
+        told = await bench.reports.next(OpenOrders, within_s=WAIT_S)
+        assert [(one.exchange_order_id, one.stop_price) for one in told.orders] == [
+            (number, order.stop_price)
+        ]
+        await bench.cancelled(order, number)
+        assert not kept.open and not kept.fills
+
+    return tried
 
 
 async def open_orders(bench: Bench) -> None:
@@ -464,9 +492,14 @@ CAPABILITIES: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
     "post only": post_only,
     "look up by our id": look_up_by_client_id,
     "cancel by our id": cancel_by_client_id,
-    "cancel all (ccxt)": cancel_all,
-    "amend (ccxt)": amend,
-    "stop order (ccxt)": trigger_order,
+    "cancel all": cancel_all,
+    "change the quantity in one step": amend_quantity,
+    "change the price in one step": amend_price,
+    **{
+        f"{kind.replace('_', '-', 1).replace('_', ' ')} order": waits(kind)
+        for kind in OrderType
+        if kind.waits
+    },
     "open orders": open_orders,
     "fills of one order": fills_of_an_order,
     "fills since a time": fills_history,
@@ -503,17 +536,27 @@ LACKING: dict[tuple[str, str], Lack] = {
         "no market orders", "limit orders only; the server takes by a limit at the worst price allowed"
     ),
     **{
-        (exchange, "cancel all (ccxt)"): absent("no cancelAllOrders", f"{why}; the server cancels {how}")
-        for exchange, (why, how) in {
-            "coinbase": ("no call for it in ccxt", "by number, a hundred at a time"),
-            "gemini": ("no call for it in ccxt", "by the exchange's own call"),
-            "okx": ("no call for spot", "by number, twenty at a time"),
-        }.items()
+        (exchange, f"change the {term} in one step"): refused(
+            "changes no order in one step",
+            "it has no call for it: cancel, and place another when that is certain",
+        )
+        for exchange in ("bittrex", "coinbaseexchange", "gemini")
+        for term in ("quantity", "price")
+    },
+    ("binance", "change the price in one step"): refused(
+        "changes quantity in one step, not price", "it makes an order smaller, and that is all"
+    ),
+    **{
+        (exchange, f"{kind} order"): refused(
+            "has no .* orders; it takes", "behind a stop it has limit orders only"
+        )
+        for exchange in ("bittrex", "coinbase", "coinbaseexchange", "gemini")
+        for kind in ("stop-loss", "take-profit")
     },
     **{
-        (exchange, "amend (ccxt)"): absent(
-            "no editOrder",
-            "not by the exchange: ccxt would cancel and place anew, and may lose a race with a fill",
+        (exchange, "take-profit limit order"): refused(
+            "has no take_profit_limit orders",
+            "its stops get worse with the market: to sell below, to buy above",
         )
         for exchange in ("bittrex", "coinbaseexchange", "gemini")
     },

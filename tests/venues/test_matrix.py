@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.venues.listed import EXCHANGES
-from tests.venues.matrix import CAPABILITIES, LACKING, STOPS, Cell, lines, matrix_of, wrong
+from tests.venues.matrix import CAPABILITIES, LACKING, Cell, lines, matrix_of, wrong
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
@@ -20,7 +20,6 @@ def test_every_capability(exchange: str) -> None:
 
 def test_the_tables_speak_of_what_there_is() -> None:
     assert [place for place in LACKING if place[0] not in EXCHANGES or place[1] not in CAPABILITIES] == []
-    assert sorted(STOPS) == EXCHANGES
     assert all(lack.why and lack.words for lack in LACKING.values())
 
 
