@@ -723,7 +723,7 @@ OKX = Dialect(
         ended_apart=True,
         at_once=timedelta(days=5),
         reach=timedelta(days=89),
-        misses="orders canceled without a fill are listed for two hours, those that wait for a trigger never",
+        misses="orders canceled without a fill are listed for two hours",
     ),
     transfers=Listing(
         read=transfers_by_page(100), at_once=timedelta(days=30), misses="moves between own accounts"
