@@ -1,7 +1,6 @@
 """The real ccxt, asynchronous REST and pro, trades on the simulated Binance over loopback."""
 
 import asyncio
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -10,6 +9,7 @@ from simulator.exchange import Exchange
 from simulator.faults import Faults, Rule
 from simulator.wire import SimulatorServer
 from tests.simulator.builders import D, account
+from tests.simulator.ccxt_world import here
 
 ccxt = pytest.importorskip("ccxt.pro")
 errors = pytest.importorskip("ccxt.base.errors")
@@ -21,16 +21,7 @@ SYMBOL = "BTC/USDT"
 def repointed(kind, server):
     """ccxt with every address turned to the simulator; its paths stay."""
     exchange = kind({"apiKey": "key-bot", "secret": "secret-bot", "enableRateLimit": False, "timeout": 1000})
-
-    def walk(value):
-        if isinstance(value, dict):
-            return {name: walk(part) for name, part in value.items()}
-        if isinstance(value, str) and "://" in value:
-            parts = urlsplit(value.replace("{hostname}", "h"))
-            return (server.ws_url if parts.scheme in ("ws", "wss") else server.url) + parts.path
-        return value
-
-    exchange.urls["api"] = walk(exchange.urls["api"])
+    exchange.urls["api"] = here(server, exchange.urls["api"])
     return exchange
 
 

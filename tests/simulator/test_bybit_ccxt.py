@@ -1,90 +1,26 @@
 """Bybit's dialect as ccxt meets it: real ccxt, REST and streams, over loopback sockets."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from decimal import Decimal
-from urllib.parse import urlsplit
 
 import ccxt.pro
 import pytest
 
 from simulator.dialects.bybit import MARKETS, Bybit
-from simulator.exchange import Exchange
-from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
+from tests.simulator.ccxt_world import ETH, UUID, WAIT_S, D, World, here, told_of, until
 
 SECRET = "a secret of Bybit's shape"
-UUID = "d15708c1-dbb6-465d-b77d-47258319cc90"
-ETH = "ETH/USDT"
-WAIT_S = 10.0
-D = Decimal
 
 
-class World:
-    """A Bybit on a port that replays a real book, and ccxt clients pointed at it."""
-
-    def __init__(self, exchange: Exchange, server: SimulatorServer) -> None:
-        self.exchange = exchange
-        self.server = server
-        self.account = exchange.accounts["desk"]
-        self._clients: list[ccxt.pro.bybit] = []
-
-    def client(self, key: str = "KEY", **options: object) -> ccxt.pro.bybit:
-        """A client that asks Bybit itself which kind of account it has, as ccxt does unless told."""
-        wanted = {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, **options}
-        client = ccxt.pro.bybit(
-            {"apiKey": key, "secret": SECRET, "enableRateLimit": False, "options": wanted}
-        )
-        client.urls["api"] = self._here(client.urls["api"])
-        self._clients.append(client)
-        return client
-
-    def _here(self, url: object) -> object:
-        if isinstance(url, dict):
-            return {name: self._here(inner) for name, inner in url.items()}
-        parts = urlsplit(str(url).replace("{hostname}", "h"))
-        base = self.server.ws_url if parts.scheme.startswith("ws") else self.server.url
-        return base + parts.path
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+def connect(server: SimulatorServer, key: str = "KEY", **options: object) -> ccxt.pro.bybit:
+    """A client that asks Bybit itself which kind of account it has, as ccxt does unless told."""
+    wanted = {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, **options}
+    client = ccxt.pro.bybit({"apiKey": key, "secret": SECRET, "enableRateLimit": False, "options": wanted})
+    client.urls["api"] = here(server, client.urls["api"])
+    return client
 
 
-def told(story: Callable[[World, ccxt.pro.bybit], Awaitable[None]], *, live: bool = False) -> None:
-    """Run a story in a world of its own. Only a live one has a moving book."""
-
-    async def run() -> None:
-        exchange = Exchange("bybit", MARKETS)
-        account = exchange.open_account("KEY", SECRET, name="desk")
-        exchange.deposit(account, "USDT", D(10_000), time.time())
-        exchange.deposit(account, "ETH", D(2), time.time())
-        server = SimulatorServer(exchange, Bybit(exchange))
-        await server.open()
-        replay = Replay(exchange, tracks(exchange), start=server.now(), speed=4)
-        replay.advance(server.now())
-        playing = asyncio.create_task(replay.run(server.now)) if live else None
-        world = World(exchange, server)
-        try:
-            await asyncio.wait_for(story(world, world.client()), 3 * WAIT_S)
-            assert exchange.imbalance() == {}
-        finally:
-            if playing is not None:
-                playing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await playing
-            await world.close()
-            await server.close()
-
-    asyncio.run(run())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():
-            await asyncio.sleep(0.01)
+told = told_of("bybit", Bybit, MARKETS, ("KEY", SECRET, None), connect)
 
 
 def test_markets_balances_and_prices():

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from random import Random
 
 import ccxt
@@ -14,32 +13,15 @@ from simulator.dialects.coinbase import MARKETS, Coinbase
 from simulator.dialects.coinbase_tokens import new_keys
 from simulator.exchange import Exchange
 from simulator.wire import SimulatorServer
+from tests.simulator.ccxt_world import ETH, UUID, WAIT_S, D, World
 
 NAME, PEM, _ = new_keys(Random(1).randbytes)
-UUID = "d15708c1-dbb6-465d-b77d-47258319cc90"
-ETH = "ETH/USDT"
-WAIT_S = 10.0
-D = Decimal
 
 
-class World:
-    """A Coinbase on a port, and ccxt clients pointed at it."""
-
-    def __init__(self, exchange: Exchange, server: SimulatorServer) -> None:
-        self.exchange = exchange
-        self.server = server
-        self.account = exchange.accounts["desk"]
-        self._clients: list[ccxt.pro.coinbase] = []
-
-    def client(self, **keys: str) -> ccxt.pro.coinbase:
-        client = ccxt.pro.coinbase({"apiKey": NAME, "secret": PEM, "enableRateLimit": False, **keys})
-        client.urls["api"] = {"rest": self.server.url, "ws": self.server.ws_url}
-        self._clients.append(client)
-        return client
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+def connect(server: SimulatorServer, **keys: str) -> ccxt.pro.coinbase:
+    client = ccxt.pro.coinbase({"apiKey": NAME, "secret": PEM, "enableRateLimit": False, **keys})
+    client.urls["api"] = {"rest": server.url, "ws": server.ws_url}
+    return client
 
 
 def told(story: Callable[[World, ccxt.pro.coinbase], Awaitable[None]]) -> None:
@@ -55,7 +37,7 @@ def told(story: Callable[[World, ccxt.pro.coinbase], Awaitable[None]]) -> None:
         exchange.public_trade(ETH, D(2000), D("0.5"), "buy", now)
         server = SimulatorServer(exchange, Coinbase(exchange, limited=False))
         await server.open()
-        world = World(exchange, server)
+        world = World(exchange, server, connect)
         try:
             await story(world, world.client())
         finally:

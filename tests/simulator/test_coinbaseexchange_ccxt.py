@@ -6,85 +6,26 @@ There are no recorded answers of this exchange. The rows of `SHAPES` are those t
 
 import asyncio
 import base64
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from decimal import Decimal
-from urllib.parse import urlsplit
 
 import ccxt.pro
 import pytest
 
 from simulator.dialects.coinbaseexchange import MARKETS, CoinbaseExchange
-from simulator.exchange import Exchange
-from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
+from tests.simulator.ccxt_world import ETH, UUID, WAIT_S, D, World, here, told_of
 from tests.simulator.test_coinbaseexchange import Desk
 
 SECRET = base64.b64encode(b"a secret of Coinbase's shape").decode()
-UUID = "d15708c1-dbb6-465d-b77d-47258319cc90"
-ETH = "ETH/USDT"
-WAIT_S = 10.0
-D = Decimal
 
 
-class World:
-    """A Coinbase Exchange on a port that replays a real book, and ccxt clients pointed at it."""
-
-    def __init__(self, exchange: Exchange, server: SimulatorServer) -> None:
-        self.exchange = exchange
-        self.server = server
-        self.account = exchange.accounts["desk"]
-        self._clients: list[ccxt.pro.coinbaseexchange] = []
-
-    def client(self, **changes: object) -> ccxt.pro.coinbaseexchange:
-        keys = {"apiKey": "KEY", "secret": SECRET, "password": "phrase", **changes}
-        client = ccxt.pro.coinbaseexchange({**keys, "enableRateLimit": False})
-        client.urls["api"] = self._here(client.urls["api"])
-        self._clients.append(client)
-        return client
-
-    def _here(self, url: object) -> object:
-        if isinstance(url, dict):
-            return {name: self._here(inner) for name, inner in url.items()}
-        parts = urlsplit(str(url).replace("{hostname}", "h"))
-        base = self.server.ws_url if parts.scheme.startswith("ws") else self.server.url
-        return base + parts.path
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+def connect(server: SimulatorServer, **changes: object) -> ccxt.pro.coinbaseexchange:
+    keys = {"apiKey": "KEY", "secret": SECRET, "password": "phrase", **changes}
+    client = ccxt.pro.coinbaseexchange({**keys, "enableRateLimit": False})
+    client.urls["api"] = here(server, client.urls["api"])
+    return client
 
 
-Story = Callable[[World, ccxt.pro.coinbaseexchange], Awaitable[None]]
-
-
-def told(story: Story, *, live: bool = False) -> None:
-    """Run a story in a world of its own. Only a live one has a moving book."""
-
-    async def run() -> None:
-        exchange = Exchange("coinbaseexchange", MARKETS)
-        account = exchange.open_account("KEY", SECRET, name="desk", passphrase="phrase")
-        exchange.deposit(account, "USDT", D(10_000), time.time())
-        exchange.deposit(account, "ETH", D(2), time.time())
-        server = SimulatorServer(exchange, CoinbaseExchange(exchange))
-        await server.open()
-        replay = Replay(exchange, tracks(exchange), start=server.now(), speed=4)
-        replay.advance(server.now())
-        playing = asyncio.create_task(replay.run(server.now)) if live else None
-        world = World(exchange, server)
-        try:
-            await asyncio.wait_for(story(world, world.client()), 3 * WAIT_S)
-            assert exchange.imbalance() == {}
-        finally:
-            if playing is not None:
-                playing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await playing
-            await world.close()
-            await server.close()
-
-    asyncio.run(run())
+told = told_of("coinbaseexchange", CoinbaseExchange, MARKETS, ("KEY", SECRET, "phrase"), connect)
 
 
 def test_markets_balances_and_prices():

@@ -6,10 +6,6 @@ stands in front of it in `ems.venues.dialects.gemini` can go.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from decimal import Decimal
-from urllib.parse import urlsplit
 
 import ccxt.pro
 import pytest
@@ -17,69 +13,22 @@ import pytest
 from ems.venues.dialects import DIALECTS
 from ems.venues.transport import exchange_class
 from simulator.dialects.gemini import MARKETS, Gemini
-from simulator.exchange import Exchange
-from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
+from tests.simulator.ccxt_world import UUID, WAIT_S, D, World, here, told_of
 
 KEY, SECRET = "account-KEY", "a secret of Gemini's shape"
-UUID = "d15708c1-dbb6-465d-b77d-47258319cc90"
 ETH = "ETH/USDT:USDT"  # as ccxt has it
-WAIT_S = 10.0
-D = Decimal
 
 
-class World:
-    """A Gemini on a port that replays a real book, and ccxt clients pointed at it."""
-
-    def __init__(self, exchange: Exchange, server: SimulatorServer) -> None:
-        self.exchange = exchange
-        self.server = server
-        self.account = exchange.accounts["desk"]
-        self._clients: list[ccxt.pro.gemini] = []
-
-    def client(self, key: str = KEY, made_by: type = ccxt.pro.gemini) -> ccxt.pro.gemini:
-        options = {"fetchMarketsFromAPI": {"fetchDetailsForAllSymbols": True}}
-        client = made_by({"apiKey": key, "secret": SECRET, "enableRateLimit": False, "options": options})
-        client.has["fetchCurrencies"] = False  # it reads a web page
-        client.urls["api"] = {name: self._here(url) for name, url in client.urls["api"].items()}
-        self._clients.append(client)
-        return client
-
-    def _here(self, url: str) -> str:
-        parts = urlsplit(url)
-        return (self.server.ws_url if parts.scheme.startswith("ws") else self.server.url) + parts.path
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+def connect(server: SimulatorServer, key: str = KEY, made_by: type = ccxt.pro.gemini) -> ccxt.pro.gemini:
+    options = {"fetchMarketsFromAPI": {"fetchDetailsForAllSymbols": True}}
+    client = made_by({"apiKey": key, "secret": SECRET, "enableRateLimit": False, "options": options})
+    client.has["fetchCurrencies"] = False  # it reads a web page
+    client.urls["api"] = here(server, client.urls["api"])
+    return client
 
 
-def told(story: Callable[[World, ccxt.pro.gemini], Awaitable[None]], *, live: bool = False) -> None:
-    """Run a story in a world of its own. Only a live one has a moving book."""
-
-    async def run() -> None:
-        exchange = Exchange("gemini", MARKETS)
-        account = exchange.open_account(KEY, SECRET, name="desk")
-        exchange.deposit(account, "USDT", D(10_000), time.time())
-        exchange.deposit(account, "ETH", D(2), time.time())
-        server = SimulatorServer(exchange, Gemini(exchange))
-        await server.open()
-        replay = Replay(exchange, tracks(exchange), start=server.now(), speed=4)
-        replay.advance(server.now())
-        playing = asyncio.create_task(replay.run(server.now)) if live else None
-        world = World(exchange, server)
-        try:
-            await asyncio.wait_for(story(world, world.client()), 3 * WAIT_S)
-            assert exchange.imbalance() == {}
-        finally:
-            if playing is not None:
-                playing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await playing
-            await world.close()
-            await server.close()
-
-    asyncio.run(run())
+told = told_of("gemini", Gemini, MARKETS, (KEY, SECRET, None), connect)
 
 
 def test_ccxt_takes_spot_markets_for_perpetuals():

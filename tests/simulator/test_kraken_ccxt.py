@@ -3,10 +3,8 @@
 import asyncio
 import base64
 import json
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from decimal import Decimal
 
 import aiohttp
 import ccxt.pro
@@ -14,15 +12,10 @@ import pytest
 
 from simulator.dialects.kraken import MARKETS, PRIVATE_PATH, PUBLIC_PATH, Kraken
 from simulator.dialects.kraken_streams import checksum
-from simulator.exchange import Exchange
-from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
+from tests.simulator.ccxt_world import ETH, UUID, WAIT_S, D, World, told_of
 
 SECRET = base64.b64encode(b"a secret of Kraken's shape").decode()
-UUID = "d15708c1-dbb6-465d-b77d-47258319cc90"
-ETH = "ETH/USDT"
-WAIT_S = 10.0
-D = Decimal
 
 
 class CheckingKraken(ccxt.pro.kraken):
@@ -47,62 +40,18 @@ class CheckingKraken(ccxt.pro.kraken):
         self.checked += 1
 
 
-class World:
-    """A Kraken on a port that replays a real book, and a ccxt client pointed at it."""
-
-    def __init__(self, exchange: Exchange, server: SimulatorServer) -> None:
-        self.exchange = exchange
-        self.server = server
-        self.account = exchange.accounts["desk"]
-        self._clients: list[ccxt.pro.kraken] = []
-
-    def client(self, key: str = "KEY") -> CheckingKraken:
-        client = CheckingKraken(
-            {"apiKey": key, "secret": SECRET, "enableRateLimit": False, "newUpdates": False}
-        )
-        streams = {
-            "publicV2": self.server.ws_url + PUBLIC_PATH,
-            "privateV2": self.server.ws_url + PRIVATE_PATH,
-        }
-        client.urls["api"] |= {
-            "public": self.server.url,
-            "private": self.server.url,
-            "ws": client.urls["api"]["ws"] | streams | {"private": self.server.ws_url + "/auth"},
-        }
-        self._clients.append(client)
-        return client
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+def connect(server: SimulatorServer, key: str = "KEY") -> CheckingKraken:
+    client = CheckingKraken({"apiKey": key, "secret": SECRET, "enableRateLimit": False, "newUpdates": False})
+    streams = {"publicV2": server.ws_url + PUBLIC_PATH, "privateV2": server.ws_url + PRIVATE_PATH}
+    client.urls["api"] |= {
+        "public": server.url,
+        "private": server.url,
+        "ws": client.urls["api"]["ws"] | streams | {"private": server.ws_url + "/auth"},
+    }
+    return client
 
 
-def told(story: Callable[[World, CheckingKraken], Awaitable[None]], *, live: bool = False) -> None:
-    """Run a story in a world of its own. Only a live one has a moving book."""
-
-    async def run() -> None:
-        exchange = Exchange("kraken", MARKETS)
-        account = exchange.open_account("KEY", SECRET, name="desk")
-        exchange.deposit(account, "USDT", D(10_000), time.time())
-        exchange.deposit(account, "ETH", D(2), time.time())
-        server = SimulatorServer(exchange, Kraken(exchange))
-        await server.open()
-        replay = Replay(exchange, tracks(exchange), start=server.now(), speed=4)
-        replay.advance(server.now())
-        playing = asyncio.create_task(replay.run(server.now)) if live else None
-        world = World(exchange, server)
-        try:
-            await asyncio.wait_for(story(world, world.client()), 3 * WAIT_S)
-            assert exchange.imbalance() == {}
-        finally:
-            if playing is not None:
-                playing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await playing
-            await world.close()
-            await server.close()
-
-    asyncio.run(run())
+told = told_of("kraken", Kraken, MARKETS, ("KEY", SECRET, None), connect)
 
 
 def test_markets_balances_and_prices():

@@ -1,24 +1,15 @@
 """OKX's dialect as ccxt meets it: real ccxt, REST and streams, over loopback sockets."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from decimal import Decimal
 
 import ccxt.pro
 import pytest
 
 from simulator.dialects.okx import MARKETS, Okx
 from simulator.dialects.okx_streams import checksum
-from simulator.exchange import Exchange
-from simulator.faults import Faults, Rule
-from simulator.replay import Replay, tracks
+from simulator.faults import Rule
 from simulator.wire import SimulatorServer
-
-ETH = "ETH/USDT"
-WAIT_S = 10.0
-D = Decimal
+from tests.simulator.ccxt_world import ETH, WAIT_S, D, World, told_of
 
 
 class CheckingOkx(ccxt.pro.okx):
@@ -46,65 +37,15 @@ class CheckingOkx(ccxt.pro.okx):
             self.checked += 1
 
 
-class World:
-    """An OKX on a port that replays a real book, and ccxt clients pointed at it."""
-
-    def __init__(self, exchange: Exchange, server: SimulatorServer) -> None:
-        self.exchange = exchange
-        self.server = server
-        self.account = exchange.accounts["desk"]
-        self._clients: list[ccxt.pro.okx] = []
-
-    def client(self, **changes: str) -> CheckingOkx:
-        keys = {"apiKey": "KEY", "secret": "a secret", "password": "some words"} | changes
-        client = CheckingOkx(
-            {
-                **keys,
-                "enableRateLimit": False,
-                "newUpdates": False,
-                "options": {"fetchMarkets": {"types": ["spot"]}},
-            }
-        )
-        client.urls["api"] |= {"rest": self.server.url, "ws": f"{self.server.ws_url}/ws/v5"}
-        self._clients.append(client)
-        return client
-
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+def connect(server: SimulatorServer, **changes: str) -> CheckingOkx:
+    keys = {"apiKey": "KEY", "secret": "a secret", "password": "some words"} | changes
+    options = {"fetchMarkets": {"types": ["spot"]}}
+    client = CheckingOkx({**keys, "enableRateLimit": False, "newUpdates": False, "options": options})
+    client.urls["api"] |= {"rest": server.url, "ws": f"{server.ws_url}/ws/v5"}
+    return client
 
 
-def told(
-    story: Callable[[World, CheckingOkx], Awaitable[None]],
-    *,
-    live: bool = False,
-    rules: tuple[Rule, ...] = (),
-) -> None:
-    """Run a story in a world of its own. Only a live one has a moving book."""
-
-    async def run() -> None:
-        exchange = Exchange("okx", MARKETS)
-        account = exchange.open_account("KEY", "a secret", name="desk", passphrase="some words")
-        exchange.deposit(account, "USDT", D(10_000), time.time())
-        exchange.deposit(account, "ETH", D(2), time.time())
-        server = SimulatorServer(exchange, Okx(exchange), faults=Faults(rules))
-        await server.open()
-        replay = Replay(exchange, tracks(exchange), start=server.now(), speed=4)
-        replay.advance(server.now())
-        playing = asyncio.create_task(replay.run(server.now)) if live else None
-        world = World(exchange, server)
-        try:
-            await asyncio.wait_for(story(world, world.client()), 3 * WAIT_S)
-            assert exchange.imbalance() == {}
-        finally:
-            if playing is not None:
-                playing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await playing
-            await world.close()
-            await server.close()
-
-    asyncio.run(run())
+told = told_of("okx", Okx, MARKETS, ("KEY", "a secret", "some words"), connect)
 
 
 def test_markets_balances_and_prices():
