@@ -30,7 +30,7 @@ def keys_of(name: str) -> VenueKeys:
 class Simulated:
     """What a test needs of it."""
 
-    def __init__(self, name: str, *, limits: bool = True):
+    def __init__(self, name: str, *, limits: bool = True, **options: object):
         self.symbol = SYMBOLS[name]
         base, quote = self.symbol.split("/")
         market = Market(
@@ -54,8 +54,8 @@ class Simulated:
         self.exchange.deposit(self.account, quote, Decimal(10_000), now)
         self.exchange.deposit(self.account, base, Decimal(2), now)
         self.set_book()
-        options = {} if limits else LISTED[name].unlimited
-        self.dialect = LISTED[name].dialect(self.exchange, **options)
+        lifted = {} if limits else LISTED[name].unlimited
+        self.dialect = LISTED[name].dialect(self.exchange, **{**lifted, **options})
         self.server = SimulatorServer(self.exchange, self.dialect, faults=Faults())
         self.url = ""
 
@@ -76,9 +76,10 @@ class Simulated:
 
 
 @asynccontextmanager
-async def simulated(name: str, *, limits: bool = True) -> AsyncIterator[Simulated]:
-    """Run one. `limits` False lifts its rate limits, for a gateway that is told of none."""
-    venue = Simulated(name, limits=limits)
+async def simulated(name: str, *, limits: bool = True, **options: object) -> AsyncIterator[Simulated]:
+    """Run one. `limits` False lifts its rate limits, for a gateway that is told of none; `options` are the
+    dialect's own."""
+    venue = Simulated(name, limits=limits, **options)
     await venue.server.open()
     venue.url = venue.server.url
     try:

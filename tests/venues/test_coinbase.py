@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -50,7 +50,6 @@ from simulator.dialects.coinbase import Coinbase
 from simulator.exchange import Exchange, Market
 from simulator.faults import Rule
 from simulator.wire import SimulatorServer
-from tests.venues import test_on_simulator as contract
 from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
 from tests.venues.simulated import Simulated, keys_of, simulated
 
@@ -87,64 +86,6 @@ def watch_requests(venue: Simulated, path: str) -> list[Any]:
 
     venue.server.dialect.handle = watched  # type: ignore[method-assign]
     return seen
-
-
-# --- What every exchange is held to ---
-
-STORIES: list[Callable[[str], None]] = [
-    contract.test_readings_tell_a_refusal_from_a_silence,
-    contract.test_a_halted_market_says_so,
-    contract.test_hidden_history_is_not_found_and_fills_still_tell,
-    contract.test_a_cut_stream_comes_back_and_says_so,
-    contract.test_a_venue_that_falls_over_and_gets_up,
-    contract.test_a_book_follows_the_venue,
-    contract.test_a_book_comes_back_after_a_cut,
-    contract.test_many_changes_become_few_books_and_the_last_one_wins,
-    contract.test_an_order_rests_is_found_three_ways_and_is_cancelled,
-]
-
-
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__.removeprefix("test_"))
-def test_coinbase_is_held_to_what_every_exchange_is(story: Callable[[str], None]) -> None:
-    story(X)
-
-
-def test_a_silent_book_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    contract.test_a_silent_book_is_asked_for(X, monkeypatch)
-
-
-@pytest.mark.parametrize(
-    ("case", "options", "refusal"),
-    [
-        ("more than there is", {"quantity": "5", "price": "19000"}, Refusal.INSUFFICIENT_FUNDS),
-        ("worth too little", {"quantity": "0.0002", "price": "19000"}, Refusal.MIN_SIZE),
-        ("post only that would take", {"price": "20010", "post_only": True}, Refusal.POST_ONLY_WOULD_CROSS),
-        ("off the tick", {"quantity": "0.1", "price": "19000.05"}, Refusal.LOT_TICK),
-        ("off the lot", {"quantity": "0.10005", "price": "19000"}, Refusal.LOT_TICK),
-    ],
-)
-def test_a_venues_own_no(case: str, options: dict[str, Any], refusal: Refusal) -> None:
-    contract.test_a_venues_own_no(X, case, options, refusal)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", [*contract.CREATE_FAULTS, "status 401", "status 404"])
-def test_a_create_that_goes_wrong(when: Any, fault: str) -> None:
-    contract.test_a_create_that_goes_wrong(X, when, fault)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", ["refuse", "hang", "empty", "html", "object", "status 503", "failure 500"])
-def test_a_cancel_that_goes_wrong_proves_nothing(when: Any, fault: str) -> None:
-    contract.test_a_cancel_that_goes_wrong_proves_nothing(X, when, fault)
-
-
-@pytest.mark.parametrize("kind", ["orders", "trades", "open_orders"])
-@pytest.mark.parametrize(
-    "fault", ["refuse", "hang", "empty", "html", "null", "object", "half", "status 503", "rate_limit"]
-)
-def test_a_question_that_goes_wrong_is_never_an_answer(kind: str, fault: str) -> None:
-    contract.test_a_question_that_goes_wrong_is_never_an_answer(X, kind, fault)
 
 
 # --- Markets, money, an order's life: the figures are Coinbase's ---

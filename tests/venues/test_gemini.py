@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,20 +35,18 @@ from ems.core.messages import (
     TradesAnswer,
     WatchBook,
 )
-from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.creates import CREATE_PATIENCE_S
 from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
-from simulator.dialects.gemini import Gemini
-from simulator.exchange import Exchange, Market
-from simulator.faults import Faults, Rule
-from simulator.wire import SimulatorServer
-from tests.venues import test_on_simulator as stories
+from simulator.faults import Rule
 from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
-from tests.venues.simulated import Simulated
+from tests.venues.simulated import keys_of
+from tests.venues.simulated import simulated as simulated_exchange
 
 SYMBOL = "BTC/USDT"
-KEYS = VenueKeys(public="account-trader-key", private="trader secret")
+KEYS = keys_of("gemini")
+simulated = partial(simulated_exchange, "gemini", limits=False)
+order_of = partial(new_order, "gemini")
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -57,111 +55,6 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 def D(text: str) -> Decimal:
     return Decimal(text)
-
-
-class SimulatedGemini(Simulated):
-    """A Gemini with the money, the market and the book of the other simulated exchanges."""
-
-    def __init__(self, **options: Any) -> None:
-        self.symbol = SYMBOL
-        market = Market(
-            symbol=SYMBOL,
-            base="BTC",
-            quote="USDT",
-            tick=D("0.1"),
-            lot=D("0.0001"),
-            min_qty=D("0.0001"),
-            maker_fee=D("0.0010"),
-            taker_fee=D("0.0020"),
-            fee_mode="quote",
-        )
-        self.keys = KEYS
-        self.exchange = Exchange("gemini", [market])
-        self.account = self.exchange.open_account(KEYS.public, KEYS.private, name="trader")
-        now = time.time()
-        self.exchange.deposit(self.account, "USDT", D("10000"), now)
-        self.exchange.deposit(self.account, "BTC", D("2"), now)
-        self.set_book()
-        self.gemini = Gemini(self.exchange, **options)
-        self.server = SimulatorServer(self.exchange, self.gemini, faults=Faults())
-        self.url = ""
-
-
-@asynccontextmanager
-async def simulated(
-    name: str = "gemini", *, limited: bool = False, **options: Any
-) -> AsyncIterator[SimulatedGemini]:
-    assert name == "gemini"
-    venue = SimulatedGemini(limited=limited, **options)
-    await venue.server.open()
-    venue.url = venue.server.url
-    try:
-        yield venue
-    finally:
-        await venue.server.close()
-
-
-def order_of(exchange: str = "gemini", number: int = 1, **options: Any) -> Any:
-    return new_order(exchange, number, symbol=SYMBOL, **options)
-
-
-# --- The stories of every exchange ---
-
-
-@pytest.fixture
-def told_of_gemini(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The same stories about another exchange: what they are told with is named in their file."""
-    replacements: dict[str, object] = {
-        "simulated": simulated,
-        "new_order": order_of,
-        "SYMBOLS": {"gemini": SYMBOL},
-    }
-    for name, replacement in replacements.items():
-        monkeypatch.setattr(stories, name, replacement)
-    return "gemini"
-
-
-@pytest.mark.parametrize(
-    "story",
-    [
-        stories.test_what_people_read,
-        stories.test_readings_tell_a_refusal_from_a_silence,
-        stories.test_a_halted_market_says_so,
-        stories.test_hidden_history_is_not_found_and_fills_still_tell,
-        stories.test_a_cut_stream_comes_back_and_says_so,
-        stories.test_a_venue_that_falls_over_and_gets_up,
-        stories.test_a_book_follows_the_venue,
-        stories.test_a_book_comes_back_after_a_cut,
-        stories.test_many_changes_become_few_books_and_the_last_one_wins,
-    ],
-    ids=lambda story: story.__name__.removeprefix("test_"),
-)
-def test_a_story_of_every_exchange(told_of_gemini: str, story: Any) -> None:
-    story(told_of_gemini)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", stories.CREATE_FAULTS)
-def test_a_create_that_goes_wrong(told_of_gemini: str, when: Any, fault: str) -> None:
-    stories.test_a_create_that_goes_wrong(told_of_gemini, when, fault)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", ["refuse", "hang", "empty", "html", "object", "status 503", "failure 500"])
-def test_a_cancel_that_goes_wrong_proves_nothing(told_of_gemini: str, when: Any, fault: str) -> None:
-    stories.test_a_cancel_that_goes_wrong_proves_nothing(told_of_gemini, when, fault)
-
-
-@pytest.mark.parametrize("kind", ["orders", "trades", "open_orders"])
-@pytest.mark.parametrize(
-    "fault", ["refuse", "hang", "empty", "html", "null", "object", "half", "status 503", "rate_limit"]
-)
-def test_a_question_that_goes_wrong_is_never_an_answer(told_of_gemini: str, kind: str, fault: str) -> None:
-    stories.test_a_question_that_goes_wrong_is_never_an_answer(told_of_gemini, kind, fault)
-
-
-def test_a_silent_book_is_asked_for(told_of_gemini: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stories.test_a_silent_book_is_asked_for(told_of_gemini, monkeypatch)
 
 
 # --- Markets ---
@@ -533,9 +426,9 @@ def test_a_session_that_needs_a_heartbeat_has_one() -> None:
         ):
             gateway.send(order_of(quantity="0.1", price="19000"))
             await reports.next(Acked)
-            heard = venue.gemini._heard[KEYS.public]
+            heard = venue.dialect._heard[KEYS.public]
             await gateway._venue_clock.measure()
-            assert venue.gemini._heard[KEYS.public] > heard
+            assert venue.dialect._heard[KEYS.public] > heard
             assert [order.open for order in venue.exchange.orders.values()] == [True]
 
     run(story())
@@ -632,7 +525,7 @@ def test_the_stream_is_where_ccxt_puts_it() -> None:
 def test_our_own_limits_keep_us_within_geminis() -> None:
     async def story() -> None:
         async with (
-            simulated(limited=True) as venue,
+            simulated(limits=True) as venue,
             opened("gemini", venue.url, KEYS, request_timeout_s=2) as (gateway, reports),
         ):
             await reports.next(StreamUp)

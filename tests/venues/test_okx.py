@@ -6,11 +6,11 @@ import asyncio
 import gzip
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from ems.core.messages import (
     Liquidity,
     LookupFailed,
     MarketsLoaded,
-    NewOrder,
     OrderStatus,
     OutcomeUnknown,
     PublicTrade,
@@ -41,23 +40,24 @@ from ems.core.messages import (
     TradesAnswer,
     WatchBook,
 )
-from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects import okx as dialect
 from ems.venues.errors import refusal_of
 from ems.venues.gateway import VenueRefused
 from ems.venues.translation import market_of
 from ems.venues.transport import exact_json, exchange_class
-from simulator.dialects.okx import Okx
-from simulator.exchange import Exchange, Market
-from simulator.faults import Faults, Rule
-from simulator.wire import SimulatorServer
+from simulator.faults import Rule
+from tests.venues import gateways
 from tests.venues import test_on_simulator as stories
 from tests.venues.gateways import cancel_of, look_up, new_order, opened, trades_of
-from tests.venues.simulated import Simulated
+from tests.venues.simulated import keys_of
+from tests.venues.simulated import simulated as simulated_exchange
 
 SYMBOL = "BTC/USDT"
-KEYS = VenueKeys(public="trader-key", private="trader secret", passphrase="trader words")
+KEYS = keys_of("okx")
+simulated = partial(simulated_exchange, "okx")
+order_of = partial(new_order, "okx")
+client_id = partial(gateways.client_id, style="hex32")
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -66,133 +66,6 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 def D(text: str) -> Decimal:
     return Decimal(text)
-
-
-class SimulatedOkx(Simulated):
-    """An OKX with the money, the market and the book of the other simulated exchanges."""
-
-    def __init__(self, *, limited: bool = True) -> None:
-        self.symbol = SYMBOL
-        market = Market(
-            symbol=SYMBOL,
-            base="BTC",
-            quote="USDT",
-            tick=D("0.1"),
-            lot=D("0.0001"),
-            min_qty=D("0.0001"),
-            min_notional=D("5"),  # OKX tells of none, and says no all the same
-            maker_fee=D("0.0010"),
-            taker_fee=D("0.0020"),
-            fee_mode="received",
-        )
-        self.exchange = Exchange("okx", [market])
-        self.account = self.exchange.open_account(
-            KEYS.public, KEYS.private, name="trader", passphrase=KEYS.passphrase
-        )
-        now = time.time()
-        self.exchange.deposit(self.account, "USDT", D("10000"), now)
-        self.exchange.deposit(self.account, "BTC", D("2"), now)
-        self.set_book()
-        self.keys = KEYS
-        self.okx = Okx(self.exchange, limited=limited)
-        self.server = SimulatorServer(self.exchange, self.okx, faults=Faults())
-        self.url = ""
-
-
-@asynccontextmanager
-async def simulated(name: str = "okx", *, limited: bool = True) -> AsyncIterator[SimulatedOkx]:
-    assert name == "okx"
-    venue = SimulatedOkx(limited=limited)
-    await venue.server.open()
-    venue.url = venue.server.url
-    try:
-        yield venue
-    finally:
-        await venue.server.close()
-
-
-def client_id(number: int) -> str:
-    """OKX takes letters and digits, 32 of them at most."""
-    return f"{number:032x}"
-
-
-def order_of(exchange: str = "okx", number: int = 1, **options: Any) -> NewOrder:
-    return replace(new_order(exchange, number, symbol=SYMBOL, **options), client_order_id=client_id(number))
-
-
-# --- The stories of every exchange ---
-
-
-@pytest.fixture
-def told_of_okx(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The same stories about another exchange: what they are told with is named in their file."""
-    replacements: dict[str, object] = {
-        "simulated": simulated,
-        "new_order": order_of,
-        "client_id": client_id,
-        "SYMBOLS": {"okx": SYMBOL},
-    }
-    for name, replacement in replacements.items():
-        monkeypatch.setattr(stories, name, replacement)
-    return "okx"
-
-
-@pytest.mark.parametrize(
-    "story",
-    [
-        stories.test_readings_tell_a_refusal_from_a_silence,
-        stories.test_an_order_rests_is_found_three_ways_and_is_cancelled,
-        stories.test_a_resting_order_fills_as_maker,
-        stories.test_a_halted_market_says_so,
-        stories.test_hidden_history_is_not_found_and_fills_still_tell,
-        stories.test_a_cut_stream_comes_back_and_says_so,
-        stories.test_a_venue_that_falls_over_and_gets_up,
-        stories.test_lost_and_doubled_events_change_no_facts,
-        stories.test_a_book_follows_the_venue,
-        stories.test_a_book_comes_back_after_a_cut,
-        stories.test_many_changes_become_few_books_and_the_last_one_wins,
-    ],
-    ids=lambda story: story.__name__.removeprefix("test_"),
-)
-def test_a_story_of_every_exchange(told_of_okx: str, story: Any) -> None:
-    story(told_of_okx)
-
-
-def test_a_silent_book_is_asked_for(told_of_okx: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stories.test_a_silent_book_is_asked_for(told_of_okx, monkeypatch)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", stories.CREATE_FAULTS)
-def test_a_create_that_goes_wrong(told_of_okx: str, when: str, fault: str) -> None:
-    stories.test_a_create_that_goes_wrong(told_of_okx, when, fault)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", ["refuse", "hang", "empty", "html", "object", "status 503", "failure 500"])
-def test_a_cancel_that_goes_wrong_proves_nothing(told_of_okx: str, when: str, fault: str) -> None:
-    stories.test_a_cancel_that_goes_wrong_proves_nothing(told_of_okx, when, fault)
-
-
-@pytest.mark.parametrize("kind", ["orders", "trades", "open_orders"])
-@pytest.mark.parametrize(
-    "fault", ["refuse", "hang", "empty", "html", "null", "object", "half", "status 503", "rate_limit"]
-)
-def test_a_question_that_goes_wrong_is_never_an_answer(told_of_okx: str, kind: str, fault: str) -> None:
-    stories.test_a_question_that_goes_wrong_is_never_an_answer(told_of_okx, kind, fault)
-
-
-@pytest.mark.parametrize(
-    ("case", "options", "refusal"),
-    [
-        ("more than there is", {"quantity": "5", "price": "19000"}, Refusal.INSUFFICIENT_FUNDS),
-        ("worth too little", {"quantity": "0.0002", "price": "19000"}, Refusal.MIN_SIZE),
-        ("off the tick", {"quantity": "0.1", "price": "19000.05"}, Refusal.LOT_TICK),
-        ("off the lot", {"quantity": "0.10005", "price": "19000"}, Refusal.LOT_TICK),
-    ],
-)
-def test_a_venues_own_no(told_of_okx: str, case: str, options: dict[str, Any], refusal: Refusal) -> None:
-    stories.test_a_venues_own_no(told_of_okx, case, options, refusal)
 
 
 # --- What is true of OKX alone ---
@@ -441,7 +314,7 @@ def test_fills_of_last_week_are_found_where_older_ones_are_listed() -> None:
             order = venue.exchange.create_order(
                 venue.account, SYMBOL, "buy", "limit", D("0.1"), D("20010"), now=ago
             )
-            number = str(venue.okx.ord_id(order.order_id))
+            number = str(venue.dialect.ord_id(order.order_id))
             async with opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
                 (fill,) = await gateway.fetch_order_fills(SYMBOL, number)
                 assert (fill.exchange_order_id, fill.quantity) == (number, D("0.1"))
@@ -456,7 +329,7 @@ def test_the_history_names_the_order_of_every_fill() -> None:
     """An order that the lists forgot is found by its fills among those of many others."""
 
     async def story() -> None:
-        async with simulated(limited=False) as venue:
+        async with simulated(limits=False) as venue:
             began = datetime.now(UTC)
             orders = [
                 order_of(number=number, quantity="0.01", price="20010", time_in_force=TimeInForce.IOC)
