@@ -1,9 +1,9 @@
-"""The gateway against exchanges that speak the real wire: orders, questions, streams, books, faults."""
+"""The gateway against exchanges that speak the real wire: orders, questions, streams and books."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -42,57 +42,7 @@ from ems.venues.gateway import VenueRefused, VenueUnavailable
 from simulator.faults import Rule
 from tests.venues.gateways import SYMBOLS, cancel_of, look_up, new_order, opened, trades_of
 from tests.venues.simulated import simulated
-
-EXCHANGES = ["binance", "bybit", "coinbase", "coinbaseexchange", "gemini", "kraken", "okx"]
-
-FIGURES = "its fees and filters are other figures"
-THIN = "its answers and its stream tell less, each in its own way"
-LATE = "such an order is taken, and cancelled at once"
-# story -> exchange -> why it is told otherwise in a file of its own
-OTHERWISE: dict[str, dict[str, str]] = {
-    "markets_come_with_rules_and_the_accounts_own_fees": dict.fromkeys(
-        ("bybit", "coinbase", "gemini", "okx"), FIGURES
-    ),
-    "what_people_read": dict.fromkeys(("bybit", "coinbase", "coinbaseexchange", "okx"), FIGURES),
-    "an_order_rests_is_found_three_ways_and_is_cancelled": {
-        "bybit": "it is cancelled by either id, and told with its own figures",
-        "coinbaseexchange": "a cancelled order without a fill is forgotten",
-        "gemini": "it is cancelled by its number alone",
-    },
-    "an_immediate_order_tells_its_fills_the_same_every_way": dict.fromkeys(
-        ("bybit", "coinbase", "coinbaseexchange", "gemini", "okx"), THIN
-    ),
-    "a_resting_order_fills_as_maker": dict.fromkeys(("coinbase", "coinbaseexchange", "gemini"), THIN),
-    "a_client_id_in_use_is_a_reason_to_look_not_a_no": {
-        "coinbase": "it answers with the order there is",
-        "coinbaseexchange": "it would take a second one",
-        "gemini": "it would take a second one",
-        "okx": "it refuses with a code that is no proof, told with what else it refuses",
-    },
-    "a_cancel_that_goes_wrong_proves_nothing": {
-        "coinbaseexchange": "a cancelled order without a fill is forgotten"
-    },
-    "lost_and_doubled_events_change_no_facts": dict.fromkeys(
-        ("coinbase", "coinbaseexchange", "gemini"), "a lost event is a gap that breaks its stream"
-    ),
-}
-
-
-def each_exchange(story: Callable[..., None]) -> Callable[..., None]:
-    """Tell a story of every exchange of which it is true as it stands."""
-    otherwise = OTHERWISE.get(story.__name__.removeprefix("test_"), {})
-    names = [name for name in EXCHANGES if name not in otherwise]
-    mark: Callable[[Callable[..., None]], Callable[..., None]] = pytest.mark.parametrize("exchange", names)
-    return mark(story)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
-
-
-def D(text: str) -> Decimal:
-    return Decimal(text)
-
+from tests.venues.stories import EXCHANGES, D, each_exchange, run
 
 # --- Markets, money, health ---
 
@@ -369,7 +319,7 @@ NOES: dict[str, tuple[dict[str, Any], Refusal, dict[str, str]]] = {
     "post only that would take": (
         {"price": "20010", "post_only": True},
         Refusal.POST_ONLY_WOULD_CROSS,
-        {"okx": LATE},
+        {"okx": "such an order is taken, and cancelled at once"},
     ),
     "off the tick": ({"quantity": "0.1", "price": "19000.05"}, Refusal.LOT_TICK, {}),
     "off the lot": ({"quantity": "0.10005", "price": "19000"}, Refusal.LOT_TICK, {}),
@@ -437,163 +387,6 @@ def test_a_client_id_in_use_is_a_reason_to_look_not_a_no(exchange: str) -> None:
                 found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
                 assert (found.found, found.exchange_order_id) == (Found.OPEN, acked.exchange_order_id)
             assert len(venue.orders()) == 1
-
-    run(story())
-
-
-# --- Faults ---
-
-CREATE_FAULTS = [
-    *("refuse", "reset", "hang", "truncate", "empty", "html", "null", "object", "garbage", "half"),
-    *("status 500", "status 502", "status 503", "status 504", "status 429", "status 403"),
-    *("failure 500", "failure 503", "failure 504", "rate_limit", "ban"),
-]
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(
-    ("exchange", "fault"),
-    [(exchange, fault) for exchange in EXCHANGES for fault in CREATE_FAULTS]
-    + [("coinbase", "status 401"), ("coinbase", "status 404")],
-)
-def test_a_create_that_goes_wrong(exchange: str, when: Any, fault: str) -> None:
-    """Never a wrong no, never sent twice, and a look-up finds the order where there is one."""
-
-    async def story() -> None:
-        action, _, status = fault.partition(" ")
-        async with simulated(exchange) as venue:
-            order = new_order(exchange, 1, quantity="0.1", price="19000")
-            async with opened(exchange, venue.url, venue.keys, shapes=(), request_timeout_s=0.3) as (
-                gateway,
-                reports,
-            ):
-                await reports.next(StreamUp)
-                venue.strike(Rule(action=action, when=when, kinds=("create",), status=int(status or 500)))
-                gateway.send(order)
-                answer = await reports.next(
-                    object, lambda report: isinstance(report, Acked | Rejected | OutcomeUnknown)
-                )
-                assert isinstance(answer, OutcomeUnknown), answer
-                assert answer.request == "create"
-                assert [strike.target for strike in venue.server.faults.log] == ["create"]  # asked once
-                assert len(venue.orders()) == (1 if when == "after" else 0)
-                venue.strike()
-            # Whoever looks, even after a restart, sees the truth.
-            async with opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports):
-                gateway.send(look_up(order))
-                seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
-                gateway.send(trades_of(order, datetime.now(UTC)))
-                assert (await reports.next(TradesAnswer)).fills == ()
-            assert seen.found is (Found.OPEN if when == "after" else Found.NOT_FOUND)
-            assert len(venue.orders()) == (1 if when == "after" else 0)
-
-    run(story())
-
-
-@each_exchange
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", ["refuse", "hang", "empty", "html", "object", "status 503", "failure 500"])
-def test_a_cancel_that_goes_wrong_proves_nothing(exchange: str, when: Any, fault: str) -> None:
-    async def story() -> None:
-        action, _, status = fault.partition(" ")
-        async with simulated(exchange) as venue:
-            async with opened(exchange, venue.url, venue.keys, shapes=(), request_timeout_s=0.3) as (
-                gateway,
-                reports,
-            ):
-                order = new_order(exchange, 1, quantity="0.1", price="19000")
-                gateway.send(order)
-                acked = await reports.next(Acked)
-                venue.strike(Rule(action=action, when=when, kinds=("cancel",), status=int(status or 500)))
-                gateway.send(cancel_of(order, acked.exchange_order_id))
-                answer = await reports.next(
-                    object, lambda report: isinstance(report, CancelAcked | CancelRefused | OutcomeUnknown)
-                )
-                # A cancel may go out twice when a connection was closed; then the second finds it cancelled.
-                if isinstance(answer, CancelRefused):
-                    assert (exchange, fault, when, answer.refusal) == (
-                        "binance",
-                        "refuse",
-                        "after",
-                        Refusal.UNKNOWN_ORDER,
-                    )
-                else:
-                    assert answer == OutcomeUnknown(
-                        order_id=order.order_id, request="cancel", message=getattr(answer, "message", "")
-                    )
-                venue.strike()
-                gateway.send(look_up(order, acked.exchange_order_id))
-                seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
-                assert seen.found is (Found.CLOSED if when == "after" else Found.OPEN)
-
-    run(story())
-
-
-@each_exchange
-@pytest.mark.parametrize("kind", ["orders", "trades", "open_orders"])
-@pytest.mark.parametrize(
-    "fault", ["refuse", "hang", "empty", "html", "null", "object", "half", "status 503", "rate_limit"]
-)
-def test_a_question_that_goes_wrong_is_never_an_answer(exchange: str, kind: str, fault: str) -> None:
-    async def story() -> None:
-        action, _, status = fault.partition(" ")
-        async with simulated(exchange) as venue:
-            order = new_order(exchange, 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
-            async with opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports):
-                gateway.send(order)
-                await reports.next(Acked)
-            async with opened(exchange, venue.url, venue.keys, shapes=(), request_timeout_s=0.3) as (
-                gateway,
-                reports,
-            ):
-                await reports.next(StreamUp)
-                venue.strike(
-                    Rule(
-                        action=action,
-                        kinds=("fetch", "open_orders", "closed_orders", "my_trades"),
-                        status=int(status or 500),
-                    )
-                )
-                if kind == "orders":
-                    gateway.send(look_up(order))
-                elif kind == "trades":
-                    gateway.send(trades_of(order, datetime.now(UTC)))
-                else:
-                    gateway.send(QueryOpenOrders())
-                failed = await reports.next(LookupFailed, within_s=8)
-                assert failed.message
-                assert failed.refusal in (None, Refusal.RATE_LIMIT)
-                await asyncio.sleep(0.05)
-                answers = (OrderStatus, TradesAnswer, OpenOrders)
-                assert not [one for one in reports.all if isinstance(one, answers)]
-
-    run(story())
-
-
-@each_exchange
-def test_hidden_history_is_not_found_and_fills_still_tell(exchange: str) -> None:
-    """Where the venue's lists are behind, the trades are still there to ask for."""
-
-    async def story() -> None:
-        async with (
-            simulated(exchange) as venue,
-            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
-        ):
-            await reports.next(StreamUp)
-            began = datetime.now(UTC)
-            order = new_order(exchange, 1, quantity="0.1", price="20010", time_in_force=TimeInForce.IOC)
-            gateway.send(order)
-            acked = await reports.next(Acked)
-            await reports.next(OrderStatus, lambda status: status.found is Found.CLOSED)
-            venue.strike(Rule(action="hide_closed"))
-            gateway.send(look_up(order))
-            seen = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
-            assert seen.found is Found.NOT_FOUND
-            gateway.send(trades_of(order, began))  # asked by client id: the history is read instead
-            answer = await reports.next(TradesAnswer)
-            assert [(fill.exchange_order_id, fill.quantity) for fill in answer.fills] == [
-                (acked.exchange_order_id, D("0.1"))
-            ]
 
     run(story())
 
