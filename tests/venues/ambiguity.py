@@ -1,12 +1,13 @@
 """Answers that prove nothing, at every exchange: `./oms ambiguity`.
 
-Each case is one request (a create, a cancel, a look-up) that is answered wrongly, either instead of the
-exchange acting on it or after it has. The product's own engine, runner and gateway talk to the simulated
-exchange over loopback; what they believe is compared with the exchange's ledger at every record they write
-and at the end:
+Each case is one request (a create, a cancel, an amendment, a look-up) that is answered wrongly, either
+instead of the exchange acting on it or after it has. The product's own engine, runner and gateway talk to the
+simulated exchange over loopback; what they believe is compared with the exchange's ledger at every record
+they write and at the end:
 
     never REJECTED while the exchange has, or had, the order       never NOT_FOUND while it has it
     never a second order for one intention                         never a cancel reported done that was not
+    never an amendment reported done or refused that was not       never a second one
     never an order lost: each one is found again, cancelled, and its fills are the ledger's
 
 Private streams lose every message meanwhile (but `NUMBERED`): they would tell what the answer hides. Windows
@@ -36,11 +37,17 @@ from typing import Any
 
 from ems.core.child import Patience
 from ems.core.messages import (
+    Amended,
+    AmendRefused,
+    AmendRequest,
     CancelAcked,
     CancelOrder,
     Found,
     LimitOrder,
     OrderStatus,
+    OrderType,
+    OutcomeUnknown,
+    QueryOrder,
     Rejected,
     Request,
     Side,
@@ -115,6 +122,7 @@ RESPONSES: dict[str, Response] = {
 ASKED: dict[str, tuple[str, ...]] = {
     "create": ("before", "after, resting", "after, taken"),
     "cancel": ("before", "after"),
+    "amend": ("before", "after"),
     "fetch": ("unacknowledged", "acknowledged"),
 }
 # An exchange's own no is what we must believe: after it has acted it would be a lie, not an ambiguity.
@@ -165,7 +173,9 @@ def cases(exchanges: Sequence[str] = EXCHANGES) -> list[Case]:
         for response in RESPONSES
         if not (RESPONSES[response].action == "twice" and variant == "before")  # there is nothing to repeat
         and not (SAYS_ABSENT.get(exchange) == response and asked == "fetch")
-        and not (response in OWN_NO and asked == "create" and variant.startswith("after"))
+        and not (response in OWN_NO and asked in ("create", "amend") and variant.startswith("after"))
+        and not (asked == "amend" and DIALECTS[exchange].amending is None)
+        and not (asked == "amend" and RESPONSES[response].action == "other" and exchange in NAMES_NO_ORDER)
     ]
 
 
@@ -247,7 +257,8 @@ class WatchedGateway:
     def open(self, deliver: Callable[[VenueReport], None]) -> None:
         def watched(report: VenueReport) -> None:
             self._witness.heard(report)
-            deliver(report)
+            if not _of_an_amendment(report):  # the engine asks for none
+                deliver(report)
 
         self._gateway.open(watched)
 
@@ -256,6 +267,12 @@ class WatchedGateway:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gateway, name)
+
+
+def _of_an_amendment(report: VenueReport) -> bool:
+    if isinstance(report, OutcomeUnknown):
+        return report.request == "amend"
+    return isinstance(report, Amended | AmendRefused)
 
 
 class World:
@@ -275,7 +292,10 @@ class World:
         self.calm()
         await self.start()
         # An earlier order, so that there is another order's answer to give.
-        await self.end(await self.place("first"))
+        first = await self.place("first")
+        if DIALECTS[self.exchange].amending is not None:
+            await self.amended(first)
+        await self.end(first)
         return self
 
     def calm(self, *but: Rule) -> None:
@@ -285,6 +305,7 @@ class World:
     async def start(self) -> None:
         """Begin a life of the engine: with what its records say, as after any start."""
         scheduler = AsyncScheduler(asyncio.get_running_loop())
+        self.now = scheduler.now
         self.gateway = WatchedGateway(
             self._build(
                 self.exchange,
@@ -397,6 +418,54 @@ class World:
             )
         return order_id
 
+    async def amended(self, order_id: str) -> VenueReport:
+        """Ask the gateway to make an order smaller, and return what it says of that."""
+        order = self.order(order_id)
+        heard = len(self.witness.told)
+        self.gateway.send(
+            AmendRequest(
+                order_id=order_id,
+                client_order_id=order.client_order_id,
+                exchange_order_id=order.exchange_order_id,
+                symbol=order.symbol,
+                side=order.side,
+                order_type=OrderType.LIMIT,
+                was_quantity=QUANTITY,
+                quantity=PART,
+            )
+        )
+        found: list[VenueReport] = []
+
+        def answered() -> bool:
+            found[:] = filter(_of_an_amendment, self.witness.told[heard:])
+            return bool(found)
+
+        await self.until(answered, RESOLVE_S, "an amendment was not answered")
+        return found[0]
+
+    async def looked_up(self, order_id: str) -> OrderStatus:
+        """Ask until the exchange tells of an order; start afresh where it wishes for silence."""
+        order, heard, asked_at = self.order(order_id), len(self.witness.told), self.now()
+        deadline = time.monotonic() + RESOLVE_S
+        while time.monotonic() < deadline:
+            self.gateway.send(
+                QueryOrder(
+                    order_id=order_id,
+                    client_order_id=order.client_order_id,
+                    exchange_order_id=order.exchange_order_id,
+                    symbol=order.symbol,
+                )
+            )
+            await asyncio.sleep(0.5)
+            for one in self.witness.told[heard:]:
+                if not isinstance(one, OrderStatus) or one.quantity is None or one.query_sent_at is None:
+                    continue
+                if one.query_sent_at >= asked_at:  # the engine asks, too, and may have asked before
+                    return one
+            if await self.silenced():
+                await self.start_afresh()
+        raise Unresolved(f"lost: not looked up after {RESOLVE_S:g} s")
+
     def cancel(self, order_id: str) -> None:
         self.ask(CancelOrder(order_id=order_id))
 
@@ -435,7 +504,7 @@ async def play(world: World, case: Case) -> Outcome:
     """Play one case and judge it; again, where a busy machine let its order go stale before it was sent."""
     for _ in range(PLAYED_MAX):
         outcome = await _play_once(world, case)
-        unsent = any(isinstance(one, Rejected) and not one.sent for one in world.witness.told)
+        unsent = any(isinstance(one, Rejected | AmendRefused) and not one.sent for one in world.witness.told)
         if outcome.wrong and unsent and not world.witness.believed_wrongly:
             continue
         return outcome
@@ -510,6 +579,26 @@ async def _cancel(world: World, case: Case) -> None:
     _compare(world, order_id)
 
 
+async def _amend(world: World, case: Case) -> None:
+    """Make an order smaller: what is said of it, and what a look-up says then, is so."""
+    order_id = await world.place("tested")
+    (kept,) = world.truth(order_id)
+    world.calm(world.strike(RESPONSES[case.response], ("amend",), when=case.variant))
+    told = await world.amended(order_id)
+    changed = kept.quantity == PART
+    _expect(changed == (case.variant == "after"), f"its quantity is {kept.quantity} at the exchange")
+    _expect(changed or not isinstance(told, Amended), "the gateway said AMENDED of an order that is not")
+    _expect(not (changed and isinstance(told, AmendRefused)), "the gateway said no to what was done")
+    world.calm()
+    status = await world.looked_up(order_id)
+    _expect(status.found is Found.OPEN, f"the gateway said {status.found} of an open order")
+    _expect(status.quantity == kept.quantity, f"looked up with {status.quantity}, it is {kept.quantity}")
+    await world.end(order_id)
+    _expect(world.order(order_id).status is Status.CANCELED, "a cancelled order is not canceled")
+    _compare(world, order_id)
+    _expect(len(kept.amendments) == (1 if changed else 0), f"amended {len(kept.amendments)} times")
+
+
 async def _fetch(world: World, case: Case) -> None:
     """Doubt an order that rests at the exchange, and let every look-up go wrong for a while."""
     wrong = world.strike(RESPONSES[case.response], LOOK_UPS, when="after", once=False)
@@ -533,6 +622,7 @@ async def _fetch(world: World, case: Case) -> None:
 PLAYS: Mapping[str, Callable[[World, Case], Awaitable[None]]] = {
     "create": _create,
     "cancel": _cancel,
+    "amend": _amend,
     "fetch": _fetch,
 }
 

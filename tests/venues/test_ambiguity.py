@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from ems.core.messages import (
+    Amended,
+    AmendRefused,
     CancelAcked,
     Found,
     NewOrder,
@@ -24,13 +26,16 @@ from ems.core.messages import (
     Rejected,
     VenueReport,
 )
+from ems.venues.amends import Amends
 from ems.venues.cancels import Cancels
 from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.creates import Creates
+from ems.venues.dialects import DIALECTS
 from ems.venues.gateway import VenueUnavailable
 from ems.venues.lookups import Lookups
 from tests.venues.ambiguity import (
     ASKED,
+    NAMES_NO_ORDER,
     RESPONSES,
     SAYS_ABSENT,
     Case,
@@ -67,7 +72,11 @@ def test_the_whole_is_every_answer_to_every_question_at_every_exchange() -> None
     for exchange in EXCHANGES:
         for asked, variants in ASKED.items():
             shown = {case.response for case in whole if (case.exchange, case.asked) == (exchange, asked)}
-            absent = {SAYS_ABSENT.get(exchange)} if asked == "fetch" else set()
+            absent: set[str | None] = {SAYS_ABSENT.get(exchange)} if asked == "fetch" else set()
+            if asked == "amend" and DIALECTS[exchange].amending is None:
+                absent = set(RESPONSES)
+            elif asked == "amend" and exchange in NAMES_NO_ORDER:
+                absent = {"another order's answer"}
             assert shown == RESPONSES.keys() - absent and len(variants) >= 2
 
 
@@ -129,6 +138,31 @@ class TroubleIsACancel(Cancels):
         return report
 
 
+class TroubleIsAnAmendment(Amends):
+    async def _try_amend(self, request: Any) -> Any:
+        report = await super()._try_amend(request)
+        if isinstance(report, OutcomeUnknown):
+            return Amended(order_id=request.order_id, quantity=request.quantity, price=None, stop_price=None)
+        return report
+
+
+class TroubleIsNoAmendment(Amends):
+    async def _try_amend(self, request: Any) -> Any:
+        report = await super()._try_amend(request)
+        if isinstance(report, OutcomeUnknown):
+            return AmendRefused(order_id=request.order_id, refusal=Refusal.PERMANENT, message=report.message)
+        return report
+
+
+class AmendsAgain(Amends):
+    async def _try_amend(self, request: Any) -> Any:
+        report = await super()._try_amend(request)
+        if isinstance(report, OutcomeUnknown):
+            again = replace(request, quantity=request.quantity - Decimal("0.001"))
+            return await super()._try_amend(again)
+        return report
+
+
 class _Absent(Lookups):
     """Takes some unreadable answers for the exchange's own word that there is no such order."""
 
@@ -171,6 +205,9 @@ MUTANTS: dict[type, tuple[str, str, tuple[str, ...], str]] = {
     SendsAgain: ("create", "after, resting", ("no answer", "200 of nothing"), "2 orders at the exchange"),
     NoAnswerIsNo: ("create", "after, taken", ("no answer", "200 of nothing"), "REJECTED"),
     TroubleIsACancel: ("cancel", "before", ("no answer", "503 of HTML"), "CANCELED of an open order"),
+    TroubleIsAnAmendment: ("amend", "before", ("no answer", "503 of HTML"), "said AMENDED"),
+    TroubleIsNoAmendment: ("amend", "after", ("no answer", "200 of nothing"), "said no"),
+    AmendsAgain: ("amend", "after", ("no answer", "200 of nothing"), "its quantity is 0.003"),
     NotFoundPagesAreAbsence: ("fetch", "unacknowledged", ("404 of HTML",), "NOT_FOUND"),
     AnythingIsAnEmptyList: ("fetch", "acknowledged", ("200 of HTML", "200 {}"), "NOT_FOUND"),
 }
