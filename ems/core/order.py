@@ -86,12 +86,6 @@ ASKED: dict[tuple[Asked, Kind], Asked] = {
     (Asked.CANCEL, Kind.ASK_CANCEL): Asked.CANCEL,  # asked again: the first may have been lost
 }
 
-ENDING_KIND = {
-    Status.CANCELED: Kind.CANCEL,
-    Status.EXPIRED: Kind.EXPIRE,
-    Status.REJECTED: Kind.REJECT,
-}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:

@@ -590,7 +590,3 @@ VERBS: dict[str, Verb] = {  # name -> verb
         ),
     )
 }
-
-VERB_OF: dict[type[Command], str] = {
-    verb.command: verb.name for verb in VERBS.values()
-}  # command type -> verb

@@ -28,7 +28,6 @@ class Answer:
     """A reading that succeeded."""
 
     value: Any
-    body: object
     sent_at: datetime
 
 
@@ -71,7 +70,7 @@ class Asking:
         attempt = call.attempts[-1] if call.attempts else None
         if attempt is None:
             if failure is None:
-                return Answer(value, None, sent_at)
+                return Answer(value, sent_at)
             raise VenueUnavailable(f"{type(failure).__name__}: {failure}") from failure
         body = attempt.body
         said = self._dialect.said(attempt.status, body) if attempt.status is not None else ()
@@ -79,12 +78,12 @@ class Asking:
             raise VenueRefused("; ".join(one.message for one in said), said[0].code) from failure
         empty = isinstance(failure, ccxt.OrderNotFound) and attempt.status == 200
         if empty and self._dialect.whole[what](body):
-            return Answer(None, body, sent_at)
+            return Answer(None, sent_at)
         if failure is not None or attempt.status is None or not 200 <= attempt.status < 300 or body is None:
             raise VenueUnavailable(words_of(attempt, said, failure)) from failure
         if not self._dialect.whole[what](body):
             raise VenueUnavailable(f"no answer to this question: {words_of(attempt, said, failure)}")
-        return Answer(value, body, sent_at)
+        return Answer(value, sent_at)
 
     async def ask_or_absent(self, what: str, question: Callable[[], Awaitable[Any]]) -> Answer:
         """Ask for one order; the value is None when the venue says in its own words that there is none."""
@@ -93,7 +92,7 @@ class Asking:
             return await self.ask(what, question, call=call)
         except VenueRefused as error:
             if {(error.code, str(error)), (error.code, None)} & self._dialect.absent:
-                return Answer(None, None, call_sent_at(call))
+                return Answer(None, call_sent_at(call))
             raise
 
 
