@@ -3,6 +3,7 @@
 python app.py [serve]          the server; without exchange keys it trades on paper, on simulated exchanges
 python app.py simulator ...    one simulated exchange as a process of its own
 python app.py demo | run       a whole small world: shown once and taken down, or left up to play with
+python app.py halt --all       halt in the database, while no server runs: the next start begins halted
 python app.py keygen USER      a key pair: one line for the server's environment, one for the bot's
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import getpass
 import logging
 import secrets
 import signal
@@ -32,8 +34,8 @@ import uvloop
 
 import demo
 from ems.core.child import Patience
-from ems.core.codec import CLOSED_EXCHANGES, EXCHANGE_ALIASES
-from ems.core.messages import BookUpdate, FromFeed
+from ems.core.codec import CLOSED_EXCHANGES, EXCHANGE_ALIASES, VERBS, read_given
+from ems.core.messages import BookUpdate, FromFeed, HaltTrading
 from ems.core.records import Notice
 from ems.desk import Desk
 from ems.engine import Engine
@@ -51,6 +53,7 @@ from ems.venues.limiter import Limiter
 from server import asgi
 from server.api.app import create_app
 from server.auth import Authenticator
+from server.halting import HaltFile, written_halt
 from server.keystore import DEFAULT_ACCOUNT, ExchangeKeys, RedactingFilter, Redactor
 from server.notify.mailer import Mailer
 from server.plots import cost_plot
@@ -254,7 +257,9 @@ class Server:
             Histories(self.store, self.gateways, self.loop.wait, utc_now),
             draw=cost_plot,
             feeds=lambda: [feed.health() for feed in feeds],
+            still_there=lambda: self.halt_file.there(),
         )
+        self.halt_file = HaltFile(settings.halt_file, self.desk, new_id)
         self.mailer = Mailer(self.store, settings.mail, clock=utc_now)
         authenticator = Authenticator(settings.keys, settings.hosts, time.time, boot_time)
         lag = asgi.LoopLag()
@@ -272,6 +277,7 @@ class Server:
         """Start the engine and the mailer; the port answers once `run` is called."""
         self.loop.start()
         self.loop.call(lambda: self.runner.start(self._frozen), timeout_s=60)
+        self.halt_file.start()
         self.mailer.start()
         if self.feed is not None:
             self.feed.start()
@@ -373,6 +379,7 @@ class Server:
         """Let go of everything. Orders that rest at an exchange stay; the next start reconciles them."""
         self.desk.stop()
         self._housekeeping.set()
+        self.halt_file.stop()
         self.mailer.stop()
         if self.feed is not None:
             self.feed.stop()
@@ -552,6 +559,54 @@ def keep_running(server: Server, build: Callable[[], Server]) -> int:
         log.warning("started afresh after an internal error")
 
 
+def halt_without_server(arguments: argparse.Namespace) -> int:
+    """Write a halt down where no server runs: the next start begins halted, cancels, and proves it."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return refuse(str(error))
+    redactor = Redactor(settings.secrets())
+    set_up_logging(redactor, "WARNING")
+    given = {name: getattr(arguments, name) for name in ("all", "exchange", "account", "user", "symbol")}
+    given |= {"reason": arguments.reason, "everything": arguments.everything}
+    reading = read_given(VERBS["halt"], {name: value for name, value in given.items() if value})
+    command = reading.command
+    if not isinstance(command, HaltTrading):
+        return refuse(f"{reading.problems[0].message}; {reading.problems[0].hint}")
+    known = set(settings.paper) | {exchange for exchange, _ in settings.vault.accounts()}
+    if command.exchange is not None and command.exchange not in known:
+        return refuse(
+            f"--exchange {command.exchange}: not one of {', '.join(sorted(known))}; nothing is halted"
+        )
+    try:
+        store = SqlStore(settings.db_url)
+        migrate.upgrade(settings.db_url)
+        store.acquire_owner()
+    except AlreadyOwned as error:
+        return refuse(
+            redactor(
+                f"{error}. Where a server runs use `oms halt`, which proves it, or make {settings.halt_file}"
+            )
+        )
+    except (BadDatabaseUrl, migrate.SchemaTooNew, StoreUnavailable) as error:
+        return refuse(
+            redactor(f"{error}. A server that starts with the file {settings.halt_file} begins halted")
+        )
+    mode = "live" if settings.vault.accounts() else "paper"
+    halt_id = new_id()
+    try:
+        store.commit(written_halt(command, query_id=halt_id, by=getpass.getuser(), mode=mode, now=utc_now()))
+    except StoreUnavailable as error:
+        return refuse(redactor(str(error)))
+    finally:
+        store.close()
+    print(
+        f"halt {halt_id} is on record. Nothing is canceled yet: no server runs. Start it; it begins halted,"
+    )
+    print("cancels what is open and proves it. `oms halt --status` shows how far it is.")
+    return 0
+
+
 def _paper_venues(settings: Settings, given: list[str]) -> tuple[list[PaperVenue], list[SimulatedExchange]]:
     """Find the paper exchanges: those named by --paper, else simulators of our own for those of OMS_PAPER
     that have no keys."""
@@ -686,6 +741,12 @@ def main(argv: list[str] | None = None) -> int:
         help="this exchange is the simulator there (may be given again); no other may have keys",
     )
     served.add_argument("--unlimited", action="store_true", help="no rate limits of our own (paper only)")
+    halted = verb("halt", halt_without_server, "halt in the database of a server that does not run")
+    halted.add_argument("--all", action="store_true", help="everything; or name what is to be halted:")
+    halted.add_argument("--exchange", type=exchange_named)
+    for name in ("account", "user", "symbol", "reason"):
+        halted.add_argument(f"--{name}")
+    halted.add_argument("--everything", action="store_true", help="cancel orders that are not ours as well")
     simulated = verb("simulator", simulate, "run one simulated exchange")
     simulated.add_argument("--exchange", required=True, type=exchange_named, choices=sorted(LISTED))
     simulated.add_argument("--port", type=int, default=0, help="any free one when absent")

@@ -22,7 +22,9 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     Command,
+    HaltTrading,
     Problem,
+    ResumeTrading,
     Submit,
     Ticket,
 )
@@ -30,12 +32,13 @@ from ems.core.records import Cost, Fill, Order, Phase, Query, QueryStatus
 from ems.histories import Histories, NotListed, Page
 from ems.loop import LoopThread
 from ems.runner import QueryState, Runner
-from ems.store import OrderFilter, Store, StoreUnavailable
+from ems.store import KeptHalt, OrderFilter, Store, StoreUnavailable
 from ems.tca.report import report
 from ems.venues.gateway import Gateway, VenueRefused, VenueUnavailable
 
 Listed = TypeVar("Listed")
 
+HALT_S = 3.0  # while the database is away a halt is in force long before it is on record
 SUBMIT_S = 20.0  # longer than the engine waits for a look at balances and books
 READ_S = 15.0
 STATES_KEPT = 2_000
@@ -79,7 +82,9 @@ class Desk:
         histories: Histories,
         draw: Callable[[Mapping[str, object]], bytes] | None = None,  # a report of costs -> PNG
         feeds: Callable[[], list[dict[str, object]]] = list,  # how the providers of market data are
+        still_there: Callable[[], str] = str,  # the name of the file that halts, while it is there
     ):
+        self._still_there = still_there
         self._feeds = feeds
         self._draw = draw
         self._loop = loop
@@ -120,14 +125,22 @@ class Desk:
 
     # --- Writing -----------------------------------------------------------------------------------
 
-    def submit(self, ticket: Ticket, command: Command) -> QueryState:
+    def submit(self, ticket: Ticket, command: Command, source: str = "api") -> QueryState:
         """Submit a command. Returns when its intent is on disk; the work goes on after that."""
-        cancels = isinstance(command, CancelOrder | CancelAllOrders)
+        cancels = isinstance(command, CancelOrder | CancelAllOrders | HaltTrading)
+        if isinstance(command, ResumeTrading) and self._still_there():
+            raise DeskRefused(
+                errors.problem(
+                    errors.TRADING_HALTED,
+                    f"the file {self._still_there()} is there and would halt again at once",
+                    hint="Remove the file first, then resume.",
+                )
+            )
         if not ticket.dry_run:
             try:
                 stored = self._stored_repeat(ticket)
             except DeskRefused as refused:
-                # Cancels are the last thing to stop: they go out even when the database is gone.
+                # Cancels and halts are the last to stop: they go out even when the database is gone.
                 if not cancels or refused.problem.code != errors.STORE_UNAVAILABLE:
                     raise
                 stored = None
@@ -135,10 +148,26 @@ class Desk:
                 return stored
         query_id = self._new_id()
         answer = self._ask_engine(
-            lambda token: Submit(token=token, query_id=query_id, ticket=ticket, command=command),
+            lambda token: Submit(
+                token=token, query_id=query_id, ticket=ticket, command=command, source=source
+            ),
             without_store=cancels,
+            patience_s=HALT_S if isinstance(command, HaltTrading) and self._runner.trouble else SUBMIT_S,
         )
         if isinstance(answer, Problem):
+            if (
+                isinstance(command, HaltTrading)
+                and self._runner.trouble
+                and query_id in self._halts_in_force()
+            ):
+                answer = errors.problem(
+                    errors.STORE_UNAVAILABLE,
+                    f"halted [halt {query_id}], and cancels go out, but the database cannot be written: the "
+                    "halt is not on record yet",
+                    hint="It holds while this server runs, and is recorded once the database is back. Until "
+                    "then make the halt file, by which the next start would begin halted.",
+                    details={"halt_id": query_id, "in_force": True},
+                )
             raise DeskRefused(answer)
         assert isinstance(answer, Query)
         with self._news:
@@ -172,7 +201,38 @@ class Desk:
             else None
         )
 
-    def _ask_engine(self, event: Callable[[int], Submit | Archive], *, without_store: bool = False) -> object:
+    def halted_by(self, source: str) -> bool:
+        """Say whether a halt that came this way is in force."""
+        work = self._runner.engine.work
+        return self._loop.call(lambda: any(halt.source == source for halt in work.halts.values()))
+
+    def _halts_in_force(self) -> set[str]:
+        return self._loop.call(lambda: set(self._runner.engine.work.halts))
+
+    def halts(self, *, user: str, bot: str, limit: int) -> Mapping[str, object]:
+        """Return every halt with its report, those in force first; from memory while there is no database."""
+        engine = self._runner.engine
+        in_force, reports = self._loop.call(
+            lambda: (list(engine.work.halts.values()), engine.halts.working())
+        )
+        complete = True
+        try:
+            kept = self._store.halts(limit)
+        except StoreUnavailable:
+            kept, complete = [], False
+        recorded = {one.halt.halt_id for one in kept}
+        fresh = [KeptHalt(halt=h, lift=None, query=None) for h in in_force if h.halt_id not in recorded]
+        rows = [_halt_view(one, reports, one.halt.halt_id in recorded) for one in [*fresh, *kept]]
+        self._record(user, bot, "get_halts", None, {"limit": limit}, {"halts": len(rows)})
+        return {"halts": rows, "complete": complete}
+
+    def _ask_engine(
+        self,
+        event: Callable[[int], Submit | Archive],
+        *,
+        without_store: bool = False,
+        patience_s: float = SUBMIT_S,
+    ) -> object:
         if self.stopping or self._runner.halted:
             raise DeskRefused(errors.problem(errors.ENGINE_STOPPED, "the server is stopping"))
         if self._runner.trouble and not without_store:
@@ -187,11 +247,10 @@ class Desk:
         asked = event(token)
         self._loop.loop.call_soon_threadsafe(self._runner.feed, asked)
         try:
-            return future.result(SUBMIT_S)
+            return future.result(patience_s)
         except TimeoutError:
             self._waiting.pop(token, None)
-            problem = errors.problem(errors.ENGINE_BUSY, "the engine did not answer in time")
-            raise DeskRefused(problem) from None
+            return errors.problem(errors.ENGINE_BUSY, "the engine did not answer in time")
 
     def _stored_repeat(self, ticket: Ticket) -> QueryState | None:
         """Return the stored answer of a key that was used before; for ever, restarts included."""
@@ -588,6 +647,30 @@ class Desk:
             raise DeskRefused(
                 errors.problem(errors.STORE_UNAVAILABLE, f"the database cannot be read: {error}")
             ) from error
+
+
+def _halt_view(one: KeptHalt, working: Mapping[str, object], recorded: bool) -> dict[str, object]:
+    halt, lift, query = one.halt, one.lift, one.query
+    return {
+        "halt_id": halt.halt_id,
+        "in_force": lift is None,
+        "where": halt.where,
+        "exchange": halt.exchange,
+        "account": halt.account,
+        "user": halt.user,
+        "symbol": halt.symbol,
+        "reason": halt.reason,
+        "everything": halt.everything,
+        "source": halt.source,
+        "set_by": halt.set_by,
+        "set_at": halt.set_at,
+        "lifted_by": None if lift is None else lift.lifted_by,
+        "lifted_at": None if lift is None else lift.lifted_at,
+        "lift_reason": None if lift is None else lift.reason,
+        "recorded": recorded,
+        "proof": "working" if query is None else str(query.status),
+        "report": working.get(halt.halt_id) or (None if query is None else query.result),
+    }
 
 
 def _bad_cursor(words: str, cursor: object) -> Problem:

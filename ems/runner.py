@@ -263,7 +263,11 @@ class Runner:
             for effect in turn.effects:
                 match effect:
                     case Send() if isinstance(effect.request, NewOrder) and late:
-                        self.feed(_unsent(effect, effect.request))
+                        self.feed(_unsent(effect, effect.request, "writing it down took too long"))
+                    case Send() if isinstance(effect.request, NewOrder) and self.engine.halted(
+                        effect.request.order_id
+                    ):
+                        self.feed(_unsent(effect, effect.request, "trading was halted meanwhile"))
                     case Send():
                         self._send(effect)
                     case Wake():
@@ -314,14 +318,14 @@ class Runner:
         )
 
 
-def _unsent(effect: Send, order: NewOrder) -> FromVenue:
+def _unsent(effect: Send, order: NewOrder, why: str) -> FromVenue:
     return FromVenue(
         exchange=effect.exchange,
         account=effect.account,
         report=Rejected(
             order_id=order.order_id,
             refusal=Refusal.RATE_LIMIT,
-            message="not sent: writing it down took too long",
+            message=f"not sent: {why}",
             sent=False,
         ),
     )

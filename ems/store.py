@@ -17,6 +17,8 @@ from ems.core.records import (
     Cost,
     Fill,
     Haircut,
+    Halt,
+    HaltLift,
     HistoryEntry,
     Notice,
     Order,
@@ -49,6 +51,7 @@ class Unfinished:
     fills: tuple[Fill, ...]  # of those orders
     nonces: tuple[NonceUse, ...] = ()  # not expired by then
     haircuts: tuple[Haircut, ...] = ()  # all of them
+    halts: tuple[Halt, ...] = ()  # not lifted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +66,15 @@ class OrderFilter:
     until: datetime | None = None
     limit: int = 100
     cursor: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptHalt:
+    """A halt as it stands: in force while nobody has lifted it."""
+
+    halt: Halt
+    lift: HaltLift | None
+    query: Query | None  # what came of it; its result is the report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,6 +156,9 @@ class Store(Protocol):
 
     def order_by_venue_id(self, exchange: str, account: str, client_order_id: str) -> Order | None: ...
 
+    def halts(self, limit: int) -> list[KeptHalt]:
+        """Return the halts in force, and after them those that were lifted, newest first, up to the limit."""
+
 
 class MemoryStore:
     """The store of tests and simulations: a dictionary per table, and the same promises."""
@@ -161,6 +176,8 @@ class MemoryStore:
         # (exchange, account, currency, side) -> haircut
         self.haircuts: dict[tuple[str, str, str, str], Haircut] = {}
         self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
+        self.halt_rows: dict[str, Halt] = {}  # halt id -> halt
+        self.halt_lifts: dict[str, HaltLift] = {}  # halt id -> who lifted it
         self.spans: dict[Subject, list[Span]] = {}  # what was read of exchanges' own lists
         # (exchange, account, mode, symbol, number) -> order
         self.venue_orders: dict[tuple[str, str, str, str, str], VenueOrder] = {}
@@ -201,6 +218,12 @@ class MemoryStore:
         elif isinstance(record, Haircut):
             place = (record.exchange, record.account, record.currency, str(record.side))
             self.haircuts[place] = record
+        elif isinstance(record, Halt):
+            assert record.halt_id not in self.halt_rows, f"a halt is set once: {record.halt_id}"
+            self.halt_rows[record.halt_id] = record
+        elif isinstance(record, HaltLift):
+            assert record.halt_id not in self.halt_lifts, f"a halt is lifted once: {record.halt_id}"
+            self.halt_lifts[record.halt_id] = record
 
     def load(self, ended_since: datetime) -> Unfinished:
         unsettled = {o.parent_id for o in self.orders.values() if o.phase is not Phase.SETTLED}
@@ -224,7 +247,15 @@ class MemoryStore:
             fills=tuple(f for f in self.fill_rows.values() if f.order_id in ids),
             nonces=tuple(n for n in self.nonces.values() if n.expires_at >= ended_since),
             haircuts=tuple(self.haircuts[place] for place in sorted(self.haircuts)),
+            halts=tuple(h for h in self.halt_rows.values() if h.halt_id not in self.halt_lifts),
         )
+
+    def halts(self, limit: int) -> list[KeptHalt]:
+        kept = [
+            KeptHalt(halt=h, lift=self.halt_lifts.get(h.halt_id), query=self.queries.get(h.halt_id))
+            for h in sorted(self.halt_rows.values(), key=lambda h: (h.set_at, h.halt_id), reverse=True)
+        ]
+        return sorted(kept, key=lambda one: one.lift is not None)[:limit]
 
     def query(self, user: str, query_id: str) -> Query | None:
         found = self.queries.get(query_id)

@@ -57,6 +57,12 @@ VARIABLES = (
     ),
     Variable(name="OMS_PORT", form="1 to 65535", default="8888", meaning="The port to listen on."),
     Variable(
+        name="OMS_HALT_FILE",
+        form="path of a file",
+        default="var/HALT",
+        meaning="Trading is halted, everywhere, within a second of this file appearing.",
+    ),
+    Variable(
         name="DB_URL",
         form="postgres://user:password@host:port/name or sqlite:///file",
         default="sqlite:///var/oms.sqlite",
@@ -162,6 +168,7 @@ _EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII
 )
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9A-Fa-f:]+\]?", re.ASCII)
+DEFAULT_HALT_FILE = Path("var/HALT")
 DEFAULT_PORT = 8888
 DEFAULT_PAPER = ("binance", "kraken")
 DEFAULT_SMTP_PORT = 587
@@ -196,6 +203,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    halt_file: Path = DEFAULT_HALT_FILE
     db_url: str = field(default="", repr=False)  # as written, read by the store; may hold a password
     vault: Vault = field(default_factory=Vault)
     paper: tuple[str, ...] = DEFAULT_PAPER  # our names; which there are is known where they are built
@@ -256,6 +264,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         hosts=hosts,
         host=host,
         port=_port(environ, "OMS_PORT", DEFAULT_PORT),
+        halt_file=Path(_text(environ, "OMS_HALT_FILE") or DEFAULT_HALT_FILE),
         db_url=db_url,
         vault=vault,
         paper=_paper(environ),

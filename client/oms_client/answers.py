@@ -423,6 +423,65 @@ class CancelResult(_Outcome):
     left: list[str]  # other orders, not touched
 
 
+class HaltedAccount(Answer):
+    """What is known of one exchange account since a halt; ids of orders in every list."""
+
+    exchange: str
+    account: str
+    state: str  # "flat" | "open" | "reading" | "unreachable"
+    why: str
+    read_at: datetime | None  # when the last list of open orders was asked for
+    canceled: list[str]
+    filled: list[str]  # the cancel came too late
+    other: list[str]
+    still_open: list[str]
+    filled_meanwhile: dict[str, Decimal]  # order id -> quantity
+    not_ours: list[dict[str, Any]]
+    not_ours_count: int
+    problems: list[str]
+
+
+class HaltReport(_Outcome):
+    """What came of a halt; flat when lists read afterwards show nothing of ours, everywhere."""
+
+    halt_id: str
+    where: str
+    flat: bool
+    accounts: list[HaltedAccount]
+    stopped: list[str]  # ids of what was being worked
+
+
+class Halt(Answer):
+    """Where trading stands still, or stood, and by whose word."""
+
+    halt_id: str
+    in_force: bool
+    where: str
+    reason: str
+    set_by: str
+    set_at: datetime
+    lifted_by: str | None
+    lifted_at: datetime | None
+    recorded: bool
+    proof: str  # "working" | "done"
+    report: HaltReport | None
+
+
+class Halts(Answer):
+    """The halts in force, and after them those that were lifted; not complete without the database."""
+
+    halts: list[Halt]
+    complete: bool
+
+
+class Resumed(_Outcome):
+    """What was lifted, and what still stands."""
+
+    halt_id: str
+    lifted: str
+    still_halted: list[dict[str, Any]]
+
+
 class Balance(Answer):
     """What an account holds of one currency."""
 

@@ -30,6 +30,8 @@ from .views import (
     show_canceled,
     show_facts,
     show_fees,
+    show_halt,
+    show_halts,
     show_health,
     show_listed,
     show_order,
@@ -37,6 +39,7 @@ from .views import (
     show_plan,
     show_query,
     show_result,
+    show_resumed,
     show_stats,
     show_transfers,
 )
@@ -170,6 +173,36 @@ def _parser() -> argparse.ArgumentParser:
         "--scope", choices=("bot", "user"), default="bot", help="of this bot (--bot), or of all your bots"
     )
 
+    # `--user` is whose work is halted here, and not who asks.
+    unnamed = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    _connection(unnamed, names_user=False)
+    halt = commands.add_parser(
+        "halt",
+        help="stop trading, cancel what is open, and prove it",
+        description="Stop trading where all that is named fits, cancel what is open, and read it again until "
+        "nothing is. Without a server: python app.py halt, or make the file OMS_HALT_FILE names.",
+        parents=[unnamed],
+    )
+    halt.set_defaults(run=_halt, show=show_halt, parser=halt)
+    halt.add_argument("--all", action="store_true", help="everything")
+    halt.add_argument("--exchange")
+    halt.add_argument("--account", help="with --exchange: only this account there")
+    halt.add_argument("--user", dest="of_user", help="the work of this user")
+    halt.add_argument("--symbol", help="such as ETH/USDT")
+    halt.add_argument("--reason", metavar="WORDS", help="why; it is recorded")
+    halt.add_argument(
+        "--everything", action="store_true", help="cancel orders that are not ours as well; needs admin"
+    )
+    halt.add_argument("--no-wait", action="store_true", help="return as soon as the halt is in force")
+    halt.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="wait no longer for the proof; the halt holds"
+    )
+    halt.add_argument("--dry-run", action="store_true", help="say what it would end, and change nothing")
+    halt.add_argument("--status", action="store_true", help="only show what is halted and what is proven")
+    resume = add("resume", "lift a halt (admin)", _resume, show_resumed)
+    resume.add_argument("halt_id")
+    resume.add_argument("--reason", metavar="WORDS", help="why; it is recorded")
+
     balances = add("balances", "what an account holds", _balances, show_balances)
     balances.add_argument("exchange")
     orders = add("orders", "orders, newest first", _orders, show_orders)
@@ -223,10 +256,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _connection(parser: argparse.ArgumentParser) -> None:
+def _connection(parser: argparse.ArgumentParser, names_user: bool = True) -> None:
     about = parser.add_argument_group("connection")
     about.add_argument("--url", help="the server (OMS_URL)")
-    about.add_argument("--user", help="your user name (OMS_USER)")
+    if names_user:
+        about.add_argument("--user", help="your user name (OMS_USER)")
     about.add_argument("--bot", help="recorded as the asker (OMS_BOT; cli unless set)")
     about.add_argument(
         "--key-file", help="file with the private key; by default OMS_KEY or OMS_KEY_FILE is used"
@@ -323,18 +357,32 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.query: Query | None = None
+        self._states: list[tuple[Any, ...]] = []  # of the accounts of a halt
         self._wanted = wanted(unset=True)
         self._live = LiveProgress(sys.stderr) if _redraws(sys.stderr) else None
         self._print = ProgressPrinter(sys.stderr)
 
     def __call__(self, query: Query) -> None:
         self.query = query
+        if query["verb"] == "halt":
+            self._halted(query)
+            return
         if not self._wanted or query["verb"] == "quote":
             return  # a quote is over at once; the plan is what is to be seen
         if self._live is not None:
             self._live(query)
         elif not query.is_over:
             self._print(query)
+
+    def _halted(self, query: Query) -> None:
+        """Show the accounts of a halt whenever one of them changes."""
+        report = query.get("result") or {}
+        states = [
+            (row.get("exchange"), row.get("state"), row.get("why")) for row in report.get("accounts") or ()
+        ]
+        if self._wanted and not query.is_over and states and states != self._states:
+            print(show_halt(query), file=sys.stderr)
+        self._states = states
 
 
 def _redraws(stream: Any) -> bool:
@@ -521,6 +569,35 @@ def _cancel_all(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.cancel_all_orders(options.exchange, symbol=options.symbol, scope=options.scope)
 
 
+def _halt(client: OMSClient, options: argparse.Namespace) -> Answer:
+    scope = {
+        "all": options.all,
+        "exchange": options.exchange,
+        "account": options.account,
+        "user": options.of_user,
+        "symbol": options.symbol,
+    }
+    if options.status:
+        if any(scope.values()):
+            options.parser.error("--status shows every halt; leave the rest out")
+        options.show = show_halts
+        return client.get_halts()
+    if not any(scope.values()):
+        options.parser.error("say what is to be halted: --all, --exchange, --user or --symbol")
+    return client.halt(
+        **scope,
+        reason=options.reason,
+        everything=options.everything,
+        wait=not options.no_wait,
+        timeout=options.timeout,
+        dry_run=options.dry_run,
+    )
+
+
+def _resume(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.resume(options.halt_id, reason=options.reason)
+
+
 def _balances(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_balances(options.exchange)
 
@@ -652,6 +729,7 @@ _TYPED_WORDS = {
     "limit_order": "oms limit-order",
     "cancel_all_orders": "oms cancel-all",
     "cancel_order": "oms cancel",
+    "get_halts": "oms halt --status",
     "start_currency": "FROM",
     "startCurrencyAmount": "AMOUNT",
     "start_amount": "AMOUNT",
@@ -710,6 +788,12 @@ def _explain(error: OMSError, options: argparse.Namespace) -> int:
     if isinstance(error, OutcomeUnknown) and error.idempotency_key and not error.query_id:
         lines.append(
             f"  to find out and do nothing twice, repeat with --idempotency-key {error.idempotency_key}"
+        )
+    if isinstance(error, OutcomeUnknown) and error.query and error.query.get("verb") == "halt":
+        lines += ["  the halt holds; what is known:", show_halt(error.query)]
+    if isinstance(error, ConnectionFailed) and getattr(options, "command", "") == "halt":
+        lines.append(
+            "  on the server's machine: python app.py halt --all, or make the file OMS_HALT_FILE names"
         )
     if isinstance(error, QueryFailed) and error.query.get("orders") and not options.json:
         lines += ["", order_table(error.query["orders"])]

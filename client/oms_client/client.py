@@ -41,12 +41,15 @@ from .answers import (
     Costs,
     ExchangeOrders,
     Fees,
+    HaltReport,
+    Halts,
     Health,
     Order,
     OrderPage,
     PortfolioResult,
     Query,
     Quote,
+    Resumed,
     SmartOrderResult,
     Stats,
     Transfers,
@@ -283,6 +286,49 @@ class OMSClient:
             **self._options(None, None, dry_run),
         }
         return self._write("cancel_all_orders", body, None, _result_of(CancelResult), until=_is_over)
+
+    def halt(
+        self,
+        *,
+        all: bool = False,
+        exchange: str | None = None,
+        account: str | None = None,
+        user: str | None = None,
+        symbol: str | None = None,
+        reason: str | None = None,
+        everything: bool = False,
+        wait: bool = True,
+        timeout: float | None = None,
+        dry_run: bool = False,
+    ) -> HaltReport | Query:
+        """Stop trading where all that is named fits; returns when it is proven that nothing is open there.
+
+        An exchange that cannot be reached is asked until it answers: after `timeout` seconds OutcomeUnknown
+        is raised, whose `query` says how far it is; the halt holds all the same.
+        """
+        body = {
+            "all": _flag("all", all),
+            "exchange": exchange,
+            "account": account,
+            "user": user,
+            "symbol": symbol,
+            "reason": reason,
+            "everything": _flag("everything", everything),
+            **self._options(None, None, dry_run),
+        }
+        if not wait:
+            return self._write("halt", body, None, lambda query: query, until=None)
+        deadline = _deadline(timeout)
+        return self._write("halt", body, None, _result_of(HaltReport), until=_is_over, deadline=deadline)
+
+    def resume(self, halt_id: str, *, reason: str | None = None, dry_run: bool = False) -> Resumed:
+        """Lift a halt; needs the role admin. What it ended stays ended."""
+        body = {"halt_id": halt_id, "reason": reason, **self._options(None, None, dry_run)}
+        return self._write("resume", body, None, _result_of(Resumed), until=_is_over)
+
+    def get_halts(self, *, limit: int | None = None) -> Halts:
+        """List the halts in force, and after them those that were lifted."""
+        return self._ask(Halts, "get_halts", limit=limit, bot=self.bot_name)
 
     @both_spellings
     def smart_order(
@@ -672,6 +718,7 @@ class OMSClient:
         result: Callable[[Query], A],
         *,
         until: Callable[[Query], bool] | None,
+        deadline: float | None = None,
     ) -> A:
         key = new_idempotency_key() if idempotency_key is None else checked_key(idempotency_key)
         # A quote is asked for anew: a remembered one would be old when it is found again.
@@ -681,7 +728,7 @@ class OMSClient:
             assert self._pending is not None
             key = self._pending.claim({"verb": verb, **body}, key)
         try:
-            answer = self._carry_out(verb, body, key, result, until, None)
+            answer = self._carry_out(verb, body, key, result, until, deadline)
         except OutcomeUnknown:
             if remembered and self._pending is not None:
                 self._pending.release(key)

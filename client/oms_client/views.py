@@ -113,6 +113,70 @@ def show_canceled(answer: Mapping[str, Any]) -> str:
     return facts(answer) or "nothing to cancel"
 
 
+def show_halt(answer: Mapping[str, Any]) -> str:
+    """Show what came of a halt: each account, and whether it is proven flat."""
+    report = answer.get("result") if "verb" in answer else answer
+    if not report or "accounts" not in report:
+        return facts(report or {"halt_id": answer.get("query_id"), "status": answer.get("status")})
+    said = "FLAT: nothing of ours is open" if report.get("flat") else "NOT PROVEN FLAT"
+    lines = [f"halt {report.get('halt_id')}: {report.get('where')}. {said}", ""]
+    return "\n".join([*lines, halted_accounts(report)])
+
+
+def halted_accounts(report: Mapping[str, Any]) -> str:
+    """Show the accounts of a halt's report, a row each."""
+    rows = [
+        [
+            f"{row.get('exchange')}/{row.get('account')}",
+            row.get("state"),
+            len(row.get("canceled") or ()),
+            len(row.get("filled") or ()),
+            len(row.get("still_open") or ()),
+            row.get("not_ours_count"),
+            row.get("read_at"),
+            "; ".join([*filter(None, [row.get("why")]), *(row.get("problems") or ())]),
+        ]
+        for row in report.get("accounts") or ()
+    ]
+    titles = ("account", "state", "canceled", "filled", "still open", "not ours", "read at", "why")
+    return table(titles, rows)
+
+
+def show_halts(answer: Mapping[str, Any]) -> str:
+    """Show what stands still, by whose word, and how it is lifted."""
+    parts = []
+    for halt in answer.get("halts") or ():
+        why = f": {halt.get('reason')}" if halt.get("reason") else ""
+        report = halt.get("report") or {}
+        if halt.get("in_force"):
+            flat = "flat" if report.get("flat") else "NOT PROVEN FLAT"
+            lines = [
+                f"HALTED {halt.get('where')}, {flat}, by {halt.get('set_by')} at {halt.get('set_at')}{why}"
+            ]
+            if not halt.get("recorded"):
+                lines.append("  not on record: the database cannot be written")
+            if report.get("accounts"):
+                lines += [halted_accounts(report)]
+            lines.append(f"lift it with: oms resume {halt.get('halt_id')}")
+        else:
+            lines = [
+                f"lifted {halt.get('where')}, set by {halt.get('set_by')} at {halt.get('set_at')}{why}; "
+                f"lifted by {halt.get('lifted_by')} at {halt.get('lifted_at')} ({halt.get('halt_id')})"
+            ]
+        parts.append("\n".join(lines))
+    if not answer.get("complete", True):
+        parts.append("the database cannot be read: older halts are missing")
+    return "\n\n".join(parts) or "nothing is halted"
+
+
+def show_resumed(answer: Mapping[str, Any]) -> str:
+    """Show what was lifted, and what still stands."""
+    still = answer.get("still_halted") or ()
+    lines = [f"resumed: {answer.get('lifted')}"]
+    lines += [f"still halted: {other.get('where')} (oms resume {other.get('halt_id')})" for other in still]
+    return "\n".join(lines)
+
+
 def show_stats(answer: Mapping[str, Any]) -> str:
     """Show counts and volumes; shares as percentages."""
     shown = dict(answer)

@@ -1,7 +1,8 @@
 """Every error code a caller can see, with what it means and what to do about it.
 
 Codes are CATEGORY_CONDITION. The category says where the cause lies: REQUEST and IDEMPOTENCY in the caller's
-words, AUTH in the signature, EXCHANGE to PRICE in what was asked of which market, QUOTE in a plan that no
+words, AUTH in the signature, EXCHANGE to PRICE in what was asked of which market, TRADING and HALT in what
+people have stopped, QUOTE in a plan that no
 longer holds, ORDER and QUERY in what is not there, VENUE in the exchange's own answer, STORE to INTERNAL in
 this server. The table feeds the HTTP mapping, OpenAPI and the manual.
 
@@ -43,6 +44,8 @@ EXCHANGE_UNKNOWN = "EXCHANGE_UNKNOWN"
 EXCHANGE_CLOSED = "EXCHANGE_CLOSED"
 EXCHANGE_UNAVAILABLE = "EXCHANGE_UNAVAILABLE"
 EXCHANGE_OFFERS_NONE = "EXCHANGE_OFFERS_NONE"
+TRADING_HALTED = "TRADING_HALTED"
+HALT_NOT_FOUND = "HALT_NOT_FOUND"
 CURRENCY_UNKNOWN = "CURRENCY_UNKNOWN"
 SYMBOL_UNKNOWN = "SYMBOL_UNKNOWN"
 AMOUNT_TOO_SMALL = "AMOUNT_TOO_SMALL"
@@ -211,6 +214,16 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=EXCHANGE_OFFERS_NONE,
             meaning="The exchange offers no such list, or not in this form.",
             hint="The message says what it offers; the manual's table of exchanges lists it.",
+        ),
+        ErrorCode(
+            code=TRADING_HALTED,
+            meaning="A person has halted trading there; nothing is placed until a person lifts it.",
+            hint="The message names the halt, who set it and how it is lifted; get_halts lists all of them.",
+        ),
+        ErrorCode(
+            code=HALT_NOT_FOUND,
+            meaning="There is no such halt in force.",
+            hint="get_halts lists the halts in force, with their ids.",
         ),
         ErrorCode(
             code=CURRENCY_UNKNOWN,

@@ -192,6 +192,30 @@ class CancelAllOrders:
     scope: str = "bot"  # "bot": this bot's orders; "user": all orders of the user
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HaltTrading:
+    """Place nothing more, and cancel what is open, where all that is named here fits.
+
+    `all` says that nothing is named on purpose.
+    """
+
+    all: bool = False
+    exchange: str | None = None
+    account: str | None = None
+    user: str | None = None
+    symbol: str | None = None
+    reason: str | None = None
+    everything: bool = False  # orders on the account that are not ours as well
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResumeTrading:
+    """Lift one halt. What it ended stays ended."""
+
+    halt_id: str
+    reason: str | None = None
+
+
 Command = (
     MarketOrder
     | LimitOrder
@@ -202,6 +226,8 @@ Command = (
     | ExecuteQuote
     | CancelOrder
     | CancelAllOrders
+    | HaltTrading
+    | ResumeTrading
 )
 
 
@@ -287,6 +313,13 @@ class QueryOpenOrders:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CancelEverything:
+    """Empty the account of open orders, whoever placed them, in one market or in all."""
+
+    symbol: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueryMarkets:
     """Ask for the markets again, with their rules, status and the account's fees."""
 
@@ -311,6 +344,7 @@ Request = (
     | QueryTrades
     | QueryBalances
     | QueryOpenOrders
+    | CancelEverything
     | QueryMarkets
     | WatchBook
     | UnwatchBook
@@ -468,7 +502,7 @@ class TradesAnswer:
 class LookupFailed:
     """A query (order, trades, balances, open orders) failed; nothing is known, ask again."""
 
-    request: str  # "order" | "trades" | "balances" | "open_orders"
+    request: str  # "order" | "trades" | "balances" | "open_orders" | "everything": CancelEverything
     order_id: str | None
     message: str
     refusal: Refusal | None = None
@@ -487,6 +521,14 @@ class OpenOrders:
 
     orders: tuple[OrderStatus, ...]
     query_sent_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EverythingCancelled:
+    """The account was to be emptied. It proves nothing: what is open is read again."""
+
+    cancelled: int  # orders looked up afterwards, and over without being filled
+    problems: tuple[str, ...]  # what was refused, unanswered or not proven
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -549,6 +591,7 @@ VenueReport = (
     | LookupFailed
     | Balances
     | OpenOrders
+    | EverythingCancelled
     | BookUpdate
     | PublicTrade
     | MarketsLoaded
@@ -584,6 +627,7 @@ class Submit:
     query_id: str  # made by the desk; every other id is derived from it
     ticket: Ticket
     command: Command
+    source: str = "api"  # "api" | "file": how it came, where that is recorded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,8 @@
 """What is written down. A restart is a replay of these.
 
 `Query`, `Parent`, `Order`, `Cost` and `Haircut` are the latest state of a thing and are saved whole by id;
-`HistoryEntry`, `Fill`, `NonceUse` and `Notice` are facts and are only ever added. `Order` is the fold of its
-`HistoryEntry`s (`ems.core.order.fold`), kept as a row for people and queries.
+`HistoryEntry`, `Fill`, `NonceUse`, `Notice`, `Halt` and `HaltLift` are facts and are only ever added. `Order`
+is the fold of its `HistoryEntry`s (`ems.core.order.fold`), kept as a row for people and queries.
 
 `VenueOrder` and `Transfer` are none of these: copies of an exchange's own lists, which can be read again.
 """
@@ -292,6 +292,59 @@ class Haircut:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Halt:
+    """Trading is to stand still where everything that is named here fits, until somebody lifts it.
+
+    Its id is that of the query that reports what came of it.
+    """
+
+    halt_id: str
+    exchange: str | None = None  # None of the four: everywhere
+    account: str | None = None
+    user: str | None = None  # whose work
+    symbol: str | None = None
+    reason: str
+    everything: bool = False  # orders on the account that are not ours were to be cancelled as well
+    source: str = "api"  # "api" | "file" | "command": with the server down
+    set_by: str
+    set_at: datetime
+
+    def covers(self, exchange: str, account: str, symbol: str | None, user: str | None) -> bool:
+        """Say whether it holds here. None: of no symbol, or no user, in particular."""
+        return (
+            self.exchange in (None, exchange)
+            and self.account in (None, account)
+            and self.symbol in (None, symbol)
+            and self.user in (None, user)
+        )
+
+    @property
+    def where(self) -> str:
+        """Say what it holds for, in words."""
+        named = [
+            f"{name} {value}"
+            for name, value in (
+                ("exchange", self.exchange),
+                ("account", self.account),
+                ("user", self.user),
+                ("symbol", self.symbol),
+            )
+            if value is not None
+        ]
+        return ", ".join(named) or "everything"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HaltLift:
+    """Somebody lifted a halt: once, for good."""
+
+    halt_id: str
+    lifted_by: str
+    lifted_at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VenueOrder:
     """An order as its exchange lists it, ours or not: a copy of what was read."""
 
@@ -332,4 +385,4 @@ class Transfer:
     final: bool  # it will not change any more
 
 
-Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Cost | Haircut
+Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Cost | Haircut | Halt | HaltLift

@@ -40,12 +40,14 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     Command,
+    HaltTrading,
     LimitOrder,
     Liquidate,
     MarketOrder,
     Problem,
     Quote,
     Rebalance,
+    ResumeTrading,
     SmartOrder,
     TimeInForce,
 )
@@ -99,6 +101,14 @@ QUOTE_ID_FIELD = Field(
     kind=KEY,
     doc="Instead of everything else: carry out this quote within the bounds it named, or not at all.",
     required=False,
+)
+
+REASON_FIELD = Field(
+    name="reason",
+    kind=NAME,
+    doc="Why, for the others; it is recorded.",
+    required=False,
+    example="prices look wrong",
 )
 
 ALGO_FIELD = Field(
@@ -232,6 +242,30 @@ def _one_name(values: Mapping[str, object]) -> list[Problem]:
             details={"field": "order_id"},
         )
     ]
+
+
+SCOPE_NAMES = ("exchange", "account", "user", "symbol")
+
+
+def _halt_scope(values: Mapping[str, object]) -> list[Problem]:
+    """A halt of everything is said in so many words: a scope that got lost on the way must not become it."""
+    if not {"all", *SCOPE_NAMES} <= values.keys():
+        return []
+    named = [name for name in SCOPE_NAMES if values[name] is not None]
+    if values["all"] and named:
+        message = f"all: given beside {named[0]}; a halt is of everything, or of what is named"
+        return [_wrong("all", message, f"Remove all, or {' and '.join(named)}.")]
+    if not values["all"] and not named:
+        fix = "Send all as true, or name an exchange, account, user or symbol."
+        return [_wrong("all", "nothing says what is to be halted", fix, code=errors.REQUEST_FIELD_MISSING)]
+    if values["account"] is not None and values["exchange"] is None:
+        fix = "Add the exchange whose account it is."
+        message = "account: names an account of no exchange"
+        return [_wrong("exchange", message, fix, code=errors.REQUEST_FIELD_MISSING)]
+    if values.get("everything") and values["user"] is not None:
+        message = "everything: orders that are not ours belong to no user"
+        return [_wrong("everything", message, "Remove everything, or user.")]
+    return []
 
 
 def _two_currencies(values: Mapping[str, object]) -> list[Problem]:
@@ -586,6 +620,59 @@ VERBS: dict[str, Verb] = {  # name -> verb
                     default="bot",
                     example="bot",
                 ),
+            ),
+        ),
+        Verb(
+            name="halt",
+            summary="The kill switch: stop trading, and prove it",
+            doc="Where all that is named fits, nothing new is placed, work in progress ends, open orders are "
+            "canceled, and what is open is read again until nothing is: then the query is done.",
+            command=HaltTrading,
+            fields=(
+                Field(
+                    name="all",
+                    kind=FLAG,
+                    doc="Halt everything; instead of naming something.",
+                    required=False,
+                    default=False,
+                    example=True,
+                ),
+                Field(
+                    name="exchange",
+                    kind=EXCHANGE,
+                    doc="Halt this exchange.",
+                    required=False,
+                ),
+                Field(
+                    name="account",
+                    kind=ACCOUNT,
+                    doc="Halt this account of the exchange only.",
+                    required=False,
+                ),
+                Field(name="user", kind=NAME, doc="Halt this user's work.", required=False),
+                Field(name="symbol", kind=SYMBOL, doc="Halt this market.", required=False),
+                REASON_FIELD,
+                Field(
+                    name="everything",
+                    kind=FLAG,
+                    doc="Cancel orders on the accounts that are not ours as well; needs the role admin.",
+                    required=False,
+                    default=False,
+                    example=False,
+                ),
+            ),
+            check=_halt_scope,
+        ),
+        Verb(
+            name="resume",
+            summary="Lift a halt",
+            doc="New work is taken again, unless another halt covers it. What the halt ended stays ended.",
+            command=ResumeTrading,
+            fields=(
+                Field(
+                    name="halt_id", kind=KEY, doc="Which halt; get_halts lists them.", example="q-5f0c2a71"
+                ),
+                REASON_FIELD,
             ),
         ),
     )

@@ -24,6 +24,7 @@ from ems.core.messages import (
 from ems.core.records import Asked, Leg, Order, Parent, ParentState, Phase, Status
 from ems.engine.account import Account, Readiness
 from ems.engine.orders import Orders
+from ems.engine.refusals import halted
 from ems.engine.turn import Out
 from ems.engine.work import LegRun, Run, Work
 
@@ -158,6 +159,10 @@ class Legs:
             if run.problem is not None:
                 self._stop(parent, index, own[index], run, now)
                 return
+            halt = self._work.halted(leg.exchange, leg.account, leg.symbol, parent.user)
+            if halt is not None:
+                run.problem = halted(halt)
+                continue
             account = self._work.accounts[leg.exchange, leg.account]
             if self._blocked(account, own[index], run, now):
                 return

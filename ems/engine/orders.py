@@ -188,6 +188,7 @@ class Orders:
         siblings = self._work.orders_of[parent.parent_id]
         attempt = len(siblings) + 1
         leg = parent.legs[index]
+        assert not self._work.halted(*account.key, leg.symbol, parent.user), "nothing is placed under a halt"
         order_id = f"{parent.parent_id}.{attempt}"
         order = Order(
             order_id=order_id,

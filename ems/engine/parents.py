@@ -34,6 +34,7 @@ from ems.engine.costs import Costs
 from ems.engine.legs import Legs
 from ems.engine.orders import Orders
 from ems.engine.queries import Queries
+from ems.engine.refusals import HALTED
 from ems.engine.replans import Replans
 from ems.engine.sight import Need, Sight
 from ems.engine.turn import Out
@@ -43,8 +44,8 @@ ZERO = Decimal(0)
 
 # A leg that stops for one of these may be gone around: the money is still there, only not this market.
 PASSABLE = frozenset({errors.VENUE_UNAVAILABLE, errors.VENUE_REJECTED})
-# Here something is wrong with the parent or with us: nothing more is placed for any of its legs.
-GRAVE = frozenset({errors.INTERNAL_ERROR, errors.VENUE_INCONSISTENT})
+# Something is wrong with the parent or with us, or people halted it: nothing more is placed for its legs.
+GRAVE = frozenset({errors.INTERNAL_ERROR, errors.VENUE_INCONSISTENT, errors.TRADING_HALTED})
 
 GENERATIONS = 8  # plans of one parent; then what is left stays
 REVIEW_S = 15.0  # EXECUTION.md 5.2: compare the plan with a new one this often
@@ -88,7 +89,7 @@ class Parents:
         """Decide what a leg does about a venue's no; `work` then goes on from there."""
         parent = self._work.parents[order.parent_id]
         if parent.algo == "direct":
-            run.problem = self._legs.refusal_problem(order, report)
+            run.problem = run.problem or self._legs.refusal_problem(order, report)
         else:
             self._legs.learn_refusal(account, parent, order, report, run.leg(order.leg), now)
 
@@ -286,18 +287,22 @@ class Parents:
         query = self._work.queries.get(parent.query_id)  # None: purged while its order still rested
         if order.phase is Phase.SETTLED:
             self._work.runs.pop(parent.parent_id, None)
-            reason = str(order.status)
-            state = ParentState.ABORTED if order.status is Status.REJECTED else ParentState.DONE
+            problem = run.problem
+            halted = problem is not None and problem.code == errors.TRADING_HALTED
+            if halted and order.status is Status.FILLED:
+                problem, halted = None, False  # it came too late
+            stopped = halted or order.status is Status.REJECTED
+            reason = problem.message if problem is not None and halted else str(order.status)
+            state = ParentState.ABORTED if stopped else ParentState.DONE
             parent = replace(parent, state=state, reason=reason, closed_at=now)
             self._save(parent)
             cost = self._costs.ended(parent, [order], now)
-            problem = run.problem
             if problem is None and order.status is Status.REJECTED:
                 problem = errors.problem(errors.VENUE_REJECTED, f"{order.exchange}: {order.reason}")
             if query is not None:
                 self._close_direct(query, order, problem, cost, now)
             return
-        stands = order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED)
+        stands = order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED) and run.problem is None
         if stands and order.time_in_force is TimeInForce.GTC and query is not None:
             self._close_direct(query, order, None, {}, now)
 
@@ -334,6 +339,26 @@ class Parents:
         parent = replace(parent, state=ParentState.CANCELLING, reason=why)
         self._save(parent)
         self.work(parent_id, now)
+
+    def halt(self, parent_id: str, problem: Problem, now: datetime) -> None:
+        """End a parent for the reason of a halt: nothing more is placed, what is out is cancelled."""
+        parent = self._work.parents[parent_id]
+        if parent.state in ENDED_PARENT or parent.state is ParentState.CANCELLING:
+            return
+        run = self._work.runs.setdefault(parent_id, Run())
+        if run.problem is not None:
+            return  # it is ending already
+        run.problem = problem
+        # On record, so that it ends for this reason after a restart, too.
+        state = parent.state if parent.algo == "direct" else ParentState.CANCELLING
+        self._save(replace(parent, state=state, reason=problem.message))
+        self.work(parent_id, now)
+
+    def remember_halt(self, parent: Parent) -> None:
+        """Know again, after a restart, that a parent was ending because of a halt."""
+        if parent.state not in ENDED_PARENT and parent.reason.startswith(HALTED):
+            run = self._work.runs.setdefault(parent.parent_id, Run())
+            run.problem = errors.problem(errors.TRADING_HALTED, parent.reason)
 
     def _cancel_open(self, orders: list[Order], now: datetime) -> bool:
         """Ask for the end of every order that is out; say whether any still is."""

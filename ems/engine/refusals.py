@@ -7,10 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from ems.core import errors
-from ems.core.codec import nearest, plain
+from ems.core.codec import nearest, plain, time_text
 from ems.core.fitness import unfit
 from ems.core.instrument import Market
 from ems.core.messages import Problem
+from ems.core.records import Halt
 from ems.engine.account import Account
 from ems.engine.figures import short_number
 
@@ -21,6 +22,25 @@ LESS = Decimal("0.999")  # of what can be reached just now, prices move
 def not_ready(account: Account) -> Problem:
     why = account.trouble or account.readiness
     return errors.problem(errors.EXCHANGE_UNAVAILABLE, f"{account.exchange} is not ready to trade: {why}")
+
+
+HALTED = "trading is halted"  # starts the reason of everything that a halt has ended
+
+
+def halted(halt: Halt) -> Problem:
+    """Say that nothing is placed there, by whose word, and how that is lifted."""
+    why = f": {halt.reason}" if halt.reason else ""
+    return errors.problem(
+        errors.TRADING_HALTED,
+        f"{HALTED} ({halt.where}) by {halt.set_by}{why} [halt {halt.halt_id}]",
+        hint=f"It stands until an admin lifts it: resume, halt_id {halt.halt_id}. get_halts lists all.",
+        details={
+            "halt_id": halt.halt_id,
+            "where": halt.where,
+            "set_by": halt.set_by,
+            "set_at": time_text(halt.set_at),
+        },
+    )
 
 
 def no_book(account: Account, symbols: Sequence[str], now: datetime) -> Problem:

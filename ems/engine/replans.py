@@ -60,7 +60,7 @@ class Replans:
         used = {(leg.exchange, leg.account) for leg in parent.legs}
         if any(a.key in used for a in waiting):
             return Need()
-        accounts = [a for a in accounts if a not in waiting]
+        accounts = [a for a in accounts if a not in waiting and self._work.halted(*a.key) is None]
         style = style_of(parent)
         blocked = {(leg.exchange, leg.account, leg.symbol) for leg in parent.legs if leg.blocked}
         blocked |= without

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -49,9 +49,12 @@ class Sight:
         if exchange == "all":
             accounts = [a for (_, name), a in sorted(self._work.accounts.items()) if name == account]
             for a in accounts:
-                if a.readiness is not Readiness.READY:
+                halt = self._work.halted(*a.key)
+                if halt is not None:
+                    left_out[a.exchange] = refusals.halted(halt).message
+                elif a.readiness is not Readiness.READY:
                     left_out[a.exchange] = f"not ready to trade: {a.trouble or a.readiness}"
-            ready = [a for a in accounts if a.readiness is Readiness.READY]
+            ready = [a for a in accounts if a.exchange not in left_out]
             if not accounts:
                 return self._work.no_account("all", account)
             if not ready:
@@ -97,7 +100,9 @@ class Sight:
                 if dark is not None and (now - dark).total_seconds() < DARK_S:
                     self._out.watch(account, symbol, now)
                     continue
-                if market.active and not usable(account.books.get(symbol), now):
+                if not market.active or self._work.halted(*account.key, symbol):
+                    continue
+                if not usable(account.books.get(symbol), now):
                     missing.add((*account.key, symbol))
         return frozenset(missing)
 
@@ -121,6 +126,8 @@ class Sight:
                 market, book = account.markets[symbol], account.books.get(symbol)
                 if book is None:
                     continue
+                if self._work.halted(*account.key, symbol):
+                    market = replace(market, active=False)
                 if usable(book, now) if market.active else halted and not book.unfit:
                     found.append(listing(account, market, book))
                     self._out.watch(account, symbol, now)

@@ -15,12 +15,14 @@ from ems.core.messages import (
     CancelOrder,
     Command,
     ExecuteQuote,
+    HaltTrading,
     LimitOrder,
     Liquidate,
     MarketOrder,
     Problem,
     Quote,
     Rebalance,
+    ResumeTrading,
     SmartOrder,
     Style,
     Submit,
@@ -37,12 +39,13 @@ from ems.engine.admission import Admitted, admit
 from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
 from ems.engine.drafts import Draft
+from ems.engine.halts import Halts
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.plans import Plans
 from ems.engine.queries import Queries, micros
 from ems.engine.quotes import Quotes
-from ems.engine.refusals import not_ready
+from ems.engine.refusals import halted, not_ready
 from ems.engine.sight import Need, Sight, usable
 from ems.engine.turn import Out
 from ems.engine.waiting import Held, Waiting
@@ -72,6 +75,7 @@ class Submissions:
         orders: Orders,
         parents: Parents,
         cancels: Cancels,
+        halts: Halts,
         waiting: Waiting,
         sight: Sight,
         plans: Plans,
@@ -87,6 +91,7 @@ class Submissions:
         self._orders = orders
         self._parents = parents
         self._cancels = cancels
+        self._halts = halts
         self._waiting = waiting
         self.nonces: dict[tuple[str, str], datetime] = {}  # (key id, nonce) -> when it expires
 
@@ -121,6 +126,8 @@ class Submissions:
         match command:
             case CancelOrder() | CancelAllOrders():
                 answer: Query | Problem | None = self._cancels.submit(event, command, now)
+            case HaltTrading() | ResumeTrading():
+                answer = self._halts.submit(event, command, now)
             case _:
                 answer = self._submit_trade(event, command, now, patient)
         if answer is None:
@@ -150,6 +157,9 @@ class Submissions:
 
     def _submit_trade(self, event: Submit, command: Tradeable, now: datetime, patient: bool) -> Answer:
         """Judge a command; None: it is held until what it needs has been looked at."""
+        refused = self._halts.refusal(command, event.ticket.user)
+        if refused is not None:
+            return refused
         style = _style_of(command)
         if style is not None:
             try:
@@ -178,10 +188,15 @@ class Submissions:
                 judged = self._plans.draft(command, now, patient=patient)
                 asked = command
         if isinstance(judged, Problem):
-            return judged
+            return self._halts.on_the_way(command, event.ticket.user) or judged
         if isinstance(judged, Need):
             self._hold(event, judged, now)
             return None
+        legs = (judged.leg,) if isinstance(judged, Admitted) else judged.legs
+        for leg in legs:
+            halt = self._work.halted(leg.exchange, leg.account, leg.symbol, event.ticket.user)
+            if halt is not None:
+                return halted(halt)
         if isinstance(judged, Admitted):
             assert isinstance(command, MarketOrder | LimitOrder)
             if event.ticket.dry_run:

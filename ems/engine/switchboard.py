@@ -19,6 +19,7 @@ from ems.core.messages import (
     CancelAcked,
     CancelRefused,
     Event,
+    EverythingCancelled,
     FillReport,
     FromFeed,
     FromVenue,
@@ -47,6 +48,7 @@ from ems.core.records import (
 from ems.engine.account import Account, Readiness
 from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
+from ems.engine.halts import Halts
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.plans import Plans
@@ -91,10 +93,11 @@ class Engine:
             Replans(self._out, self.work, sight),
             sight,
             self.costs,
-            lambda now: self.cancels.check(now),
+            self._something_ended,
         )
         self.orders.listener = self.parents
         self.cancels = Cancels(self._out, self.work, self._queries, self.orders, self.parents, self._waiting)
+        self.halts = Halts(self._out, self.work, self._queries, self.orders, self.parents, self._waiting)
         self.submissions = Submissions(
             self._out,
             self.work,
@@ -102,6 +105,7 @@ class Engine:
             self.orders,
             self.parents,
             self.cancels,
+            self.halts,
             self._waiting,
             sight,
             plans,
@@ -152,7 +156,17 @@ class Engine:
             self.work.fills.setdefault(fill.order_id, []).append(fill)
         for account in self.work.accounts.values():
             self._out.wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
+        self.halts.restore(unfinished.halts, now)
         return turn
+
+    def halted(self, order_id: str) -> bool:
+        """Say whether an order that was decided on, and not sent yet, must not be sent any more."""
+        order = self.work.children[order_id].order
+        return self.work.halted(order.exchange, order.account, order.symbol, order.user) is not None
+
+    def _something_ended(self, now: datetime) -> None:
+        self.cancels.check(now)
+        self.halts.check(now)
 
     def account_of(self, event: Event) -> tuple[str, str] | None:
         """Return the exchange account an event comes from; None for callers and for our own clock."""
@@ -209,6 +223,8 @@ class Engine:
                 self._balances(account, report, now)
             case OpenOrders():
                 self._open_orders(account, report, now)
+            case EverythingCancelled():
+                self.halts.emptied(account, report, now)
             case PublicTrade():
                 account.tape(report.symbol).trade(report)
                 self.costs.trade(account, report)
@@ -317,6 +333,7 @@ class Engine:
             elif self.work.is_ours(status.client_order_id):
                 self.orders.adopt(account, status, now)
         self._reconciled(account, "open_orders", report.query_sent_at, now)
+        self.halts.open_orders(account, report, now)
 
     def _lookup_failed(self, account: Account, report: LookupFailed, now: datetime) -> None:
         if report.order_id is not None and report.order_id in self.work.children:
@@ -325,6 +342,11 @@ class Engine:
             if account.readiness is Readiness.RECONCILING:
                 account.trouble = f"reconciling: {report.message}"
             self._out.wake(("ask", report.request, *account.key), now + timedelta(seconds=RETRY_S))
+            if report.request == "open_orders":
+                self.halts.failed(account, report.message, now)
+        elif report.request == "everything":
+            failed = EverythingCancelled(cancelled=0, problems=(report.message,))
+            self.halts.emptied(account, failed, now)
 
     def _timer(self, key: tuple[str, ...], now: datetime) -> None:
         match key:
@@ -339,6 +361,8 @@ class Engine:
                 held = self._waiting.held.pop(int(token), None)
                 if held is not None:
                     self.submissions.submit(held.event, now, patient=False)
+            case ("halt", halt_id):
+                self.halts.timer(halt_id, now)
             case ("cost", parent_id):
                 self.costs.complete(parent_id, now)
             case ("ask", "balances", exchange, account):

@@ -23,6 +23,7 @@ from ems.core.messages import (
 from ems.core.records import (
     ENDED_PARENT,
     Fill,
+    Halt,
     Leg,
     Order,
     Parent,
@@ -79,6 +80,7 @@ class Work:
         self.accounts: dict[tuple[str, str], Account] = {
             a.key: a for a in accounts
         }  # (exchange, account) -> account
+        self.halts: dict[str, Halt] = {}  # halt id -> halt in force
         self.queries: dict[str, Query] = {}
         self.parents: dict[str, Parent] = {}
         self.children: dict[str, Child] = {}  # order id -> child
@@ -112,6 +114,14 @@ class Work:
             for parent_id in self.parents_of.get(query_id, ())
             for order_id in self.orders_of.get(parent_id, ())
         ]
+
+    def halted(
+        self, exchange: str, account: str, symbol: str | None = None, user: str | None = None
+    ) -> Halt | None:
+        """Return a halt that holds here; without a symbol or user only one that holds for all of them."""
+        if not self.halts:
+            return None
+        return next((h for h in self.halts.values() if h.covers(exchange, account, symbol, user)), None)
 
     def no_account(self, exchange: str, account: str) -> Problem:
         names = {name for name, _ in self.accounts}

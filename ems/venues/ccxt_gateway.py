@@ -21,7 +21,9 @@ from typing import Any
 from ems.core.messages import (
     AmendRequest,
     Balances,
+    CancelEverything,
     CancelRequest,
+    EverythingCancelled,
     FillReport,
     LookupFailed,
     NewOrder,
@@ -217,6 +219,8 @@ class CcxtGateway:
                 self._start(self._answer("balances", None, self._read_balances()))
             case QueryOpenOrders():
                 self._start(self._answer("open_orders", None, self._lookups.open_orders()))
+            case CancelEverything():
+                self._start(self._answer("everything", None, self._empty(request.symbol)))
             case QueryMarkets():
                 self._start(self._answer("markets", None, self._markets.ask_again()))
             case WatchBook():
@@ -349,6 +353,11 @@ class CcxtGateway:
 
     async def cancel_all(self, symbol: str | None) -> CancelledAll:
         return await self._cancels.cancel_all(symbol)
+
+    async def _empty(self, symbol: str | None) -> EverythingCancelled:
+        done = await self._cancels.cancel_all(symbol)
+        unproven = (f"{one.symbol} {one.exchange_order_id}: not proven" for one in done.unproven)
+        return EverythingCancelled(cancelled=len(done.cancelled), problems=(*done.problems, *unproven))
 
     # --- Requests ---
 

@@ -40,6 +40,9 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.EXCHANGE_CLOSED: 410,
     errors.EXCHANGE_UNAVAILABLE: 503,
     errors.EXCHANGE_OFFERS_NONE: 422,
+    # Not 503: that invites to try again, and this stands until a person lifts it.
+    errors.TRADING_HALTED: 423,
+    errors.HALT_NOT_FOUND: 404,
     errors.CURRENCY_UNKNOWN: 422,
     errors.SYMBOL_UNKNOWN: 422,
     errors.AMOUNT_TOO_SMALL: 422,

@@ -21,6 +21,7 @@ from server.api.answers import Refused, mode_of, refused
 from server.api.costs import costs
 from server.api.desk_port import Desk
 from server.api.docs import docs
+from server.api.halts import halts
 from server.api.health import health
 from server.api.orders import orders
 from server.api.plans import plans
@@ -65,7 +66,7 @@ def create_app(
     app.before_request(_admit)
     app.after_request(_protect)
     app.register_error_handler(Exception, _explain)
-    for noun in (orders, plans, queries, accounts, costs, health, docs):
+    for noun in (orders, plans, halts, queries, accounts, costs, health, docs):
         app.register_blueprint(noun)
     return app
 

@@ -145,6 +145,9 @@ class Desk(Protocol):
     ) -> bytes:
         """Draw the same report as a PNG."""
 
+    def halts(self, *, user: str, bot: str, limit: int) -> Mapping[str, object]:
+        """Return every halt with its report, those in force first."""
+
     def health(self) -> Mapping[str, object]: ...
 
     def not_ready(self) -> Sequence[str]:

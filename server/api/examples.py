@@ -184,6 +184,63 @@ QUOTE = query(
 )
 CANCEL_ORDER = query("cancel_order", {"order_id": "o-5f0c2a71"}, exchange="kraken")
 CANCEL_ALL_ORDERS = query("cancel_all_orders", {"exchange": "kraken", "scope": "bot"})
+HALT = query("halt", {"all": True, "reason": "prices look wrong"})
+_FLAT = {
+    "halt_id": "q-5f0c2a71",
+    "where": "everything",
+    "flat": True,
+    "accounts": [
+        {
+            "exchange": "kraken",
+            "account": "default",
+            "state": "flat",
+            "why": "",
+            "read_at": "2026-11-21T06:30:00.900000Z",
+            "canceled": ["o-5f0c2a70"],
+            "filled": [],
+            "other": [],
+            "still_open": [],
+            "filled_meanwhile": {},
+            "not_ours": [],
+            "not_ours_count": 0,
+            "problems": [],
+        }
+    ],
+    "stopped": [],
+    "orders": {"o-5f0c2a70": "0"},
+}
+RESUME = query(
+    "resume",
+    {"halt_id": "q-5f0c2a71"},
+    status="done",
+    finished_at="2026-11-21T06:40:00Z",
+    result={"halt_id": "q-5f0c2a71", "lifted": "everything", "still_halted": []},
+)
+HALTS = {
+    "halts": [
+        {
+            "halt_id": "q-5f0c2a71",
+            "in_force": True,
+            "where": "everything",
+            "exchange": None,
+            "account": None,
+            "user": None,
+            "symbol": None,
+            "reason": "prices look wrong",
+            "everything": False,
+            "source": "api",
+            "set_by": "alice",
+            "set_at": "2026-11-21T06:30:00.100000Z",
+            "lifted_by": None,
+            "lifted_at": None,
+            "lift_reason": None,
+            "recorded": True,
+            "proof": "done",
+            "report": _FLAT,
+        }
+    ],
+    "complete": True,
+}
 FINISHED = query(
     "limit_order",
     dict(LIMIT_ORDER["parameters"]),  # type: ignore[call-overload]  # a dictionary, see above

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from flask import Response, g, request
@@ -10,7 +11,16 @@ from flask import Response, g, request
 from ems.core import errors
 from ems.core.codec import VERBS, Options, Reading, digest, read_command, read_key
 from ems.core.errors import BadMessage, combined, problem
-from ems.core.messages import CancelAllOrders, CancelOrder, Command, NonceUse, Problem, Ticket
+from ems.core.messages import (
+    CancelAllOrders,
+    CancelOrder,
+    Command,
+    HaltTrading,
+    NonceUse,
+    Problem,
+    ResumeTrading,
+    Ticket,
+)
 from ems.core.records import QueryStatus
 from ems.desk import DeskRefused
 from server.api.answers import Refused, ok, refused, with_details
@@ -30,6 +40,7 @@ TRADE_ERRORS = (
     errors.EXCHANGE_UNKNOWN,
     errors.EXCHANGE_CLOSED,
     errors.EXCHANGE_UNAVAILABLE,
+    errors.TRADING_HALTED,
     errors.AMOUNT_TOO_SMALL,
     errors.AMOUNT_TOO_LARGE,
     errors.FUNDS_INSUFFICIENT,
@@ -48,18 +59,24 @@ def write(
     example: object,
     more_errors: tuple[str, ...] = (),
     answer: str = "Query",
+    role: str = "trade",
+    permit: Callable[[Identity, Command], None] = lambda _identity, _command: None,
 ) -> View:
-    """Register the call of one command: POST /api/<verb>."""
+    """Register the call of one command: POST /api/<verb>. `permit` raises AuthError for what needs more than
+    the role."""
     verb = VERBS[verb_name]
 
     def view() -> Response:
-        return _submit(read_command(verb, request.get_data()), verb_name)
+        reading = read_command(verb, request.get_data())
+        if reading.command is not None:
+            permit(g.identity, reading.command)
+        return _submit(reading, verb_name)
 
     declared = Call(
         name=verb_name,
         method="POST",
         path=f"/api/{verb_name}",
-        role="trade",
+        role=role,
         summary=verb.summary,
         doc=verb.doc,
         noun=noun.name,
@@ -95,8 +112,8 @@ def _submit(reading: Reading, verb_name: str) -> Response:
 
 
 def _place(command: Command) -> AbstractContextManager[None]:
-    """Give new orders their share of the threads; cancels need none."""
-    if isinstance(command, CancelOrder | CancelAllOrders):
+    """Give new orders their share of the threads; cancels and halts need none."""
+    if isinstance(command, CancelOrder | CancelAllOrders | HaltTrading | ResumeTrading):
         return nullcontext()
     return place_in(house().lanes.new_orders)
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Row,
     Table,
     and_,
+    case,
     delete,
     func,
     literal,
@@ -45,6 +46,8 @@ from ems.core.records import (
     Cost,
     Fill,
     Haircut,
+    Halt,
+    HaltLift,
     HistoryEntry,
     Notice,
     Order,
@@ -57,6 +60,7 @@ from ems.core.records import (
 )
 from ems.core.spans import Span
 from ems.store import (
+    KeptHalt,
     ListedOrder,
     NonceUsed,
     OrderFilter,
@@ -81,6 +85,8 @@ from server.store.tables import (
     costs,
     fills,
     haircuts,
+    halt_lifts,
+    halts,
     nonces,
     notices,
     order_history,
@@ -113,6 +119,8 @@ class _Batch:
     notices: list[Values] = field(default_factory=list)
     costs: dict[str, Values] = field(default_factory=dict)
     haircuts: dict[tuple[str, ...], Values] = field(default_factory=dict)
+    halts: list[Values] = field(default_factory=list)
+    halt_lifts: list[Values] = field(default_factory=list)
 
 
 class SqlStore:
@@ -167,6 +175,9 @@ class SqlStore:
             found_nonces = [tables.nonce_from_row(row) for row in connection.execute(fresh)]
             learned = select(haircuts).order_by(*haircuts.primary_key)
             found_haircuts = [tables.haircut_from_row(row) for row in connection.execute(learned)]
+            in_force = select(halts).where(halts.c.halt_id.not_in(select(halt_lifts.c.halt_id)))
+            in_force = in_force.order_by(halts.c.set_at, halts.c.halt_id)
+            found_halts = [tables.halt_from_row(row) for row in connection.execute(in_force)]
         return Unfinished(
             queries=tuple(sorted(found_queries.values(), key=lambda q: (q.accepted_at, q.query_id))),
             parents=tuple(found_parents),
@@ -174,6 +185,7 @@ class SqlStore:
             fills=tuple(found_fills),
             nonces=tuple(found_nonces),
             haircuts=tuple(found_haircuts),
+            halts=tuple(found_halts),
         )
 
     def query(self, user: str, query_id: str) -> Query | None:
@@ -230,6 +242,28 @@ class SqlStore:
                 orders.c.client_order_id == client_order_id,
             )
         )
+
+    def halts(self, limit: int) -> list[KeptHalt]:
+        """Return the halts in force, and after them those that were lifted, newest first, up to the limit."""
+        lifted = halts.outerjoin(halt_lifts, halts.c.halt_id == halt_lifts.c.halt_id)
+        asked = select(halts, halt_lifts.c.lifted_by, halt_lifts.c.lifted_at, halt_lifts.c.lift_reason)
+        in_force_first = case((halt_lifts.c.halt_id.is_(None), 0), else_=1)
+        newest_first = (in_force_first, halts.c.set_at.desc(), halts.c.halt_id.desc())
+        with self._reading() as connection:
+            rows = connection.execute(asked.select_from(lifted).order_by(*newest_first).limit(limit)).all()
+            reports = {
+                row.query_id: tables.query_from_row(row)
+                for ids in _slices([row.halt_id for row in rows])
+                for row in connection.execute(select(queries).where(queries.c.query_id.in_(ids)))
+            }
+        return [
+            KeptHalt(
+                halt=tables.halt_from_row(row),
+                lift=None if row.lifted_at is None else tables.halt_lift_from_row(row),
+                query=reports.get(row.halt_id),
+            )
+            for row in rows
+        ]
 
     # --- For people and reports ------------------------------------------------------------------
 
@@ -566,6 +600,8 @@ class SqlStore:
             (prepared.new_notice, batch.notices),
             (prepared.put_cost, list(batch.costs.values())),
             (prepared.put_haircut, list(batch.haircuts.values())),
+            (prepared.new_halt, batch.halts),
+            (prepared.new_halt_lift, batch.halt_lifts),
         ):
             if rows:
                 connection.execute(statement, rows)
@@ -659,6 +695,8 @@ class _Statements:
         self.new_fill = fills.insert()
         self.new_nonce = nonces.insert()
         self.new_notice = notices.insert()
+        self.new_halt = halts.insert()
+        self.new_halt_lift = halt_lifts.insert()
         self.new_account = insert(accounts).on_conflict_do_nothing()
 
 
@@ -685,6 +723,10 @@ def _sort(records: Sequence[Record]) -> _Batch:
         elif isinstance(record, Haircut):
             place = (record.exchange, record.account, record.currency, record.side.value)
             batch.haircuts[place] = tables.haircut_to_row(record)
+        elif isinstance(record, Halt):
+            batch.halts.append(tables.halt_to_row(record))
+        elif isinstance(record, HaltLift):
+            batch.halt_lifts.append(tables.halt_lift_to_row(record))
     return batch
 
 
@@ -706,6 +748,8 @@ def _fact_of(batch: _Batch) -> _Fact | None:
         (fills, batch.fills, ("exchange", "account", "symbol", "fill_id", "side")),
         (notices, batch.notices, ("notice_id",)),
         (nonces, batch.nonces, ("key_id", "nonce")),
+        (halts, batch.halts, ("halt_id",)),
+        (halt_lifts, batch.halt_lifts, ("halt_id",)),
     ):
         if rows:
             return _Fact(table, tuple((name, rows[0][name]) for name in key))

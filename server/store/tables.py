@@ -6,8 +6,8 @@ A change here is a new migration.
 
 Rules:
 1. `queries`, `parents`, `orders`, `costs` and `haircuts` are the latest state and are overwritten by key.
-   `order_history`, `fills` and `nonces` are facts and only added. `orders` is a cache of the fold of
-   `order_history`.
+   `order_history`, `fills`, `halts`, `halt_lifts` and `nonces` are facts and only added. `orders` is a cache
+   of the fold of `order_history`.
 2. The database itself keeps single what must never be double: the idempotency key of a query, the client
    order id at an account, a fill.
 3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
@@ -45,6 +45,8 @@ from ems.core.records import (
     Fill,
     Grant,
     Haircut,
+    Halt,
+    HaltLift,
     HistoryEntry,
     Leg,
     Notice,
@@ -276,6 +278,33 @@ haircuts = Table(
     Column("step", Integer, nullable=False),  # on the ladder ems.core.instrument.HAIRCUTS
     Column("clean_orders", Integer, nullable=False),  # since the last step
     PrimaryKeyConstraint("exchange", "account", "currency", "side"),
+)
+
+# Where people stopped trading. In force until a row of halt_lifts has its id; its report is the query's.
+halts = Table(
+    "halts",
+    metadata,
+    Column("halt_id", Key, nullable=False),
+    Column("exchange", Key),  # null in all four: everything
+    Column("account", Key),
+    Column("user_id", Key),
+    Column("symbol", Key),
+    Column("reason", Words, nullable=False),
+    Column("everything", Boolean, nullable=False),  # orders that are not ours as well
+    Column("source", Words, nullable=False),  # api, file, command
+    Column("set_by", Words, nullable=False),
+    Column("set_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("halt_id"),
+)
+
+halt_lifts = Table(
+    "halt_lifts",
+    metadata,
+    Column("halt_id", Key, ForeignKey("halts.halt_id"), nullable=False),
+    Column("lifted_by", Words, nullable=False),
+    Column("lifted_at", UtcTime, nullable=False),
+    Column("lift_reason", Words, nullable=False),
+    PrimaryKeyConstraint("halt_id"),
 )
 
 nonces = Table(
@@ -758,6 +787,51 @@ def haircut_from_row(row: Row[Any]) -> Haircut:
         side=Side(row.side),
         step=row.step,
         clean_orders=row.clean_orders,
+    )
+
+
+def halt_to_row(halt: Halt) -> Values:
+    return {
+        "halt_id": halt.halt_id,
+        "exchange": halt.exchange,
+        "account": halt.account,
+        "user_id": halt.user,
+        "symbol": halt.symbol,
+        "reason": halt.reason,
+        "everything": halt.everything,
+        "source": halt.source,
+        "set_by": halt.set_by,
+        "set_at": halt.set_at,
+    }
+
+
+def halt_from_row(row: Row[Any]) -> Halt:
+    return Halt(
+        halt_id=row.halt_id,
+        exchange=row.exchange,
+        account=row.account,
+        user=row.user_id,
+        symbol=row.symbol,
+        reason=row.reason,
+        everything=row.everything,
+        source=row.source,
+        set_by=row.set_by,
+        set_at=row.set_at,
+    )
+
+
+def halt_lift_to_row(lift: HaltLift) -> Values:
+    return {
+        "halt_id": lift.halt_id,
+        "lifted_by": lift.lifted_by,
+        "lifted_at": lift.lifted_at,
+        "lift_reason": lift.reason,
+    }
+
+
+def halt_lift_from_row(row: Row[Any]) -> HaltLift:
+    return HaltLift(
+        halt_id=row.halt_id, lifted_by=row.lifted_by, lifted_at=row.lifted_at, reason=row.lift_reason
     )
 
 

@@ -206,6 +206,29 @@ def test_market_order_and_cancels(oms, run):
     assert oms.writes[2].json["scope"] == "user"
 
 
+def test_halting_and_what_it_shows(oms, run):
+    oms.stages = [{"status": "done", "result": examples.HALTS["halts"][0]["report"]}]
+    status, out, _ = run("halt", "--all", "--reason", "odd fills")
+    assert status == 0 and "FLAT: nothing of ours is open" in out and "kraken/default" in out
+    assert run("halt", "--user", "bob", "--symbol", "ETH/USDT", "--no-wait")[0] == 0
+    first, second = oms.writes
+    assert (first.json["all"], first.json["reason"]) == (True, "odd fills")
+    assert (second.json["all"], second.json["user"], second.json["symbol"]) == (False, "bob", "ETH/USDT")
+    oms.answers = {"get_halts": examples.HALTS}
+    status, out, _ = run("halt", "--status")
+    assert status == 0 and "HALTED everything, flat, by alice" in out and "oms resume q-5f0c2a71" in out
+    oms.stages = [{"status": "done", "result": examples.RESUME["result"]}]
+    status, out, _ = run("resume", "q-5f0c2a71")
+    assert status == 0 and "resumed: everything" in out
+
+
+@pytest.mark.parametrize("words", [[], ["--status", "--all"]])
+def test_a_halt_says_what_it_halts(oms, run, words):
+    with pytest.raises(SystemExit) as left:
+        run("halt", *words)
+    assert left.value.code == 2 and oms.writes == []
+
+
 def test_tables(oms, run):
     oms.answers = {
         "get_balances": {

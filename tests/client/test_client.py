@@ -237,6 +237,13 @@ WRITES = [
         id="cancel by the bot's id",
     ),
     pytest.param(
+        lambda c: c.halt(exchange="kraken", reason="odd fills"),
+        "halt",
+        {"all": False, "exchange": "kraken", "reason": "odd fills", "everything": False},
+        id="halt",
+    ),
+    pytest.param(lambda c: c.resume("h-1"), "resume", {"halt_id": "h-1"}, id="resume"),
+    pytest.param(
         lambda c: c.cancel_all_orders("kraken", symbol="ETH/USDT"),
         "cancel_all_orders",
         {"exchange": "kraken", "symbol": "ETH/USDT", "scope": "bot"},

@@ -40,6 +40,8 @@ TABLES = {
     "history_spans": "Which times of these lists were read whole and need not be read again.",
     "notices": "The mail outbox, and the letters that have left.",
     "accounts": "Exchange accounts as first seen; never their keys.",
+    "halts": "Where people stopped trading, only added to; in force until it has a row in `halt_lifts`.",
+    "halt_lifts": "Who let it go on, when and why.",
     "nonces": "Signatures seen lately, against replay; emptied as they expire.",
 }
 

@@ -179,6 +179,11 @@ class StubDesk:
         self._may()
         return self.stats
 
+    def halts(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("halts", asked))
+        self._may()
+        return {"halts": [], "complete": True}
+
     def balances(self, **asked: object) -> Mapping[str, object]:
         self.calls.append(("balances", asked))
         self._may()
@@ -299,4 +304,6 @@ BODIES: dict[str, dict[str, object]] = {  # verb -> a body it accepts
     "quote": dict(SMART_ORDER),
     "cancel_order": {"order_id": "o-1"},
     "cancel_all_orders": {},
+    "halt": {"all": True},
+    "resume": {"halt_id": "q-1"},
 }

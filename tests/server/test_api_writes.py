@@ -13,6 +13,7 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     ExecuteQuote,
+    HaltTrading,
     LimitOrder,
     Liquidate,
     MarketOrder,
@@ -132,6 +133,17 @@ COMMANDS = {  # name -> (verb, body, command)
         "cancel_order",
         {"client_order_id": "key-9", "order_id": None},
         CancelOrder(client_order_id="key-9"),
+    ),
+    "halt everything": ("halt", {"all": True}, HaltTrading(all=True)),
+    "halt an account": (
+        "halt",
+        {"exchange": "Kraken", "account": "second", "reason": "odd fills"},
+        HaltTrading(exchange="kraken", account="second", reason="odd fills"),
+    ),
+    "halt a user's work in a market": (
+        "halt",
+        {"user": "bob", "symbol": "eth/usdt"},
+        HaltTrading(user="bob", symbol="ETH/USDT"),
     ),
     "cancel all": ("cancel_all_orders", {}, CancelAllOrders()),
     "cancel all of the user in one market": (
@@ -501,3 +513,34 @@ def test_a_changed_body_does_not_fit_its_signature(desk: StubDesk) -> None:
     assert response.status_code == 401
     assert response.get_json()["error"]["code"] == errors.AUTH_BAD_DIGEST
     assert desk.calls == []
+
+
+# --- Halts
+
+VAGUE = {  # body -> the field that is wrong
+    "nothing named": ({}, "all"),
+    "all and something": ({"all": True, "exchange": "kraken"}, "all"),
+    "an account of no exchange": ({"account": "second"}, "exchange"),
+    "orders that are not ours, of a user": ({"user": "bob", "everything": True}, "everything"),
+    "a scope mistyped": ({"exchnage": "kraken"}, "exchnage"),
+}
+
+
+@pytest.mark.parametrize("name", VAGUE)
+def test_a_halt_must_say_what_it_means(desk: StubDesk, name: str) -> None:
+    body, field = VAGUE[name]
+    adam = Caller(make_app(desk).test_client(), "adam")
+    response = adam.post("halt", body)
+    problems = response.get_json()["error"]["details"]
+    assert response.status_code == 400
+    assert field in [problems.get("field"), *(p["field"] for p in problems.get("problems", ()))]
+    assert [call[0] for call in desk.calls] == ["refuse"]
+
+
+def test_only_an_admin_may_have_orders_canceled_that_are_not_ours(desk: StubDesk, alice: Caller) -> None:
+    body = {"exchange": "kraken", "everything": True}
+    response = alice.post("halt", body)
+    assert response.status_code == 403
+    assert response.get_json()["error"]["code"] == errors.AUTH_FORBIDDEN
+    assert desk.calls == []
+    assert Caller(make_app(desk).test_client(), "adam").post("halt", body).status_code == 202

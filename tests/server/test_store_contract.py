@@ -19,6 +19,8 @@ from ems.core.records import (
     Fill,
     Grant,
     Haircut,
+    Halt,
+    HaltLift,
     HistoryEntry,
     Leg,
     Notice,
@@ -451,6 +453,37 @@ def test_costs_are_found(store: Store, name: str) -> None:
     wanted, expected = WANTED_COSTS[name]
     store.commit(COSTS)
     assert [each.query_id for each in store.costs("ann", **wanted)] == expected.split()
+
+
+def test_halts_are_in_force_until_they_are_lifted_and_both_stay_on_record(
+    opened: tuple[Store, Reopen],
+) -> None:
+    store, reopen = opened
+    everywhere = Halt(halt_id="q-1", reason="", set_by="alice", set_at=NOON)
+    narrow = Halt(
+        halt_id="h-2",
+        exchange="kraken",
+        account="second",
+        user="bob",
+        symbol="ETH/USDT",
+        reason="runs amok",
+        everything=True,
+        source="file",
+        set_by="oms",
+        set_at=NOON + timedelta(seconds=1),
+    )
+    store.commit([query(query_id="q-1"), everywhere, narrow])
+    later = reopen()
+    assert later.load(SOON).halts == (everywhere, narrow)
+    lift = HaltLift(halt_id="h-2", lifted_by="adam", lifted_at=NOON + timedelta(hours=1), reason="mended")
+    later.commit([lift])
+    again = reopen()
+    assert again.load(SOON).halts == (everywhere,)
+    first, second = again.halts(10)
+    assert (first.halt, first.lift) == (everywhere, None) and first.query is not None
+    assert first.query.query_id == "q-1"
+    assert (second.halt, second.lift, second.query) == (narrow, lift, None)
+    assert again.halts(1) == [first]
 
 
 def test_a_haircut_is_kept_for_each_account_currency_and_side_as_it_was_last(
