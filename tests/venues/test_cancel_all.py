@@ -15,7 +15,16 @@ from typing import Any
 
 import pytest
 
-from ems.core.messages import Acked, Ending, NewOrder, OrderType, Side, StreamUp
+from ems.core.messages import (
+    Acked,
+    CancelEverything,
+    Ending,
+    EverythingCancelled,
+    NewOrder,
+    OrderType,
+    Side,
+    StreamUp,
+)
 from ems.venues.dialects import DIALECTS
 from ems.venues.gateway import CancelledAll, VenueUnavailable
 from simulator.dialects.dialect import Request
@@ -324,5 +333,17 @@ def test_one_that_fired_is_among_them(exchange: str) -> None:
             told = await gateway.cancel_all(None)
             assert numbers_of(told.cancelled) == [acked.exchange_order_id] and not there.open
             check(venue, told)
+
+    run(story())
+
+
+@each_exchange
+def test_the_engines_request_empties_the_account_and_says_what_it_could_not_prove(exchange: str) -> None:
+    async def story() -> None:
+        async with with_orders(exchange) as (venue, gateway, reports, numbers):
+            gateway.send(CancelEverything())
+            told = await reports.next(EverythingCancelled)
+            assert (told.cancelled, told.problems) == (len(numbers), ())
+            assert open_in(venue) == []
 
     run(story())
