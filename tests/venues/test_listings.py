@@ -364,7 +364,8 @@ def test_orders_that_wait_fired_or_never_did_are_listed(exchange: str) -> None:
             venue.exchange.public_trade(venue.symbol, D("19990"), D("0.001"), "sell", venue.server.now())
             assert (waits.waiting, fired.status, never.status) == (True, "filled", "canceled")
             now = datetime.now(UTC)
-            told = await world.gateway.fetch_past_orders(venue.symbol, now - 23 * HOUR, now)
+            # At OKX one that fired began when it did, which is a moment ago.
+            told = await world.gateway.fetch_past_orders(venue.symbol, now - 22 * HOUR, now + HOUR)
             found = sorted((one.client_order_id, one.status, one.filled_quantity) for one in told)
             expected = [
                 (waits.client_order_id, "submitted", D("0")),
