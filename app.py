@@ -385,7 +385,7 @@ class Server:
             self.feed.stop()
         for gateway in self.gateways.values():
             try:
-                self.loop.wait(gateway.close(), 5.0)
+                self.loop.wait(gateway.close(planned=self.exit_status != BROKEN), 5.0)
             except TimeoutError:
                 log.warning("%s did not close in time", gateway.exchange)
         self.loop.stop()

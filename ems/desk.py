@@ -375,6 +375,7 @@ class Desk:
         """List an account's orders as the exchange has them; those of other users only for `everyone`."""
         verb = "get_exchange_orders"
         self._gateway(user, bot, verb, exchange, account)
+        self._check_market(user, bot, verb, exchange, account, symbol)
         asked: dict[str, object] = {"exchange": exchange, "account": account}
         asked |= {"symbol": symbol, "since": since, "until": until, "limit": limit, "cursor": cursor}
         page = self._listed(
@@ -404,6 +405,7 @@ class Desk:
         assert wanted.exchange is not None
         exchange, verb = wanted.exchange, "get_order_stats"
         self._gateway(user, bot, verb, exchange, account)
+        self._check_market(user, bot, verb, exchange, account, wanted.symbol)
         asked = {"source": "exchange", "account": account, **_asked(wanted)}
         stats = self._listed(
             user,
@@ -485,17 +487,7 @@ class Desk:
         self, *, user: str, bot: str, exchange: str, account: str, symbol: str | None
     ) -> Mapping[str, object]:
         gateway = self._gateway(user, bot, "get_fees", exchange, account)
-        known = self._runner.engine.work.accounts[exchange, account].markets
-        if symbol is not None and known and symbol not in known:
-            close = nearest(symbol, sorted(known))
-            problem = errors.problem(
-                errors.SYMBOL_UNKNOWN,
-                f"symbol: {exchange} has no market {symbol}",
-                hint=f"Did you mean {close}?" if close else errors.CODES[errors.SYMBOL_UNKNOWN].hint,
-                details={"field": "symbol", "value": symbol},
-            )
-            self._record(user, bot, "get_fees", exchange, {"symbol": symbol}, None, problem)
-            raise DeskRefused(problem)
+        self._check_market(user, bot, "get_fees", exchange, account, symbol)
         asked = {"exchange": exchange, "account": account, "symbol": symbol}
         found = self._from_venue(user, bot, "get_fees", exchange, asked, gateway.fetch_fees(symbol))
         tier = self._from_venue(user, bot, "get_fees", exchange, asked, gateway.fetch_tier())
@@ -589,6 +581,22 @@ class Desk:
         )
         self._record(user, bot, verb, exchange, {"exchange": exchange, "account": account}, None, problem)
         raise DeskRefused(problem)
+
+    def _check_market(
+        self, user: str, bot: str, verb: str, exchange: str, account: str, symbol: str | None
+    ) -> None:
+        """Refuse a market that an exchange does not have, as far as its markets are known yet."""
+        known = self._runner.engine.work.accounts[exchange, account].markets
+        if symbol is not None and known and symbol not in known:
+            close = nearest(symbol, sorted(known))
+            problem = errors.problem(
+                errors.SYMBOL_UNKNOWN,
+                f"symbol: {exchange} has no market {symbol}",
+                hint=f"Did you mean {close}?" if close else errors.CODES[errors.SYMBOL_UNKNOWN].hint,
+                details={"field": "symbol", "value": symbol},
+            )
+            self._record(user, bot, verb, exchange, {"symbol": symbol}, None, problem)
+            raise DeskRefused(problem)
 
     def _from_venue(
         self,

@@ -228,7 +228,7 @@ class CcxtGateway:
             case UnwatchBook():
                 self._start(self._streams.unwatch(request.symbol))
 
-    async def close(self) -> None:
+    async def close(self, *, planned: bool = True) -> None:
         """Stop everything; what was under way stays unanswered and is looked up after the next start."""
         self._closed = True
         tasks = list(self._tasks)
@@ -236,7 +236,8 @@ class CcxtGateway:
             task.cancel()
         if hasattr(self, "_streams"):
             await self._streams.close()
-            await self._safety.disarm()
+            if planned:
+                await self._safety.disarm()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._ccxt.timeout_on_exit = 0
         await self._ccxt.close()

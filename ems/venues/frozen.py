@@ -32,8 +32,8 @@ class FrozenGateway:
     def send(self, request: Request) -> None:
         """Leave a cancel or look-up unanswered: it is on record, and asked again once the account is open."""
 
-    async def close(self) -> None:
-        await self._kept_shut.close()
+    async def close(self, *, planned: bool = True) -> None:
+        await self._kept_shut.close(planned=planned)
 
     async def fetch_balances(self) -> dict[str, dict[str, Decimal]]:
         self._refuse()

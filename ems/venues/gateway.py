@@ -91,7 +91,8 @@ class Gateway(Protocol):
         asked for come as `MarketsLoaded`, as they also do every ten minutes unasked.
         """
 
-    async def close(self) -> None: ...
+    async def close(self, *, planned: bool = True) -> None:
+        """Stop everything. An unplanned stop leaves the dead-man's switch armed: nobody may come back."""
 
     async def fetch_balances(self) -> dict[str, dict[str, Decimal]]:
         """Return currency -> {"free", "used", "total"}; currencies with nothing are left out."""

@@ -78,7 +78,13 @@ GET_EXCHANGE_ORDERS = Call(
     ),
     answer="ExchangeOrders",
     example=examples.EXCHANGE_ORDERS,
-    errors=(*READ_ERRORS, *EXCHANGE_ERRORS, errors.EXCHANGE_OFFERS_NONE, errors.STORE_UNAVAILABLE),
+    errors=(
+        *READ_ERRORS,
+        *EXCHANGE_ERRORS,
+        errors.SYMBOL_UNKNOWN,
+        errors.EXCHANGE_OFFERS_NONE,
+        errors.STORE_UNAVAILABLE,
+    ),
 )
 
 

@@ -136,7 +136,13 @@ GET_ORDER_STATS = Call(
     doc="Of what this server placed; with source=exchange of all that an exchange lists, whoever placed it.",
     fields=(*FILTERS, SOURCE_FIELD, ACCOUNT_FIELD),
     answer="Object",
-    errors=(*READ_ERRORS, *EXCHANGE_ERRORS, errors.EXCHANGE_OFFERS_NONE, errors.STORE_UNAVAILABLE),
+    errors=(
+        *READ_ERRORS,
+        *EXCHANGE_ERRORS,
+        errors.SYMBOL_UNKNOWN,
+        errors.EXCHANGE_OFFERS_NONE,
+        errors.STORE_UNAVAILABLE,
+    ),
 )
 
 

@@ -360,3 +360,13 @@ def test_health_says_what_is_well(whole: Whole) -> None:
     stopped = whole.alice.post("market_order", MARKET_ORDER)
     assert (stopped.status_code, stopped.get_json()["error"]["code"]) == (503, "ENGINE_STOPPED")
     assert stopped.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("target", ["get_exchange_orders?", "get_order_stats?source=exchange&", "get_fees?"])
+def test_a_market_that_is_not_there_is_named(whole: Whole, target: str) -> None:
+    placed = whole.alice.post("market_order", MARKET_ORDER, idempotency_key="k").get_json()["data"]
+    whole.finished(placed["query_id"])  # so the markets are known by now
+    answer = whole.alice.get(f"/api/{target}exchange=kraken&symbol=ETJ/USDT")
+    error = answer.get_json()["error"]
+    assert (answer.status_code, error["code"]) == (422, "SYMBOL_UNKNOWN")
+    assert "ETJ/USDT" in error["message"]

@@ -216,6 +216,26 @@ def test_a_stop_while_the_first_arming_is_unanswered_leaves_orders_resting(excha
 
 
 @every_switch
+def test_a_stop_that_nobody_planned_leaves_the_switch_armed(exchange: str) -> None:
+    """A broken engine may not come back: then nobody looks after what rests."""
+
+    async def story() -> None:
+        async with simulated(exchange) as venue:
+            gateway = CcxtGateway(
+                exchange, "default", venue.keys, mode="paper", base_url=venue.url, shapes=(), exclusive=True
+            )
+            reports = Reports()
+            gateway.open(reports.deliver)
+            await reports.next(StreamUp)
+            await _resting(exchange, gateway, reports)
+            await gateway.close(planned=False)
+            venue.exchange.wake(venue.server.now() + 61)
+            assert [one.open for one in venue.exchange.orders.values()] == [False]
+
+    run(story())
+
+
+@every_switch
 def test_without_a_word_of_the_operator_nothing_is_armed(exchange: str) -> None:
     async def story() -> None:
         async with (
