@@ -104,7 +104,7 @@ def show_orders(answer: Mapping[str, Any]) -> str:
     """Show a page of orders."""
     text = order_table(answer.get("orders") or [])
     if answer.get("next_cursor"):
-        text += f"\nmore: --cursor {answer['next_cursor']}"
+        text += f"\nmore: --cursor '{answer['next_cursor']}'"
     return text
 
 
@@ -215,7 +215,7 @@ def _with_notes(text: str, answer: Mapping[str, Any]) -> str:
     """Add what an exchange does not list or was not read, and how to go on."""
     lines = [text, *(f"note: {note}" for note in answer.get("notes") or [])]
     if answer.get("next_cursor"):
-        lines.append(f"more: --cursor {answer['next_cursor']}")
+        lines.append(f"more: --cursor '{answer['next_cursor']}'")
     return "\n".join(lines)
 
 
@@ -257,6 +257,14 @@ def show_health(answer: Mapping[str, Any]) -> str:
     text = facts({name: value for name, value in answer.items() if name not in ("accounts", "market_data")})
     if accounts:
         text += "\n\n" + table(("exchange", "account", "mode", "state", "latency ms", "trouble"), accounts)
+    told = [
+        [row.get("exchange"), row.get("account"), words]
+        for row in answer.get("accounts") or []
+        for part in ("problems", "advice")
+        for words in (row.get("venue") or {}).get(part) or []
+    ]
+    if told:
+        text += "\n\n" + table(("exchange", "account", "to see to"), told)
     if feeds:
         text += "\n\n" + table(("feed", "connected", "endpoint", "problem"), feeds)
     if books:

@@ -213,7 +213,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
         ErrorCode(
             code=EXCHANGE_OFFERS_NONE,
             meaning="The exchange offers no such list, or not in this form.",
-            hint="The message says what it offers; the manual's table of exchanges lists it.",
+            hint="The message says what it offers and how to ask (on the command line: --symbol BASE/QUOTE).",
         ),
         ErrorCode(
             code=TRADING_HALTED,

@@ -400,3 +400,4 @@ class Engine:
         }
         self.references.prune(now)
         self.work.evict(now)
+        self.orders.forget_pictures()

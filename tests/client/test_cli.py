@@ -253,7 +253,7 @@ def test_tables(oms, run):
         "USDT      10.5     0   10.5",
     ]
     out = run("orders", "kraken", "--since", "2026-11-21T00:00:00Z")[1]
-    assert out.splitlines()[1].startswith("2026-11-21T06:30:00  o-1") and "more: --cursor c-2" in out
+    assert out.splitlines()[1].startswith("2026-11-21T06:30:00  o-1") and "more: --cursor 'c-2'" in out
     assert "ETH/USDT  0.0016  0.0026" in run("fees", "kraken")[1]
     assert "no transfers" in run("history", "kraken")[1]
     assert "BY EXCHANGE\n        orders  filled\nkraken       3       2" in run("stats")[1]

@@ -507,7 +507,9 @@ BYBIT = Dialect(
         misses="orders that ended without a fill are listed for a day",
     ),
     transfers=Listing(
-        read=transfers_by_page(50), at_once=timedelta(days=29), misses="moves between own accounts"
+        read=transfers_by_page(50),
+        at_once=timedelta(days=29),
+        misses="moves between own accounts are not listed",
     ),
     tier=_bybit_tier,
     powers=_bybit_powers,

@@ -516,7 +516,15 @@ async def _coinbase_past_orders(
         rows.update((row["order_id"], row) for row in found)
     orders: list[Any] = ccxt_exchange.parse_orders(list(rows.values()), market)
     # ccxt takes no notice of what it cost, and multiplies it out of a quotient.
-    return [{**one, "cost": Decimal(one["info"].get("filled_value") or 0)} for one in orders]
+    # Fees are taken in the quote currency, which ccxt leaves out.
+    return [
+        {
+            **one,
+            "cost": Decimal(one["info"].get("filled_value") or 0),
+            "fees": [{**one["fee"], "currency": one["symbol"].partition("/")[2]}],
+        }
+        for one in orders
+    ]
 
 
 async def _coinbase_transfers(

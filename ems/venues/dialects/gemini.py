@@ -598,7 +598,12 @@ GEMINI = Dialect(
     time_resolution_s=1.0,  # the Date of an answer is in whole seconds
     clock_every_s=10.0,  # a session that needs a heartbeat needs one every 30 s
     heartbeat_s=15.0,  # one comes every 5 s
-    past_orders=Listing(read=_gemini_past_orders, at_once=timedelta(days=30), ended_apart=True),
+    past_orders=Listing(
+        read=_gemini_past_orders,
+        misses="fees are not listed with orders",
+        at_once=timedelta(days=30),
+        ended_apart=True,
+    ),
     transfers=Listing(read=_gemini_transfers, at_once=timedelta(days=3650)),
     tier=_gemini_tier,
     powers=_gemini_powers,

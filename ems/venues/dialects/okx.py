@@ -726,7 +726,9 @@ OKX = Dialect(
         misses="orders canceled without a fill are listed for two hours",
     ),
     transfers=Listing(
-        read=transfers_by_page(100), at_once=timedelta(days=30), misses="moves between own accounts"
+        read=transfers_by_page(100),
+        at_once=timedelta(days=30),
+        misses="moves between own accounts are not listed",
     ),
     tier=_okx_tier,
     powers=_okx_powers,
