@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, TextIO
 
 from .answers import Query
@@ -160,7 +161,8 @@ def _leg(leg: Mapping[str, Any], whole: Any) -> str:
 
 def _bar(done: Any) -> str:
     found = number(done)
-    text = "" if found is None else f"{found:.0f} %"
+    # Rounded by name: ccxt, where a bot uses it too, changes how its thread rounds.
+    text = "" if found is None else f"{found.quantize(Decimal(1), ROUND_HALF_EVEN)} %"
     return f"{bar(found, BAR_WIDTH)} {text.rjust(5)}"
 
 

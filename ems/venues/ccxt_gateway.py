@@ -212,17 +212,17 @@ class CcxtGateway:
             case AmendRequest():
                 self._start(self._report(self._amends.amend(request)))
             case QueryOrder():
-                self._start(self._answer("order", request.order_id, self._look_up(request)))
+                self._start(self._answer("order", request.order_id, partial(self._look_up, request)))
             case QueryTrades():
                 self._start(self._query_trades(request))
             case QueryBalances():
-                self._start(self._answer("balances", None, self._read_balances()))
+                self._start(self._answer("balances", None, self._read_balances))
             case QueryOpenOrders():
-                self._start(self._answer("open_orders", None, self._lookups.open_orders()))
+                self._start(self._answer("open_orders", None, self._lookups.open_orders))
             case CancelEverything():
-                self._start(self._answer("everything", None, self._empty(request.symbol)))
+                self._start(self._answer("everything", None, partial(self._empty, request.symbol)))
             case QueryMarkets():
-                self._start(self._answer("markets", None, self._markets.ask_again()))
+                self._start(self._answer("markets", None, self._markets.ask_again))
             case WatchBook():
                 self._start(self._watch(request.symbol))
             case UnwatchBook():
@@ -362,8 +362,8 @@ class CcxtGateway:
 
     # --- Requests ---
 
-    async def _report(self, asking: Awaitable[VenueReport]) -> None:
-        self._deliver(await asking)
+    async def _report(self, acting: Awaitable[VenueReport]) -> None:
+        self._deliver(await acting)
 
     async def _look_up(self, query: QueryOrder) -> OrderStatus:
         return await self._lookups.look_up(
@@ -375,7 +375,7 @@ class CcxtGateway:
             return  # many pages take their time, and the answer to the first question answers this one
         self._reading.add(query.order_id)
         try:
-            await self._answer("trades", query.order_id, self._lookups.trades_of(query))
+            await self._answer("trades", query.order_id, partial(self._lookups.trades_of, query))
         finally:
             self._reading.discard(query.order_id)
 
@@ -389,11 +389,13 @@ class CcxtGateway:
             query_sent_at=answer.sent_at,
         )
 
-    async def _answer(self, request: str, order_id: str | None, asking: Awaitable[VenueReport]) -> None:
+    async def _answer(
+        self, request: str, order_id: str | None, ask: Callable[[], Awaitable[VenueReport]]
+    ) -> None:
         """Deliver what a question brought, or that it brought nothing."""
         refusal: Refusal | None = None
         try:
-            self._deliver(await asking)
+            self._deliver(await ask())
             return
         except TooBusy as error:
             refusal, message = Refusal.RATE_LIMIT, str(error)

@@ -17,11 +17,13 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     Command,
+    HaltTrading,
     LimitOrder,
     Liquidate,
     MarketOrder,
     Quote,
     Rebalance,
+    ResumeTrading,
     Share,
     Side,
     SmartOrder,
@@ -78,6 +80,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "cancel_order": CancelOrder(client_order_id="a key"),
     "cancel_all_orders": CancelAllOrders(symbol="BTC/USDT", scope="user"),
+    "halt": HaltTrading(exchange="kraken", symbol="BTC/USDT", reason="a drill", everything=True),
+    "resume": ResumeTrading(halt_id="q-1", reason="the drill is over"),
 }
 
 

@@ -46,6 +46,7 @@ from ems.core.messages import (
 from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
+from ems.venues.lookups import CLOCK_DOUBT_S
 from simulator.dialects.coinbase import Coinbase
 from simulator.exchange import Exchange, Market
 from simulator.faults import Rule
@@ -333,7 +334,11 @@ def test_lists_are_read_to_the_page_with_the_order_and_no_further_back_than_it_w
                 since = datetime.fromtimestamp(now - 60, UTC)
                 found, questions = await seen(9999, since)  # 65 orders at most, with what clocks may differ
                 assert (found, len(questions)) == (Found.NOT_FOUND, 2)
-                assert questions[1]["start_date"].startswith((since - timedelta(seconds=5)).isoformat()[:19])
+                doubt = timedelta(seconds=COINBASE.skew_max_s + CLOCK_DOUBT_S)
+                assert datetime.fromisoformat(questions[1]["start_date"]) >= since - doubt - timedelta(
+                    seconds=1
+                )
+                assert datetime.fromisoformat(questions[1]["start_date"]) < since
 
     run(story())
 

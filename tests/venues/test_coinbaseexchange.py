@@ -525,7 +525,7 @@ def test_rows_of_the_stream_that_the_simulator_does_not_send() -> None:
             assert status.filled_quantity == D("0.3")
             # What is old and says nothing new.
             assert read(type="open", sequence=50, order_id="o-5", remaining_size="1", price="1") == []
-            assert not COINBASE.is_private({**USER, "type": "activate"})
+            assert not COINBASE.is_private({**USER, "type": "status"})
             assert not COINBASE.is_private({"type": "match", "product_id": "BTC-USDT"})
 
     run(story())
