@@ -305,7 +305,7 @@ def unsent(exchange: str) -> list[tuple[str, NewOrder, str]]:
         if kind.limited:
             rows.append((f"{kind} without a price", replace(order, price=None), "needs a price"))
             rows.append((f"{kind}, post-only", replace(order, post_only=True), "post-only"))
-            for force in set(TimeInForce) - waiting.times_in_force:
+            for force in sorted(set(TimeInForce) - waiting.times_in_force):
                 rows.append((f"{kind}, {force}", replace(order, time_in_force=force), f"never {force}"))
         else:
             rows.append((f"{kind} with a price", replace(order, price=D("1")), "has no price"))
