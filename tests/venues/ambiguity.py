@@ -130,6 +130,9 @@ OWN_NO = tuple(f"{status} in its own words" for status in (400, 401, 403, 404))
 # Exchanges whose answers may name no order, so that another order's answer cannot be told from them. What the
 # engine makes of it is judged all the same.
 NAMES_NO_ORDER = {"kraken": "CancelOrder answers with a count, and an empty list of orders is anybody's"}
+# Exchanges that find an order without a number only in lists: one of another moment, without ours, is like a
+# true one. Only the gateway's word is let pass; what the engine makes of it is judged.
+LISTS_ONLY = {"coinbase": "no look-up by client_order_id: open orders, then all since it was sent"}
 # Exchanges that number what they tell: a message lost is a stream begun anew, never a silent one.
 NUMBERED = {"coinbase": "sequence_num of a connection", "gemini": "socket_sequence"}
 # Exchange -> answers to a look-up that are its own words for an order that is not there.
@@ -191,6 +194,7 @@ class Witness:
         self.told: list[VenueReport] = []
         self.store: MemoryStore
         self.names_orders: bool = True
+        self.told_of_now: bool = True  # a list without the order is no list of another moment
         self.believed_wrongly = False  # something was said or written that is not so
 
     def truth(self, client_order_id: str) -> list[Any]:
@@ -206,8 +210,8 @@ class Witness:
         match report:
             case Rejected() if truth:
                 self.wrong.append(f"the gateway said REJECTED ({report.message:.60}) of an order that exists")
-            case OrderStatus(found=Found.NOT_FOUND) if self.names_orders and any(
-                map(self._remembered, truth)
+            case OrderStatus(found=Found.NOT_FOUND) if (
+                self.names_orders and self.told_of_now and any(map(self._remembered, truth))
             ):
                 self.wrong.append("the gateway said NOT_FOUND of an order that exists")
             case OrderStatus(found=Found.CLOSED) if any(one.open for one in truth):
@@ -514,9 +518,9 @@ async def play(world: World, case: Case) -> Outcome:
 async def _play_once(world: World, case: Case) -> Outcome:
     witness = world.witness
     witness.wrong, witness.told, witness.believed_wrongly = [], [], False
-    witness.names_orders = not (
-        RESPONSES[case.response].action == "other" and case.exchange in NAMES_NO_ORDER
-    )
+    other = RESPONSES[case.response].action == "other"
+    witness.names_orders = not (other and case.exchange in NAMES_NO_ORDER)
+    witness.told_of_now = not (other and case.exchange in LISTS_ONLY)
     began = time.monotonic()
     world.calm()
     try:

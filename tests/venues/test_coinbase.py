@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -361,6 +362,37 @@ def test_a_list_with_a_broken_second_page_is_not_an_empty_one(monkeypatch: pytes
                 gateway.send(QueryOpenOrders())
                 orders = (await reports.next(OpenOrders)).orders
                 assert {order.client_order_id for order in orders} == {client_id(n) for n in range(120)}
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("open_orders", "product_id", "DOGE-USDC"),
+        ("closed_orders", "product_id", "DOGE-USDC"),
+        ("closed_orders", "created_time", "2020-01-01T00:00:00.000Z"),
+    ],
+)
+def test_a_list_that_answers_another_question_proves_no_absence(
+    kind: str, field: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Coinbase.record
+
+    async def story() -> None:
+        async with simulated(X) as venue:
+            other = place(venue, 1, price="50")
+            if kind == "closed_orders":
+                venue.exchange.cancel_order(venue.account, other.order_id, now=venue.server.now())
+            question = replace(look_up(new_order(X, 9999)), since=datetime.now(UTC) - timedelta(seconds=5))
+            async with opened(X, venue.url, KEYS, shapes=(), request_timeout_s=5) as (gateway, reports):
+                gateway.send(question)
+                assert (await reports.next(OrderStatus)).found is Found.NOT_FOUND
+                monkeypatch.setattr(
+                    Coinbase, "record", lambda self, order: written(self, order) | {field: value}
+                )
+                gateway.send(question)
+                assert (await reports.next(LookupFailed)).request == "order"
 
     run(story())
 

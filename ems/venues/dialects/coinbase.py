@@ -393,7 +393,8 @@ async def _coinbase_find(
 ) -> list[Any]:
     """Read the open orders, then all orders since it was sent, newest first.
 
-    An order that ends in between is in the second list; one that is created then is too.
+    An order that ends in between is in the second list; one that is created then is too. A list with orders
+    that were not asked for answers another question and proves nothing.
     """
     market = ccxt_exchange.market(symbol)
 
@@ -405,12 +406,18 @@ async def _coinbase_find(
             return await ask(what, partial(ccxt_exchange.v3PrivateGetBrokerageOrdersHistoricalBatch, request))
 
         request |= {"product_ids": [market["id"]], "limit": _ORDERS_PAGE}
-        return await _coinbase_pages(page, "orders", request, ours)
+        rows = await _coinbase_pages(page, "orders", request, ours)
+        if not ours(rows) and any(row.get("product_id") != market["id"] for row in rows):
+            raise CannotSay(f"asked for orders of {market['id']}, told of others: {rows!r:.200}")
+        return rows
 
     rows = await orders("open_orders", {"order_status": "OPEN"})
     if not ours(rows):
         since: dict[str, object] = {} if since_ms is None else {"start_date": _stamp(since_ms)}
         rows = await orders("closed_orders", since)
+        created = [ccxt_exchange.parse8601(row.get("created_time")) for row in rows]
+        if since_ms is not None and not ours(rows) and any(at is None or at < since_ms for at in created):
+            raise CannotSay(f"asked for orders since {since['start_date']}, told of earlier ones")
     parsed: list[Any] = ccxt_exchange.parse_orders([row for row in rows if ours([row])], market)
     return parsed
 
