@@ -18,52 +18,48 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 from ems.core.book import Side, TimeInForce
-from simulator.dialects import dialect
-from simulator.dialects.dialect import Request, Response, Send, Session, View
+from simulator.dialects import binance_amend, binance_wallet, dialect
+from simulator.dialects.binance_streams import ApiSession, StreamSession
+from simulator.dialects.binance_words import (
+    CLIENT_ID,
+    CLIENT_ID_RANGE,
+    NUMBER,
+    NUMBER_RANGE,
+    WHOLE,
+    WHOLE_RANGE,
+    BinanceError,
+    Call,
+    Route,
+    error_body,
+    fixed,
+    illegal,
+    levels,
+    mandatory,
+    ms,
+    not_required,
+    said,
+    status_of,
+    type_of,
+    working_ms,
+)
+from simulator.dialects.dialect import Request, Response, Send, Session
 from simulator.exchange import (
-    CANCEL_ONLY,
-    CANCELED,
-    DUPLICATE_CLIENT_ID,
-    EXPIRED,
-    FILLED,
-    HALTED,
-    INSUFFICIENT_FUNDS,
-    INVALID_KEY,
-    LOT_SIZE,
     MAINTENANCE,
     MAINTENANCE_MODE,
-    MAX_ORDERS,
-    MIN_NOTIONAL,
-    ORDER_CLOSED,
-    PARTIALLY_FILLED,
-    PERMISSION_DENIED,
-    POST_ONLY_MODE,
-    POST_ONLY_WOULD_CROSS,
-    PRICE_FILTER,
-    SUBMITTED,
     TRADING,
-    UNKNOWN_ORDER,
-    UNKNOWN_SYMBOL,
     Account,
-    BalanceChange,
-    BookChange,
-    Event,
     Exchange,
     Fill,
     Key,
-    Levels,
     Market,
     Order,
     OrderType,
-    OrderUpdate,
-    PublicTrade,
     Reject,
     Trigger,
 )
@@ -93,16 +89,6 @@ MARKETS = [
     )
 ]
 
-STATUS = {
-    SUBMITTED: "NEW",
-    PARTIALLY_FILLED: "PARTIALLY_FILLED",
-    FILLED: "FILLED",
-    CANCELED: "CANCELED",
-    EXPIRED: "EXPIRED",
-}
-
-CLIENT_ID = re.compile(r"[a-zA-Z0-9-_]{1,36}")
-CLIENT_ID_RANGE = "^[a-zA-Z0-9-_]{1,36}$"
 # type -> what it waits for:
 # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/trading-endpoints
 TRIGGERS: dict[str, Literal["stop_loss", "take_profit"]] = {
@@ -116,13 +102,6 @@ ALGO_ORDERS_MAX = (
     5  # waiting orders of one market: the filter MAX_NUM_ALGO_ORDERS of GET /api/v3/exchangeInfo
 )
 
-NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
-NUMBER_RANGE = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
-WHOLE = re.compile(r"[0-9]{1,20}")
-WHOLE_RANGE = "^[0-9]{1,20}$"
-
-# Levels of a book, at most -> weight.
-DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 WARNINGS = 20  # so many 429 in a minute; the next is a ban
 BAN_MAX_S = 3 * 86400
 
@@ -131,27 +110,6 @@ ORDER_PARAMETERS = frozenset(
     "stopPrice trailingDelta icebergQty newOrderRespType selfTradePreventionMode "
     "pegPriceType pegOffsetValue pegOffsetType recvWindow timestamp signature".split()
 )
-
-# Reason of a Reject -> HTTP status, code, message:
-# https://developers.binance.com/docs/binance-spot-api-docs/errors
-REJECTS = {
-    UNKNOWN_SYMBOL: (400, -1121, "Invalid symbol."),
-    LOT_SIZE: (400, -1013, "Filter failure: LOT_SIZE"),
-    PRICE_FILTER: (400, -1013, "Filter failure: PRICE_FILTER"),
-    MIN_NOTIONAL: (400, -1013, "Filter failure: NOTIONAL"),
-    MAX_ORDERS: (400, -1013, "Filter failure: MAX_NUM_ORDERS"),
-    INSUFFICIENT_FUNDS: (400, -2010, "Account has insufficient balance for requested action."),
-    POST_ONLY_WOULD_CROSS: (400, -2010, "Order would immediately match and take."),
-    DUPLICATE_CLIENT_ID: (400, -2010, "Duplicate order sent."),
-    HALTED: (400, -2010, "Market is closed."),
-    CANCEL_ONLY: (400, -2010, "Market is closed."),
-    POST_ONLY_MODE: (400, -2010, "Market is closed."),
-    MAINTENANCE: (503, -1016, "System is under maintenance."),
-    UNKNOWN_ORDER: (400, -2011, "Unknown order sent."),
-    ORDER_CLOSED: (400, -2011, "Unknown order sent."),
-    INVALID_KEY: (401, -2015, "Invalid API-key, IP, or permissions for action."),
-    PERMISSION_DENIED: (401, -2015, "Invalid API-key, IP, or permissions for action."),
-}
 
 # Binance's own answers for the fault of that name. "Execution status unknown" is theirs.
 FAILURES = {
@@ -164,98 +122,6 @@ FAILURES = {
     ),
 }
 UNEXPECTED = (-1006, "An unexpected response was received from the message bus. Execution status unknown.")
-
-
-class BinanceError(Exception):
-    """An error as Binance says it."""
-
-    def __init__(self, status: int, code: int, message: str, data: Any = None) -> None:
-        super().__init__(message)
-        self.data = data
-        self.status = status
-        self.code = code
-        self.message = message
-
-
-def _mandatory(name: str) -> BinanceError:
-    return BinanceError(
-        400, -1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request, whichever door it came through."""
-
-    parameters: Mapping[str, str]
-    account: Account | None
-    now: float
-    clock: float
-    view: View
-
-    @property
-    def owner(self) -> Account:
-        assert self.account is not None, "only signed calls have an account"
-        return self.account
-
-    def text(self, name: str) -> str:
-        """A parameter that must be there."""
-        value = self.parameters.get(name, "")
-        if not value:
-            raise _mandatory(name)
-        return value
-
-    def number(self, name: str) -> Decimal | None:
-        """A decimal parameter, or None."""
-        value = self.parameters.get(name)
-        if value is None:
-            return None
-        if not value:
-            raise BinanceError(400, -1105, f"Parameter '{name}' was empty.")
-        if not NUMBER.fullmatch(value):
-            raise _illegal(name, NUMBER_RANGE)
-        _, _, decimals = value.partition(".")
-        if len(decimals.rstrip("0")) > 8:
-            raise BinanceError(400, -1111, f"Parameter '{name}' has too much precision.")
-        return Decimal(value)
-
-    def whole(self, name: str) -> int | None:
-        """A whole number, or None."""
-        value = self.parameters.get(name)
-        if value is None:
-            return None
-        if not WHOLE.fullmatch(value):
-            raise _illegal(name, WHOLE_RANGE)
-        return int(value)
-
-    def limit(self, usual: int, largest: int) -> int:
-        """How many results are wanted."""
-        limit = self.whole("limit")
-        if limit is None:
-            return usual
-        if not 1 <= limit <= largest:
-            raise BinanceError(400, -1130, "Data sent for parameter 'limit' is not valid.")
-        return limit
-
-    def span(self) -> tuple[float, float]:
-        """startTime and endTime in seconds; Binance refuses more than a day between them."""
-        start, end = self.whole("startTime"), self.whole("endTime")
-        if start is not None and end is not None:
-            if start > end:
-                raise BinanceError(400, -1128, "Combination of optional parameters invalid.")
-            if end - start > DAY_MS:
-                raise BinanceError(400, -1127, "More than 24 hours between startTime and endTime.")
-        return (start or 0) / 1000, float("inf") if end is None else end / 1000
-
-
-def _not_required(name: str) -> BinanceError:
-    return BinanceError(400, -1106, f"Parameter '{name}' sent when not required.")
-
-
-def _illegal(name: str, legal: str) -> BinanceError:
-    return BinanceError(
-        400, -1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'."
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,18 +141,6 @@ class Wanted:
     respond: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Where a call is reached, what it weighs, and who may make it."""
-
-    kind: str
-    act: Callable[["Binance", Call], Any]
-    weight: int = 1
-    weight_of_all: int | None = None  # without a symbol
-    signed: bool = False
-    trade: bool = False  # needs the permission to trade
-
-
 class Binance:
     """Binance spot on top of an exchange."""
 
@@ -300,6 +154,7 @@ class Binance:
         ban_s: int = 120,
     ) -> None:
         self.exchange = exchange
+        self.methods = METHODS
         self.weight_per_minute = weight_per_minute
         self.orders_per_10s = orders_per_10s
         self.orders_per_day = orders_per_day
@@ -320,7 +175,7 @@ class Binance:
 
     def handle(self, request: Request) -> Response:
         route = ROUTES.get((request.method, request.path))
-        headers = dict(self.spend(request, _weight(route, request.parameters())))
+        headers = dict(self.spend(request, 1 if route is None else route.weigh(request.parameters())))
         limited = self.limited(request)
         if limited is not None:
             return replace(limited, headers={**limited.headers, **headers})
@@ -350,8 +205,8 @@ class Binance:
                 headers |= self._order_counts(account, request.now)
             return Response(body=result, headers=headers)
         except (BinanceError, Reject) as error:
-            status, code, message = _said(error)
-            return Response(status=status, body=_error(code, message, error), headers=headers)
+            status, code, message = said(error)
+            return Response(status=status, body=error_body(code, message, error), headers=headers)
 
     def open_session(self, request: Request, send: Send) -> Session | None:
         if request.path.startswith("/ws-api/"):
@@ -363,7 +218,7 @@ class Binance:
     def rate_limited(self, request: Request, banned: bool) -> Response:
         if banned:
             left_s = self.ban_left_s(request) or self.ban_s
-            until = _ms(request.clock + left_s)
+            until = ms(request.clock + left_s)
             message = (
                 f"Way too much request weight used; IP banned until {until}. Please use WebSocket Streams "
             )
@@ -487,14 +342,14 @@ class Binance:
         key = self.exchange.authenticate(api_key, permission)
         stamp, window = parameters.get("timestamp", ""), parameters.get("recvWindow", "5000")
         if not stamp:
-            raise _mandatory("timestamp")
+            raise mandatory("timestamp")
         if not WHOLE.fullmatch(stamp):
-            raise _illegal("timestamp", WHOLE_RANGE)
+            raise illegal("timestamp", WHOLE_RANGE)
         if not NUMBER.fullmatch(window):
-            raise _illegal("recvWindow", NUMBER_RANGE)
+            raise illegal("recvWindow", NUMBER_RANGE)
         if Decimal(window) > 60000:
             raise BinanceError(400, -1131, "recvWindow must be less than 60000.")
-        server = _ms(clock)
+        server = ms(clock)
         if int(stamp) >= server + 1000:
             message = "Timestamp for this request was 1000ms ahead of the server's time."
             raise BinanceError(400, -1021, message)
@@ -502,7 +357,7 @@ class Binance:
             raise BinanceError(400, -1021, "Timestamp for this request is outside of the recvWindow.")
         signature = parameters.get("signature", "")
         if not signature:
-            raise _mandatory("signature")
+            raise mandatory("signature")
         for payload in payloads:
             wanted = hmac.new(key.secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
             if hmac.compare_digest(wanted, signature.lower().encode("ascii", "replace").decode()):
@@ -533,7 +388,7 @@ class Binance:
         return {}
 
     def time(self, call: Call) -> Any:
-        return {"serverTime": _ms(call.clock)}
+        return {"serverTime": ms(call.clock)}
 
     def system_status(self, call: Call) -> Any:
         if self.exchange.mode == MAINTENANCE_MODE:
@@ -553,7 +408,7 @@ class Binance:
                 ) from error
         return {
             "timezone": "UTC",
-            "serverTime": _ms(call.clock),
+            "serverTime": ms(call.clock),
             "rateLimits": [
                 _limit("REQUEST_WEIGHT", "MINUTE", 1, self.weight_per_minute),
                 _limit("ORDERS", "SECOND", 10, self.orders_per_10s),
@@ -591,27 +446,27 @@ class Binance:
             "filters": [
                 {
                     "filterType": "PRICE_FILTER",
-                    "minPrice": _fixed(market.tick),
-                    "maxPrice": _fixed(Decimal(1000000)),
-                    "tickSize": _fixed(market.tick),
+                    "minPrice": fixed(market.tick),
+                    "maxPrice": fixed(Decimal(1000000)),
+                    "tickSize": fixed(market.tick),
                 },
                 {
                     "filterType": "LOT_SIZE",
-                    "minQty": _fixed(market.min_qty),
-                    "maxQty": _fixed(market.max_qty),
-                    "stepSize": _fixed(market.lot),
+                    "minQty": fixed(market.min_qty),
+                    "maxQty": fixed(market.max_qty),
+                    "stepSize": fixed(market.lot),
                 },
                 {
                     "filterType": "MARKET_LOT_SIZE",
-                    "minQty": _fixed(ZERO),
-                    "maxQty": _fixed(market.max_qty),
-                    "stepSize": _fixed(ZERO),
+                    "minQty": fixed(ZERO),
+                    "maxQty": fixed(market.max_qty),
+                    "stepSize": fixed(ZERO),
                 },
                 {
                     "filterType": "NOTIONAL",
-                    "minNotional": _fixed(market.min_notional),
+                    "minNotional": fixed(market.min_notional),
                     "applyMinToMarket": True,
-                    "maxNotional": _fixed(Decimal(9000000)),
+                    "maxNotional": fixed(Decimal(9000000)),
                     "applyMaxToMarket": False,
                     "avgPriceMins": 5,
                 },
@@ -627,7 +482,7 @@ class Binance:
 
     def no_symbols(self, call: Call) -> Any:
         # Callers that have not been told to load spot markets only also ask the futures exchanges.
-        return {"timezone": "UTC", "serverTime": _ms(call.clock), "rateLimits": [], "symbols": []}
+        return {"timezone": "UTC", "serverTime": ms(call.clock), "rateLimits": [], "symbols": []}
 
     def nothing(self, call: Call) -> Any:
         return []
@@ -637,17 +492,17 @@ class Binance:
     def depth(self, call: Call) -> Any:
         market = self.market(call)
         book = self.exchange.depth(market.symbol, call.limit(100, 5000), now=call.now)
-        return {"lastUpdateId": book.sequence, "bids": _levels(book.bids), "asks": _levels(book.asks)}
+        return {"lastUpdateId": book.sequence, "bids": levels(book.bids), "asks": levels(book.asks)}
 
     def trades(self, call: Call) -> Any:
         market = self.market(call)
         return [
             {
                 "id": trade.trade_id,
-                "price": _fixed(trade.price),
-                "qty": _fixed(trade.quantity),
-                "quoteQty": _fixed(trade.price * trade.quantity),
-                "time": _ms(trade.now),
+                "price": fixed(trade.price),
+                "qty": fixed(trade.quantity),
+                "quoteQty": fixed(trade.price * trade.quantity),
+                "time": ms(trade.now),
                 "isBuyerMaker": trade.taker_side == "sell",
                 "isBestMatch": True,
             }
@@ -675,10 +530,10 @@ class Binance:
         ask = self.exchange.best(market.symbol, "sell", now) or (ZERO, ZERO)
         return {
             "symbol": self.name(market.symbol),
-            "bidPrice": _fixed(bid[0]),
-            "bidQty": _fixed(bid[1]),
-            "askPrice": _fixed(ask[0]),
-            "askQty": _fixed(ask[1]),
+            "bidPrice": fixed(bid[0]),
+            "bidQty": fixed(bid[1]),
+            "askPrice": fixed(ask[0]),
+            "askQty": fixed(ask[1]),
         }
 
     def price_ticker(self, call: Call) -> Any:
@@ -686,7 +541,7 @@ class Binance:
             call,
             lambda market, now: {
                 "symbol": self.name(market.symbol),
-                "price": _fixed(self.exchange.last_price(market.symbol) or ZERO),
+                "price": fixed(self.exchange.last_price(market.symbol) or ZERO),
             },
         )
 
@@ -698,8 +553,8 @@ class Binance:
         price = cost / volume if volume else self.exchange.last_price(market.symbol) or ZERO
         return {
             "mins": 5,
-            "price": _fixed(price),
-            "closeTime": _ms(trades[-1].now) if trades else _ms(call.now),
+            "price": fixed(price),
+            "closeTime": ms(trades[-1].now) if trades else ms(call.now),
         }
 
     def day_ticker(self, call: Call) -> Any:
@@ -715,23 +570,23 @@ class Binance:
         quotes = self._book_ticker(market, now)
         return {
             "symbol": quotes["symbol"],
-            "priceChange": _fixed(change),
+            "priceChange": fixed(change),
             "priceChangePercent": f"{change * 100 / prices[0]:.3f}" if prices[0] else "0.000",
-            "weightedAvgPrice": _fixed(cost / volume if volume else ZERO),
-            "prevClosePrice": _fixed(prices[0]),
-            "lastPrice": _fixed(prices[-1]),
-            "lastQty": _fixed(trades[-1].quantity if trades else ZERO),
+            "weightedAvgPrice": fixed(cost / volume if volume else ZERO),
+            "prevClosePrice": fixed(prices[0]),
+            "lastPrice": fixed(prices[-1]),
+            "lastQty": fixed(trades[-1].quantity if trades else ZERO),
             "bidPrice": quotes["bidPrice"],
             "bidQty": quotes["bidQty"],
             "askPrice": quotes["askPrice"],
             "askQty": quotes["askQty"],
-            "openPrice": _fixed(prices[0]),
-            "highPrice": _fixed(max(prices)),
-            "lowPrice": _fixed(min(prices)),
-            "volume": _fixed(volume),
-            "quoteVolume": _fixed(cost),
-            "openTime": _ms(now - 86400),
-            "closeTime": _ms(now),
+            "openPrice": fixed(prices[0]),
+            "highPrice": fixed(max(prices)),
+            "lowPrice": fixed(min(prices)),
+            "volume": fixed(volume),
+            "quoteVolume": fixed(cost),
+            "openTime": ms(now - 86400),
+            "closeTime": ms(now),
             "firstId": trades[0].trade_id if trades else -1,
             "lastId": trades[-1].trade_id if trades else -1,
             "count": len(trades),
@@ -773,11 +628,11 @@ class Binance:
                 raise BinanceError(400, -2010, f"{words} orders are not supported for this symbol.")
         respond = call.parameters.get("newOrderRespType", "FULL" if kind in ("LIMIT", "MARKET") else "ACK")
         if respond not in ("ACK", "RESULT", "FULL"):
-            raise _illegal("newOrderRespType", "ACK, RESULT, FULL")
+            raise illegal("newOrderRespType", "ACK, RESULT, FULL")
         in_force, quantity, quote_quantity, price, stop = self._terms(call, kind)
         client_id = call.parameters.get("newClientOrderId", "")
         if client_id and not CLIENT_ID.fullmatch(client_id):
-            raise _illegal("newClientOrderId", CLIENT_ID_RANGE)
+            raise illegal("newClientOrderId", CLIENT_ID_RANGE)
         ours: Side = "buy" if side == "BUY" else "sell"
         return Wanted(
             market=market,
@@ -800,28 +655,28 @@ class Binance:
         limited = kind in ("LIMIT", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT")
         in_force = call.parameters.get("timeInForce")
         if limited and not in_force:
-            raise _mandatory("timeInForce")
+            raise mandatory("timeInForce")
         if not limited and in_force is not None:
-            raise _not_required("timeInForce")
+            raise not_required("timeInForce")
         if in_force not in (None, "GTC", "IOC", "FOK"):
             raise BinanceError(400, -1115, "Invalid timeInForce.")
         quantity = call.number("quantity")
         quote_quantity = call.number("quoteOrderQty")
         price, stop = call.number("price"), call.number("stopPrice")
         if price is not None and kind != "LIMIT_MAKER" and not limited:
-            raise _not_required("price")
+            raise not_required("price")
         if stop is not None and kind not in TRIGGERS:
-            raise _not_required("stopPrice")
+            raise not_required("stopPrice")
         if quote_quantity is not None and kind != "MARKET":
-            raise _not_required("quoteOrderQty")
+            raise not_required("quoteOrderQty")
         if quantity is not None and quote_quantity is not None:
             raise BinanceError(400, -1128, "Combination of optional parameters invalid.")
         if quantity is None and quote_quantity is None:
-            raise _mandatory("quantity")
+            raise mandatory("quantity")
         if price is None and (limited or kind == "LIMIT_MAKER"):
-            raise _mandatory("price")
+            raise mandatory("price")
         if stop is None and kind in TRIGGERS:
-            raise _mandatory("stopPrice")
+            raise mandatory("stopPrice")
         if price == 0:
             raise BinanceError(400, -1013, "Invalid price.")
         if stop == 0:
@@ -846,31 +701,31 @@ class Binance:
             "orderId": order.order_id,
             "orderListId": -1,
             "clientOrderId": order.client_order_id,
-            "transactTime": _ms(order.created_at),
+            "transactTime": ms(order.created_at),
         }
         if respond == "ACK":
             return answer
         answer |= {
-            "price": _fixed(order.price or ZERO),
-            "origQty": _fixed(order.quantity),
-            "executedQty": _fixed(order.filled_quantity),
-            "origQuoteOrderQty": _fixed(order.quote_quantity or ZERO),
-            "cummulativeQuoteQty": _fixed(order.filled_quote),
-            "status": _status(order),
+            "price": fixed(order.price or ZERO),
+            "origQty": fixed(order.quantity),
+            "executedQty": fixed(order.filled_quantity),
+            "origQuoteOrderQty": fixed(order.quote_quantity or ZERO),
+            "cummulativeQuoteQty": fixed(order.filled_quote),
+            "status": status_of(order),
             "timeInForce": order.time_in_force,
-            "type": _type(order),
+            "type": type_of(order),
             "side": order.side.upper(),
-            "workingTime": _working_ms(order),
+            "workingTime": working_ms(order),
             "selfTradePreventionMode": "EXPIRE_MAKER",
         }
         if order.trigger is not None:
-            answer["stopPrice"] = _fixed(order.trigger.price)
+            answer["stopPrice"] = fixed(order.trigger.price)
         if respond == "FULL":
             answer["fills"] = [
                 {
-                    "price": _fixed(fill.price),
-                    "qty": _fixed(fill.quantity),
-                    "commission": _fixed(fill.fee),
+                    "price": fixed(fill.price),
+                    "qty": fixed(fill.quantity),
+                    "commission": fixed(fill.fee),
                     "commissionAsset": fill.fee_currency,
                     "tradeId": fill.trade_id,
                 }
@@ -901,21 +756,21 @@ class Binance:
             "orderId": order.order_id,
             "orderListId": -1,
             "clientOrderId": order.client_order_id,
-            "price": _fixed(order.price or ZERO),
-            "origQty": _fixed(order.quantity),
-            "executedQty": _fixed(order.filled_quantity),
-            "cummulativeQuoteQty": _fixed(order.filled_quote),
-            "status": _status(order),
+            "price": fixed(order.price or ZERO),
+            "origQty": fixed(order.quantity),
+            "executedQty": fixed(order.filled_quantity),
+            "cummulativeQuoteQty": fixed(order.filled_quote),
+            "status": status_of(order),
             "timeInForce": order.time_in_force,
-            "type": _type(order),
+            "type": type_of(order),
             "side": order.side.upper(),
-            "stopPrice": _fixed(order.trigger.price if order.trigger else ZERO),
-            "icebergQty": _fixed(ZERO),
-            "time": _ms(order.created_at),
-            "updateTime": _ms(order.updated_at),
+            "stopPrice": fixed(order.trigger.price if order.trigger else ZERO),
+            "icebergQty": fixed(ZERO),
+            "time": ms(order.created_at),
+            "updateTime": ms(order.updated_at),
             "isWorking": not order.waiting,
-            "workingTime": _working_ms(order),
-            "origQuoteOrderQty": _fixed(order.quote_quantity or ZERO),
+            "workingTime": working_ms(order),
+            "origQuoteOrderQty": fixed(order.quote_quantity or ZERO),
             "selfTradePreventionMode": "EXPIRE_MAKER",
         }
 
@@ -962,18 +817,18 @@ class Binance:
             "orderId": order.order_id,
             "orderListId": -1,
             "clientOrderId": self.cancel_ids[order.order_id],
-            "transactTime": _ms(order.updated_at),
-            "price": _fixed(order.price or ZERO),
-            "origQty": _fixed(order.quantity),
-            "executedQty": _fixed(order.filled_quantity),
-            "origQuoteOrderQty": _fixed(order.quote_quantity or ZERO),
-            "cummulativeQuoteQty": _fixed(order.filled_quote),
-            "status": _status(order),
+            "transactTime": ms(order.updated_at),
+            "price": fixed(order.price or ZERO),
+            "origQty": fixed(order.quantity),
+            "executedQty": fixed(order.filled_quantity),
+            "origQuoteOrderQty": fixed(order.quote_quantity or ZERO),
+            "cummulativeQuoteQty": fixed(order.filled_quote),
+            "status": status_of(order),
             "timeInForce": order.time_in_force,
-            "type": _type(order),
+            "type": type_of(order),
             "side": order.side.upper(),
             "selfTradePreventionMode": "EXPIRE_MAKER",
-        } | ({} if order.trigger is None else {"stopPrice": _fixed(order.trigger.price)})
+        } | ({} if order.trigger is None else {"stopPrice": fixed(order.trigger.price)})
 
     def open_orders(self, call: Call) -> Any:
         symbol = self.market(call).symbol if "symbol" in call.parameters else None
@@ -1016,203 +871,16 @@ class Binance:
             "id": fill.trade_id,
             "orderId": fill.order_id,
             "orderListId": -1,
-            "price": _fixed(fill.price),
-            "qty": _fixed(fill.quantity),
-            "quoteQty": _fixed(fill.quote_quantity),
-            "commission": _fixed(fill.fee),
+            "price": fixed(fill.price),
+            "qty": fixed(fill.quantity),
+            "quoteQty": fixed(fill.quote_quantity),
+            "commission": fixed(fill.fee),
             "commissionAsset": fill.fee_currency,
-            "time": _ms(fill.time),
+            "time": ms(fill.time),
             "isBuyer": fill.side == "buy",
             "isMaker": fill.liquidity == "maker",
             "isBestMatch": True,
         }
-
-    # Account
-
-    def account(self, call: Call) -> Any:
-        balances = self.exchange.balances(call.owner, call.view.balances_as_of)
-        if call.parameters.get("omitZeroBalances") == "true":
-            balances = {c: amounts for c, amounts in balances.items() if any(amounts)}
-        markets = list(self.exchange.markets.values())
-        maker = max((market.maker_fee for market in markets), default=ZERO)
-        taker = max((market.taker_fee for market in markets), default=ZERO)
-        moved = [entries[-1][0] for entries in call.owner.journal.values() if entries]
-        return {
-            "makerCommission": int(maker * 10000),
-            "takerCommission": int(taker * 10000),
-            "buyerCommission": 0,
-            "sellerCommission": 0,
-            "commissionRates": {
-                "maker": _fixed(maker),
-                "taker": _fixed(taker),
-                "buyer": _fixed(ZERO),
-                "seller": _fixed(ZERO),
-            },
-            "canTrade": True,
-            "canWithdraw": True,
-            "canDeposit": True,
-            "brokered": False,
-            "requireSelfTradePrevention": False,
-            "preventSor": False,
-            "updateTime": _ms(max(moved, default=0.0)),
-            "accountType": "SPOT",
-            "balances": [
-                {"asset": currency, "free": _fixed(free), "locked": _fixed(locked)}
-                for currency, (free, locked) in balances.items()
-            ],
-            "permissions": ["SPOT"],
-            "uid": 100000001 + list(self.exchange.accounts).index(call.owner.name),
-        }
-
-    def api_restrictions(self, call: Call) -> Any:
-        keys = [key for key in self.exchange.keys.values() if key.account == call.owner.name]
-        permissions = keys[0].permissions if keys else frozenset()
-        return {
-            "ipRestrict": bool(keys and keys[0].ips),
-            "createTime": 1698645219000,
-            "enableReading": "read" in permissions,
-            "enableWithdrawals": "withdraw" in permissions,
-            "enableInternalTransfer": False,
-            "enableMargin": False,
-            "enableFutures": False,
-            "permitsUniversalTransfer": False,
-            "enableVanillaOptions": False,
-            "enableFixApiTrade": False,
-            "enableFixReadOnly": False,
-            "enableSpotAndMarginTrading": "trade" in permissions,
-            "enablePortfolioMarginTrading": False,
-        }
-
-    def account_info(self, call: Call) -> Any:
-        # https://developers.binance.com/docs/wallet/account/account-info
-        return {
-            "vipLevel": 0,
-            "isMarginEnabled": False,
-            "isFutureEnabled": False,
-            "isOptionsEnabled": False,
-            "isPortfolioMarginRetailEnabled": False,
-        }
-
-    def trade_fee(self, call: Call) -> Any:
-        markets = [self.market(call)] if "symbol" in call.parameters else self.exchange.markets.values()
-        return [
-            {
-                "symbol": self.name(market.symbol),
-                "makerCommission": _plain(market.maker_fee),
-                "takerCommission": _plain(market.taker_fee),
-            }
-            for market in markets
-        ]
-
-    def deposits(self, call: Call) -> Any:
-        return [
-            {
-                "id": str(transfer.transfer_id),
-                "amount": _plain(transfer.amount),
-                "coin": transfer.currency,
-                "network": transfer.currency,
-                "status": 1,
-                "address": transfer.address,
-                "addressTag": "",
-                "txId": transfer.txid or f"simulated-{transfer.transfer_id}",
-                "insertTime": _ms(transfer.time),
-                "completeTime": _ms(transfer.time),
-                "transferType": 0,
-                "confirmTimes": "1/1",
-                "unlockConfirm": 0,
-                "walletType": 0,
-            }
-            for transfer in self._transfers(call, "deposit")
-        ]
-
-    def withdrawals(self, call: Call) -> Any:
-        return [
-            {
-                "id": str(transfer.transfer_id),
-                "amount": _plain(transfer.amount),
-                "transactionFee": _plain(transfer.fee),
-                "coin": transfer.currency,
-                "status": 6,
-                "address": transfer.address,
-                "txId": transfer.txid or f"simulated-{transfer.transfer_id}",
-                "applyTime": _utc(transfer.time),
-                "network": transfer.currency,
-                "transferType": 0,
-                "info": "",
-                "confirmNo": 1,
-                "walletType": 0,
-                "txKey": "",
-                "completeTime": _utc(transfer.time),
-            }
-            for transfer in self._transfers(call, "withdrawal")
-        ]
-
-    def _transfers(self, call: Call, kind: str) -> list[Any]:
-        start, end = call.whole("startTime"), call.whole("endTime")
-        coin, limit = call.parameters.get("coin"), call.limit(1000, 1000)
-        offset = call.whole("offset") or 0
-        found = [
-            transfer
-            for transfer in reversed(call.owner.transfers)
-            if transfer.kind == kind
-            and coin in (None, transfer.currency)
-            and (start is None or _ms(transfer.time) >= start)
-            and (end is None or _ms(transfer.time) <= end)
-        ]
-        return found[offset : offset + limit]
-
-    def coins(self, call: Call) -> Any:
-        markets = self.exchange.markets.values()
-        currencies = sorted({m.base for m in markets} | {m.quote for m in markets} | set(call.owner.free))
-        balances = self.exchange.balances(call.owner, call.view.balances_as_of)
-        return [
-            {
-                "coin": coin,
-                "depositAllEnable": True,
-                "withdrawAllEnable": True,
-                "name": coin,
-                "free": _plain(balances.get(coin, (ZERO, ZERO))[0]),
-                "locked": _plain(balances.get(coin, (ZERO, ZERO))[1]),
-                "freeze": "0",
-                "withdrawing": "0",
-                "ipoing": "0",
-                "ipoable": "0",
-                "storage": "0",
-                "isLegalMoney": coin in ("EUR", "USD", "GBP"),
-                "trading": True,
-                "networkList": [
-                    {
-                        "network": coin,
-                        "coin": coin,
-                        "withdrawIntegerMultiple": "0.00000001",
-                        "isDefault": True,
-                        "depositEnable": True,
-                        "withdrawEnable": True,
-                        "depositDesc": "",
-                        "withdrawDesc": "",
-                        "name": coin,
-                        "resetAddressStatus": False,
-                        "withdrawFee": "0",
-                        "withdrawMin": "0.00000001",
-                        "withdrawMax": "1000000",
-                        "minConfirm": 1,
-                        "unLockConfirm": 0,
-                    }
-                ],
-            }
-            for coin in currencies
-        ]
-
-
-def _changing(name: str) -> Callable[[Binance, Call], Any]:
-    """Act as `binance_amend` says, which is built on this file and so imported when it is needed."""
-
-    def act(binance: Binance, call: Call) -> Any:
-        from simulator.dialects import binance_amend
-
-        return getattr(binance_amend, name)(binance, call)
-
-    return act
 
 
 # (HTTP method, path) -> route. Weights: the "Weight" of each call on the pages of rest-api.
@@ -1225,7 +893,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/dapi/v1/exchangeInfo"): Route(kind=dialect.MARKETS, act=Binance.no_symbols),
     ("GET", "/sapi/v1/margin/allPairs"): Route(kind=dialect.MARKETS, act=Binance.nothing),
     ("GET", "/sapi/v1/margin/isolated/allPairs"): Route(kind=dialect.MARKETS, act=Binance.nothing),
-    ("GET", "/api/v3/depth"): Route(kind=dialect.MARKET_DATA, act=Binance.depth, weight=5),
+    ("GET", "/api/v3/depth"): Route(kind=dialect.MARKET_DATA, act=Binance.depth, by_levels=True),
     ("GET", "/api/v3/trades"): Route(kind=dialect.MARKET_DATA, act=Binance.trades, weight=25),
     ("GET", "/api/v3/avgPrice"): Route(kind=dialect.MARKET_DATA, act=Binance.average_price, weight=2),
     ("GET", "/api/v3/ticker/24hr"): Route(
@@ -1240,13 +908,13 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/api/v3/order"): Route(kind=dialect.CREATE, act=Binance.create, signed=True, trade=True),
     ("DELETE", "/api/v3/order"): Route(kind=dialect.CANCEL, act=Binance.cancel, signed=True, trade=True),
     ("POST", "/api/v3/order/cancelReplace"): Route(
-        kind=dialect.AMEND, act=_changing("cancel_replace"), signed=True, trade=True
+        kind=dialect.AMEND, act=binance_amend.cancel_replace, signed=True, trade=True
     ),
     ("PUT", "/api/v3/order/amend/keepPriority"): Route(
-        kind=dialect.AMEND, act=_changing("amend"), weight=4, signed=True, trade=True
+        kind=dialect.AMEND, act=binance_amend.amend, weight=4, signed=True, trade=True
     ),
     ("GET", "/api/v3/order/amendments"): Route(
-        kind=dialect.CLOSED_ORDERS, act=_changing("amendments"), weight=4, signed=True
+        kind=dialect.CLOSED_ORDERS, act=binance_amend.amendments, weight=4, signed=True
     ),
     ("DELETE", "/api/v3/openOrders"): Route(
         kind=dialect.CANCEL_ALL, act=Binance.cancel_all, signed=True, trade=True
@@ -1259,20 +927,22 @@ ROUTES: dict[tuple[str, str], Route] = {
         kind=dialect.CLOSED_ORDERS, act=Binance.all_orders, weight=20, signed=True
     ),
     ("GET", "/api/v3/myTrades"): Route(kind=dialect.MY_TRADES, act=Binance.my_trades, weight=20, signed=True),
-    ("GET", "/api/v3/account"): Route(kind=dialect.BALANCE, act=Binance.account, weight=20, signed=True),
-    ("GET", "/sapi/v1/account/apiRestrictions"): Route(
-        kind=dialect.OTHER, act=Binance.api_restrictions, signed=True
+    ("GET", "/api/v3/account"): Route(
+        kind=dialect.BALANCE, act=binance_wallet.account, weight=20, signed=True
     ),
-    ("GET", "/sapi/v1/account/info"): Route(kind=dialect.FEES, act=Binance.account_info, signed=True),
-    ("GET", "/sapi/v1/asset/tradeFee"): Route(kind=dialect.FEES, act=Binance.trade_fee, signed=True),
+    ("GET", "/sapi/v1/account/apiRestrictions"): Route(
+        kind=dialect.OTHER, act=binance_wallet.api_restrictions, signed=True
+    ),
+    ("GET", "/sapi/v1/account/info"): Route(kind=dialect.FEES, act=binance_wallet.account_info, signed=True),
+    ("GET", "/sapi/v1/asset/tradeFee"): Route(kind=dialect.FEES, act=binance_wallet.trade_fee, signed=True),
     ("GET", "/sapi/v1/capital/deposit/hisrec"): Route(
-        kind=dialect.TRANSFERS, act=Binance.deposits, signed=True
+        kind=dialect.TRANSFERS, act=binance_wallet.deposits, signed=True
     ),
     ("GET", "/sapi/v1/capital/withdraw/history"): Route(
-        kind=dialect.TRANSFERS, act=Binance.withdrawals, signed=True
+        kind=dialect.TRANSFERS, act=binance_wallet.withdrawals, signed=True
     ),
     ("GET", "/sapi/v1/capital/config/getall"): Route(
-        kind=dialect.MARKETS, act=Binance.coins, weight=10, signed=True
+        kind=dialect.MARKETS, act=binance_wallet.coins, weight=10, signed=True
     ),
 }
 
@@ -1298,319 +968,6 @@ METHODS: dict[str, Route] = {
     "myTrades": ROUTES["GET", "/api/v3/myTrades"],
     "account.status": ROUTES["GET", "/api/v3/account"],
 }
-EXECUTION_TYPES = {
-    "new": "NEW",
-    "trade": "TRADE",
-    "canceled": "CANCELED",
-    "expired": "EXPIRED",
-    "triggered": "NEW",
-    "amended": "REPLACED",
-}
-SUBSCRIBE_USER = "userDataStream.subscribe.signature"
-UNSUBSCRIBE_USER = "userDataStream.unsubscribe"
-
-
-class ApiSession:
-    """The WebSocket API at /ws-api/v3, with the user data stream on the same connection."""
-
-    def __init__(self, binance: Binance, request: Request, send: Send) -> None:
-        self._binance = binance
-        self._send = send
-        self._users: dict[int, Key] = {}  # subscription id -> whose events
-        self._next_subscription = 0
-
-    def kind(self, text: str) -> str:
-        method = str(_json(text).get("method", ""))
-        if method in (SUBSCRIBE_USER, UNSUBSCRIBE_USER):
-            return dialect.STREAM
-        return METHODS[method].kind if method in METHODS else dialect.OTHER
-
-    def receive(self, text: str, request: Request) -> None:
-        message = _json(text)
-        request_id, method = message.get("id"), message.get("method")
-        raw = message.get("params") or {}
-        account: Account | None = None
-        answer: dict[str, Any] = {"id": request_id}
-        try:
-            if not isinstance(method, str) or not isinstance(raw, dict):
-                raise BinanceError(400, -1135, "Invalid JSON Request")
-            route = METHODS.get(method)
-            key: Key | None = None
-            parameters = {name: _written(value) for name, value in raw.items() if value is not None}
-            if method == SUBSCRIBE_USER or (route is not None and route.signed):
-                key = self._signed_by(parameters, request, route)
-                account = self._binance.exchange.accounts[key.account]
-            if method == SUBSCRIBE_USER:
-                assert key is not None
-                answer |= {"status": 200, "result": {"subscriptionId": self._subscribe(key)}}
-            elif method == UNSUBSCRIBE_USER:
-                self._users.clear()
-                answer |= {"status": 200, "result": {}}
-            elif route is None:
-                raise BinanceError(400, -1020, "This operation is not supported.")
-            else:
-                self._binance.spend(request, _weight(route, parameters))
-                limited = self._binance.limited(request)
-                if limited is not None:
-                    raise BinanceError(limited.status, limited.body["code"], limited.body["msg"])
-                if self._binance.exchange.mode == MAINTENANCE_MODE:
-                    raise Reject(MAINTENANCE, "the exchange is under maintenance")
-                call = Call(
-                    parameters=parameters,
-                    account=account,
-                    now=request.now,
-                    clock=request.clock,
-                    view=request.view,
-                )
-                answer |= {"status": 200, "result": route.act(self._binance, call)}
-        except (BinanceError, Reject) as error:
-            status, code, words = _said(error)
-            answer |= {"status": status, "error": _error(code, words, error)}
-        if isinstance(raw, dict) and raw.get("returnRateLimits") is not False:
-            answer["rateLimits"] = self._binance.rate_limits(request, account)
-        self._send(answer, dialect.REPLY)
-
-    def _signed_by(self, parameters: dict[str, str], request: Request, route: Route | None) -> Key:
-        # All parameters but the signature, sorted by name, joined as they are:
-        # https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/request-security
-        signed = sorted((name, value) for name, value in parameters.items() if name != "signature")
-        return self._binance.verify(
-            parameters.get("apiKey", ""),
-            parameters,
-            ["&".join(f"{name}={value}" for name, value in signed), urlencode(signed)],
-            "trade" if route is not None and route.trade else "read",
-            request.clock,
-        )
-
-    def _subscribe(self, key: Key) -> int:
-        if any(user.account == key.account for user in self._users.values()):
-            raise BinanceError(400, -2035, "User Data Stream subscription already active.")
-        self._users[self._next_subscription] = key
-        self._next_subscription += 1
-        return self._next_subscription - 1
-
-    def on_event(self, event: Event) -> None:
-        if isinstance(event, OrderUpdate):
-            name = event.order.account
-        elif isinstance(event, BalanceChange):
-            name = event.account
-        else:
-            return
-        for subscription, key in self._users.items():
-            if key.account != name or key.revoked:
-                continue
-            if isinstance(event, OrderUpdate):
-                stream = dialect.FILLS if event.fill else dialect.ORDERS
-                self._push(subscription, self.execution_report(event), stream)
-            else:
-                for message in _balance_messages(event):
-                    self._push(subscription, message, dialect.BALANCES)
-
-    def tick(self, now: float) -> None:
-        pass
-
-    def _push(self, subscription: int, event: dict[str, Any], stream: str) -> None:
-        self._send({"subscriptionId": subscription, "event": event}, stream)
-
-    def execution_report(self, update: OrderUpdate) -> dict[str, Any]:
-        """https://developers.binance.com/docs/binance-spot-api-docs/user-data-stream#order-update
-
-        An order that is triggered is new a second time, and on the book (`w`) then.
-        """
-        order, fill = update.order, update.fill
-        amended = self._binance.amendments.get(order.order_id, []) if update.kind == "amended" else []
-        canceled = update.kind == "canceled"
-        cancel_id = self._binance.cancel_ids.get(order.order_id, order.client_order_id)
-        report: dict[str, Any] = {
-            "e": "executionReport",
-            "E": _ms(update.now),
-            "s": self._binance.name(order.symbol),
-            "c": cancel_id if canceled else order.client_order_id,
-            "S": order.side.upper(),
-            "o": _type(order),
-            "f": order.time_in_force,
-            "q": _fixed(order.quantity),
-            "p": _fixed(order.price or ZERO),
-            "P": _fixed(order.trigger.price if order.trigger else ZERO),
-            "F": _fixed(ZERO),
-            "g": -1,
-            "C": order.client_order_id if canceled else amended[-1]["origClientOrderId"] if amended else "",
-            "x": EXECUTION_TYPES[update.kind],
-            "X": "EXPIRED_IN_MATCH"
-            if update.status == EXPIRED and order.reason == "SELF_TRADE"
-            else STATUS[update.status],
-            "r": "NONE",
-            "i": order.order_id,
-            "l": _fixed(fill.quantity if fill else ZERO),
-            "z": _fixed(update.filled_quantity),
-            "L": _fixed(fill.price if fill else ZERO),
-            "n": _fixed(fill.fee) if fill else "0",
-            "N": fill.fee_currency if fill else None,
-            "T": _ms(update.now),
-            "t": fill.trade_id if fill else -1,
-            "I": 2 * (fill.trade_id if fill else order.order_id) + (0 if fill else 1),
-            "w": update.status in (SUBMITTED, PARTIALLY_FILLED)
-            and order.order_type == "limit"
-            and not (order.trigger is not None and update.kind == "new"),
-            "m": fill.liquidity == "maker" if fill else False,
-            "M": fill is not None,
-            "O": _ms(order.created_at),
-            "Z": _fixed(update.filled_quote),
-            "Y": _fixed(fill.quote_quantity if fill else ZERO),
-            "Q": _fixed(order.quote_quantity or ZERO),
-            "W": _ms(order.created_at),
-            "V": "EXPIRE_MAKER",
-        }
-        if update.kind == "expired":
-            report["eR"] = "INSUFFICIENT_LIQUIDITY" if order.reason == "NO_LIQUIDITY" else order.reason
-        return report
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Book changes of one market waiting to be sent together."""
-
-    first: int
-    last: int
-    bids: dict[Decimal, Decimal] = field(default_factory=dict)
-    asks: dict[Decimal, Decimal] = field(default_factory=dict)
-
-
-class StreamSession:
-    """Market streams at /ws and /stream: <symbol>@depth[@100ms], @trade, @aggTrade, @bookTicker."""
-
-    def __init__(self, binance: Binance, request: Request, send: Send) -> None:
-        self._binance = binance
-        self._send = send
-        self._wrapped = request.path == "/stream"
-        self._streams: dict[str, None] = {}  # stream name, in the sequence of subscription
-        self._batches: dict[str, _Batch] = {}  # depth stream -> changes not sent yet
-        self._sent: dict[str, float] = {}  # depth stream -> when it was sent last
-        self._quoted: dict[str, tuple[Any, Any]] = {}  # bookTicker stream -> what was sent last
-        names = dict(parse_qsl(request.query)).get("streams", "").split("/")
-        names += request.path.partition("/ws/")[2].split("/")
-        for name in names:
-            if "@" in name and self._known(name):
-                self._streams[name] = None
-
-    def kind(self, text: str) -> str:
-        return dialect.STREAM
-
-    def receive(self, text: str, request: Request) -> None:
-        message = _json(text)
-        method, names = message.get("method"), message.get("params") or []
-        if not isinstance(names, list):
-            self._refuse(message, 2, "Invalid request: params must be an array")
-        elif method == "LIST_SUBSCRIPTIONS":
-            self._send({"result": list(self._streams), "id": message.get("id")}, dialect.REPLY)
-        elif method not in ("SUBSCRIBE", "UNSUBSCRIBE"):
-            self._refuse(message, 2, f"Invalid request: unknown variant `{method}`")
-        elif not all(isinstance(name, str) and self._known(name) for name in names):
-            self._refuse(message, 2, "Invalid request: invalid stream")
-        else:
-            for name in names:
-                if method == "SUBSCRIBE":
-                    self._streams[name] = None
-                else:
-                    self._streams.pop(name, None)
-                    self._batches.pop(name, None)
-            self._send({"result": None, "id": message.get("id")}, dialect.REPLY)
-
-    def on_event(self, event: Event) -> None:
-        if isinstance(event, PublicTrade):
-            prefix = self._binance.name(event.symbol).lower()
-            for channel in ("trade", "aggTrade"):
-                if f"{prefix}@{channel}" in self._streams:
-                    self._push(f"{prefix}@{channel}", self._trade(event, channel), dialect.TRADES)
-        elif isinstance(event, BookChange):
-            prefix = self._binance.name(event.symbol).lower()
-            for name in self._streams:
-                if name.startswith(prefix + "@depth"):
-                    self._collect(name, event)
-            if f"{prefix}@bookTicker" in self._streams:
-                self._quote(f"{prefix}@bookTicker", event)
-
-    def tick(self, now: float) -> None:
-        for name, batch in list(self._batches.items()):
-            interval = 0.1 if name.endswith("@100ms") else 1.0
-            # Ticks come about every 100 ms, so half of one is tolerated.
-            if now - self._sent.get(name, 0.0) < interval - 0.05:
-                continue
-            del self._batches[name]
-            self._sent[name] = now
-            message = {
-                "e": "depthUpdate",
-                "E": _ms(now),
-                "s": name.partition("@")[0].upper(),
-                "U": batch.first,
-                "u": batch.last,
-                "b": _levels(list(batch.bids.items())),
-                "a": _levels(list(batch.asks.items())),
-            }
-            self._push(name, message, dialect.BOOK)
-
-    def _known(self, name: str) -> bool:
-        symbol, _, channel = name.partition("@")
-        if channel not in ("depth", "depth@100ms", "depth@1000ms", "trade", "aggTrade", "bookTicker"):
-            return False
-        return any(self._binance.name(known).lower() == symbol for known in self._binance.exchange.markets)
-
-    def _refuse(self, message: dict[str, Any], code: int, words: str) -> None:
-        self._send({"error": {"code": code, "msg": words}, "id": message.get("id")}, dialect.REPLY)
-
-    def _push(self, name: str, message: dict[str, Any], stream: str) -> None:
-        self._send({"stream": name, "data": message} if self._wrapped else message, stream)
-
-    def _collect(self, name: str, change: BookChange) -> None:
-        batch = self._batches.get(name)
-        if batch is None:
-            batch = self._batches[name] = _Batch(first=change.sequence, last=change.sequence)
-        batch.last = change.sequence
-        batch.bids.update(change.bids)
-        batch.asks.update(change.asks)
-
-    def _quote(self, name: str, change: BookChange) -> None:
-        exchange = self._binance.exchange
-        bid = exchange.best(change.symbol, "buy", change.now) or (ZERO, ZERO)
-        ask = exchange.best(change.symbol, "sell", change.now) or (ZERO, ZERO)
-        if self._quoted.get(name) == (bid, ask):
-            return
-        self._quoted[name] = (bid, ask)
-        message = {
-            "u": change.sequence,
-            "s": self._binance.name(change.symbol),
-            "b": _fixed(bid[0]),
-            "B": _fixed(bid[1]),
-            "a": _fixed(ask[0]),
-            "A": _fixed(ask[1]),
-        }
-        self._push(name, message, dialect.TICKER)
-
-    def _trade(self, trade: PublicTrade, channel: str) -> dict[str, Any]:
-        message: dict[str, Any] = {
-            "e": channel,
-            "E": _ms(trade.now),
-            "s": self._binance.name(trade.symbol),
-            "p": _fixed(trade.price),
-            "q": _fixed(trade.quantity),
-            "T": _ms(trade.now),
-            "m": trade.taker_side == "sell",
-            "M": True,
-        }
-        if channel == "trade":
-            return message | {"t": trade.trade_id}
-        return message | {"a": trade.trade_id, "f": trade.trade_id, "l": trade.trade_id}
-
-
-def _said(error: BinanceError | Reject) -> tuple[int, int, str]:
-    if isinstance(error, BinanceError):
-        return error.status, error.code, error.message
-    return REJECTS.get(error.reason, (400, -1013, error.message))
-
-
-def _error(code: int, message: str, error: BinanceError | Reject) -> dict[str, Any]:
-    data = error.data if isinstance(error, BinanceError) else None
-    return {"code": code, "msg": message} | ({} if data is None else {"data": data})
 
 
 def _check_all_read(parameters: Mapping[str, str]) -> None:
@@ -1622,85 +979,5 @@ def _check_all_read(parameters: Mapping[str, str]) -> None:
         raise BinanceError(400, -1104, message)
 
 
-def _balance_messages(change: BalanceChange) -> list[dict[str, Any]]:
-    now = _ms(change.now)
-    messages: list[dict[str, Any]] = []
-    if change.delta is not None:
-        currency, delta = change.delta
-        messages.append({"e": "balanceUpdate", "E": now, "a": currency, "d": _fixed(delta), "T": now})
-    balances = [
-        {"a": currency, "f": _fixed(free), "l": _fixed(locked)}
-        for currency, (free, locked) in change.balances.items()
-    ]
-    messages.append({"e": "outboundAccountPosition", "E": now, "u": now, "B": balances})
-    return messages
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        message = json.loads(text)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def _weight(route: Route | None, parameters: Mapping[str, str]) -> int:
-    """What a call weighs: more for more of the book, and for every market at once."""
-    if route is None:
-        return 1
-    if route.act is Binance.depth:
-        levels = int(parameters["limit"]) if parameters.get("limit", "").isdecimal() else 100
-        return next(weight for most, weight in DEPTH_WEIGHTS if levels <= most or most == 5000)
-    everything = route.weight_of_all is not None and "symbol" not in parameters
-    return route.weight_of_all if everything and route.weight_of_all else route.weight
-
-
 def _limit(kind: str, interval: str, number: int, limit: int) -> dict[str, Any]:
     return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}
-
-
-def _status(order: Order) -> str:
-    if order.status == EXPIRED and order.reason == "SELF_TRADE":
-        return "EXPIRED_IN_MATCH"
-    return STATUS[order.status]
-
-
-def _type(order: Order) -> str:
-    if order.trigger is not None:
-        return order.trigger.kind.upper() + ("_LIMIT" if order.order_type == "limit" else "")
-    if order.order_type == "market":
-        return "MARKET"
-    return "LIMIT_MAKER" if order.post_only else "LIMIT"
-
-
-def _working_ms(order: Order) -> int:
-    """When the order came onto the book; an order that waits has not."""
-    if order.waiting:
-        return -1
-    return _ms(order.created_at if order.triggered_at is None else order.triggered_at)
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-def _fixed(value: Decimal) -> str:
-    return f"{value:.8f}"
-
-
-def _plain(value: Decimal) -> str:
-    return format(value.normalize(), "f") if value else "0"
-
-
-def _levels(levels: Levels) -> list[list[str]]:
-    return [[_fixed(price), _fixed(size)] for price, size in levels]
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -10,25 +10,31 @@ answers:
     the cancel refused                   400, -2022; STOP_ON_FAILURE does not attempt the order
 """
 
-from typing import Any
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from simulator import exchange as ex
-from simulator.dialects.binance import (
+from simulator.dialects.binance_words import (
     CLIENT_ID,
     CLIENT_ID_RANGE,
-    ZERO,
-    Binance,
     BinanceError,
     Call,
-    _fixed,
-    _illegal,
-    _mandatory,
-    _ms,
-    _said,
-    _status,
-    _type,
+    fixed,
+    illegal,
+    mandatory,
+    ms,
+    said,
+    status_of,
+    type_of,
 )
 from simulator.exchange import PARTIALLY_FILLED, SUBMITTED, Order, Reject
+
+if TYPE_CHECKING:
+    from simulator.dialects.binance import Binance
+
+ZERO = Decimal(0)
 
 AMENDS_MAX = 10  # the filter MAX_NUM_ORDER_AMENDS
 RESTRICTIONS = {"ONLY_NEW": SUBMITTED, "ONLY_PARTIALLY_FILLED": PARTIALLY_FILLED}
@@ -38,14 +44,14 @@ def cancel_replace(binance: Binance, call: Call) -> Any:
     """POST /api/v3/order/cancelReplace."""
     mode = call.text("cancelReplaceMode")
     if mode not in ("STOP_ON_FAILURE", "ALLOW_FAILURE"):
-        raise _illegal("cancelReplaceMode", "STOP_ON_FAILURE, ALLOW_FAILURE")
+        raise illegal("cancelReplaceMode", "STOP_ON_FAILURE, ALLOW_FAILURE")
     restriction = call.parameters.get("cancelRestrictions")
     if restriction is not None and restriction not in RESTRICTIONS:
-        raise _illegal("cancelRestrictions", "ONLY_NEW, ONLY_PARTIALLY_FILLED")
+        raise illegal("cancelRestrictions", "ONLY_NEW, ONLY_PARTIALLY_FILLED")
     order_id = call.whole("cancelOrderId")
     client_id = call.parameters.get("cancelOrigClientOrderId") or None
     if order_id is None and client_id is None:
-        raise _mandatory("cancelOrigClientOrderId")
+        raise mandatory("cancelOrigClientOrderId")
     market = binance.market(call)
     canceled, refused_cancel = None, None
     try:
@@ -57,7 +63,7 @@ def cancel_replace(binance: Binance, call: Call) -> Any:
         new_id = call.parameters.get("cancelNewClientOrderId", "")
         canceled = binance.cancel_one(call, market, order_id, client_id, new_id)
     except (BinanceError, Reject) as error:
-        status, code, message = _said(error)
+        status, code, message = said(error)
         if code not in (-2011, -2013):
             raise
         refused_cancel = {"code": code, "msg": message}
@@ -66,7 +72,7 @@ def cancel_replace(binance: Binance, call: Call) -> Any:
         try:
             placed = binance.create(call)
         except (BinanceError, Reject) as error:
-            _, code, message = _said(error)
+            _, code, message = said(error)
             refused_order = {"code": code, "msg": message}
     results = {
         "cancelResult": "SUCCESS" if canceled is not None else "FAILURE",
@@ -94,10 +100,10 @@ def amend(binance: Binance, call: Call) -> Any:
     order_id, client_id = binance.sought(call)
     quantity = call.number("newQty")
     if quantity is None:
-        raise _mandatory("newQty")
+        raise mandatory("newQty")
     name = call.parameters.get("newClientOrderId", "") or binance.new_client_id()
     if not CLIENT_ID.fullmatch(name):
-        raise _illegal("newClientOrderId", CLIENT_ID_RANGE)
+        raise illegal("newClientOrderId", CLIENT_ID_RANGE)
     order = binance.exchange.find_order(call.owner, order_id, client_id, symbol=market.symbol)
     if order is None or not order.open:
         raise BinanceError(400, -2038, "Unknown order sent.")
@@ -114,9 +120,9 @@ def amend(binance: Binance, call: Call) -> Any:
         "executionId": 1_000 * order.order_id + len(history),
         "origClientOrderId": order.client_order_id,
         "newClientOrderId": name,
-        "origQty": _fixed(order.quantity),
-        "newQty": _fixed(quantity),
-        "time": _ms(call.now),
+        "origQty": fixed(order.quantity),
+        "newQty": fixed(quantity),
+        "time": ms(call.now),
     }
     history.append(row)  # before the change: the stream tells of the old name too
     try:
@@ -133,7 +139,7 @@ def amend(binance: Binance, call: Call) -> Any:
             raise BinanceError(400, -2038, "Filter failure: LOT_SIZE") from reject
         raise
     return {
-        "transactTime": _ms(call.now),
+        "transactTime": ms(call.now),
         "executionId": row["executionId"],
         "amendedOrder": _amended(binance, order, str(row["origClientOrderId"])),
     }
@@ -143,7 +149,7 @@ def amendments(binance: Binance, call: Call) -> Any:
     """GET /api/v3/order/amendments."""
     market, order_id = binance.market(call), call.whole("orderId")
     if order_id is None:
-        raise _mandatory("orderId")
+        raise mandatory("orderId")
     order = binance.exchange.find_order(call.owner, order_id, symbol=market.symbol)
     if order is None:
         raise BinanceError(400, -2013, "Order does not exist.")
@@ -159,16 +165,16 @@ def _amended(binance: Binance, order: Order, old_name: str) -> dict[str, Any]:
         "orderListId": -1,
         "origClientOrderId": old_name,
         "clientOrderId": order.client_order_id,
-        "price": _fixed(order.price or ZERO),
-        "qty": _fixed(order.quantity),
-        "executedQty": _fixed(order.filled_quantity),
-        "preventedQty": _fixed(ZERO),
-        "quoteOrderQty": _fixed(ZERO),
-        "cumulativeQuoteQty": _fixed(order.filled_quote),
-        "status": _status(order),
+        "price": fixed(order.price or ZERO),
+        "qty": fixed(order.quantity),
+        "executedQty": fixed(order.filled_quantity),
+        "preventedQty": fixed(ZERO),
+        "quoteOrderQty": fixed(ZERO),
+        "cumulativeQuoteQty": fixed(order.filled_quote),
+        "status": status_of(order),
         "timeInForce": order.time_in_force,
-        "type": _type(order),
+        "type": type_of(order),
         "side": order.side.upper(),
-        "workingTime": _ms(order.created_at) if not order.waiting else -1,
+        "workingTime": ms(order.created_at) if not order.waiting else -1,
         "selfTradePreventionMode": "EXPIRE_MAKER",
     }
