@@ -11,7 +11,8 @@ import ccxt
 import requests
 
 url, market = os.environ["SIMULATOR_URL"], "BTC/USDT"
-public, private = os.environ["SIMULATOR_KEYS"].split(",")[:2]
+public, _, private = os.environ["SIMULATOR_KEYS"].partition(",")
+assert private, "SIMULATOR_KEYS: set it to the line with keys that the simulator prints"
 admin = requests.Session()
 admin.headers["Authorization"] = f"Bearer {os.environ['SIMULATOR_TOKEN']}"
 

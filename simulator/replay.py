@@ -253,7 +253,7 @@ class Track:
             size = f"{self.contract.contract_size:f} {self.contract.base}"
             words += f" in contracts of {size} (no recording of swaps ships: this is spot's)"
         elif self.borrowed:
-            words += f" (no {self.exchange.split('-')[0].capitalize()} recording ships)"
+            words += f" (no recording of {self.exchange.split('-')[0]} ships)"
         return words
 
     def events(self) -> Iterator[Event]:

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Callable
 
@@ -111,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     keygen = commands.add_parser("keygen", help="make a key pair", description="Make a key pair for a user.")
     keygen.add_argument("user", metavar="USER")
     keygen.add_argument("--role", choices=("read", "trade", "admin"), help="default: trade")
+    keygen.add_argument(
+        "--expires", metavar="DATE", type=_day, help="the key ends as this day begins (UTC); default: never"
+    )
     keygen.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print as JSON")
 
     smart = add("smart-order", "convert one currency into another", _smart_order, show_result)
@@ -330,6 +333,13 @@ def _moment(text: str) -> datetime | str:
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day such as 2027-06-30") from None
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -697,7 +707,8 @@ def _keygen(options: argparse.Namespace) -> int:
         )
         return MISUSED
     pair = signing.generate_keys()
-    entry = f"{options.user},{pair.public}{',' + options.role if options.role else ''}"
+    role = options.role or ("trade" if options.expires else None)
+    entry = ",".join(part for part in (options.user, pair.public, role, options.expires) if part)
     if options.json:
         print(json.dumps({"OMS_KEYS": entry, "OMS_KEY": pair.private, "keyid": pair.keyid}, indent=2))
         return DONE

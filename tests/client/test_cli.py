@@ -16,6 +16,7 @@ from oms_client import signing
 from oms_client.cli import in_typed_words, main
 from oms_client.tables import facts, short, table
 from server.api import examples
+from server.auth import parse_keys
 
 KEY = signing.PrivateKey(b"\x01" * 32)
 CLIENT = Path(__file__).resolve().parents[2] / "client"
@@ -77,6 +78,18 @@ def test_keygen_prints_the_two_lines_of_the_environment(capsys):
     user, public, role = lines["OMS_KEYS"].split(",")
     assert (user, role) == ("alice", "read")
     assert signing.parse_private_key(lines["OMS_KEY"]).public == signing.parse_public_key(public)
+
+
+def test_keygen_writes_the_day_a_key_ends_as_the_server_reads_it(capsys):
+    assert main(["keygen", "alice", "--expires", "2027-06-30"]) == 0
+    entry = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("OMS_KEYS=")
+    ).removeprefix("OMS_KEYS=")
+    (key,) = parse_keys(entry).values()
+    assert (key.role, key.expires) == ("trade", datetime(2027, 6, 30, tzinfo=UTC))
+    with pytest.raises(SystemExit):
+        main(["keygen", "alice", "--expires", "tomorrow"])
+    assert "such as 2027-06-30" in capsys.readouterr().err
 
 
 def test_keygen_refuses_a_name_the_server_would_not_read(capsys):

@@ -237,7 +237,7 @@ def test_a_broken_recording_says_which(tmp_path):
 def test_a_borrowed_recording_is_said_to_be_one():
     borrowed = track("kraken", "ETH/USDT")
     assert borrowed.describe() == (
-        "kraken ETH/USDT: replaying binance-spot ETHUSDT 2024-08-08 (no Kraken recording ships)"
+        "kraken ETH/USDT: replaying binance-spot ETHUSDT 2024-08-08 (no recording of kraken ships)"
     )
     own = track("binance", "ETH/USDT")
     assert own.describe() == "binance ETH/USDT: replaying binance-spot ETHUSDT 2024-08-08"

@@ -716,7 +716,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="oms ambiguity", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="oms ambiguity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--exchange", action="append", choices=EXCHANGES, help="only this one (again for more)"
     )
