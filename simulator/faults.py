@@ -40,7 +40,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from simulator.dialects.dialect import KINDS, STREAMS, View
+from simulator.dialects.dialect import KINDS, STREAMS, Cut, View
 
 REQUEST_ACTIONS = (
     "refuse",
@@ -260,11 +260,6 @@ class Faults:
             settled = settled or rule.action != "delay"
         self.log.extend(strikes)
         return strikes
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Close the connection now."""
 
 
 class Channel:

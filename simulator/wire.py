@@ -26,9 +26,9 @@ from typing import Any, TypeVar
 from aiohttp import WSMsgType, web
 
 from simulator.admin import Admin
-from simulator.dialects.dialect import REPLY, Dialect, Request, Response, Session
+from simulator.dialects.dialect import REPLY, Cut, Dialect, Request, Response, Session
 from simulator.exchange import Event, Exchange
-from simulator.faults import BODIES, Channel, Cut, Faults, Strike
+from simulator.faults import BODIES, Channel, Faults, Strike
 
 TICK_S = 0.1
 T = TypeVar("T")

@@ -28,176 +28,89 @@ so.
 import hashlib
 import hmac
 import json
-import re
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, TypeVar
-from urllib.parse import quote
+from decimal import Decimal
+from typing import Any, Literal
 
-from ems.core.book import SELF_TRADE, TimeInForce
 from simulator import exchange as ex
+from simulator.dialects import bybit_streams as streams
 from simulator.dialects import dialect
+from simulator.dialects.bybit_linear import Linear
+from simulator.dialects.bybit_words import (
+    AMOUNT_DECIMALS,
+    BAD_FILTER,
+    BAD_REQUEST,
+    BAD_SIDE,
+    BAD_SIGNATURE,
+    BAD_SYMBOL,
+    BAD_TIME_IN_FORCE,
+    BAD_TYPE,
+    BAN_S,
+    CLOSED_KEPT,
+    DOLLARS,
+    ENDINGS,
+    FILTERS,
+    HISTORY_S,
+    INVALID_KEY,
+    IP_LIMIT,
+    IP_WINDOW_S,
+    KINDS,
+    LIMITS,
+    LINEAR,
+    LINEAR_PATH,
+    LINK_ID,
+    LINK_ID_KEPT_S,
+    NO_ORDER,
+    NO_PERMISSION,
+    NO_ROUTE,
+    NO_TRIGGER,
+    NOT_SIMULATED,
+    NOT_SUPPORTED,
+    PERMISSIONS,
+    PRIVATE_PATH,
+    PUBLIC_PATH,
+    QUANTITY_DECIMALS,
+    QUANTITY_LARGE,
+    QUANTITY_SMALL,
+    SERVER_ERROR,
+    SPOT,
+    TOO_MANY,
+    TOO_MANY_FROM_ADDRESS,
+    TRADE_PATH,
+    TRANSFERS_S,
+    UNCHANGED,
+    WORDS,
+    Refused,
+    Wanted,
+    Window,
+    amount_of,
+    answer_of,
+    category_of,
+    check_time,
+    count_of,
+    fill_name,
+    filter_of,
+    forbidden_of,
+    force_of,
+    invalid,
+    market_name,
+    market_unit,
+    ms,
+    named,
+    order_name,
+    order_number,
+    page_of,
+    quote_step,
+    refusal_of,
+    refused_answer,
+    signature,
+    span_of,
+    status_of,
+    stop_type,
+    time_in_force,
+)
 from simulator.dialects.dialect import Request, Response, Send
 from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, Trigger, text
-
-PUBLIC_PATH = "/v5/public/spot"
-LINEAR_PATH = "/v5/public/linear"
-PRIVATE_PATH = "/v5/private"
-TRADE_PATH = "/v5/trade"
-
-SPOT = "spot"
-LINEAR = "linear"
-DAY_S = 24 * 3600.0
-CLOSED_KEPT = 500  # https://bybit-exchange.github.io/docs/v5/order/open-order
-LINK_ID_KEPT_S = 360 * DAY_S  # https://bybit-exchange.github.io/docs/fix-api/create-order
-HISTORY_S = 7 * DAY_S  # between startTime and endTime, and before now without them
-TRANSFERS_S = 30 * DAY_S
-RECV_WINDOW_MS = 5000
-AHEAD_MS = 1000  # a timestamp may be so far ahead
-DIGITS_MAX = 18
-DOLLARS = frozenset(("USDT", "USDC", "USD"))
-
-# orderLinkId: https://bybit-exchange.github.io/docs/v5/order/create-order
-LINK_ID = re.compile(r"[0-9A-Za-z_-]{1,36}", re.ASCII)
-
-# Path -> requests a second and account: https://bybit-exchange.github.io/docs/v5/rate-limit. The records of
-# deposits and withdrawals are limited by the minute, to 100 and 300; here by the second.
-LIMITS = {
-    "/v5/order/create": 20,
-    "/v5/order/cancel": 20,
-    "/v5/order/amend": 20,
-    "/v5/order/cancel-all": 20,
-    "/v5/order/realtime": 50,
-    "/v5/order/history": 50,
-    "/v5/execution/list": 50,
-    "/v5/account/wallet-balance": 50,
-    "/v5/account/fee-rate": 5,
-    "/v5/account/info": 50,
-    "/v5/user/query-api": 10,
-    "/v5/position/list": 50,
-    "/v5/position/set-leverage": 10,
-    "/v5/position/switch-mode": 10,
-    "/v5/asset/coin/query-info": 5,
-    "/v5/asset/deposit/query-record": 5,
-    "/v5/asset/withdraw/query-record": 5,
-}
-IP_LIMIT, IP_WINDOW_S = 600, 5.0
-BAN_S = 600.0  # of an address that had more: the same page
-
-# Code -> what it is about: https://bybit-exchange.github.io/docs/v5/error. Messages vary; codes decide.
-BAD_REQUEST = 10001
-EXPIRED = 10002
-INVALID_KEY = 10003
-BAD_SIGNATURE = 10004
-NO_PERMISSION = 10005
-TOO_MANY = 10006
-SERVER_ERROR = 10016
-NO_ROUTE = 10017
-TOO_MANY_FROM_ADDRESS = 10018
-EMPTY = 170105
-BAD_TIME_IN_FORCE = 170115
-BAD_TYPE = 170116
-BAD_SIDE = 170117
-BAD_SYMBOL = 170121
-BAD_FILTER = 170202
-NO_TRIGGER = 170203
-BAD_DATA = 170130
-NO_FUNDS = 170131
-PRICE_DECIMALS = 170134
-QUANTITY_LARGE = 170135
-QUANTITY_SMALL = 170136
-QUANTITY_DECIMALS = 170137
-VALUE_SMALL = 170140
-DUPLICATE = 170141
-AMOUNT_DECIMALS = 170148
-NOT_OPEN = 170151
-NO_ORDER = 170213
-MAKER_ONLY = 170217
-WOULD_TAKE = 170218
-NOT_SUPPORTED = 170227
-TOO_MANY_OPEN = 170810
-
-WORDS = {
-    BAD_REQUEST: "Request parameter error.",
-    INVALID_KEY: "API key is invalid.",
-    NO_PERMISSION: "Permission denied, please check your API key permissions.",
-    TOO_MANY: "Too many visits. Exceeded the API Rate Limit.",
-    SERVER_ERROR: "Server error.",
-    NO_ROUTE: "Route not found.",
-    TOO_MANY_FROM_ADDRESS: "Exceeded the IP Rate Limit.",
-    BAD_TIME_IN_FORCE: "Invalid timeInForce.",
-    BAD_TYPE: "Invalid orderType.",
-    BAD_SIDE: "Invalid side.",
-    BAD_SYMBOL: "Invalid symbol.",
-    BAD_FILTER: "Invalid orderFilter parameter.",
-    NO_TRIGGER: "Please enter the TP/SL price.",
-    NO_FUNDS: "Insufficient balance.",
-    PRICE_DECIMALS: "Order price has too many decimals.",
-    QUANTITY_LARGE: "Order quantity exceeded upper limit.",
-    QUANTITY_SMALL: "Order quantity exceeded lower limit.",
-    QUANTITY_DECIMALS: "Order quantity has too many decimals.",
-    VALUE_SMALL: "Order value exceeded lower limit.",
-    DUPLICATE: "Duplicate clientOrderId.",
-    AMOUNT_DECIMALS: "Market order amount decimal too long.",
-    NOT_OPEN: "The trading pair is not open yet.",
-    NO_ORDER: "Order does not exist.",
-    MAKER_ONLY: "Only LIMIT-MAKER order is supported for the current pair.",
-    WOULD_TAKE: "The LIMIT-MAKER order is rejected due to invalid price.",
-    NOT_SUPPORTED: "This feature is not supported.",
-    TOO_MANY_OPEN: "Cannot exceed maximum of 500 conditional, TP/SL and active orders.",
-}
-
-# Reason of a Reject -> code. Steps and limits of the quantity are told apart before: see `place`.
-CODES = {
-    ex.INVALID_KEY: INVALID_KEY,
-    ex.PERMISSION_DENIED: NO_PERMISSION,
-    ex.UNKNOWN_SYMBOL: BAD_SYMBOL,
-    ex.UNKNOWN_ORDER: NO_ORDER,
-    ex.ORDER_CLOSED: NO_ORDER,
-    ex.BAD_PARAMETER: BAD_REQUEST,
-    ex.BELOW_FILLED: QUANTITY_SMALL,
-    ex.LOT_SIZE: QUANTITY_DECIMALS,
-    ex.PRICE_FILTER: PRICE_DECIMALS,
-    ex.MIN_NOTIONAL: VALUE_SMALL,
-    ex.MAX_ORDERS: TOO_MANY_OPEN,
-    ex.INSUFFICIENT_FUNDS: NO_FUNDS,
-    ex.POST_ONLY_WOULD_CROSS: WOULD_TAKE,
-    ex.DUPLICATE_CLIENT_ID: DUPLICATE,
-    ex.HALTED: NOT_OPEN,
-    ex.CANCEL_ONLY: NOT_OPEN,
-    ex.POST_ONLY_MODE: MAKER_ONLY,
-    ex.MAINTENANCE: SERVER_ERROR,
-}
-
-# Why an order ended -> (cancelType, rejectReason): https://bybit-exchange.github.io/docs/v5/enum
-ENDINGS = {
-    "CANCELED": ("CancelByUser", "EC_PerCancelRequest"),
-    "NO_LIQUIDITY": ("UNKNOWN", "EC_NoImmediateQtyToFill"),
-    "UNFILLABLE": ("UNKNOWN", "EC_CancelForNoFullFill"),
-    SELF_TRADE: ("CancelBySmp", "EC_NoError"),
-    "DELISTED": ("CancelByDelistPreDelivery", "EC_NoError"),
-    ex.INSUFFICIENT_FUNDS: ("UNKNOWN", "EC_Others"),
-}
-
-# orderFilter of an order with a trigger -> whether it holds its money while it waits, its stopOrderType:
-# https://bybit-exchange.github.io/docs/v5/order/create-order and .../docs/v5/enum#stopordertype
-FILTERS = {"tpslOrder": (True, "tpslOrder"), "StopOrder": (False, "Stop")}
-UNCHANGED = "The order remains unchanged as the parameters entered match the existing ones."
-
-# Fields of a new order that ask for something that is not simulated.
-NOT_SIMULATED = (
-    "triggerBy", "takeProfit", "stopLoss", "tpLimitPrice", "slLimitPrice", "tpOrderType",
-    "slOrderType", "slippageTolerance", "slippageToleranceType", "smpType",
-)  # fmt: skip
-
-# Our permissions -> what query-api lists, by product.
-PERMISSIONS = (
-    "ContractTrade", "Spot", "Wallet", "Options", "Derivatives", "CopyTrading", "BlockTrade", "Exchange",
-    "NFT", "Affiliate", "Earn", "FiatP2P", "FiatBybitPay", "FiatConvertBroker", "FiatGlobalPay", "FiatBitPay",
-    "BitCard", "ByXPost",
-)  # fmt: skip
 
 # Rules as instruments-info gives them, fees of the lowest tier:
 # https://www.bybit.com/en/help-center/article/Trading-Fee-Structure
@@ -223,184 +136,6 @@ MARKETS = [
 ]
 
 
-class Refused(Exception):
-    """Bybit says no: a code and words."""
-
-    def __init__(self, code: int, message: str | None = None) -> None:
-        self.code = code
-        self.message = WORDS.get(code, "") if message is None else message
-        super().__init__(f"{code} {self.message}")
-
-
-def invalid(name: str) -> Refused:
-    """Make the refusal that names a wrong field."""
-    return Refused(BAD_DATA, f"Data sent for paramter '{name}' is not valid.")  # Bybit's spelling
-
-
-def refusal_of(reject: Reject, category: str = SPOT) -> Refused:
-    """Say why the exchange refused, as Bybit does."""
-    if category == LINEAR:
-        from simulator.dialects.bybit_linear import refusal
-
-        return refusal(reject)
-    return Refused(CODES.get(reject.reason, SERVER_ERROR))
-
-
-# --- Names and numbers ---------------------------------------------------------------------------
-
-
-def ms(seconds: float) -> int:
-    """The time in milliseconds."""
-    return round(seconds * 1000)
-
-
-def category_of(symbol: str) -> str:
-    """Bybit's category of a market."""
-    return LINEAR if ":" in symbol else SPOT
-
-
-def order_name(order_id: int, symbol: str = "") -> str:
-    """Bybit's id of an order: nineteen digits of spot, a UUID of a contract."""
-    if category_of(symbol) == LINEAR:
-        from simulator.dialects.bybit_linear import ID_SPACE, uuid_of
-
-        return uuid_of(ID_SPACE, order_id)
-    return str(1_900_000_000_000_000_000 + order_id)
-
-
-def order_number(name: str) -> int | None:
-    """Our number of an order, from Bybit's id."""
-    if "-" in name:
-        from simulator.dialects import bybit_linear
-
-        return bybit_linear.order_number(name)
-    if not name.isascii() or not name.isdigit() or len(name) != 19:
-        return None
-    number = int(name) - 1_900_000_000_000_000_000
-    return number if number > 0 else None
-
-
-def fill_name(trade_id: int) -> str:
-    """Bybit's id of an execution."""
-    return str(2_290_000_000_000_000_000 + trade_id)
-
-
-def market_name(market: Market) -> str:
-    """Bybit's name of a market."""
-    return f"{market.base}{market.quote}"
-
-
-def quote_step(market: Market) -> Decimal:
-    """What an amount of quote currency has to be a multiple of."""
-    return market.tick * market.lot
-
-
-def status_of(order: Order, status: str | None = None, filled: Decimal | None = None) -> str:
-    """Bybit's status of an order, now or as an event tells it."""
-    state = order.status if status is None else status
-    untriggered = order.trigger is not None and order.triggered_at is None
-    if state == ex.SUBMITTED:
-        return "Untriggered" if untriggered else "New"
-    if state == ex.PARTIALLY_FILLED:
-        return "PartiallyFilled"
-    if state == ex.FILLED:
-        return "Filled"
-    if untriggered:
-        return "Deactivated"
-    if order.reason in (ex.INSUFFICIENT_FUNDS, ex.REDUCE_ONLY):
-        return "Rejected"  # when it was triggered
-    # Only spot knows the former: https://bybit-exchange.github.io/docs/v5/enum#orderstatus
-    if category_of(order.symbol) == LINEAR:
-        return "Cancelled"
-    part = order.filled_quantity if filled is None else filled
-    return "PartiallyFilledCanceled" if part else "Cancelled"
-
-
-def filter_of(order: Order) -> str:
-    """Under which name an order is cancelled; one that was triggered is like any other."""
-    if not order.waiting:
-        return "Order"
-    return "tpslOrder" if order.reserve_early else "StopOrder"
-
-
-def stop_type(order: Order) -> str:
-    """Bybit's word for what kind of trigger an order has; nothing for those without."""
-    if order.trigger is None:
-        return ""
-    return FILTERS["tpslOrder" if order.reserve_early else "StopOrder"][1]
-
-
-def market_unit(order: Order) -> str:
-    """Say in which currency the quantity of a market order counts; nothing for other orders."""
-    if order.order_type != "market":
-        return ""
-    return "baseCoin" if order.quote_quantity is None else "quoteCoin"
-
-
-def time_in_force(order: Order) -> str:
-    """Bybit's word for how long the order stands."""
-    if order.post_only:
-        return "PostOnly"
-    return "IOC" if order.order_type == "market" else order.time_in_force
-
-
-# --- Signature and limits ------------------------------------------------------------------------
-
-
-def signature(secret: str, payload: str) -> str:
-    """HMAC-SHA256 in hex: https://bybit-exchange.github.io/docs/v5/guide#authentication."""
-    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
-
-
-class Window:
-    """So many in a rolling time, refused ones not counted."""
-
-    def __init__(self, limit: int, seconds: float) -> None:
-        self.limit = limit
-        self.seconds = seconds
-        self._times: deque[float] = deque()
-
-    def add(self, now: float) -> bool:
-        """Count one and say whether it is allowed."""
-        while self._times and now - self._times[0] >= self.seconds:
-            self._times.popleft()
-        if len(self._times) >= self.limit:
-            return False
-        self._times.append(now)
-        return True
-
-    def left(self) -> int:
-        return self.limit - len(self._times)
-
-    def free_at(self, now: float) -> float:
-        """When the next one is allowed."""
-        return self._times[0] + self.seconds if not self.left() and self._times else now
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A new order, read from a request or a frame."""
-
-    market: Market
-    side: Literal["buy", "sell"]
-    order_type: Literal["market", "limit"]
-    quantity: Decimal
-    in_quote: bool  # the quantity is an amount of the quote currency
-    price: Decimal | None
-    time_in_force: TimeInForce
-    post_only: bool
-    link_id: str
-    trigger_price: Decimal | None
-    order_filter: str
-    reduce_only: bool = False
-
-
-T = TypeVar("T")
-
-
-# --- The dialect ---------------------------------------------------------------------------------
-
-
 class Bybit:
     """One Bybit. Keeps the limits, and when an order was placed at which price."""
 
@@ -413,9 +148,6 @@ class Bybit:
         self._addresses: dict[str, Window] = {}  # remote -> its limit
         self._banned: dict[str, float] = {}  # remote -> until
         self._connections = 0
-        # Contracts are built on this file, so they are imported when the first Bybit is made.
-        from simulator.dialects.bybit_linear import Linear
-
         self.linear = Linear(self)
         self._public: dict[str, Callable[[Request, dict[str, str]], Any]] = {
             "/v5/market/time": self._time,
@@ -455,24 +187,21 @@ class Bybit:
     def handle(self, request: Request) -> Response:
         if self.limited:
             if self._banned.get(request.remote, 0.0) > request.now:
-                return _forbidden()
+                return forbidden_of()
             address = self._addresses.setdefault(request.remote, Window(IP_LIMIT, IP_WINDOW_S))
             if not address.add(request.now):
                 self._banned[request.remote] = request.now + self.ban_s
-                return _forbidden()
+                return forbidden_of()
         head: dict[str, str] = {}
         try:
-            return _answer(request, self._route(request, head), head)
+            return answer_of(request, self._route(request, head), head)
         except Refused as refusal:
             status = 404 if refusal.code == NO_ROUTE else 200
-            return _refusal(request, refusal, head, status)
+            return refused_answer(request, refusal, head, status)
         except Reject as reject:
-            return _refusal(request, refusal_of(reject), head)
+            return refused_answer(request, refusal_of(reject), head)
 
     def open_session(self, request: Request, send: Send) -> dialect.Session | None:
-        # The streams are built on this file, so they are imported when the first one is opened.
-        from simulator.dialects import bybit_streams as streams
-
         sessions: dict[str, type[streams.Streams]] = {
             PUBLIC_PATH: streams.PublicStreams,
             PRIVATE_PATH: streams.PrivateStreams,
@@ -484,7 +213,7 @@ class Bybit:
         return None if session is None else session(self, send, request)
 
     def rate_limited(self, request: Request, banned: bool) -> Response:
-        return _forbidden() if banned else _refusal(request, Refused(TOO_MANY), {})
+        return forbidden_of() if banned else refused_answer(request, Refused(TOO_MANY), {})
 
     def failure(self, status: int) -> Response:
         # Codes for the statuses that Bybit explains; the others carry its general one.
@@ -654,7 +383,7 @@ class Bybit:
 
     def _orderbook(self, request: Request, fields: Mapping[str, str]) -> Any:
         market = self.market(fields)
-        depth = self.exchange.depth(market.symbol, _count(fields, "limit", 1, 200), now=request.now)
+        depth = self.exchange.depth(market.symbol, count_of(fields, "limit", 1, 200), now=request.now)
         return {
             "s": market_name(market),
             "b": [[text(price), text(size)] for price, size in depth.bids],
@@ -669,7 +398,7 @@ class Bybit:
         category, market = self.category(fields), self.market(fields)
         # https://bybit-exchange.github.io/docs/v5/market/recent-trade
         default, most = (60, 60) if category == SPOT else (500, 1000)
-        limit = _count(fields, "limit", default, most)
+        limit = count_of(fields, "limit", default, most)
         rows = [
             {
                 "execId": fill_name(trade.trade_id),
@@ -707,7 +436,7 @@ class Bybit:
 
     def amount(self, fields: Mapping[str, Any], name: str) -> Decimal:
         """Read a positive amount, or refuse it by name."""
-        return _amount(fields, name)
+        return amount_of(fields, name)
 
     # Money
 
@@ -921,7 +650,7 @@ class Bybit:
         fields: Mapping[str, Any],
         key: Key,
     ) -> Any:
-        start, end = _span(fields, request.clock, TRANSFERS_S)
+        start, end = span_of(fields, request.clock, TRANSFERS_S)
         chosen = [
             transfer
             for transfer in self.account(key).transfers
@@ -929,7 +658,7 @@ class Bybit:
             and start <= ms(transfer.time) <= end
             and fields.get("coin", transfer.currency) == transfer.currency
         ]
-        page, cursor = _page(chosen, lambda one: (ms(one.time), one.transfer_id), fields, 50, 50)
+        page, cursor = page_of(chosen, lambda one: (ms(one.time), one.transfer_id), fields, 50, 50)
         return {"rows": [row(transfer) for transfer in page], "nextPageCursor": cursor}
 
     # New orders
@@ -1025,14 +754,14 @@ class Bybit:
             market=market,
             side=side,
             order_type="market" if at_market else "limit",
-            quantity=_amount(fields, "qty"),
+            quantity=amount_of(fields, "qty"),
             in_quote=at_market and unit == "quoteCoin" and market.settled_in is None,
             # A market order's price and timeInForce are ignored.
-            price=None if at_market else _amount(fields, "price"),
-            time_in_force="GTC" if at_market or force in ("GTC", "PostOnly") else _force(force),
+            price=None if at_market else amount_of(fields, "price"),
+            time_in_force="GTC" if at_market or force in ("GTC", "PostOnly") else force_of(force),
             post_only=not at_market and force == "PostOnly",
             link_id=link_id,
-            trigger_price=_amount(fields, "triggerPrice") if given else None,
+            trigger_price=amount_of(fields, "triggerPrice") if given else None,
             order_filter=order_filter,
             reduce_only=market.settled_in is not None and fields.get("reduceOnly") in (True, "true"),
         )
@@ -1076,7 +805,7 @@ class Bybit:
         category = category_of(market.symbol)
         number, link_id = self._named(fields)
         terms = {
-            ours: _amount(fields, theirs)
+            ours: amount_of(fields, theirs)
             for ours, theirs in (("quantity", "qty"), ("price", "price"), ("trigger_price", "triggerPrice"))
             if str(fields.get(theirs, "")) not in ("", "0")
         }
@@ -1152,7 +881,7 @@ class Bybit:
         closed = self._closed(self.account(key), request.view.orders_as_of)
         chosen = self._chosen([] if request.view.hide_closed else closed, fields)
         if not fields.get("orderId") and not fields.get("orderLinkId"):
-            start, end = _span(fields, request.clock, HISTORY_S)
+            start, end = span_of(fields, request.clock, HISTORY_S)
             chosen = [order for order in chosen if start <= ms(order.created_at) <= end]
         if fields.get("orderStatus"):
             chosen = [order for order in chosen if status_of(order) == fields["orderStatus"]]
@@ -1176,7 +905,7 @@ class Bybit:
         return [o for o in orders if symbol in (None, o.symbol) and kind in (None, filter_of(o))]
 
     def _order_page(self, orders: list[Order], fields: Mapping[str, Any]) -> Any:
-        page, cursor = _page(orders, lambda one: (ms(one.created_at), abs(one.order_id)), fields, 20, 50)
+        page, cursor = page_of(orders, lambda one: (ms(one.created_at), abs(one.order_id)), fields, 20, 50)
         rows = [self.record(order) for order in page]
         return {"category": fields["category"], "nextPageCursor": cursor, "list": rows}
 
@@ -1272,9 +1001,9 @@ class Bybit:
         else:
             symbol = self.market(fields).symbol if fields.get("symbol") else None
             fills = [fill for fill in fills if symbol in (None, fill.symbol)]
-        start, end = _span(fields, request.clock, HISTORY_S)
+        start, end = span_of(fields, request.clock, HISTORY_S)
         fills = [fill for fill in fills if start <= ms(fill.time) <= end]
-        page, cursor = _page(fills, lambda one: (ms(one.time), one.trade_id), fields, 50, 100)
+        page, cursor = page_of(fills, lambda one: (ms(one.time), one.trade_id), fields, 50, 100)
         rows = [self.execution(account.orders[fill.order_id], fill) for fill in page]
         return {"category": category, "nextPageCursor": cursor, "list": rows}
 
@@ -1320,144 +1049,3 @@ class Bybit:
             "extraFees": "",
         }
         return row | (self.linear.execution(fill) if category_of(fill.symbol) == LINEAR else {})
-
-
-KINDS = {
-    "/v5/market/time": dialect.TIME,
-    "/v5/market/instruments-info": dialect.MARKETS,
-    "/v5/asset/coin/query-info": dialect.MARKETS,
-    "/v5/market/tickers": dialect.MARKET_DATA,
-    "/v5/market/orderbook": dialect.MARKET_DATA,
-    "/v5/market/recent-trade": dialect.MARKET_DATA,
-    "/v5/order/create": dialect.CREATE,
-    "/v5/order/cancel": dialect.CANCEL,
-    "/v5/order/amend": dialect.AMEND,
-    "/v5/order/cancel-all": dialect.CANCEL_ALL,
-    "/v5/order/realtime": dialect.OPEN_ORDERS,
-    "/v5/order/history": dialect.CLOSED_ORDERS,
-    "/v5/execution/list": dialect.MY_TRADES,
-    "/v5/account/wallet-balance": dialect.BALANCE,
-    "/v5/position/list": dialect.BALANCE,
-    "/v5/account/fee-rate": dialect.FEES,
-    "/v5/asset/deposit/query-record": dialect.TRANSFERS,
-    "/v5/asset/withdraw/query-record": dialect.TRANSFERS,
-}
-
-
-def named(order: Order) -> dict[str, str]:
-    """The two ids of an order: all that placing and cancelling answer."""
-    return {"orderId": order_name(order.order_id, order.symbol), "orderLinkId": order.client_order_id}
-
-
-def check_time(timestamp: str, window: str, clock: float) -> None:
-    """Refuse what is too old or from the future: https://bybit-exchange.github.io/docs/v5/guide."""
-    try:
-        sent, allowed = int(timestamp), int(window or RECV_WINDOW_MS)
-    except ValueError as error:
-        raise Refused(BAD_REQUEST) from error
-    now = ms(clock)
-    if not now - allowed <= sent < now + AHEAD_MS:
-        raise Refused(
-            EXPIRED,
-            "invalid request, please check your server timestamp or recv_window param. "
-            f"req_timestamp[{sent}],server_timestamp[{now}],recv_window[{allowed}]",
-        )
-
-
-def _force(word: str) -> TimeInForce:
-    return "FOK" if word == "FOK" else "IOC"
-
-
-def _amount(fields: Mapping[str, Any], name: str) -> Decimal:
-    """Read a positive amount, or refuse it by name."""
-    given = fields.get(name)
-    if given is None or given == "":
-        raise Refused(EMPTY, f"Parameter '{name}' was empty.")
-    try:
-        value = Decimal(str(given))
-    except InvalidOperation as error:
-        raise invalid(name) from error
-    # Beyond so many digits either way it is no amount of anything.
-    if not value.is_finite() or value <= 0 or abs(value.adjusted()) > DIGITS_MAX:
-        raise invalid(name)
-    return value
-
-
-def _count(fields: Mapping[str, Any], name: str, default: int, most: int) -> int:
-    given = str(fields.get(name, default))
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= most:
-        raise Refused(BAD_REQUEST, f"params error: {name} invalid")
-    return int(given)
-
-
-def _span(fields: Mapping[str, Any], clock: float, longest_s: float) -> tuple[int, int]:
-    """The time asked for, in milliseconds; one end alone means the longest span from there."""
-    times: dict[str, int | None] = {}
-    for name in ("startTime", "endTime"):
-        given = str(fields.get(name, "") or "")
-        if given and not (given.isascii() and given.isdigit()):
-            raise Refused(BAD_REQUEST, f"params error: {name} invalid")
-        times[name] = int(given) if given else None
-    start, end, longest = times["startTime"], times["endTime"], ms(longest_s)
-    if start is None:
-        end = ms(clock) if end is None else end
-        return end - longest, end
-    if end is None:
-        return start, start + longest
-    if not 0 <= end - start <= longest:
-        raise Refused(BAD_REQUEST, "params error: the time range is too long or reversed")
-    return start, end
-
-
-def _page(
-    rows: list[T],
-    place: Callable[[T], tuple[int, int]],
-    fields: Mapping[str, Any],
-    default: int,
-    most: int,
-) -> tuple[list[T], str]:
-    """One page, newest first, and where the next begins; after any row there is a next page to ask for."""
-    limit = _count(fields, "limit", default, most)
-    ordered = sorted(rows, key=place, reverse=True)
-    if fields.get("cursor"):
-        found = re.fullmatch(r"(\d+):(\d+)", str(fields["cursor"]), re.ASCII)
-        if found is None:
-            raise Refused(BAD_REQUEST, "params error: cursor invalid")
-        last = (int(found[2]), int(found[1]))
-        ordered = [row for row in ordered if place(row) < last]
-    page = ordered[:limit]
-    if not page:
-        return page, ""
-    at, identifier = place(page[-1])
-    return page, quote(f"{identifier}:{at}")  # written as it is to stand in an address
-
-
-def _answer(request: Request, result: Any, head: Mapping[str, str]) -> Response:
-    body = {
-        "retCode": 0,
-        "retMsg": "OK",
-        "result": result,
-        "retExtInfo": {},
-        "time": ms(request.clock),
-    }
-    return Response(body=body, headers=_head(request, head, 0))
-
-
-def _refusal(request: Request, refusal: Refused, head: Mapping[str, str], status: int = 200) -> Response:
-    body = {
-        "retCode": refusal.code,
-        "retMsg": refusal.message,
-        "result": {},
-        "retExtInfo": {},
-        "time": ms(request.clock),
-    }
-    return Response(status=status, body=body, headers=_head(request, head, refusal.code))
-
-
-def _head(request: Request, head: Mapping[str, str], code: int) -> dict[str, str]:
-    return {**head, "Ret_code": str(code), "Timenow": str(ms(request.clock))}
-
-
-def _forbidden() -> Response:
-    # The words are those of the page on limits; wait ten minutes, it says.
-    return Response(status=403, body="403, access too frequent", headers={"Content-Type": "text/html"})

@@ -19,30 +19,34 @@ hedge mode, stops of a position, risk limits, inverse contracts and those in USD
 Pages: https://bybit-exchange.github.io/docs/v5/position and those beside it.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ems.core.book import Side
 from simulator import exchange as ex
-from simulator.dialects.bybit import (
+from simulator.dialects.bybit_words import (
     BAD_REQUEST,
     HISTORY_S,
     NO_PERMISSION,
     SERVER_ERROR,
-    Bybit,
     Refused,
     market_name,
     ms,
 )
-from simulator.dialects.bybit import _count as count
-from simulator.dialects.bybit import _page as page
-from simulator.dialects.bybit import _span as span
+from simulator.dialects.bybit_words import count_of as count
+from simulator.dialects.bybit_words import page_of as page
+from simulator.dialects.bybit_words import span_of as span
 from simulator.dialects.dialect import Request
 from simulator.exchange import ZERO, Account, Fill, Key, Market, Order, OrderUpdate, Reject, text
 from simulator.positions import LIQUIDATION, POSITION_GONE, FundingPayment, Position, Positions, SwapMarket
 from simulator.records import LEVERAGE
+
+if TYPE_CHECKING:
+    from simulator.dialects.bybit import Bybit
 
 FIGURE = Decimal("0.00000001")
 

@@ -13,19 +13,20 @@ What a reader of these streams has to know:
 https://bybit-exchange.github.io/docs/v5/ws/connect and the pages under v5/websocket.
 """
 
+from __future__ import annotations
+
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator import exchange as ex
 from simulator.dialects import dialect
-from simulator.dialects.bybit import (
+from simulator.dialects.bybit_words import (
     INVALID_KEY,
     LINEAR,
     NO_PERMISSION,
     SPOT,
-    Bybit,
     Refused,
     category_of,
     check_time,
@@ -52,6 +53,9 @@ from simulator.exchange import (
     Reject,
     text,
 )
+
+if TYPE_CHECKING:
+    from simulator.dialects.bybit import Bybit
 
 BOOK_DEPTHS = (1, 50, 200, 1000)
 TOPICS_MAX = 10  # in one request on the spot path: https://bybit-exchange.github.io/docs/v5/ws/connect

@@ -118,6 +118,11 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Sent instead of a message: close the connection now."""
+
+
 class Send(Protocol):
     """Queue one message on a WebSocket: JSON values or text, and the stream it belongs to."""
 

@@ -6,16 +6,17 @@
    asked of an order that was triggered. https://docs.kraken.com/api-reference/trading/edit-order
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ems.core.book import crosses
 from simulator.dialects.dialect import Request
-from simulator.dialects.kraken import (
+from simulator.dialects.kraken_words import (
     INVALID_ORDER,
     ORDER_MINIMUM,
-    Kraken,
     Pair,
     Refused,
     Wanted,
@@ -26,6 +27,9 @@ from simulator.dialects.kraken import (
     words,
 )
 from simulator.exchange import Key, Order, Reject
+
+if TYPE_CHECKING:
+    from simulator.dialects.kraken import Kraken
 
 # Age of a changed order in seconds -> what the change adds to the account's counter, besides one.
 # https://docs.kraken.com/exchange/guides/general/ratelimits

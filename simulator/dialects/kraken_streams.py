@@ -13,24 +13,25 @@ What a reader of these streams has to know:
 https://docs.kraken.com/exchange/api-reference/spot-websocket-v2 and the guides beside it.
 """
 
+from __future__ import annotations
+
 import json
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ems.core.book import Side
 from simulator import exchange as ex
 from simulator.dialects import dialect, kraken_amend
 from simulator.dialects.dialect import Request, Send
-from simulator.dialects.kraken import (
+from simulator.dialects.kraken_words import (
     DOLLARS,
     FIAT,
     STATUS,
     TRIGGERED,
-    Kraken,
     Refused,
     Wanted,
     code,
@@ -56,6 +57,9 @@ from simulator.exchange import (
     OrderUpdate,
     PublicTrade,
 )
+
+if TYPE_CHECKING:
+    from simulator.dialects.kraken import Kraken
 
 BOOK_DEPTHS = (10, 25, 100, 500, 1000)
 CHECKSUM_LEVELS = 10

@@ -23,16 +23,11 @@ refused by name, or their lists are empty.
 Pages: https://www.okx.com/docs-v5/en/ ; the sections are named where a rule comes from.
 """
 
-import base64
-import hashlib
 import hmac
-import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from operator import itemgetter
+from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 from weakref import WeakSet
@@ -40,6 +35,55 @@ from weakref import WeakSet
 from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send
+from simulator.dialects.okx_algos import Algos
+from simulator.dialects.okx_streams import BusinessStreams, PrivateStreams, PublicStreams
+from simulator.dialects.okx_swaps import Swaps
+from simulator.dialects.okx_words import (
+    BATCH_MAX,
+    BETWEEN,
+    BOOK_MAX,
+    BUSINESS_PATH,
+    CANCEL_WORDS,
+    CL_ORD_ID,
+    CLOCK_MAX_S,
+    FIRST_ALGO,
+    FIRST_INSTRUMENT_CODE,
+    FIRST_ORDER,
+    FORGOTTEN_AFTER_S,
+    ORDER_TYPES,
+    ORDERS_MAX,
+    ORDERS_WINDOW_S,
+    PAGE,
+    PERMISSIONS,
+    PREFIX,
+    PRIVATE_PATH,
+    PUBLIC_PATH,
+    RECENT_DAYS,
+    TAG,
+    Refused,
+    bill_id,
+    body_of,
+    cancel_source,
+    envelope_of,
+    execution,
+    inst_id,
+    inst_type,
+    is_order,
+    is_said,
+    levels,
+    ms,
+    order_word,
+    page_of,
+    positive,
+    refusal,
+    refused_answer,
+    signature,
+    signed,
+    state_of,
+    symbol_of,
+    uid,
+    whole,
+)
 from simulator.exchange import (
     ZERO,
     Account,
@@ -54,129 +98,6 @@ from simulator.exchange import (
     Transfer,
     text,
 )
-from simulator.positions import LIQUIDATION
-
-PREFIX = "/api/v5/"
-PUBLIC_PATH = "/ws/v5/public"
-PRIVATE_PATH = "/ws/v5/private"
-BUSINESS_PATH = "/ws/v5/business"
-
-CLOCK_MAX_S = 30.0  # #overview-rest-authentication-making-requests
-FORGOTTEN_AFTER_S = 2 * 3600.0  # #order-book-trading-trade-get-order-details
-RECENT_DAYS = {"orders-history": 7, "orders-history-archive": 90, "fills": 3, "fills-history": 90}
-PAGE = 100
-BATCH_MAX = 20
-# Orders of an account in all its markets: https://www.okx.com/help/fill-ratio-sub-account-rate-limit
-ORDERS_MAX, ORDERS_WINDOW_S = 1000, 2.0
-BOOK_MAX = 400
-DIGITS_MAX = 18
-
-# Numbers of orders look like OKX's; those between two orders are of orders that never reached the book.
-FIRST_ORDER = 2_500_000_000_000_000_000
-BETWEEN = 1_000
-FIRST_ALGO = 2_400_000_000_000_000_000
-FIRST_BILL = 1_700_000_000_000_000_000
-FIRST_INSTRUMENT_CODE = 10_000
-
-CL_ORD_ID = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
-TAG = re.compile(r"[A-Za-z0-9]{0,16}", re.ASCII)
-ORDER_TYPES: dict[str, tuple[Literal["market", "limit"], Literal["GTC", "IOC", "FOK"], bool]] = {
-    # word -> (order type, time in force, post only)
-    "market": ("market", "GTC", False),
-    "limit": ("limit", "GTC", False),
-    "post_only": ("limit", "GTC", True),
-    "fok": ("limit", "FOK", False),
-    "ioc": ("limit", "IOC", False),
-}
-
-# Code -> (HTTP status, words): #error-code-rest-api
-ERRORS = {
-    "50000": (400, "Body for POST request cannot be empty."),
-    "50001": (503, "Service temporarily unavailable. Please try again later."),
-    "50002": (400, "JSON syntax error"),
-    "50004": (400, "API endpoint request timeout. (does not mean that the request was successful or failed, "
-                   "please check the request result)."),
-    "50006": (400, 'Invalid Content-Type. Please use "application/JSON".'),
-    "50011": (429, "Too Many Requests"),
-    "50013": (429, "Systems are busy. Please try again later."),
-    "50014": (400, "Parameter {0} can not be empty."),
-    "50026": (500, "System error. Try again later"),
-    "50036": (200, "The expTime can't be earlier than the current system time. "
-                   "Please adjust the expTime and try again."),
-    "50061": (200, "You've reached the maximum order rate limit for this account."),
-    "50062": (200, "This feature is currently unavailable."),
-    "50102": (401, "Timestamp request expired."),
-    "50103": (401, 'Request header "OK-ACCESS-KEY" cannot be empty.'),
-    "50104": (401, 'Request header "OK-ACCESS-PASSPHRASE" cannot be empty.'),
-    "50105": (401, 'Request header "OK-ACCESS-PASSPHRASE" incorrect.'),
-    "50106": (401, 'Request header "OK-ACCESS-SIGN" cannot be empty.'),
-    "50107": (401, 'Request header "OK-ACCESS-TIMESTAMP" cannot be empty.'),
-    "50111": (401, "Invalid OK-ACCESS-KEY."),
-    "50112": (401, "Invalid OK-ACCESS-TIMESTAMP."),
-    "50113": (401, "Invalid signature."),
-    "50114": (401, "Invalid authorization."),
-    "50115": (405, "Invalid request method."),
-    "50119": (200, "API key doesn't exist"),
-    "50120": (200, "This API key doesn't have permission to use this function"),
-    "51000": (400, "Parameter {0} error"),
-    "51001": (200, "Instrument ID, Instrument ID code or Spread ID doesn't exist."),
-    "51003": (200, "Either client order ID or order ID is required."),
-    "51005": (200, "Your order amount exceeds the max order amount."),
-    "51008": (200, "Order failed. Insufficient {0} balance in account."),
-    "51010": (200, "You can't complete this request under your current account mode."),
-    "51016": (200, "Client order ID already exists."),
-    "51020": (200, "Your order should meet or exceed the minimum order amount."),
-    "51022": (200, "Contract suspended."),
-    "51102": (200, "Order failed, the number of pending orders for this instId can’t be more than {0} "
-                   "(orders)"),
-    "51169": (200, "Order failed because you don't have any positions in this direction for this contract to "
-                   "reduce or close."),
-    "51065": (200, "algoClOrdId already exists."),
-    "51277": (200, "TP trigger price cannot be higher than the last price"),
-    "51278": (200, "SL trigger price cannot be lower than the last price"),
-    "51279": (200, "TP trigger price cannot be lower than the last price"),
-    "51280": (200, "SL trigger price cannot be higher than the last price"),
-    "51500": (200, "You must enter a price, quantity, or TP/SL"),
-    "51502": (200, "Order failed. Insufficient balance in account."),
-    "51503": (200, "Order modification failed as the order has been filled, canceled or does not exist."),
-    "51509": (200, "Modification failed as the order has been canceled."),
-    "51510": (200, "Modification failed as the order has been completed."),
-    "51511": (200, "Modification failed as the order price did not meet the requirement for Post Only."),
-    "51111": (200, "Maximum {0} orders can be placed in bulk."),
-    "51121": (200, "Order quantity must be a multiple of the lot size."),
-    "51124": (200, "You can only place limit orders during call auction."),
-    "51400": (200, "Order cancellation failed as the order has been filled, canceled or does not exist."),
-    "51407": (200, "Either order ID or client order ID is required."),
-    "51603": (200, "Order does not exist."),
-    "59102": (200, "Leverage exceeds the maximum leverage. Please lower the leverage."),
-    "59103": (200, "Leverage is too low and no sufficient margin in your account. Please adjust the "
-                   "leverage."),
-    "59105": (200, "Leverage can’t be less than {0}. Please adjust the leverage."),
-}  # fmt: skip
-
-# Why an order ended -> OKX's number of it: #order-book-trading-trade-ws-order-channel, cancelSource
-CANCEL_SOURCES = {
-    ex.CANCELED: "1",
-    "CANCELED": "1",
-    LIQUIDATION: "3",
-    "CANCEL_ALL_AFTER": "20",
-    "POST_ONLY": "31",
-    "SELF_TRADE": "32",
-}
-CANCEL_WORDS = {
-    "0": "",
-    "1": "",
-    "3": "Risk cancellation. Order was canceled due to insufficient maintenance margin ratio and "
-    "forced-liquidation risk.",
-    "13": "FOK order was canceled due to incompletely filled.",
-    "14": "IOC order was partially canceled due to incompletely filled.",
-    "20": "Cancel all after triggered",
-    "31": "The post-only order will take liquidity in taker orders",
-    "32": "Self trade prevention",
-}
-
-# Our permissions -> OKX's names of them: #trading-account-rest-api-get-account-configuration
-PERMISSIONS = {"read": "read_only", "trade": "trade", "withdraw": "withdraw"}
 
 # Rules of the instruments endpoint, fees of the lowest tier: https://www.okx.com/fees
 MARKETS = [
@@ -199,16 +120,6 @@ MARKETS = [
         ("ETH", "BTC", "0.00001", "0.000001", "0.0001"),
     )
 ]
-
-
-class Refused(Exception):
-    """OKX says no: a code, and its words."""
-
-    def __init__(self, code: str, *details: object) -> None:
-        self.code = code
-        self.status, words = ERRORS[code]
-        self.message = words.format(*details)
-        super().__init__(f"{code} {self.message}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,100 +187,6 @@ ROUTES = {
 PATHS = {path for _, path in ROUTES}
 
 
-# --- Names and numbers ---------------------------------------------------------------------------
-
-
-def inst_id(symbol: str) -> str:
-    """OKX's name of a market: BTC-USDT, and of a contract: BTC-USDT-SWAP."""
-    pair, _, settled_in = symbol.partition(":")
-    return pair.replace("/", "-") + ("-SWAP" if settled_in else "")
-
-
-def symbol_of(name: object) -> str:
-    """Our name of a market, from OKX's."""
-    match str(name).split("-"):
-        case [base, quote, "SWAP"]:
-            return f"{base}/{quote}:{quote}"
-        case parts:
-            return "/".join(parts)
-
-
-def inst_type(symbol: str) -> str:
-    """What kind of market it is, in OKX's words."""
-    return "SWAP" if ":" in symbol else "SPOT"
-
-
-def ms(seconds: float) -> str:
-    """Write a time as all of OKX's answers do: milliseconds, as text."""
-    return str(round(seconds * 1000))
-
-
-def signed(fee: Decimal) -> str:
-    """Write a fee as OKX does: what is charged is below zero."""
-    return text(-fee)
-
-
-def positive(values: Mapping[str, Any], name: str) -> Decimal:
-    """Read a positive amount, or refuse it by name."""
-    if values.get(name) in (None, ""):
-        raise Refused("50014", name)
-    try:
-        value = Decimal(str(values[name]))
-    except InvalidOperation as error:
-        raise Refused("51000", name) from error
-    # Beyond so many digits either way it is no amount of anything.
-    if not value.is_finite() or value <= 0 or abs(value.adjusted()) > DIGITS_MAX:
-        raise Refused("51000", name)
-    return value
-
-
-def whole(values: Mapping[str, Any], name: str, default: int | None = None) -> int | None:
-    """Read a number without decimals, or refuse it by name."""
-    if values.get(name) in (None, ""):
-        return default
-    written = str(values[name])
-    if not written.isascii() or not written.isdigit():
-        raise Refused("51000", name)
-    return int(written)
-
-
-def refusal(reject: Reject, market: Market, side: str) -> Refused:
-    """Say why the exchange refused an order, as OKX does."""
-    match reject.reason:
-        case ex.INSUFFICIENT_FUNDS:
-            return Refused("51008", market.settled_in or (market.quote if side == "buy" else market.base))
-        case ex.REDUCE_ONLY:
-            return Refused("51169")
-        case ex.PRICE_FILTER:
-            return Refused("51000", "px")
-        case ex.LOT_SIZE:
-            return Refused("51121")
-        case ex.MIN_NOTIONAL:
-            return Refused("51020")
-        case ex.MAX_ORDERS:
-            return Refused("51102", market.max_orders)
-        case ex.DUPLICATE_CLIENT_ID:
-            return Refused("51016")
-        case ex.HALTED | ex.CANCEL_ONLY:
-            return Refused("51022")
-        case ex.POST_ONLY_MODE:
-            return Refused("51124")
-        case ex.UNKNOWN_SYMBOL:
-            return Refused("51001")
-        case ex.MAINTENANCE:
-            return Refused("50001")
-        case _:
-            return Refused("51000", reject.details.get("parameter", "ordType"))
-
-
-def signature(secret: str, prehash: str) -> str:
-    """OK-ACCESS-SIGN: #overview-rest-authentication-signature."""
-    return base64.b64encode(hmac.new(secret.encode(), prehash.encode(), hashlib.sha256).digest()).decode()
-
-
-# --- The dialect ---------------------------------------------------------------------------------
-
-
 class Okx:
     """One OKX. Keeps limits, tags, and the orders that never reached the book."""
 
@@ -383,10 +200,6 @@ class Okx:
         self._windows: dict[tuple[str, str, str], tuple[int, int]] = {}
         # (method, path, who) -> (window, calls in it)
         self._order_windows: dict[str, tuple[int, int]] = {}  # account -> (window, orders in it)
-        # Contracts and algo orders are built on this file, so they are imported when an OKX is made.
-        from simulator.dialects.okx_algos import Algos
-        from simulator.dialects.okx_swaps import Swaps
-
         self.swaps = Swaps(self)
         self.algos = Algos(self)
         self.requests: dict[int, str] = {}  # order id -> reqId of its last amendment
@@ -435,12 +248,9 @@ class Okx:
         try:
             return self._route(request)
         except Refused as refused:
-            return _refusal(refused)
+            return refused_answer(refused)
 
     def open_session(self, request: Request, send: Send) -> dialect.Session | None:
-        # The streams are built on this file, so they are imported when the first one is opened.
-        from simulator.dialects.okx_streams import BusinessStreams, PrivateStreams, PublicStreams
-
         if request.path.rstrip("/") == BUSINESS_PATH:
             return BusinessStreams(self, send, request)
         if request.path.rstrip("/") == PRIVATE_PATH:
@@ -457,12 +267,12 @@ class Okx:
             return Response(
                 status=403, body="<html>Access denied</html>", headers={"Content-Type": "text/html"}
             )
-        return _refusal(Refused("50011"))
+        return refused_answer(Refused("50011"))
 
     def failure(self, status: int) -> Response:
         codes = {400: "50002", 401: "50113", 405: "50115", 429: "50011", 500: "50026", 504: "50004"}
         refused = Refused(codes.get(status, "50001"))
-        return Response(status=status, body=_envelope(refused.code, refused.message))
+        return Response(status=status, body=envelope_of(refused.code, refused.message))
 
     def _route(self, request: Request) -> Response:
         path = request.path.removeprefix(PREFIX)
@@ -483,9 +293,9 @@ class Okx:
         query = dict(parse_qsl(request.query, keep_blank_values=True))
         if route.permission is None:
             self.count((request.method, path), request.remote, "", request.now)
-            return Response(body=_envelope("0", "", self._answers[path](request, query, Account(""))))
+            return Response(body=envelope_of("0", "", self._answers[path](request, query, Account(""))))
         key = self._authenticated(request)
-        values = _json(request) if request.method == "POST" else query
+        values = body_of(request) if request.method == "POST" else query
         instrument = values.get("instId", "") if isinstance(values, dict) else ""
         calls = len(values) if isinstance(values, list) else 1
         self.count((request.method, path), key.account, str(instrument), request.now, calls)
@@ -494,7 +304,7 @@ class Okx:
         account = self.exchange.accounts[key.account]
         if request.method == "POST":
             return Response(body=self._acted(path, values, account, request))
-        return Response(body=_envelope("0", "", self._answers[path](request, query, account)))
+        return Response(body=envelope_of("0", "", self._answers[path](request, query, account)))
 
     def _cancel_after(self, values: Any, account: Account, request: Request) -> dict[str, Any]:
         """Set the switch that cancels all pending orders: #order-book-trading-trade-post-cancel-all-after."""
@@ -507,11 +317,11 @@ class Okx:
             raise Refused("51000", "timeOut")
         self.exchange.cancel_all_at(account, request.now + seconds if seconds else None)
         trigger = ms(request.clock + seconds) if seconds else "0"
-        return _envelope("0", "", [{"triggerTime": trigger, "tag": "", "ts": ms(request.clock)}])
+        return envelope_of("0", "", [{"triggerTime": trigger, "tag": "", "ts": ms(request.clock)}])
 
     def _acted(self, path: str, values: Any, account: Account, request: Request) -> Any:
         if path in self.swaps.acts:
-            return _envelope("0", "", self.swaps.acts[path](values, account, request))
+            return envelope_of("0", "", self.swaps.acts[path](values, account, request))
         if path == "trade/cancel-all-after":
             return self._cancel_after(values, account, request)
         act, most = self._order_acts[path] if path in self._order_acts else self.algos.acts[path]
@@ -552,7 +362,7 @@ class Okx:
         code, words = ("0", "") if not failed else ("2", "Bulk operation partially succeeded.")
         if failed == len(rows):
             code, words = "1", "All operations failed"
-        return _envelope(code, words, rows)
+        return envelope_of(code, words, rows)
 
     def _authenticated(self, request: Request) -> Key:
         headers = request.headers
@@ -921,7 +731,7 @@ class Okx:
             for one in account.transfers
             if one.kind == kind and query.get("ccy") in (None, "", one.currency)
         ]
-        return _page(found, query)
+        return page_of(found, query)
 
     # Orders
 
@@ -971,7 +781,7 @@ class Okx:
         if target not in ("base_ccy", "quote_ccy"):
             raise Refused("51000", "tgtCcy")
         in_quote = order_type == "market" and target == "quote_ccy" and market.settled_in is None
-        reduce_only = market.settled_in is not None and _said(values, "reduceOnly")
+        reduce_only = market.settled_in is not None and is_said(values, "reduceOnly")
         price = positive(values, "px") if order_type == "limit" else None
         if not in_quote:
             if size < market.min_qty:
@@ -1005,7 +815,7 @@ class Okx:
                 reject.reason == ex.INSUFFICIENT_FUNDS
                 and order_type == "market"
                 and market.settled_in is None
-                and not _said(values, "banAmend")
+                and not is_said(values, "banAmend")
             ):
                 order = self._smaller(create, market, account, side, reject)
                 in_quote = order.quote_quantity is not None
@@ -1193,7 +1003,7 @@ class Okx:
             and query.get("state") in (None, "", state_of(order.status))
             and query.get("ordType") in (None, "", order_word(order))
         ]
-        return [self.record(order) for order in _page(found, query)]
+        return [self.record(order) for order in page_of(found, query)]
 
     def record(
         self,
@@ -1286,7 +1096,7 @@ class Okx:
             and query.get("ordId") in (None, "", str(self.ord_id(fill.order_id)))
             and begin <= round(fill.time * 1000) <= end
         ]
-        return [self._fill(fill) for fill in _page(found, query)]
+        return [self._fill(fill) for fill in page_of(found, query)]
 
     def _fill(self, fill: Fill) -> dict[str, Any]:
         """One fill: #order-book-trading-trade-get-transaction-details-last-3-days."""
@@ -1321,115 +1131,3 @@ class Okx:
             "tradeQuoteCcy": market.quote,
         }
         return row | (self.swaps.fill(fill) if market.settled_in is not None else {})
-
-
-# Why a triggered order could not be placed; any other end is one of an order that was.
-NOT_PLACED = frozenset(
-    (
-        ex.INSUFFICIENT_FUNDS,
-        ex.REDUCE_ONLY,
-        ex.HALTED,
-        ex.CANCEL_ONLY,
-        ex.POST_ONLY_MODE,
-        ex.MIN_NOTIONAL,
-        ex.MAINTENANCE,
-    )
-)
-
-
-def failed(order: Order) -> bool:
-    """Whether an algo order was triggered and no order could be placed."""
-    return order.triggered_at is not None and not order.open and order.reason in NOT_PLACED
-
-
-def is_order(order: Order) -> bool:
-    """Whether there is an order with an ordId: always, unless an algo order has placed none."""
-    return order.trigger is None or (order.triggered_at is not None and not failed(order))
-
-
-def uid(account: str) -> str:
-    """A user's number, always the same for the same account."""
-    return str(int.from_bytes(hashlib.sha256(account.encode()).digest()[:6], "big"))
-
-
-def levels(side: Iterable[tuple[Decimal, Decimal]]) -> list[list[str]]:
-    """Write book levels: price, size, a zero, and how many orders; the last is not known here."""
-    return [[text(price), text(size), "0", "1" if size else "0"] for price, size in side]
-
-
-def state_of(status: str) -> str:
-    """OKX's word for where an order is; it knows no expiry of spot orders."""
-    words = {ex.SUBMITTED: "live", ex.PARTIALLY_FILLED: "partially_filled", ex.FILLED: "filled"}
-    return words.get(status, "canceled")
-
-
-def order_word(order: Order) -> str:
-    """OKX's word for the type of an order."""
-    if order.order_type == "market":
-        return "market"
-    if order.post_only:
-        return "post_only"
-    return {"IOC": "ioc", "FOK": "fok"}.get(order.time_in_force, "limit")
-
-
-def cancel_source(order: Order) -> str:
-    """Say who or what ended an order; nothing while it is open or when it was filled."""
-    if order.open or order.status == ex.FILLED:
-        return ""
-    if order.reason == "NO_LIQUIDITY":
-        return "13" if order.time_in_force == "FOK" else "14"
-    return CANCEL_SOURCES.get(order.reason, "0")
-
-
-def execution(fill: Fill) -> str:
-    """T for taker, M for maker."""
-    return fill.liquidity[0].upper()
-
-
-def bill_id(fill: Fill) -> int:
-    """The number of one side of a trade."""
-    return FIRST_BILL + fill.trade_id * 2 + (fill.liquidity == "maker")
-
-
-def _said(values: Mapping[str, Any], name: str) -> bool:
-    return values.get(name) in (True, "true")
-
-
-def _page(found: list[tuple[int, Any]], query: Mapping[str, str]) -> list[Any]:
-    """Return, newest first, those older than `after` and newer than `before`, and `limit` of them.
-
-    With `before` alone they are the oldest of these: #overview-pagination.
-    """
-    limit = whole(query, "limit", PAGE)
-    if limit is None or not 1 <= limit <= PAGE:
-        raise Refused("51000", "limit")
-    after, before = whole(query, "after"), whole(query, "before")
-    rows = sorted(found, key=itemgetter(0), reverse=True)
-    if after is not None:
-        rows = [row for row in rows if row[0] < after]
-    if before is not None:
-        rows = [row for row in rows if row[0] > before]
-        return [row for _, row in (rows if after is not None else rows[-limit:])][:limit]
-    return [row for _, row in rows[:limit]]
-
-
-def _json(request: Request) -> Any:
-    if not request.form:
-        raise Refused("50000")
-    if "json" not in request.headers.get("content-type", "").lower():
-        raise Refused("50006")
-    try:
-        values = json.loads(request.form, parse_float=str)
-    except ValueError as error:
-        raise Refused("50002") from error
-    if not isinstance(values, dict | list):
-        raise Refused("50002")
-    return values
-
-
-def _envelope(code: str, message: str, data: Any = None) -> dict[str, Any]:
-    return {"code": code, "data": [] if data is None else data, "msg": message}
-
-
-def _refusal(refused: Refused) -> Response:
-    return Response(status=refused.status, body=_envelope(refused.code, refused.message))

@@ -15,26 +15,30 @@
 https://www.okx.com/docs-v5/en/. Not here: oco, trailing, iceberg and twap orders, triggers by index or mark.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from simulator import exchange as ex
 from simulator.dialects.dialect import Request
-from simulator.dialects.okx import (
+from simulator.dialects.okx_words import (
     CL_ORD_ID,
     FIRST_ALGO,
-    Okx,
     Refused,
-    _page,
     failed,
     inst_id,
     inst_type,
     ms,
+    page_of,
     positive,
     refusal,
 )
 from simulator.exchange import ZERO, Account, Market, Order, Reject, Trigger, text
 from simulator.triggers import met, stop_or_profit
+
+if TYPE_CHECKING:
+    from simulator.dialects.okx import Okx
 
 CANCEL_MAX = 10
 KINDS = ("conditional", "trigger")
@@ -337,7 +341,7 @@ class Algos:
             and query.get("instType") in (None, "", "ANY", inst_type(order.symbol))
             and query.get("algoId") in (None, "", algo_id(order))
         ]
-        return [self.record(order) for order in _page(found, query)]
+        return [self.record(order) for order in page_of(found, query)]
 
     def record(self, order: Order, state: str | None = None) -> dict[str, Any]:
         """An algo order as OKX tells of it: #order-book-trading-algo-trading-get-algo-order-details."""

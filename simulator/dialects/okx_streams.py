@@ -12,20 +12,22 @@ What a reader of these streams has to know:
 #overview-websocket and the channels' pages of https://www.okx.com/docs-v5/en/.
 """
 
+from __future__ import annotations
+
 import hmac
 import json
 import zlib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator import exchange as ex
 from simulator.dialects import dialect
-from simulator.dialects.dialect import Request, Send
-from simulator.dialects.okx import (
+from simulator.dialects.dialect import Cut, Request, Send
+from simulator.dialects.okx_algos import state_of as algo_state
+from simulator.dialects.okx_words import (
     BOOK_MAX,
     CLOCK_MAX_S,
-    Okx,
     Refused,
     execution,
     failed,
@@ -40,7 +42,6 @@ from simulator.dialects.okx import (
     symbol_of,
     uid,
 )
-from simulator.dialects.okx_algos import state_of as algo_state
 from simulator.exchange import (
     ZERO,
     Account,
@@ -52,7 +53,9 @@ from simulator.exchange import (
     PublicTrade,
     text,
 )
-from simulator.faults import Cut
+
+if TYPE_CHECKING:
+    from simulator.dialects.okx import Okx
 
 CHECKSUM_LEVELS = 25
 IDLE_MAX_S = 30.0

@@ -14,16 +14,21 @@ isolated margin, long/short mode, closing by a call of its own, tiers, bills oth
 Pages: https://www.okx.com/docs-v5/en/ ; the sections are named where a rule comes from.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator.dialects.dialect import Request
-from simulator.dialects.okx import Okx, Refused, inst_id, ms, positive, signed
-from simulator.dialects.okx import _page as page
+from simulator.dialects.okx_words import Refused, inst_id, ms, positive, signed
+from simulator.dialects.okx_words import page_of as page
 from simulator.exchange import ZERO, Account, Fill, Market, Order, Reject, text
 from simulator.positions import Position, Positions, SwapMarket
 from simulator.records import LEVERAGE
+
+if TYPE_CHECKING:
+    from simulator.dialects.okx import Okx
 
 SIZE_QUANTUM = Decimal("0.000000000001")  # of figures that come from a division
 FIRST_POSITION = 600_000_000_000_000_000

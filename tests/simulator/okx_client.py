@@ -6,7 +6,8 @@ from decimal import Decimal
 from urllib.parse import urlencode
 
 from simulator.dialects.dialect import Request
-from simulator.dialects.okx import MARKETS, PRIVATE_PATH, Okx, signature
+from simulator.dialects.okx import MARKETS, Okx
+from simulator.dialects.okx_words import PRIVATE_PATH, signature
 from simulator.exchange import Exchange
 
 SECRET = "a secret of OKX's shape"

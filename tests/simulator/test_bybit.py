@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from simulator.dialects import bybit as dialect_of_bybit
 from simulator.dialects import dialect
-from simulator.dialects.bybit import (
-    MARKETS,
+from simulator.dialects.bybit import MARKETS, Bybit
+from simulator.dialects.bybit_words import (
     PRIVATE_PATH,
     PUBLIC_PATH,
     TRADE_PATH,
-    Bybit,
     order_name,
     order_number,
     signature,

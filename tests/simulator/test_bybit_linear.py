@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 import ccxt.pro
 import pytest
 
-from simulator.dialects.bybit import LINEAR_PATH, MARKETS, PRIVATE_PATH, Bybit, signature
+from simulator.dialects.bybit import MARKETS, Bybit
 from simulator.dialects.bybit_linear import LIMITS, SWAPS
+from simulator.dialects.bybit_words import LINEAR_PATH, PRIVATE_PATH, signature
 from simulator.dialects.dialect import Request
 from simulator.exchange import Exchange
 from simulator.positions import Positions

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from simulator.dialects.bybit import MARKETS, PRIVATE_PATH, PUBLIC_PATH, TRADE_PATH, Bybit, signature
+from simulator.dialects.bybit import MARKETS, Bybit
+from simulator.dialects.bybit_words import PRIVATE_PATH, PUBLIC_PATH, TRADE_PATH, signature
 from simulator.dialects.dialect import Request
 from simulator.exchange import Exchange
 

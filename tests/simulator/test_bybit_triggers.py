@@ -9,7 +9,7 @@ import asyncio
 import pytest
 
 from simulator.dialects import dialect
-from simulator.dialects.bybit import PRIVATE_PATH, TRADE_PATH
+from simulator.dialects.bybit_words import PRIVATE_PATH, TRADE_PATH
 from tests.simulator.test_bybit import NOW, UUID, D, Desk, Socket
 from tests.simulator.test_bybit_ccxt import ETH, World, told, until
 

@@ -9,8 +9,8 @@ from random import Random
 import pytest
 import websocket
 
-from simulator.dialects.dialect import KINDS, STREAMS
-from simulator.faults import ACTIONS, PROFILES, BadRule, Channel, Cut, Faults, Rule, profile, weather
+from simulator.dialects.dialect import KINDS, STREAMS, Cut
+from simulator.faults import ACTIONS, PROFILES, BadRule, Channel, Faults, Rule, profile, weather
 from tests.simulator.wire_client import D, frames, order_parameters, served
 
 # Requests, over the wire

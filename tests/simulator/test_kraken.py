@@ -9,7 +9,8 @@ import pytest
 
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, View
-from simulator.dialects.kraken import MARKETS, Kraken, Pair, code, fixed, signature
+from simulator.dialects.kraken import MARKETS, Kraken
+from simulator.dialects.kraken_words import Pair, code, fixed, signature
 from simulator.exchange import (
     CANCEL_ONLY_MODE,
     HALT,

@@ -10,8 +10,9 @@ import aiohttp
 import ccxt.pro
 import pytest
 
-from simulator.dialects.kraken import MARKETS, PRIVATE_PATH, PUBLIC_PATH, Kraken
+from simulator.dialects.kraken import MARKETS, Kraken
 from simulator.dialects.kraken_streams import checksum
+from simulator.dialects.kraken_words import PRIVATE_PATH, PUBLIC_PATH
 from simulator.wire import SimulatorServer
 from tests.simulator.ccxt_world import ETH, UUID, WAIT_S, D, World, told_of
 

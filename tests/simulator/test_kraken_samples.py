@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 import pytest
 
 from simulator.dialects.dialect import Request
-from simulator.dialects.kraken import MARKETS, PRIVATE_PATH, PUBLIC_PATH, Kraken, signature
+from simulator.dialects.kraken import MARKETS, Kraken
+from simulator.dialects.kraken_words import PRIVATE_PATH, PUBLIC_PATH, signature
 from simulator.exchange import Exchange
 
 SAMPLES = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "api_samples"

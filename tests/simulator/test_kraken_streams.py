@@ -9,8 +9,9 @@ import pytest
 
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request
-from simulator.dialects.kraken import MARKETS, PRIVATE_PATH, PUBLIC_PATH, Kraken, signature
+from simulator.dialects.kraken import MARKETS, Kraken
 from simulator.dialects.kraken_streams import PrivateStreams, PublicStreams, checksum
+from simulator.dialects.kraken_words import PRIVATE_PATH, PUBLIC_PATH, signature
 from simulator.exchange import Exchange
 
 SECRET = base64.b64encode(b"a secret of Kraken's shape").decode()

@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from simulator.dialects.dialect import AMEND, CANCEL_ALL
-from simulator.dialects.kraken import PRIVATE_PATH
+from simulator.dialects.kraken_words import PRIVATE_PATH
 from tests.simulator.test_kraken import NOW, UUID, D, Desk
 from tests.simulator.test_kraken_ccxt import ETH, CheckingKraken, told
 from tests.simulator.test_kraken_ccxt import World as Live

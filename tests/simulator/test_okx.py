@@ -9,7 +9,8 @@ import pytest
 from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import View
-from simulator.dialects.okx import ERRORS, MARKETS, signature
+from simulator.dialects.okx import MARKETS
+from simulator.dialects.okx_words import ERRORS, signature
 from tests.simulator.okx_client import BTC, ETH, NOW, SECRET, WORDS, Desk
 
 D = Decimal

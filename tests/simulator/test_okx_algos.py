@@ -10,7 +10,7 @@ import ccxt
 import pytest
 
 from simulator.dialects import dialect
-from simulator.dialects.okx import BUSINESS_PATH
+from simulator.dialects.okx_words import BUSINESS_PATH
 from tests.simulator.okx_client import ETH, D, Desk
 from tests.simulator.test_okx_ccxt import ETH as CCXT_ETH
 from tests.simulator.test_okx_ccxt import CheckingOkx, World, told

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.dialects.okx import BUSINESS_PATH, PUBLIC_PATH
 from simulator.dialects.okx_streams import checksum
+from simulator.dialects.okx_words import BUSINESS_PATH, PUBLIC_PATH
 from tests.simulator.okx_client import ETH, Desk
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"

@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 
 from simulator.dialects import dialect
-from simulator.dialects.okx import PRIVATE_PATH, PUBLIC_PATH
+from simulator.dialects.dialect import Cut
 from simulator.dialects.okx_streams import checksum
-from simulator.faults import Cut
+from simulator.dialects.okx_words import PRIVATE_PATH, PUBLIC_PATH
 from tests.simulator.okx_client import ETH, NOW, Desk
 
 D = Decimal

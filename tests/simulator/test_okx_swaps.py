@@ -11,8 +11,9 @@ from pathlib import Path
 import ccxt.pro
 import pytest
 
-from simulator.dialects.okx import MARKETS, PUBLIC_PATH, Okx
+from simulator.dialects.okx import MARKETS, Okx
 from simulator.dialects.okx_swaps import MAX_MARKET, SWAPS
+from simulator.dialects.okx_words import PUBLIC_PATH
 from simulator.exchange import Exchange
 from simulator.positions import Positions
 from simulator.wire import SimulatorServer

@@ -41,7 +41,7 @@ from ems.core.messages import (
 from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
-from simulator.dialects.bybit import fill_name, order_name
+from simulator.dialects.bybit_words import fill_name, order_name
 from simulator.faults import Rule
 from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
 from tests.venues.simulated import KEYS, simulated
