@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+
+from ems.core.messages import Acked, Found, NewOrder, OpenOrders, OrderStatus, QueryOpenOrders
+from tests.venues.gateways import look_up
 
 EXCHANGES = ["binance", "bybit", "coinbase", "coinbaseexchange", "gemini", "kraken", "okx"]
 
@@ -57,3 +61,34 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 def D(text: str) -> Decimal:
     return Decimal(text)
+
+
+async def rests_and_is_found(symbol: str, gateway: Any, reports: Any, order: NewOrder) -> Acked:
+    """Send an order that rests: its answer, its event, both look-ups and the list of open orders agree."""
+    began = datetime.now(UTC)
+    gateway.send(order)
+    acked: Acked = await reports.next(Acked)
+    assert (acked.ending, acked.fills) == (None, ())
+    named = (acked.exchange_order_id, order.client_order_id, symbol)
+    event = await reports.next(OrderStatus)
+    assert (event.found, event.exchange_order_id, event.client_order_id, event.symbol) == (Found.OPEN, *named)
+    assert (event.side, event.quantity, event.query_sent_at) == (order.side, order.quantity, None)
+    for exchange_order_id in (None, acked.exchange_order_id):
+        gateway.send(look_up(order, exchange_order_id))
+        found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
+        assert began < found.query_sent_at < datetime.now(UTC)
+        assert (found.found, found.exchange_order_id, found.client_order_id, found.symbol) == (
+            Found.OPEN,
+            *named,
+        )
+        assert (found.order_id, found.side, found.quantity, found.filled_quantity) == (
+            order.order_id,
+            order.side,
+            order.quantity,
+            0,
+        )
+    gateway.send(QueryOpenOrders())
+    (listed,) = (await reports.next(OpenOrders)).orders
+    assert (listed.exchange_order_id, listed.client_order_id, listed.symbol) == named
+    assert (listed.order_id, listed.quantity) == (order.order_id, order.quantity)
+    return acked

@@ -5,9 +5,7 @@ Every story is told of every exchange that does it; what is true is read from th
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -33,6 +31,7 @@ from ems.venues.dialects import DIALECTS
 from simulator.faults import Rule
 from tests.venues.gateways import look_up, new_order, opened
 from tests.venues.simulated import Simulated, simulated
+from tests.venues.stories import D, run
 from tests.venues.test_waiting_orders import LAST, prints, spied, stop
 
 ALL = sorted(name for name, one in DIALECTS.items() if not one.paper_only)
@@ -40,14 +39,6 @@ AMENDING = [name for name in ALL if DIALECTS[name].amending is not None]
 each_amending = pytest.mark.parametrize("exchange", AMENDING)
 WHOLE = [name for name in AMENDING if DIALECTS[name].amending.whole]  # type: ignore[union-attr]
 NEVER = [name for name in ALL if DIALECTS[name].amending is None]
-
-
-def D(text: str) -> Decimal:
-    return Decimal(text)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
 
 
 def can(exchange: str, term: str) -> bool:

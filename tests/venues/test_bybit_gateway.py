@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from random import Random
 from typing import Any
 from urllib.parse import parse_qs
@@ -45,16 +43,9 @@ from simulator.dialects.bybit_words import fill_name, order_name
 from simulator.faults import Rule
 from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
 from tests.venues.simulated import KEYS, simulated
+from tests.venues.stories import D, rests_and_is_found, run
 
 BYBIT = DIALECTS["bybit"]
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
-
-
-def D(text: str) -> Decimal:
-    return Decimal(text)
 
 
 # --- Markets, money, an order's life: the figures are Bybit's ---
@@ -127,34 +118,8 @@ def test_an_order_rests_is_found_three_ways_and_is_cancelled(by: str) -> None:
             opened("bybit", venue.url, KEYS, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
-            began = datetime.now(UTC)
             order = new_order("bybit", 1, quantity="0.1", price="19000", post_only=True)
-            gateway.send(order)
-            acked = await reports.next(Acked)
-            event = await reports.next(OrderStatus)
-            assert (event.found, event.exchange_order_id, event.client_order_id) == (
-                Found.OPEN,
-                acked.exchange_order_id,
-                client_id(1),
-            )
-            assert (event.symbol, event.side, event.quantity) == (venue.symbol, Side.BUY, D("0.1"))
-            for exchange_order_id in (None, acked.exchange_order_id):
-                gateway.send(look_up(order, exchange_order_id))
-                found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
-                assert found.query_sent_at is not None and began < found.query_sent_at < datetime.now(UTC)
-                assert (found.order_id, found.found, found.exchange_order_id, found.filled_quantity) == (
-                    order.order_id,
-                    Found.OPEN,
-                    acked.exchange_order_id,
-                    D("0"),
-                )
-            gateway.send(QueryOpenOrders())
-            (listed,) = (await reports.next(OpenOrders)).orders
-            assert (listed.order_id, listed.client_order_id, listed.symbol) == (
-                order.order_id,
-                client_id(1),
-                venue.symbol,
-            )
+            acked = await rests_and_is_found(venue.symbol, gateway, reports, order)
             named = acked.exchange_order_id if by == "Bybit's id" else None
             gateway.send(cancel_of(order, named))
             assert (await reports.next(CancelAcked)).filled_quantity is None

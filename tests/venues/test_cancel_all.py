@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -31,20 +30,13 @@ from simulator.dialects.dialect import Request
 from simulator.faults import Rule
 from tests.venues.gateways import new_order, opened
 from tests.venues.simulated import Simulated, simulated
+from tests.venues.stories import D, run
 from tests.venues.test_waiting_orders import LAST, kinds_of, prints, spied, stop
 
 ALL = sorted(name for name, one in DIALECTS.items() if not one.paper_only)
 each_exchange = pytest.mark.parametrize("exchange", ALL)
 BY_NUMBERS = {"okx", "coinbase"}  # their own call names the orders: to a fault it is a cancel like any other
 CALLS = {"okx": 2}  # orders that wait are cancelled apart; everywhere else one call
-
-
-def D(text: str) -> Decimal:
-    return Decimal(text)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
 
 
 def some_orders(exchange: str) -> list[NewOrder]:

@@ -6,10 +6,8 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from random import Random
 from typing import Any
 from urllib.parse import parse_qsl
@@ -54,18 +52,11 @@ from simulator.faults import Rule
 from simulator.wire import SimulatorServer
 from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
 from tests.venues.simulated import Simulated, keys_of, simulated
+from tests.venues.stories import D, run
 
 COINBASE = DIALECTS["coinbase"]
 KEYS = keys_of("coinbase")
 X = "coinbase"
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
-
-
-def D(text: str) -> Decimal:
-    return Decimal(text)
 
 
 def asked(status: OrderStatus) -> bool:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -42,19 +39,12 @@ from simulator.faults import Rule
 from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
 from tests.venues.simulated import keys_of
 from tests.venues.simulated import simulated as simulated_exchange
+from tests.venues.stories import D, rests_and_is_found, run
 
 SYMBOL = "BTC/USDT"
 KEYS = keys_of("gemini")
 simulated = partial(simulated_exchange, "gemini", limits=False)
 order_of = partial(new_order, "gemini")
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
-
-
-def D(text: str) -> Decimal:
-    return Decimal(text)
 
 
 # --- Markets ---
@@ -122,28 +112,7 @@ def test_an_order_rests_is_found_three_ways_and_is_cancelled_by_its_number() -> 
         ):
             await reports.next(StreamUp)
             order = order_of(quantity="0.1", price="19000", post_only=True)
-            gateway.send(order)
-            acked = await reports.next(Acked)
-            assert (acked.ending, acked.filled_quantity, acked.fills) == (None, 0, ())
-            event = await reports.next(OrderStatus)
-            assert (event.found, event.exchange_order_id, event.client_order_id, event.symbol) == (
-                Found.OPEN,
-                acked.exchange_order_id,
-                client_id(1),
-                SYMBOL,
-            )
-            for number in (None, acked.exchange_order_id):
-                gateway.send(look_up(order, number))
-                found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
-                assert (found.order_id, found.found, found.exchange_order_id, found.filled_quantity) == (
-                    order.order_id,
-                    Found.OPEN,
-                    acked.exchange_order_id,
-                    0,
-                )
-            gateway.send(QueryOpenOrders())
-            (listed,) = (await reports.next(OpenOrders)).orders
-            assert (listed.order_id, listed.symbol, listed.quantity) == (order.order_id, SYMBOL, D("0.1"))
+            acked = await rests_and_is_found(SYMBOL, gateway, reports, order)
             venue.strike(Rule(action="delay", seconds=(0, 0), kinds=("fetch", "cancel")))
             gateway.send(cancel_of(order))  # without its number: looked up first
             assert (await reports.next(CancelAcked)).filled_quantity == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,6 +17,7 @@ from simulator.faults import Rule
 from tests.venues.gateways import client_id, new_order, opened, trades_of
 from tests.venues.scripted import Reply, ScriptedVenue
 from tests.venues.simulated import KEYS, Simulated, simulated
+from tests.venues.stories import run
 from tests.venues.test_lookups import (
     ABSENT,
     MY_TRADES,
@@ -33,10 +33,6 @@ each_exchange = pytest.mark.parametrize("exchange", ["binance", "kraken"])
 D = Decimal
 # More than a page of Binance's 1,000 and of Kraken's 50; more orders than are looked up one by one.
 BUSY = {"binance": 1100, "kraken": 130}
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
 
 
 def deep_book(venue: Simulated, levels: int) -> None:

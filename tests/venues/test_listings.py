@@ -22,6 +22,7 @@ from simulator.faults import Rule
 from simulator.triggers import stop_or_profit
 from tests.venues.gateways import client_id, opened
 from tests.venues.simulated import Simulated, simulated
+from tests.venues.stories import run
 
 LIST_ORDERS = sorted(name for name, dialect in DIALECTS.items() if dialect.past_orders is not None)
 LIST_TRANSFERS = sorted(name for name, dialect in DIALECTS.items() if dialect.transfers is not None)
@@ -29,10 +30,6 @@ lists_orders = pytest.mark.parametrize("exchange", LIST_ORDERS)
 lists_transfers = pytest.mark.parametrize("exchange", LIST_TRANSFERS)
 D = Decimal
 HOUR = timedelta(hours=1)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
 
 
 @dataclass

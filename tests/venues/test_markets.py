@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -26,13 +25,10 @@ from simulator.exchange import CANCEL_ONLY_MODE, HALT, TRADING
 from simulator.faults import Rule
 from tests.venues.gateways import cancel_of, new_order, opened
 from tests.venues.simulated import KEYS, Simulated, simulated
+from tests.venues.stories import run
 
 each_exchange = pytest.mark.parametrize("exchange", ["binance", "kraken"])
 D = Decimal
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
 
 
 def change(venue: Simulated, **rules: Decimal) -> None:

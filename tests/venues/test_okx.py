@@ -6,10 +6,8 @@ import asyncio
 import gzip
 import json
 import time
-from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,20 +50,13 @@ from tests.venues import test_on_simulator as stories
 from tests.venues.gateways import cancel_of, look_up, new_order, opened, trades_of
 from tests.venues.simulated import keys_of
 from tests.venues.simulated import simulated as simulated_exchange
+from tests.venues.stories import D, run
 
 SYMBOL = "BTC/USDT"
 KEYS = keys_of("okx")
 simulated = partial(simulated_exchange, "okx")
 order_of = partial(new_order, "okx")
 client_id = partial(gateways.client_id, style="hex32")
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
-
-
-def D(text: str) -> Decimal:
-    return Decimal(text)
 
 
 # --- What is true of OKX alone ---

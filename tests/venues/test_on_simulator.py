@@ -42,7 +42,7 @@ from ems.venues.gateway import VenueRefused, VenueUnavailable
 from simulator.faults import Rule
 from tests.venues.gateways import SYMBOLS, cancel_of, look_up, new_order, opened, trades_of
 from tests.venues.simulated import simulated
-from tests.venues.stories import EXCHANGES, D, each_exchange, run
+from tests.venues.stories import EXCHANGES, D, each_exchange, rests_and_is_found, run
 
 # --- Markets, money, health ---
 
@@ -168,36 +168,8 @@ def test_an_order_rests_is_found_three_ways_and_is_cancelled(exchange: str) -> N
             opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
-            began = datetime.now(UTC)
             order = new_order(exchange, 1, quantity="0.1", price="19000", post_only=True)
-            gateway.send(order)
-            acked = await reports.next(Acked)
-            assert acked.ending is None and acked.fills == ()
-            event = await reports.next(OrderStatus)
-            assert (event.found, event.exchange_order_id, event.client_order_id, event.query_sent_at) == (
-                Found.OPEN,
-                acked.exchange_order_id,
-                order.client_order_id,
-                None,
-            )
-            for exchange_order_id in (None, acked.exchange_order_id):
-                gateway.send(look_up(order, exchange_order_id))
-                found = await reports.next(OrderStatus, lambda status: status.query_sent_at is not None)
-                assert found.query_sent_at is not None and began < found.query_sent_at < datetime.now(UTC)
-                assert (found.order_id, found.found, found.exchange_order_id, found.filled_quantity) == (
-                    order.order_id,
-                    Found.OPEN,
-                    acked.exchange_order_id,
-                    D("0"),
-                )
-                assert (found.side, found.quantity, found.symbol) == (Side.BUY, D("0.1"), venue.symbol)
-            gateway.send(QueryOpenOrders())
-            (listed,) = (await reports.next(OpenOrders)).orders
-            assert (listed.order_id, listed.client_order_id, listed.exchange_order_id) == (
-                order.order_id,
-                order.client_order_id,
-                acked.exchange_order_id,
-            )
+            acked = await rests_and_is_found(venue.symbol, gateway, reports, order)
             gateway.send(cancel_of(order, acked.exchange_order_id if exchange == "binance" else None))
             cancelled = await reports.next(CancelAcked)
             assert cancelled.filled_quantity == (D("0") if exchange == "binance" else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,14 +28,11 @@ from ems.venues.transport import exact_json, exchange_class
 from simulator.faults import Rule
 from tests.venues.gateways import new_order, opened
 from tests.venues.simulated import KEYS, Simulated, simulated
+from tests.venues.stories import run
 
 each_exchange = pytest.mark.parametrize("exchange", ["binance", "kraken"])
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 D = Decimal
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
 
 
 # --- Frames ---

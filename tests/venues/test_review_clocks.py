@@ -19,13 +19,10 @@ from ems.venues.gateway import VenueUnavailable
 from simulator.faults import Rule
 from tests.venues.gateways import look_up, new_order, opened, trades_of
 from tests.venues.simulated import simulated
+from tests.venues.stories import run
 
 every_exchange = pytest.mark.parametrize("exchange", sorted(DIALECTS))
 either_way = pytest.mark.parametrize("ahead", [1, -1], ids=["ours ahead", "ours behind"])
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
 
 
 @either_way

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,15 +16,12 @@ from ems.venues.dialects import DIALECTS
 from simulator.faults import Rule
 from tests.venues.gateways import Reports, cancel_of, look_up, new_order, opened
 from tests.venues.simulated import simulated
+from tests.venues.stories import run
 
 TELLS = sorted(name for name, dialect in DIALECTS.items() if dialect.powers is not None)
 SWITCHES = sorted(name for name, dialect in DIALECTS.items() if dialect.dead_man is not None)
 every_teller = pytest.mark.parametrize("exchange", TELLS)
 every_switch = pytest.mark.parametrize("exchange", SWITCHES)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
 
 
 async def key_of(gateway: CcxtGateway) -> dict[str, Any]:

@@ -5,13 +5,10 @@ Every story is told of every exchange; what is true is read from the simulated e
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -42,19 +39,12 @@ from simulator.dialects.dialect import Request
 from simulator.faults import Rule
 from tests.venues.gateways import cancel_of, look_up, new_order, opened, trades_of
 from tests.venues.simulated import Simulated, simulated
+from tests.venues.stories import D, run
 
 ALL = sorted(name for name, one in DIALECTS.items() if not one.paper_only)
 WAITING = [name for name in ALL if DIALECTS[name].triggers is not None]
 each_waiting = pytest.mark.parametrize("exchange", WAITING)
 LAST = "20005"
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
-
-
-def D(text: str) -> Decimal:
-    return Decimal(text)
 
 
 def stop(exchange: str, kind: OrderType, number: int = 1, side: Side = Side.SELL, **changes: Any) -> NewOrder:
