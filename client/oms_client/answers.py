@@ -112,7 +112,13 @@ class Order(Answer):
     order_type: str
     time_in_force: str
     post_only: bool
+    reduce_only: bool
     price: Decimal | None
+    stop_price: Decimal | None
+    emulated: bool  # the server waits for its stop price, not the exchange
+    expires_at: datetime | None
+    expires_by: str | None  # "server"
+    replaces: str | None  # id of the order whose rest it is
     quantity: Decimal
     filled_quantity: Decimal
     remaining_quantity: Decimal

@@ -165,6 +165,25 @@ def _parser() -> argparse.ArgumentParser:
         "--tif", default="GTC", choices=("GTC", "IOC", "FOK"), help="time in force; default GTC"
     )
 
+    place = add("place", "one order of any type and time in force", _place, show_order)
+    place.add_argument("order_type", choices=ORDER_TYPES)
+    place.add_argument("exchange")
+    place.add_argument("side", choices=("buy", "sell"))
+    place.add_argument("symbol", help="such as ETH/USDT")
+    place.add_argument("quantity", help="in the base currency")
+    place.add_argument("--price", help="the worst to accept; of the types with limit in their name")
+    place.add_argument("--stop-price", help="what the types that wait are waiting for")
+    place.add_argument(
+        "--tif",
+        default="GTC",
+        choices=("GTC", "IOC", "FOK", "GTD", "DAY"),
+        help="time in force; default GTC",
+    )
+    place.add_argument("--expires-at", metavar="TIME", help="with GTD, such as 2026-11-21T00:00:00Z")
+    place.add_argument("--post-only", action="store_true", help="never trade at once, only wait in the book")
+    place.add_argument("--reduce-only", action="store_true", help="sell no more than is held")
+    _trading_options(place)
+
     cancel = add("cancel", "cancel one order", _cancel, show_canceled)
     which = cancel.add_mutually_exclusive_group(required=True)
     which.add_argument("order_id", nargs="?", help="our id of the order")
@@ -313,6 +332,7 @@ def _style_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+ORDER_TYPES = ("market", "limit", "stop_loss", "stop_loss_limit", "take_profit", "take_profit_limit")
 EXCHANGES = 'a name, several separated by commas, or "all"'
 ACCOUNT = "which of the server's accounts at the exchange"
 SINCE = "such as 7d, 12h, 30m or 2026-11-21T00:00:00Z"
@@ -567,6 +587,23 @@ def _limit_order(client: OMSClient, options: argparse.Namespace) -> Answer:
         post_only=options.post_only,
         time_in_force=options.tif,
         **_style(options),
+        **_trading(options),
+    )
+
+
+def _place(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.order(
+        options.exchange,
+        options.side,
+        options.symbol,
+        options.quantity,
+        options.order_type,
+        price=options.price,
+        stop_price=options.stop_price,
+        time_in_force=options.tif,
+        expires_at=options.expires_at,
+        post_only=options.post_only,
+        reduce_only=options.reduce_only,
         **_trading(options),
     )
 

@@ -259,6 +259,53 @@ class OMSClient:
             "limit_order", body, idempotency_key, _placed_order, until=_is_placed if rests else _is_over
         )
 
+    def order(
+        self,
+        exchange: str,
+        side: str,
+        symbol: str,
+        quantity: Amount,
+        order_type: str,
+        *,
+        price: Amount | None = None,
+        stop_price: Amount | None = None,
+        time_in_force: str = "GTC",
+        expires_at: Time | None = None,
+        post_only: bool = False,
+        reduce_only: bool = False,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        wait: bool = True,
+        dry_run: bool = False,
+        record_in_db: bool | None = None,
+        send_fail_email: bool | None = None,
+    ) -> Order | Query:
+        """Send one order of any type; returns it when it stands, waits for its price, or has ended.
+
+        `order_type` is market, limit, stop_loss, stop_loss_limit, take_profit or take_profit_limit.
+        """
+        body = {
+            "exchange": one_exchange(exchange),
+            "side": side,
+            "symbol": symbol,
+            "quantity": amount_text("quantity", quantity),
+            "order_type": order_type,
+            "price": None if price is None else amount_text("price", price),
+            "stop_price": None if stop_price is None else amount_text("stop_price", stop_price),
+            "time_in_force": time_in_force,
+            "expires_at": time_text("expires_at", expires_at),
+            "post_only": _flag("post_only", post_only),
+            "reduce_only": _flag("reduce_only", reduce_only),
+            "account": account,
+            **self._options(record_in_db, send_fail_email, dry_run),
+        }
+        if not wait:
+            return self._write("order", body, idempotency_key, lambda query: query, until=None)
+        at_once = str(order_type).lower() == "market" or str(time_in_force).upper() in ("IOC", "FOK")
+        return self._write(
+            "order", body, idempotency_key, _placed_order, until=_is_over if at_once else _is_placed
+        )
+
     def cancel_order(
         self, order_id: str | None = None, *, client_order_id: str | None = None, dry_run: bool = False
     ) -> CancelResult:

@@ -12,7 +12,8 @@ Rules:
    answers, and fills may stay invisible for the margin after that. (A verdict on the time of the answer
    instead of the time of the query gave the only over-fill in fuzzing; a history asked too early gave the
    only wrong ledgers.)
-4. Every unsettled child has a pending wake-up.
+4. Every unsettled child has a pending wake-up, but one that the venue has never heard of: such an order is
+   ours alone, waits for its price, and ends by our word.
 
 `PHASES` is the table of EXECUTION.md 3: (phase, event) -> next phase. `SEE` is resolved by what the answer
 says.
@@ -39,9 +40,11 @@ from ems.core.messages import (
     TradesAnswer,
 )
 from ems.core.order import Change, Kind, apply, fill_kind
-from ems.core.records import ENDED, Asked, HistoryEntry, Order, Phase, Status
+from ems.core.records import ENDED, LEAVING, Asked, HistoryEntry, Order, Phase, Status
 
 ZERO = Decimal(0)
+
+NEVER_ARRIVED = "never arrived at the venue"  # the reason of an order that provably is not there
 
 # Waits between look-ups of an order in doubt, in seconds; the last one repeats.
 BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -164,7 +167,7 @@ class Step:
     entries: tuple[HistoryEntry, ...] = ()
     fills: tuple[FillReport, ...] = ()  # newly booked
     actions: tuple[Do, ...] = ()
-    wake_at: datetime | None = None  # always set while unsettled
+    wake_at: datetime | None = None  # always set while it is sent and unsettled
     incidents: tuple[str, ...] = ()
 
 
@@ -172,10 +175,23 @@ class Step:
 class Sent:
     """Our own report: the intent is on disk and the create goes out now."""
 
+    message: str = ""
+    price: Decimal | None = None  # None of both: as it was made
+    quantity: Decimal | None = None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AskCancel:
-    """Somebody wants the order gone."""
+    """Somebody wants the order gone, or its time is over."""
+
+    expired: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drop:
+    """An order that waits with us cannot be sent as it is meant."""
+
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,6 +207,7 @@ class Doubted:
 ChildEvent = (
     Sent
     | AskCancel
+    | Drop
     | Tick
     | Doubted
     | Acked
@@ -249,7 +266,9 @@ class _Work:
     def done(self) -> Step:
         order = self.order
         wake_at = None
-        if order.phase is not Phase.SETTLED:
+        if order.status is Status.CREATED:
+            pass  # nobody is to be asked
+        elif order.phase is not Phase.SETTLED:
             wake_at = self.now + timedelta(seconds=self._wait())
         elif self.lookup.haunted:
             wake_at = self.now + timedelta(seconds=self.patience.not_found_gap_s)
@@ -279,9 +298,17 @@ def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> 
     work = _Work(child, now, patience)
     match event:
         case Sent():
-            work.change(Kind.INTEND, Phase.PENDING_NEW)
+            work.change(
+                Kind.INTEND,
+                Phase.PENDING_NEW,
+                message=event.message,
+                price=event.price,
+                quantity=event.quantity,
+            )
         case AskCancel():
-            _ask_cancel(work)
+            _ask_cancel(work, event)
+        case Drop():
+            work.change(Kind.INVALIDATE, Phase.SETTLED, message=event.message)
         case Tick():
             _tick(work)
         case Doubted():
@@ -344,16 +371,25 @@ def _rejected(work: _Work, event: Rejected) -> None:
     if order.filled_quantity > ZERO or order.exchange_order_id is not None:
         _in_doubt(work, Saw.TROUBLE, f"refused after it was seen: {event.message}")
         return
-    work.change(Kind.REJECT, Phase.SETTLED, message=event.message)
+    work.change(
+        Kind.REJECT,
+        Phase.SETTLED,
+        message=event.message,
+        venue_code=event.venue_code,
+        venue_message=event.message if event.sent else None,
+    )
 
 
-def _ask_cancel(work: _Work) -> None:
+def _ask_cancel(work: _Work, event: AskCancel) -> None:
     order = work.order
     if order.phase is Phase.SETTLED:
         return
-    if order.asked is not Asked.CANCEL:
+    if order.status is Status.CREATED:
+        work.change(Kind.EXPIRE if event.expired else Kind.CANCEL, Phase.SETTLED)
+        return
+    if order.asked not in LEAVING:
         phase = Phase.PENDING_CANCEL if order.phase is Phase.LIVE else order.phase
-        work.change(Kind.ASK_CANCEL, phase)
+        work.change(Kind.ASK_EXPIRE if event.expired else Kind.ASK_CANCEL, phase)
     if work.order.phase is Phase.PENDING_CANCEL:
         _send_cancel(work)
     # PENDING_NEW and UNKNOWN: the venue may not have it yet; the cancel goes out when it shows up.
@@ -403,6 +439,8 @@ def _tick(work: _Work) -> None:
     if order.phase is Phase.SETTLED:
         if work.lookup.haunted:
             work.do(Do.LOOK)
+        return
+    if order.status is Status.CREATED:
         return
     if order.phase is Phase.PENDING_NEW:
         _in_doubt(work, Saw.TROUBLE, "create: no answer in time")
@@ -464,7 +502,7 @@ def _haunt(work: _Work, incident: str) -> None:
 def _alive(order: Order, saw: Saw) -> Phase:
     phase = PHASES[order.phase, saw]
     assert phase is not None
-    return Phase.PENDING_CANCEL if order.asked is Asked.CANCEL else phase
+    return Phase.PENDING_CANCEL if order.asked in LEAVING else phase
 
 
 def _closed(work: _Work, ending: Ending, filled: Decimal | None) -> None:
@@ -501,6 +539,8 @@ def _complete(work: _Work) -> None:
     if order.status is Status.PENDING:
         work.change(Kind.ACK, Phase.UNKNOWN)
     kind = {Status.EXPIRED: Kind.EXPIRE, Status.REJECTED: Kind.REJECT}.get(order.ending, Kind.CANCEL)
+    if kind is Kind.CANCEL and order.asked is Asked.EXPIRE:
+        kind = Kind.EXPIRE  # the venue was only told to cancel it
     work.change(kind, Phase.SETTLED)
 
 
@@ -516,7 +556,7 @@ def _book(work: _Work, fill: FillReport) -> None:
         work.incidents.append(f"fill {fill.fill_id} goes beyond the quantity of the order")
     phase = PHASES[order.phase, Saw.FILL]
     assert phase is not None
-    if order.phase is Phase.PENDING_NEW and order.asked is Asked.CANCEL:
+    if order.phase is Phase.PENDING_NEW and order.asked in LEAVING:
         phase = Phase.PENDING_CANCEL
     work.change(kind, phase, fill=fill, exchange_order_id=fill.exchange_order_id or None)
     work.fills.append(fill)
@@ -582,7 +622,7 @@ def _give_up(work: _Work) -> None:
     if order.phase is not Phase.UNKNOWN or order.final_quantity is not None:
         return  # the venue has said how it ended: nothing found now can overrule that
     if order.exchange_order_id is None and order.filled_quantity == ZERO:
-        work.change(Kind.REJECT, Phase.SETTLED, message="never arrived at the venue")
+        work.change(Kind.REJECT, Phase.SETTLED, message=NEVER_ARRIVED)
         work.actions.clear()
     else:
         # Acknowledged once and gone since; every fill the venue knows of is booked.

@@ -17,7 +17,7 @@ from enum import StrEnum
 from ems.core import errors
 from ems.core.errors import BadMessage
 from ems.core.jsontext import JsonNumber, plain, printable, shown
-from ems.core.messages import Share, Side, TimeInForce
+from ems.core.messages import OrderType, Share, Side, TimeInForce
 
 MAX_INTEGER_DIGITS = 20
 MAX_DECIMALS = 18  # the smallest unit of Ether; no exchange quotes finer
@@ -451,8 +451,13 @@ def read_time(value: object, name: str) -> datetime:
         raise invalid(name, value, "is not a time that exists", fix) from error
 
 
-def _choice(kind: str, options: type[StrEnum] | tuple[str, ...], case: Callable[[str], str]) -> Kind:
-    values = [str(option) for option in options]
+def _choice(
+    kind: str,
+    options: type[StrEnum] | tuple[str, ...],
+    case: Callable[[str], str],
+    only: tuple[StrEnum, ...] | None = None,
+) -> Kind:
+    values = [str(option) for option in (options if only is None else only)]
     form = " or ".join(f'"{value}"' for value in values)
 
     def read(value: object, name: str) -> object:
@@ -586,7 +591,11 @@ TIME = Kind(
     name="time", read=read_time, schema={"type": "string", "format": "date-time"}, form="UTC time, RFC 3339"
 )
 SIDE = _choice("side", Side, str.lower)
-TIME_IN_FORCE = _choice("time_in_force", TimeInForce, str.upper)
+ORDER_TYPE = _choice("order_type", OrderType, str.lower)
+ORDER_TIME_IN_FORCE = _choice("order_time_in_force", TimeInForce, str.upper)
+TIME_IN_FORCE = _choice(
+    "time_in_force", TimeInForce, str.upper, only=(TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
+)
 SCOPE = _choice("scope", ("bot", "user"), str.lower)
 ON_TIMEOUT = _choice("on_timeout", ("take", "cancel"), str.lower)
 PLANNED = _choice("planned", ("smart_order", "liquidate", "rebalance"), str.lower)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from ems.core.messages import Side
+from ems.core.messages import OrderType, Side, TimeInForce
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -41,6 +41,8 @@ class Market:
     fee_mode: str  # "received" | "quote" | "base" | "third"
     active: bool = True
     market_orders: bool = True  # False: what is to be taken needs a limit
+    stops: frozenset[OrderType] = frozenset()  # what the exchange itself waits with
+    stop_times: frozenset[TimeInForce] = frozenset()  # of the limits among them
 
     def floor_quantity(self, quantity: Decimal) -> Decimal:
         return floor_to(quantity, self.lot)

@@ -52,6 +52,18 @@ class TimeInForce(StrEnum):
     GTC = "GTC"
     IOC = "IOC"
     FOK = "FOK"
+    GTD = "GTD"  # until a moment
+    DAY = "DAY"  # until the end of the day, in UTC
+
+    @property
+    def rests(self) -> bool:
+        """Say whether what does not trade at once stays in the book."""
+        return self not in (TimeInForce.IOC, TimeInForce.FOK)
+
+    @property
+    def sent(self) -> TimeInForce:
+        """Return what an exchange is told: no gateway tells a moment, the server cancels at it."""
+        return TimeInForce.GTC if self.rests else self
 
 
 class Liquidity(StrEnum):
@@ -118,6 +130,24 @@ class LimitOrder:
     post_only: bool = False
     account: str = "default"
     style: Style | None = None  # None: one plain order; else worked by an algorithm, never beyond `price`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlaceOrder:
+    """One order of any type and time in force."""
+
+    exchange: str
+    side: Side
+    symbol: str
+    quantity: Decimal  # base currency
+    order_type: OrderType
+    price: Decimal | None = None  # quote per base, of the types that are limited
+    stop_price: Decimal | None = None  # quote per base, of the types that wait
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expires_at: datetime | None = None  # with GTD
+    post_only: bool = False
+    reduce_only: bool = False  # sell no more than is held
+    account: str = "default"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,6 +249,7 @@ class ResumeTrading:
 Command = (
     MarketOrder
     | LimitOrder
+    | PlaceOrder
     | SmartOrder
     | Liquidate
     | Rebalance

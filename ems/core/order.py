@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from ems.core.messages import FillReport, Liquidity, OrderType, Side, TimeInForce
 from ems.core.records import ENDED, Asked, Fill, HistoryEntry, Order, Phase, Status
@@ -44,6 +45,7 @@ class Kind(StrEnum):
     CANCEL = "cancel"
     EXPIRE = "expire"
     ASK_CANCEL = "ask_cancel"
+    ASK_EXPIRE = "ask_expire"  # a cancel because its time is over
     FINAL = "final"  # the venue's last word on how it ended and how much filled; fills may still be missing
     PHASE = "phase"  # only how well we know it changed
 
@@ -51,6 +53,8 @@ class Kind(StrEnum):
 LIFE: dict[tuple[Status, Kind], Status] = {
     (Status.CREATED, Kind.INVALIDATE): Status.INVALIDATED,
     (Status.CREATED, Kind.INTEND): Status.PENDING,
+    (Status.CREATED, Kind.CANCEL): Status.CANCELED,  # it waited with us, and no venue knows of it
+    (Status.CREATED, Kind.EXPIRE): Status.EXPIRED,
     (Status.PENDING, Kind.ACK): Status.SUBMITTED,
     (Status.PENDING, Kind.REJECT): Status.REJECTED,
     (Status.PENDING, Kind.DOUBT): Status.UNKNOWN,
@@ -78,12 +82,14 @@ LIFE: dict[tuple[Status, Kind], Status] = {
 }
 
 # Kinds that say something beside where the order is; they are legal while it is sent and not ended.
-BESIDE = frozenset({Kind.ASK_CANCEL, Kind.FINAL, Kind.PHASE})
+ASKING = frozenset({Kind.ASK_CANCEL, Kind.ASK_EXPIRE})
+BESIDE = ASKING | {Kind.FINAL, Kind.PHASE}
 SENT = frozenset({Status.PENDING, Status.UNKNOWN, Status.SUBMITTED, Status.PARTIALLY_FILLED})
 
 ASKED: dict[tuple[Asked, Kind], Asked] = {
     (Asked.NOTHING, Kind.ASK_CANCEL): Asked.CANCEL,
     (Asked.CANCEL, Kind.ASK_CANCEL): Asked.CANCEL,  # asked again: the first may have been lost
+    (Asked.NOTHING, Kind.ASK_EXPIRE): Asked.EXPIRE,
 }
 
 
@@ -98,6 +104,11 @@ class Change:
     fill: FillReport | None = None
     ending: Status | None = None
     final_quantity: Decimal | None = None
+    price: Decimal | None = None  # these three: what it is from now on; None: as it was
+    quantity: Decimal | None = None
+    stop_price: Decimal | None = None
+    venue_code: str | None = None  # the exchange's own words, where it said no
+    venue_message: str | None = None
 
 
 def next_status(order: Order, kind: Kind) -> Status:
@@ -110,6 +121,15 @@ def next_status(order: Order, kind: Kind) -> Status:
     raise IllegalTransition(f"order {order.order_id}: {kind} while {order.status}")
 
 
+def next_asked(order: Order, kind: Kind) -> Asked:
+    """Look up what we have asked for then; raise IllegalTransition when the table has no such row."""
+    if kind not in ASKING:
+        return order.asked
+    if (order.asked, kind) in ASKED:
+        return ASKED[order.asked, kind]
+    raise IllegalTransition(f"order {order.order_id}: {kind} while {order.asked} is asked for")
+
+
 def fill_kind(order: Order, fill: FillReport) -> Kind:
     """Say which row of the table a new fill is."""
     filled = order.filled_quantity + fill.quantity
@@ -120,7 +140,7 @@ def fill_kind(order: Order, fill: FillReport) -> Kind:
 
 def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEntry]:
     """Change the order: the only function that does."""
-    status = next_status(order, change.kind)
+    status, asked = next_status(order, change.kind), next_asked(order, change.kind)
     fill = change.fill
     filled, quote, fees, fill_ids = order.filled_quantity, order.quote_filled, order.fees, order.fill_ids
     if fill is not None:
@@ -133,7 +153,7 @@ def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEn
     changed = replace(
         order,
         status=status,
-        asked=Asked.NOTHING if ended else ASKED.get((order.asked, change.kind), order.asked),
+        asked=Asked.NOTHING if ended else asked,
         phase=Phase.SETTLED if ended else change.phase,
         filled_quantity=filled,
         quote_filled=quote,
@@ -142,6 +162,9 @@ def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEn
         exchange_order_id=order.exchange_order_id or change.exchange_order_id,
         ending=change.ending or order.ending,
         final_quantity=order.final_quantity if change.final_quantity is None else change.final_quantity,
+        price=order.price if change.price is None else change.price,
+        quantity=order.quantity if change.quantity is None else change.quantity,
+        stop_price=order.stop_price if change.stop_price is None else change.stop_price,
         reserved=ZERO if ended else order.reserved,
         reason=change.message or order.reason,
         sent_at=now if change.kind is Kind.INTEND else order.sent_at,
@@ -212,6 +235,10 @@ def remaining_quantity(order: Order) -> Decimal:
 # --- History as JSON: decimals as strings, times as ISO 8601 -------------------------------------
 
 
+_AMOUNTS_OF_A_CHANGE = ("final_quantity", "price", "quantity", "stop_price")
+_VENUES_WORDS = ("venue_code", "venue_message")
+
+
 def change_to_json(change: Change) -> dict[str, object]:
     body: dict[str, object] = {"kind": str(change.kind), "phase": str(change.phase)}
     if change.message:
@@ -220,8 +247,12 @@ def change_to_json(change: Change) -> dict[str, object]:
         body["exchange_order_id"] = change.exchange_order_id
     if change.ending is not None:
         body["ending"] = str(change.ending)
-    if change.final_quantity is not None:
-        body["final_quantity"] = str(change.final_quantity)
+    for name in _AMOUNTS_OF_A_CHANGE:
+        if (amount := getattr(change, name)) is not None:
+            body[name] = str(amount)
+    for name in _VENUES_WORDS:
+        if (words := getattr(change, name)) is not None:
+            body[name] = words
     if change.fill is not None:
         fill = change.fill
         body["fill"] = {
@@ -241,15 +272,20 @@ def change_to_json(change: Change) -> dict[str, object]:
 
 def change_from_json(body: dict[str, object]) -> Change:
     fill = body.get("fill")
-    ending, final = body.get("ending"), body.get("final_quantity")
+    ending = body.get("ending")
+    amounts: dict[str, Any] = {
+        name: Decimal(str(body[name])) for name in _AMOUNTS_OF_A_CHANGE if name in body
+    }
+    words: dict[str, Any] = {name: str(body[name]) for name in _VENUES_WORDS if name in body}
     return Change(
         kind=Kind(str(body["kind"])),
         phase=Phase(str(body["phase"])),
         message=str(body.get("message", "")),
         exchange_order_id=_text_or_none(body.get("exchange_order_id")),
         ending=None if ending is None else Status(str(ending)),
-        final_quantity=None if final is None else Decimal(str(final)),
         fill=None if not isinstance(fill, dict) else _fill_from_json(fill),
+        **amounts,
+        **words,
     )
 
 
@@ -297,11 +333,19 @@ def _created_to_json(order: Order) -> dict[str, object]:
         reserved=str(order.reserved),
         created_at=order.created_at.isoformat(),
     )
+    # What most orders lack is left out: so were these before they existed.
+    if order.stop_price is not None:
+        body["stop_price"] = str(order.stop_price)
+    if order.expires_at is not None:
+        body["expires_at"] = order.expires_at.isoformat()
+    if order.replaces is not None:
+        body["replaces"] = order.replaces
+    body.update({name: True for name in ("reduce_only", "emulated") if getattr(order, name)})
     return body
 
 
 def _created_from_json(body: dict[str, object]) -> Order:
-    price = body["price"]
+    price, stop_price, expires_at = body["price"], body.get("stop_price"), body.get("expires_at")
     texts = {name: str(body[name]) for name in _TEXTS}
     return Order(
         **texts,  # type: ignore[arg-type]
@@ -315,6 +359,11 @@ def _created_from_json(body: dict[str, object]) -> Order:
         attempt=int(str(body["attempt"])),
         reserved=Decimal(str(body["reserved"])),
         created_at=datetime.fromisoformat(str(body["created_at"])),
+        stop_price=None if stop_price is None else Decimal(str(stop_price)),
+        expires_at=None if expires_at is None else datetime.fromisoformat(str(expires_at)),
+        reduce_only=bool(body.get("reduce_only", False)),
+        emulated=bool(body.get("emulated", False)),
+        replaces=_text_or_none(body.get("replaces")),
     )
 
 

@@ -152,6 +152,10 @@ class Asked(StrEnum):
 
     NOTHING = "nothing"
     CANCEL = "cancel"
+    EXPIRE = "expire"  # a cancel because its time is over
+
+
+LEAVING = frozenset({Asked.CANCEL, Asked.EXPIRE})  # it is to go
 
 
 class Phase(StrEnum):
@@ -184,6 +188,11 @@ class Order:
     price: Decimal | None  # quote per base; None for a market order
     client_order_id: str
     created_at: datetime
+    stop_price: Decimal | None = None  # quote per base, of the types that wait
+    expires_at: datetime | None = None  # when the server cancels it
+    reduce_only: bool = False  # sells no more than is held
+    emulated: bool = False  # the server waits for its stop price; the exchange hears of it then
+    replaces: str | None = None  # id of the order of this parent whose rest it is
     purpose: str = "direct"  # "direct" | "make" | "take"
     leg: int = 0  # place in the parent's legs
     attempt: int = 0  # counts the parent's orders; part of the client order id

@@ -21,6 +21,8 @@ from ems.core.fields import (
     KEY,
     NAME,
     ON_TIMEOUT,
+    ORDER_TIME_IN_FORCE,
+    ORDER_TYPE,
     PARAMS,
     PLANNED,
     POSITIVE,
@@ -31,6 +33,7 @@ from ems.core.fields import (
     SPENDING,
     SYMBOL,
     TARGETS,
+    TIME,
     TIME_IN_FORCE,
     Field,
 )
@@ -44,10 +47,13 @@ from ems.core.messages import (
     LimitOrder,
     Liquidate,
     MarketOrder,
+    OrderType,
+    PlaceOrder,
     Problem,
     Quote,
     Rebalance,
     ResumeTrading,
+    Side,
     SmartOrder,
     TimeInForce,
 )
@@ -380,6 +386,50 @@ def _limit_style(values: Mapping[str, object]) -> list[Problem]:
     return problems
 
 
+def _order_terms(values: Mapping[str, object]) -> list[Problem]:
+    """What belongs to which type of order, and to which time in force."""
+    kind, duration = values.get("order_type"), values.get("time_in_force")
+    if not isinstance(kind, OrderType):
+        return []
+    problems = [
+        *_wanted_or_not(values, "price", kind.limited, f"a {kind} order"),
+        *_wanted_or_not(values, "stop_price", kind.waits, f"a {kind} order"),
+    ]
+    if values.get("post_only"):
+        if kind is not OrderType.LIMIT:
+            message = f"post_only: a {kind} order trades when its moment has come; only limit orders wait"
+            problems.append(_wrong("post_only", message, "Remove post_only, or use order_type limit."))
+        elif isinstance(duration, TimeInForce) and not duration.rests:
+            problems += _waits_or_takes(values)
+    if values.get("reduce_only") and values.get("side") is Side.BUY:
+        message = "reduce_only: buying on a spot market reduces nothing that is held"
+        problems.append(_wrong("reduce_only", message, "Remove reduce_only, or sell."))
+    if isinstance(duration, TimeInForce):
+        until = duration is TimeInForce.GTD
+        problems += _wanted_or_not(values, "expires_at", until, f"time_in_force {duration}")
+        problems += _duration_fits(kind, duration)
+    return problems
+
+
+def _wanted_or_not(values: Mapping[str, object], name: str, wanted: bool, what: str) -> list[Problem]:
+    if name not in values or (values[name] is not None) == wanted:
+        return []
+    if wanted:
+        fix, code = f"Add {name}.", errors.REQUEST_FIELD_MISSING
+        return [_wrong(name, f"{name} is missing: {what} needs one", fix, code=code)]
+    return [_wrong(name, f"{name}: {what} has none", f"Remove {name}.")]
+
+
+def _duration_fits(kind: OrderType, duration: TimeInForce) -> list[Problem]:
+    if kind is OrderType.MARKET and duration in (TimeInForce.FOK, TimeInForce.GTD, TimeInForce.DAY):
+        fix = "Leave time_in_force out, or use order_type limit."
+        return [_wrong("time_in_force", f"time_in_force: a market order is never {duration}", fix)]
+    if kind in (OrderType.STOP_LOSS, OrderType.TAKE_PROFIT) and not duration.rests:
+        message = f"time_in_force: a {kind} order waits, and {duration} only trades at once"
+        return [_wrong("time_in_force", message, "Use GTC, GTD or DAY.")]
+    return []
+
+
 SMART_ORDER = Verb(
     name="smart_order",
     summary="Convert one currency into another",
@@ -476,6 +526,71 @@ REBALANCE = Verb(
 )
 PLANNED_VERBS = (SMART_ORDER, LIQUIDATE, REBALANCE)
 
+ORDER = Verb(
+    name="order",
+    summary="One order of any type and time in force",
+    doc="Send one order. A type that the exchange does not have is watched for by this server: such an order "
+    "says emulated, exists from the beginning as created, survives a restart, and is sent when its stop "
+    "price is met by the middle of best bid and ask.",
+    command=PlaceOrder,
+    fields=(
+        EXCHANGE_FIELD,
+        SIDE_FIELD,
+        SYMBOL_FIELD,
+        QUANTITY_FIELD,
+        Field(
+            name="order_type",
+            kind=ORDER_TYPE,
+            doc="A stop loss waits until the market is worse than stop_price (sells at or below it, buys at "
+            "or above it), a take profit until it is better; then it is a market order, or a limit order.",
+            example="stop_loss",
+        ),
+        Field(
+            name="price",
+            kind=PRICE,
+            doc="The worst price to accept, of the types with limit in their name.",
+            required=False,
+            unit="quote currency per base currency",
+        ),
+        Field(
+            name="stop_price",
+            kind=PRICE,
+            doc="What the types that wait are waiting for.",
+            required=False,
+            example="2300",
+            unit="quote currency per base currency",
+        ),
+        Field(
+            name="time_in_force",
+            kind=ORDER_TIME_IN_FORCE,
+            doc="GTC lives until canceled; IOC fills what it can now; FOK fills all now or nothing; GTD "
+            "lives until expires_at, DAY until the end of the day in UTC: then this server cancels it.",
+            required=False,
+            default=TimeInForce.GTC,
+            example="GTC",
+        ),
+        Field(name="expires_at", kind=TIME, doc="With GTD: when it ends.", required=False),
+        Field(
+            name="post_only",
+            kind=FLAG,
+            doc="Of limit orders: refuse to trade at once; only wait in the book.",
+            required=False,
+            default=False,
+            example=False,
+        ),
+        Field(
+            name="reduce_only",
+            kind=FLAG,
+            doc="Sell no more than is held: what goes beyond is cut off.",
+            required=False,
+            default=False,
+            example=False,
+        ),
+        ACCOUNT_FIELD,
+    ),
+    check=_order_terms,
+)
+
 
 def _quote_fields() -> tuple[Field, ...]:
     """Return the fields of every call that can be quoted; its own verb says which of them are required."""
@@ -561,6 +676,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
             ),
             check=_limit_style,
         ),
+        ORDER,
         *PLANNED_VERBS,
         Verb(
             name="quote",

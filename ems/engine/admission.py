@@ -36,6 +36,10 @@ class Admitted:
     time_in_force: TimeInForce
     post_only: bool
     reserved: Decimal  # of the source currency
+    stop_price: Decimal | None = None
+    expires_at: datetime | None = None
+    reduce_only: bool = False
+    emulated: bool = False  # this server waits for its stop price
 
 
 def admit(
@@ -73,11 +77,11 @@ def admit(
         assert book is not None
         levels = book.asks if side is Side.BUY else book.bids
         # A limit stands in for a market order where there are none: it has to reach all that is wanted.
-        far = levels[0][0] if market.market_orders else _reaching(levels, command.quantity)
+        far = levels[0][0] if market.market_orders else reaching(levels, command.quantity)
         limit = market.taker_price(side, far * (1 + (TAKE_THROUGH if side is Side.BUY else -TAKE_THROUGH)))
         worst = min(limit, book.bids[0][0])
     quantity = market.floor_quantity(command.quantity)
-    refused = _size_refused(market, command.quantity, quantity, worst)
+    refused = size_refused(market, command.quantity, quantity, worst)
     if refused is not None:
         return refused
     post_only = isinstance(command, LimitOrder) and command.post_only
@@ -110,7 +114,7 @@ def admit(
     )
 
 
-def _reaching(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> Decimal:
+def reaching(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> Decimal:
     """Return the price of the level with which this much is reached; the last one where there is less."""
     reached = ZERO
     for price, size in levels:
@@ -120,7 +124,8 @@ def _reaching(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> D
     return levels[-1][0]
 
 
-def _size_refused(market: Market, asked: Decimal, quantity: Decimal, price: Decimal) -> Problem | None:
+def size_refused(market: Market, asked: Decimal, quantity: Decimal, price: Decimal) -> Problem | None:
+    """Refuse a quantity that the market does not take at this price."""
     if market.max_quantity is not None and quantity > market.max_quantity:
         return errors.problem(
             errors.AMOUNT_TOO_LARGE,

@@ -182,13 +182,56 @@ class Orders:
         purpose: str,
         reserved: Decimal,
         now: datetime,
+        stop_price: Decimal | None = None,
+        expires_at: datetime | None = None,
+        reduce_only: bool = False,
+        replaces: str | None = None,
     ) -> None:
         """Write the intent of one order of the leg at `index` and send it: one turn, one transaction, then
         the socket."""
+        order_id = self.create(
+            parent,
+            index,
+            account,
+            order_type=order_type,
+            time_in_force=time_in_force,
+            post_only=post_only,
+            quantity=quantity,
+            price=price,
+            purpose=purpose,
+            reserved=reserved,
+            now=now,
+            stop_price=stop_price,
+            expires_at=expires_at,
+            reduce_only=reduce_only,
+            replaces=replaces,
+        )
+        self.send(order_id, now)
+
+    def create(
+        self,
+        parent: Parent,
+        index: int,
+        account: Account,
+        *,
+        order_type: OrderType,
+        time_in_force: TimeInForce,
+        post_only: bool,
+        quantity: Decimal,
+        price: Decimal | None,
+        purpose: str,
+        reserved: Decimal,
+        now: datetime,
+        stop_price: Decimal | None = None,
+        expires_at: datetime | None = None,
+        reduce_only: bool = False,
+        emulated: bool = False,
+        replaces: str | None = None,
+    ) -> str:
+        """Write down one order of the leg at `index`; return its id. Nothing is sent yet."""
         siblings = self._work.orders_of[parent.parent_id]
         attempt = len(siblings) + 1
         leg = parent.legs[index]
-        assert not self._work.halted(*account.key, leg.symbol, parent.user), "nothing is placed under a halt"
         order_id = f"{parent.parent_id}.{attempt}"
         order = Order(
             order_id=order_id,
@@ -211,31 +254,44 @@ class Orders:
             leg=index,
             attempt=attempt,
             reserved=reserved,
+            stop_price=stop_price,
+            expires_at=expires_at,
+            reduce_only=reduce_only,
+            emulated=emulated,
+            replaces=replaces,
         )
         self._out.record(created(order))
-        child = Child(order=order)
-        self._work.index(child)
-        sent = step(child, Sent(), now, account.patience_now)
+        self._out.record(order)
+        self._out.turn.touched.add(order.query_id)
+        self._work.index(Child(order=order))
+        if expires_at is not None:
+            self._out.wake(("expiry", order_id), expires_at)
+        return order_id
+
+    def send(
+        self,
+        order_id: str,
+        now: datetime,
+        *,
+        message: str = "",
+        price: Decimal | None = None,
+        quantity: Decimal | None = None,
+    ) -> None:
+        """Write the intent of an order that was created, and send it; `price` and `quantity` as it goes out,
+        where that differs."""
+        child = self._work.children[order_id]
+        order = child.order
+        account = self._work.accounts[order.exchange, order.account]
+        assert not self._work.halted(*account.key, order.symbol, order.user), "nothing is placed under a halt"
+        going = Sent(message=message, price=price, quantity=quantity)
+        sent = step(child, going, now, account.patience_now)
         order = sent.child.order
         self._work.children[order_id] = sent.child
         for entry in sent.entries:
             self._out.record(entry)
         self._out.record(order)
         self._out.turn.touched.add(order.query_id)
-        self._out.send(
-            account,
-            NewOrder(
-                order_id=order_id,
-                client_order_id=order.client_order_id,
-                symbol=order.symbol,
-                side=order.side,
-                order_type=order_type,
-                quantity=quantity,
-                price=price,
-                time_in_force=time_in_force,
-                post_only=post_only,
-            ),
-        )
+        self._out.send(account, _as_sent(order))
         self._pictures[order_id] = picture(account.books.get(order.symbol), order.side, maker=False)
         assert sent.wake_at is not None
         self._out.wake(("order", order_id), sent.wake_at)
@@ -342,6 +398,27 @@ class Orders:
                 group=f"incident/{order.exchange}",
             )
         )
+
+
+def _as_sent(order: Order) -> NewOrder:
+    """Return what the exchange is told of an order: of an emulated one, what remains once it has waited."""
+    kind, duration = order.order_type, order.time_in_force.sent
+    if order.emulated:
+        # Without a limit of its own it takes what it can now: as a limit where there are no market orders.
+        duration = duration if kind.limited else TimeInForce.IOC
+        kind = OrderType.MARKET if order.price is None else OrderType.LIMIT
+    return NewOrder(
+        order_id=order.order_id,
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        side=order.side,
+        order_type=kind,
+        quantity=order.quantity,
+        price=order.price,
+        time_in_force=duration,
+        post_only=order.post_only,
+        stop_price=order.stop_price if kind.waits else None,
+    )
 
 
 def picture(book: BookUpdate | None, side: Side, *, maker: bool) -> tuple[Decimal | None, Decimal | None]:

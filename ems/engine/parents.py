@@ -16,7 +16,7 @@ from ems.algos import ledger
 from ems.core import errors
 from ems.core.child import AskCancel, Step
 from ems.core.codec import plain
-from ems.core.messages import Problem, QueryBalances, Rejected, TimeInForce
+from ems.core.messages import Problem, QueryBalances, Rejected
 from ems.core.order import remaining_quantity
 from ems.core.records import (
     ENDED_PARENT,
@@ -37,6 +37,7 @@ from ems.engine.queries import Queries
 from ems.engine.refusals import HALTED
 from ems.engine.replans import Replans
 from ems.engine.sight import Need, Sight
+from ems.engine.triggers import Triggers
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
@@ -78,6 +79,7 @@ class Parents:
         self._costs = costs
         self._ended = ended  # told when an order or a parent has come to its end
         self._legs = Legs(out, work, orders, self._save)
+        self._triggers = Triggers(out, work, orders)
         self._busy: set[str] = set()  # parents being worked right now
         self._again: set[str] = set()  # of those, the ones to which something has happened meanwhile
 
@@ -89,6 +91,8 @@ class Parents:
         """Decide what a leg does about a venue's no; `work` then goes on from there."""
         parent = self._work.parents[order.parent_id]
         if parent.algo == "direct":
+            if self._triggers.learn_refusal(order, report, run, now):
+                return  # it waits again
             run.problem = run.problem or self._legs.refusal_problem(order, report)
         else:
             self._legs.learn_refusal(account, parent, order, report, run.leg(order.leg), now)
@@ -150,7 +154,7 @@ class Parents:
         run = self._work.runs.setdefault(parent_id, Run())
         orders = self._work.orders_of_parent(parent_id)
         if parent.algo == "direct":
-            self._work_direct(parent, orders[0], run, now)
+            self._work_direct(parent, orders[-1], run, now)
             return
         if run.problem is not None or parent.state is ParentState.CANCELLING:
             self._wind_down(parent, orders, run, now)
@@ -285,6 +289,11 @@ class Parents:
     def _work_direct(self, parent: Parent, order: Order, run: Run, now: datetime) -> None:
         """One order as the caller gave it: its query is answered when the venue has it, or has ended it."""
         query = self._work.queries.get(parent.query_id)  # None: purged while its order still rested
+        if order.status is Status.CREATED:
+            self._triggers.work(order, run, now)
+            order = self._work.children[order.order_id].order
+        if order.phase is Phase.SETTLED and self._triggers.waits_again(parent, order, run, now):
+            return
         if order.phase is Phase.SETTLED:
             self._work.runs.pop(parent.parent_id, None)
             problem = run.problem
@@ -302,8 +311,10 @@ class Parents:
             if query is not None:
                 self._close_direct(query, order, problem, cost, now)
             return
-        stands = order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED) and run.problem is None
-        if stands and order.time_in_force is TimeInForce.GTC and query is not None:
+        at_work = (Status.CREATED, Status.SUBMITTED, Status.PARTIALLY_FILLED)
+        stands = order.status in at_work and run.problem is None
+        rests = order.time_in_force.rests or order.status is Status.CREATED
+        if stands and rests and query is not None:
             self._close_direct(query, order, None, {}, now)
 
     def _close_direct(
@@ -320,6 +331,7 @@ class Parents:
             "order_id": order.order_id,
             "exchange_order_id": order.exchange_order_id,
             "status": str(order.status),
+            "emulated": order.emulated,
             "filled_quantity": plain(order.filled_quantity),
             "average_price": None
             if order.filled_quantity == ZERO

@@ -19,6 +19,7 @@ from ems.core.messages import (
     LimitOrder,
     Liquidate,
     MarketOrder,
+    PlaceOrder,
     Problem,
     Quote,
     Rebalance,
@@ -40,6 +41,7 @@ from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
 from ems.engine.drafts import Draft
 from ems.engine.halts import Halts
+from ems.engine.order_types import admit_any
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.plans import Plans
@@ -60,7 +62,8 @@ NONCE_KEPT = timedelta(seconds=30)  # past its expiry: no server accepts it any 
 UNBOUND = "unbound:"  # starts the key of a query that does not hold its caller's idempotency key
 
 
-Tradeable = MarketOrder | LimitOrder | SmartOrder | Liquidate | Rebalance | Quote | ExecuteQuote
+Plain = MarketOrder | LimitOrder | PlaceOrder
+Tradeable = Plain | SmartOrder | Liquidate | Rebalance | Quote | ExecuteQuote
 Answer = Query | Problem | None
 
 
@@ -172,7 +175,7 @@ class Submissions:
                     details={"field": "algo_params", "value": ", ".join(sorted(style.params))},
                 )
         match command:
-            case MarketOrder() | LimitOrder():
+            case MarketOrder() | LimitOrder() | PlaceOrder():
                 judged = self._judge_order(command, now, patient)
                 asked: Tradeable = command
             case Quote():
@@ -198,7 +201,7 @@ class Submissions:
             if halt is not None:
                 return halted(halt)
         if isinstance(judged, Admitted):
-            assert isinstance(command, MarketOrder | LimitOrder)
+            assert isinstance(command, Plain)
             if event.ticket.dry_run:
                 return self._dry_run_order(event, command, judged, now)
             return self._start_order(event, command, judged, now)
@@ -211,14 +214,14 @@ class Submissions:
             self._quotes.used(command.quote_id, query.query_id)
         return query
 
-    def _judge_order(
-        self, command: MarketOrder | LimitOrder, now: datetime, patient: bool
-    ) -> Admitted | Draft | Need | Problem:
+    def _judge_order(self, command: Plain, now: datetime, patient: bool) -> Admitted | Draft | Need | Problem:
         account = self._work.accounts.get((command.exchange, command.account))
         if account is None:
             return self._work.no_account(command.exchange, command.account)
         if account.readiness is not Readiness.READY:
             return not_ready(account)
+        if isinstance(command, PlaceOrder):
+            return admit_any(command, account, self._work.claims(account), now, patient=patient)
         if command.style is None:
             return admit(command, account, self._work.claims(account), now, patient=patient)
         return self._plans.order(command, account, now, patient=patient)
@@ -269,9 +272,7 @@ class Submissions:
             **fields,  # type: ignore[arg-type]
         )
 
-    def _start_order(
-        self, event: Submit, command: MarketOrder | LimitOrder, admitted: Admitted, now: datetime
-    ) -> Query:
+    def _start_order(self, event: Submit, command: Plain, admitted: Admitted, now: datetime) -> Query:
         leg = admitted.leg
         account = self._work.accounts[leg.exchange, leg.account]
         query = self._query(event, command, leg.exchange, account.mode, now)
@@ -285,14 +286,15 @@ class Submissions:
             legs=(leg,),
             start_amount=admitted.quantity,
             time_limit=ZERO,
-            arrival=self._plans.benchmark(leg, account, now),
+            # What waits for a price was not to trade at the present one: no benchmark says what it cost.
+            arrival={} if admitted.order_type.waits else self._plans.benchmark(leg, account, now),
         )
         self._queries.save(query)
         self._work.add_parent(parent)
         self._out.record(parent)
         if parent.arrival:
             self._costs.follow(parent, now)
-        self._orders.place(
+        order_id = self._orders.create(
             parent,
             0,
             account,
@@ -304,7 +306,16 @@ class Submissions:
             purpose="direct",
             reserved=admitted.reserved,
             now=now,
+            stop_price=admitted.stop_price,
+            expires_at=admitted.expires_at,
+            reduce_only=admitted.reduce_only,
+            emulated=admitted.emulated,
         )
+        if admitted.emulated:
+            self._out.watch(account, leg.symbol, now)
+            self._parents.work(parent.parent_id, now)
+        else:
+            self._orders.send(order_id, now)
         return self._work.queries[query.query_id]
 
     def _start(self, event: Submit, draft: Draft, now: datetime) -> Query:
@@ -379,9 +390,7 @@ class Submissions:
             now,
         )
 
-    def _dry_run_order(
-        self, event: Submit, command: MarketOrder | LimitOrder, admitted: Admitted, now: datetime
-    ) -> Query:
+    def _dry_run_order(self, event: Submit, command: Plain, admitted: Admitted, now: datetime) -> Query:
         leg = admitted.leg
         account = self._work.accounts[leg.exchange, leg.account]
         result: dict[str, object] = {
@@ -389,6 +398,7 @@ class Submissions:
             "path": [{"exchange": leg.exchange, "symbol": leg.symbol, "side": str(leg.side)}],
             "amount": plain(admitted.quantity),
             "price": None if admitted.price is None else plain(admitted.price),
+            "emulated": admitted.emulated,
             "taking_at_once": None,
             "outcome": "nothing",
             "reason": "dry run: nothing was recorded or sent",
@@ -467,6 +477,6 @@ def exchange_of(command: Command) -> str | None:
 
 def _style_of(command: Tradeable) -> Style | None:
     """Return how a command is to be worked; a quote was looked at when it was made."""
-    if isinstance(command, ExecuteQuote):
+    if isinstance(command, ExecuteQuote | PlaceOrder):
         return None
     return command.command.style if isinstance(command, Quote) else command.style

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ems.core import errors
-from ems.core.child import Child, Doubted, Lookup, Tick
+from ems.core.child import AskCancel, Child, Doubted, Lookup, Tick
 from ems.core.instrument import Market
 from ems.core.messages import (
     Acked,
@@ -152,6 +152,8 @@ class Engine:
         for order in sorted(unfinished.orders, key=lambda o: (o.parent_id, o.attempt)):
             seen_at = None if order.status in (Status.PENDING, Status.UNKNOWN) else now
             self.work.index(Child(order=order, lookup=Lookup(seen_at=seen_at)))
+            if order.expires_at is not None and order.phase is not Phase.SETTLED:
+                self._out.wake(("expiry", order.order_id), max(order.expires_at, now))
         for fill in unfinished.fills:
             self.work.fills.setdefault(fill.order_id, []).append(fill)
         for account in self.work.accounts.values():
@@ -173,7 +175,7 @@ class Engine:
         match event:
             case FromVenue():
                 return event.exchange, event.account
-            case Timer(key=("order", order_id)) if order_id in self.work.children:
+            case Timer(key=("order" | "expiry", order_id)) if order_id in self.work.children:
                 order = self.work.children[order_id].order
                 return order.exchange, order.account
             case Timer(key=("parent", parent_id)) if parent_id in self.work.parents:
@@ -354,6 +356,9 @@ class Engine:
                 child = self.work.children.get(order_id)
                 if child is not None and (child.order.phase is not Phase.SETTLED or child.lookup.haunted):
                     self.orders.event(order_id, Tick(), now)
+            case ("expiry", order_id):
+                if order_id in self.work.children:
+                    self.orders.event(order_id, AskCancel(expired=True), now)
             case ("parent", parent_id):
                 if parent_id in self.work.parents:
                     self.parents.work(parent_id, now)

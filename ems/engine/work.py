@@ -30,6 +30,7 @@ from ems.core.records import (
     Phase,
     Query,
     QueryStatus,
+    Status,
 )
 from ems.engine.account import Account
 
@@ -254,6 +255,8 @@ class Work:
             order = child.order
             if order.phase is Phase.SETTLED or (order.exchange, order.account) != account.key:
                 continue
+            if order.status is Status.CREATED:
+                continue  # the venue has never heard of it
             source = self.leg_of(order).source
             held[source] = held.get(source, ZERO) + ledger.committed([order])
         return held

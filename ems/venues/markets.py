@@ -6,14 +6,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ems.core.instrument import Market
-from ems.core.messages import MarketsLoaded, StreamDown, VenueReport
+from ems.core.messages import MarketsLoaded, OrderType, StreamDown, VenueReport
 from ems.venues.asking import Asking
 from ems.venues.dialects.dialect import Dialect, Fees
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.limiter import TooBusy
+from ems.venues.supported import native_stops
 from ems.venues.translation import Unreadable, market_of
 
 log = logging.getLogger(__name__)
@@ -110,12 +112,10 @@ class Markets:
         else:
             self._trouble.pop("fees", None)
         traded = {market.symbol for market in self.listed if market.active}
-        markets = tuple(
-            market
-            for raw in self._ccxt.markets.values()
-            if raw["spot"]
-            if (market := self._market(raw)) is not None
-        )
+        listed = [raw for raw in self._ccxt.markets.values() if raw["spot"]]
+        # What ccxt knows of it, it knows of all spot markets alike.
+        stops = native_stops(listed[0]["symbol"], self._dialect, self._ccxt) if listed else frozenset()
+        markets = tuple(market for raw in listed if (market := self._market(raw, stops)) is not None)
         if not markets:
             raise Unreadable("no market in the venue's list")
         self.listed = markets
@@ -125,8 +125,8 @@ class Markets:
             elif market.symbol in traded:
                 self._halted_since[market.symbol] = self._loop.time()
 
-    def _market(self, raw: Any) -> Market | None:
-        return market_of(
+    def _market(self, raw: Any, stops: frozenset[OrderType]) -> Market | None:
+        market = market_of(
             self._dialect.exchange,
             raw,
             fees=self._fees.get(raw["symbol"]),
@@ -135,6 +135,10 @@ class Markets:
             market_orders=self._dialect.market_orders,
             precision_mode=self._ccxt.precisionMode,
         )
+        triggers = self._dialect.triggers
+        if market is None or triggers is None:
+            return market
+        return replace(market, stops=stops, stop_times=triggers.times_in_force)
 
     async def wait_ready(self, max_wait_s: float) -> None:
         """Wait until they are there; raise VenueUnavailable when that takes too long."""

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from ems.core.messages import AmendRequest, NewOrder, OrderType, Side, TimeInForce
+from ems.core.triggers import met
 from ems.venues.dialects.dialect import Dialect
 
 _ALWAYS = (OrderType.MARKET, OrderType.LIMIT)
@@ -44,12 +45,36 @@ def _takes(dialect: Dialect) -> frozenset[OrderType]:
     return plain | (dialect.triggers.types if dialect.triggers is not None else frozenset())
 
 
+def native_stops(symbol: str, dialect: Dialect, ccxt_exchange: Any) -> frozenset[OrderType]:
+    """Return the types that this exchange waits with itself."""
+    price = Decimal(1)
+    return frozenset(
+        kind
+        for kind in (dialect.triggers.types if dialect.triggers is not None else ())
+        if unsupported(
+            NewOrder(
+                order_id="",
+                client_order_id="",
+                symbol=symbol,
+                side=Side.SELL,
+                order_type=kind,
+                quantity=Decimal(1),
+                price=price if kind.limited else None,
+                time_in_force=TimeInForce.GTC,
+                post_only=False,
+                stop_price=price,
+            ),
+            dialect,
+            ccxt_exchange,
+        )
+        is None
+    )
+
+
 def wrong_side(order: NewOrder, last: Decimal) -> str | None:
     """Say that a stop price is met already; None: it is still to come."""
     assert order.stop_price is not None
-    stop_loss = order.order_type in (OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT)
-    rising = stop_loss == (order.side is Side.BUY)
-    if order.stop_price > last if rising else order.stop_price < last:
+    if not met(order.order_type, order.side, order.stop_price, last):
         return None
     return (
         f"the last price is {last}: a {order.order_type} to {order.side} at {order.stop_price} would not wait"

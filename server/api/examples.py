@@ -25,6 +25,12 @@ ORDER = {
     "order_type": "limit",
     "time_in_force": "GTC",
     "post_only": False,
+    "reduce_only": False,
+    "stop_price": None,
+    "emulated": False,
+    "expires_at": None,
+    "expires_by": None,
+    "replaces": None,
     "price": "2450.1",
     "quantity": "0.25",
     "filled_quantity": "0.25",
@@ -181,6 +187,21 @@ QUOTE = query(
     seq=2,
     finished_at="2026-11-21T06:30:00.104000Z",
     result=PLAN,
+)
+PLACE_ORDER = query(
+    "order",
+    {
+        "exchange": "kraken",
+        "side": "sell",
+        "symbol": "ETH/USDT",
+        "quantity": "0.25",
+        "order_type": "stop_loss",
+        "stop_price": "2300",
+        "time_in_force": "GTC",
+        "post_only": False,
+        "reduce_only": False,
+        "account": "default",
+    },
 )
 CANCEL_ORDER = query("cancel_order", {"order_id": "o-5f0c2a71"}, exchange="kraken")
 CANCEL_ALL_ORDERS = query("cancel_all_orders", {"exchange": "kraken", "scope": "bot"})

@@ -44,6 +44,12 @@ write(
 )
 write(
     orders,
+    "order",
+    example=examples.PLACE_ORDER,
+    more_errors=(errors.SYMBOL_UNKNOWN, errors.PRICE_INVALID),
+)
+write(
+    orders,
     "cancel_order",
     example=examples.CANCEL_ORDER,
     more_errors=(errors.ORDER_NOT_FOUND, errors.ORDER_CLOSED),

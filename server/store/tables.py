@@ -35,6 +35,7 @@ from sqlalchemy import (
     Row,
     Table,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -189,6 +190,11 @@ orders = Table(
     Column("reserved", Money(MANY), nullable=False),
     Column("reason", Words, nullable=False),
     Column("version", Integer, nullable=False),
+    Column("stop_price", Money),
+    Column("expires_at", UtcTime),
+    Column("reduce_only", Boolean, nullable=False, server_default=false()),
+    Column("emulated", Boolean, nullable=False, server_default=false()),
+    Column("replaces", Key),
     PrimaryKeyConstraint("order_id"),
     Index(None, "query_id"),
     Index(None, "parent_id"),
@@ -621,6 +627,11 @@ def order_to_row(order: Order) -> Values:
         "reserved": order.reserved,
         "reason": order.reason,
         "version": order.version,
+        "stop_price": order.stop_price,
+        "expires_at": order.expires_at,
+        "reduce_only": order.reduce_only,
+        "emulated": order.emulated,
+        "replaces": order.replaces,
     }
 
 
@@ -661,6 +672,11 @@ def order_from_row(row: Row[Any], fill_ids: Iterable[str]) -> Order:
         reserved=row.reserved,
         reason=row.reason,
         version=row.version,
+        stop_price=row.stop_price,
+        expires_at=row.expires_at,
+        reduce_only=row.reduce_only,
+        emulated=row.emulated,
+        replaces=row.replaces,
     )
 
 

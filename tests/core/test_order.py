@@ -36,6 +36,8 @@ def change(kind, **fields):
 LEGAL = {
     ("created", "invalidate"): "invalidated",
     ("created", "intend"): "pending",
+    ("created", "cancel"): "canceled",
+    ("created", "expire"): "expired",
     ("pending", "ack"): "submitted",
     ("pending", "reject"): "rejected",
     ("pending", "doubt"): "unknown",
@@ -85,6 +87,7 @@ def test_the_tables_hold_nothing_but_these_rows():
     assert ASKED == {
         (Asked.NOTHING, Kind.ASK_CANCEL): Asked.CANCEL,
         (Asked.CANCEL, Kind.ASK_CANCEL): Asked.CANCEL,
+        (Asked.NOTHING, Kind.ASK_EXPIRE): Asked.EXPIRE,
     }
 
 

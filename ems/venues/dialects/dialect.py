@@ -116,7 +116,7 @@ class Triggers:
     words: Callable[[NewOrder], Mapping[str, object]]  # what ccxt is told; None takes a word back
     features: Callable[[NewOrder], str]  # what ccxt's `features` call it
     # ccxt drops the others of these on the way.
-    times_in_force: frozenset[TimeInForce] = frozenset(TimeInForce)
+    times_in_force: frozenset[TimeInForce] = frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK})
     # What ccxt is told when one is cancelled that waits; None: the same as for any order. Where it is not
     # known whether an order waits both ways are tried, and "no such order" ends the first.
     cancel_words: Mapping[str, object] | None = None

@@ -1,0 +1,136 @@
+"""Orders that wait here for their price, because their exchange does not: watched, and sent when it comes.
+
+Rules:
+1. The price is the middle of best bid and ask of a book fit to trade on. An old, crossed or one-sided book,
+   or one that others contradict, triggers nothing.
+2. What is sent is an order like any other: intent on disk first, looked up when in doubt. One that provably
+   did not arrive, or that nobody took for want of a turn, waits again as a new order of the same parent.
+3. A refusal of what it is ends it, and people are told: somebody counted on it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from ems.core.child import NEVER_ARRIVED, Drop
+from ems.core.codec import plain
+from ems.core.fitness import mid_of
+from ems.core.instrument import Market
+from ems.core.messages import BookUpdate, Refusal, Rejected
+from ems.core.records import Notice, Order, Parent, Status
+from ems.core.triggers import met, rising
+from ems.engine.account import Account, Readiness
+from ems.engine.order_types import limit_to_take, sellable
+from ems.engine.orders import Orders
+from ems.engine.sight import usable
+from ems.engine.turn import Out
+from ems.engine.work import Run, Work
+
+ZERO = Decimal(0)
+AGAIN_S = 2.0  # after a refusal that says nothing about the order it is not sent again sooner
+PASSING = frozenset({Refusal.RATE_LIMIT, Refusal.CLOCK, Refusal.MARKET_CLOSED})
+
+
+class Triggers:
+    """Every order that waits with us."""
+
+    def __init__(self, out: Out, work: Work, orders: Orders):
+        self._out = out
+        self._work = work
+        self._orders = orders
+
+    def work(self, order: Order, run: Run, now: datetime) -> None:
+        """Send an order if its price has come."""
+        account = self._work.accounts[order.exchange, order.account]
+        market, book = account.markets.get(order.symbol), account.books.get(order.symbol)
+        due = run.leg(order.leg).wait_until
+        if account.readiness is not Readiness.READY or (due is not None and now < due):
+            return
+        if market is None or not market.active or book is None or not usable(book, now):
+            return
+        if self._work.halted(*account.key, order.symbol, order.user) or run.problem is not None:
+            return
+        assert order.stop_price is not None
+        if met(order.order_type, order.side, order.stop_price, mid_of(book)):
+            self._fire(account, market, book, order, now)
+
+    def _fire(self, account: Account, market: Market, book: BookUpdate, order: Order, now: datetime) -> None:
+        quantity = order.quantity
+        if order.reduce_only:
+            quantity = min(quantity, sellable(market, self._held(account, market, order)))
+        price = order.price
+        if price is None and not market.market_orders:
+            price = limit_to_take(market, order.side, book, quantity)
+        if quantity < order.quantity and not market.order_ok(quantity, price or book.bids[0][0]):
+            why = f"only {plain(quantity)} {market.base} is held when its price came: too little to sell"
+            self._orders.event(order.order_id, Drop(message=why), now)
+            self._tell_lost(order, why, now)
+            return
+        assert order.stop_price is not None
+        where = "at or above" if rising(order.order_type, order.side) else "at or below"
+        why = f"triggered: the price is {plain(mid_of(book))}, {where} {plain(order.stop_price)}"
+        self._orders.send(order.order_id, now, message=why, price=price, quantity=quantity)
+
+    def _held(self, account: Account, market: Market, order: Order) -> Decimal:
+        """Return what is held and not claimed by others than this order."""
+        claimed = self._work.claims(account).get(market.base, ZERO) - order.reserved
+        return account.holdings.usable(market.base) - claimed
+
+    def learn_refusal(self, order: Order, report: Rejected, run: Run, now: datetime) -> bool:
+        """Take note of a no; say whether the order waits again."""
+        if not order.emulated:
+            return False
+        if report.refusal in PASSING and run.problem is None:
+            run.leg(order.leg).wait_until = now + timedelta(seconds=AGAIN_S)
+            return True
+        self._tell_lost(order, f"{order.exchange} said: {report.message}", now)
+        return False
+
+    def waits_again(self, parent: Parent, order: Order, run: Run, now: datetime) -> bool:
+        """Let an order that provably did not arrive wait again, as a new one."""
+        if not order.emulated or order.status is not Status.REJECTED or run.problem is not None:
+            return False
+        leg = run.leg(order.leg)
+        passing = leg.wait_until is not None and now < leg.wait_until
+        if not passing and order.reason != NEVER_ARRIVED:
+            return False
+        account = self._work.accounts[order.exchange, order.account]
+        self._orders.create(
+            parent,
+            order.leg,
+            account,
+            order_type=order.order_type,
+            time_in_force=order.time_in_force,
+            post_only=order.post_only,
+            quantity=order.quantity,
+            price=order.price if order.order_type.limited else None,
+            purpose=order.purpose,
+            reserved=parent.legs[order.leg].amount,
+            now=now,
+            stop_price=order.stop_price,
+            expires_at=order.expires_at,
+            reduce_only=order.reduce_only,
+            emulated=True,
+            replaces=order.order_id,
+        )
+        leg.wait_until = now + timedelta(seconds=AGAIN_S)
+        self._out.wake(("parent", parent.parent_id), leg.wait_until)
+        return True
+
+    def _tell_lost(self, order: Order, why: str, now: datetime) -> None:
+        self._out.record(
+            Notice(
+                notice_id=f"{order.order_id}-not-triggered",
+                query_id=order.query_id,
+                severity="error",
+                subject=f"a {order.order_type} on {order.exchange} was not placed when its price came",
+                failed=f"order {order.order_id} ({order.order_type} to {order.side} {order.symbol} on "
+                f"{order.exchange}) of bot {order.bot} (user {order.user})",
+                why=why,
+                done="The order has ended; nothing was sent again.",
+                todo="Look at what it was to protect, and place another order if that still stands.",
+                created_at=now,
+                group=f"{order.user}/{order.bot}/not-triggered",
+            )
+        )

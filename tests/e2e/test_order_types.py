@@ -1,0 +1,112 @@
+"""Orders of every type over HTTP, where the exchange has them and where the server waits in its place."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+
+import pytest
+
+from oms_client import OMSClient
+from oms_client.errors import Rejected
+from tests.e2e.processes import ServerProcess, SimulatorProcess
+
+D = Decimal
+PASSPHRASES = {"coinbaseexchange": "phrase"}
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def house(tmp_path, request):
+    name = request.param
+    exchange = SimulatorProcess(
+        name, tmp_path / "simulator.log", passphrase=PASSPHRASES.get(name, "")
+    ).start()
+    server = ServerProcess([exchange], f"sqlite:///{tmp_path / 'oms.sqlite'}", tmp_path / "server.log")
+    server.start()
+    yield House(server, exchange)
+    server.stop()
+    exchange.stop()
+
+
+class House:
+    """A server, its one exchange, and a bot."""
+
+    def __init__(self, server: ServerProcess, exchange: SimulatorProcess):
+        self.server, self.exchange = server, exchange
+        self.name = exchange.exchange
+        self.client = OMSClient("alice", server.url, "bot", key=server.keys.private)
+
+    def restart(self) -> None:
+        self.server.kill()
+        self.server.start()
+
+    def price(self) -> Decimal:
+        plan = self.client.quote(
+            exchange=self.name, start_currency="ETH", end_currency="USDT", start_amount="0.1"
+        )
+        return D(plan["legs"][0]["price"])
+
+    def theirs(self) -> list[dict]:
+        return self.exchange.admin("orders?open=true")
+
+    def fall_to(self, price: Decimal, order_id: str) -> None:
+        """Let the market fall until something happens to the order: the recorded books go on beside it."""
+        deadline = time.monotonic() + WAIT_S
+        text = [[str((price * rate).quantize(D("0.01"))), "50"] for rate in (D(1), D("0.999"), D("1.0005"))]
+        before = self.client.get_order(order_id).status
+        while self.client.get_order(order_id).status == before:
+            assert time.monotonic() < deadline, f"still {before}"
+            self.exchange.admin("book", {"symbol": "ETH/USDT", "bids": text[:2], "asks": text[2:]})
+            trade = {"symbol": "ETH/USDT", "price": text[0][0], "quantity": "1", "taker_side": "sell"}
+            self.exchange.admin("trade", trade)
+
+    def ended(self, order_id: str):
+        deadline = time.monotonic() + WAIT_S
+        while not (order := self.client.get_order(order_id)).is_closed:
+            assert time.monotonic() < deadline, order
+            time.sleep(0.05)
+        return order
+
+
+@pytest.mark.parametrize("house", ["coinbaseexchange"], indirect=True)
+def test_where_the_exchange_has_no_such_stop_the_server_waits_over_a_kill_and_sells_once(house):
+    stop = (house.price() * D("0.97")).quantize(D("0.01"))
+    order = house.client.order(house.name, "sell", "ETH/USDT", "0.05", "stop_loss", stop_price=stop)
+    assert (order.status, order.emulated, order.stop_price) == ("created", True, stop)
+    assert house.theirs() == [], "the exchange has not heard of it"
+    assert order.order_id in [o["order_id"] for o in house.client.get_past_orders(house.name)["orders"]]
+    house.restart()
+    house.fall_to(stop * D("0.99"), order.order_id)
+    done = house.ended(order.order_id)
+    assert (done.status, done.filled_quantity) == ("filled", D("0.05"))
+    sold = [o for o in house.exchange.admin("orders") if D(o["filled_quantity"]) > 0]
+    assert [D(o["filled_quantity"]) for o in sold] == [D("0.05")]
+
+    # What waits here can be cancelled, and ends at its time; nobody else is asked.
+    waiting = house.client.order(house.name, "sell", "ETH/USDT", "0.05", "stop_loss", stop_price="100")
+    assert house.client.cancel_order(waiting.order_id)["canceled"] == [waiting.order_id]
+    with pytest.raises(Rejected) as met:
+        house.client.order(house.name, "sell", "ETH/USDT", "0.05", "stop_loss", stop_price="99999")
+    assert met.value.code == "PRICE_INVALID"
+
+
+@pytest.mark.parametrize("house", ["binance", "kraken"], indirect=True)
+def test_where_the_exchange_has_it_the_stop_waits_there(house):
+    stop = (house.price() * D("0.97")).quantize(D("0.01"))
+    order = house.client.order(house.name, "sell", "ETH/USDT", "0.05", "stop_loss", stop_price=stop)
+    assert (order.status, order.emulated) == ("submitted", False)
+    (theirs,) = house.theirs()
+    assert D(theirs["quantity"]) == D("0.05")
+    house.fall_to(stop * D("0.99"), order.order_id)
+    assert house.ended(order.order_id).filled_quantity == D("0.05")
+
+    # Its time is over: the server takes it down, and says so beforehand.
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
+    price = (house.price() * D("0.9")).quantize(D("0.01"))
+    brief = house.client.order(
+        house.name, "buy", "ETH/USDT", "0.05", "limit", price=price, time_in_force="GTD", expires_at=soon
+    )
+    assert (brief.status, brief.expires_by) == ("submitted", "server")
+    assert house.ended(brief.order_id).status == "expired"
+    assert house.theirs() == []
