@@ -51,6 +51,7 @@ SYMBOL_UNKNOWN = "SYMBOL_UNKNOWN"
 AMOUNT_TOO_SMALL = "AMOUNT_TOO_SMALL"
 AMOUNT_TOO_LARGE = "AMOUNT_TOO_LARGE"
 FUNDS_INSUFFICIENT = "FUNDS_INSUFFICIENT"
+SELF_MATCH = "SELF_MATCH"
 PRICE_INVALID = "PRICE_INVALID"
 AMOUNT_UNREACHABLE = "AMOUNT_UNREACHABLE"
 QUOTE_UNKNOWN = "QUOTE_UNKNOWN"
@@ -249,6 +250,11 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=FUNDS_INSUFFICIENT,
             meaning="The account does not have that much free.",
             hint="Ask for less; get_balances shows what is free.",
+        ),
+        ErrorCode(
+            code=SELF_MATCH,
+            meaning="The order would trade with one of this server's own orders on the same account.",
+            hint="Use the price named in details.limit, or cancel the order that is in the way.",
         ),
         ErrorCode(
             code=PRICE_INVALID,

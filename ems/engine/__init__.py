@@ -9,11 +9,11 @@ Rules:
 4. A refusal is a value (`Problem`), not an exception. Exceptions mean that a promise inside our code is
    broken.
 
-The parts, in the order in which a command meets them: `submissions` with `waiting`; `admission` for plain
-orders, `plans` (on what `sight` shows, as `drafts`) and `quotes` for the rest, `refusals` in words; `parents`
-with `legs` and, for new plans, `replans`; `orders`; `cancels` beside them; `queries` and `costs` write down
-what came of it; `work` is the memory they share, `account` what is known of an exchange account, `turn` the
-way out. `switchboard` holds them together.
+The parts, in the order in which a command meets them: `submissions` with `waiting`; `admission` and
+`selfmatch` for plain orders, `plans` (on what `sight` shows, as `drafts`) and `quotes` for the rest,
+`refusals` in words; `parents` with `legs` and, for new plans, `replans`; `orders`; `cancels` beside them;
+`queries` and `costs` write down what came of it; `work` is the memory they share, `account` what is known of
+an exchange account, `turn` the way out. `switchboard` holds them together.
 """
 
 from ems.engine.switchboard import Engine

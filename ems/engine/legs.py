@@ -22,6 +22,7 @@ from ems.core.messages import (
     Side,
 )
 from ems.core.records import Asked, Leg, Order, Parent, ParentState, Phase, Status
+from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
 from ems.engine.orders import Orders
 from ems.engine.refusals import halted
@@ -178,9 +179,10 @@ class Legs:
             parent = self._work.parents[parent_id]  # it may just have been started
             seen = self._view(parent, index, own, account, market, run)
             run.decided_at = now
+            kept = "; an order of ours is in the way" if seen.limit != leg.limit else ""
             match walker.decide(seen, now):
                 case view.Wait() as wait:
-                    run.note, run.wait_until = wait.why, max(wait.until, now)
+                    run.note, run.wait_until = wait.why + kept, max(wait.until, now)
                     return
                 case view.CancelChild() as cancel:
                     self._orders.event(cancel.order_id, AskCancel(), now)
@@ -191,7 +193,7 @@ class Legs:
                     if problem is not None:
                         run.problem = problem
                         continue
-                    self._close(parent, index, done.why, now)
+                    self._close(parent, index, done.why + kept if done.why else "", now)
                     return
                 case view.Place() as place:
                     self._place(parent, index, account, market, place, own, run, now)
@@ -269,7 +271,7 @@ class Legs:
             started_at=leg.started_at,
             ends_at=leg.ends_at or leg.started_at + timedelta(seconds=float(parent.time_limit)),
             on_timeout=parent.on_timeout,
-            limit=leg.limit,
+            limit=self._limit(account, leg, market),
             haircut=self._haircut(account, parent, index, own),
             free=run.free,
             refused_quantity=run.refused_quantity,
@@ -277,6 +279,14 @@ class Legs:
             signals=account.tape(leg.symbol).look(leg.side, self._out.turn.at, since=leg.started_at),
             seed=f"{parent.parent_id}/{index}",
         )
+
+    def _limit(self, account: Account, leg: Leg, market: Market) -> Decimal | None:
+        """Return how far a leg may go: to its own limit, and never into another order of ours."""
+        bounds = [leg.limit, selfmatch.bound(self._work, account, market, leg.side)]
+        known = [bound for bound in bounds if bound is not None]
+        if not known:
+            return None
+        return min(known) if leg.side is Side.BUY else max(known)
 
     def params(self, parent: Parent) -> Params:
         """Return the numbers of a parent's algorithm."""

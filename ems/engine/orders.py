@@ -105,7 +105,7 @@ class Orders:
     def _after_step(self, account: Account, done: Step, now: datetime) -> None:
         before = self._work.children[done.child.order.order_id].order
         order = done.child.order
-        self._work.children[order.order_id] = done.child
+        self._work.keep(done.child)
         if order.exchange_order_id is not None:
             self._work.by_exchange_id[(*account.key, order.symbol, order.exchange_order_id)] = order.order_id
         for entry in done.entries:
@@ -286,7 +286,7 @@ class Orders:
         going = Sent(message=message, price=price, quantity=quantity)
         sent = step(child, going, now, account.patience_now)
         order = sent.child.order
-        self._work.children[order_id] = sent.child
+        self._work.keep(sent.child)
         for entry in sent.entries:
             self._out.record(entry)
         self._out.record(order)

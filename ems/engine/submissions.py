@@ -35,6 +35,7 @@ from ems.core.records import (
     Query,
     QueryStatus,
 )
+from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
 from ems.engine.admission import Admitted, admit
 from ems.engine.cancels import Cancels
@@ -176,7 +177,7 @@ class Submissions:
                 )
         match command:
             case MarketOrder() | LimitOrder() | PlaceOrder():
-                judged = self._judge_order(command, now, patient)
+                judged = self._judge_order(command, event.ticket.user, now, patient)
                 asked: Tradeable = command
             case Quote():
                 judged = self._plans.draft(command.command, now, patient=patient)
@@ -214,17 +215,24 @@ class Submissions:
             self._quotes.used(command.quote_id, query.query_id)
         return query
 
-    def _judge_order(self, command: Plain, now: datetime, patient: bool) -> Admitted | Draft | Need | Problem:
+    def _judge_order(
+        self, command: Plain, user: str, now: datetime, patient: bool
+    ) -> Admitted | Draft | Need | Problem:
         account = self._work.accounts.get((command.exchange, command.account))
         if account is None:
             return self._work.no_account(command.exchange, command.account)
         if account.readiness is not Readiness.READY:
             return not_ready(account)
+        claims = self._work.claims(account)
         if isinstance(command, PlaceOrder):
-            return admit_any(command, account, self._work.claims(account), now, patient=patient)
-        if command.style is None:
-            return admit(command, account, self._work.claims(account), now, patient=patient)
-        return self._plans.order(command, account, now, patient=patient)
+            admitted = admit_any(command, account, claims, now, patient=patient)
+        elif command.style is None:
+            admitted = admit(command, account, claims, now, patient=patient)
+        else:
+            return self._plans.order(command, account, now, patient=patient)
+        if isinstance(admitted, Admitted):
+            return selfmatch.refusal(self._work, account, admitted, user) or admitted
+        return admitted
 
     def _hold(self, event: Submit, need: Need, now: datetime) -> None:
         until = now + timedelta(seconds=LOOK_FIRST_S)

@@ -19,6 +19,7 @@ from ems.core.messages import (
     FillReport,
     OrderStatus,
     Problem,
+    Side,
 )
 from ems.core.records import (
     ENDED_PARENT,
@@ -89,6 +90,8 @@ class Work:
         self.runs: dict[str, Run] = {}  # parent id -> run
         self.orders_of: dict[str, list[str]] = {}  # parent id -> order ids, oldest first
         self.parents_of: dict[str, list[str]] = {}  # query id -> parent ids
+        # (exchange, account, symbol, side) -> ids of orders that are out, or may be
+        self.out: dict[tuple[str, str, str, Side], dict[str, None]] = {}
         self.by_client_id: dict[str, str] = {}  # client order id -> order id
         # (exchange, account, symbol, exchange id) -> order id: some venues count ids per symbol
         self.by_exchange_id: dict[tuple[str, str, str, str], str] = {}
@@ -187,6 +190,7 @@ class Work:
 
     def forget_order(self, order_id: str) -> None:
         order = self.children.pop(order_id).order
+        self.out.get((order.exchange, order.account, order.symbol, order.side), {}).pop(order_id, None)
         self.fills.pop(order_id, None)
         self.by_client_id.pop(order.client_order_id, None)
         if order.exchange_order_id is not None:
@@ -213,12 +217,22 @@ class Work:
 
     def index(self, child: Child) -> None:
         order = child.order
-        self.children[order.order_id] = child
+        self.keep(child)
         self.orders_of.setdefault(order.parent_id, []).append(order.order_id)
         self.by_client_id[order.client_order_id] = order.order_id
         if order.exchange_order_id is not None:
             key = (order.exchange, order.account, order.symbol, order.exchange_order_id)
             self.by_exchange_id[key] = order.order_id
+
+    def keep(self, child: Child) -> None:
+        """Keep the latest picture of an order, and whether it may trade."""
+        order = child.order
+        self.children[order.order_id] = child
+        ids = self.out.setdefault((order.exchange, order.account, order.symbol, order.side), {})
+        if order.phase is Phase.SETTLED and not child.lookup.haunted:
+            ids.pop(order.order_id, None)
+        else:
+            ids[order.order_id] = None
 
     def claims(self, account: Account) -> dict[str, Decimal]:
         """Return what work in progress may still spend, by currency."""

@@ -48,6 +48,7 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.AMOUNT_TOO_SMALL: 422,
     errors.AMOUNT_TOO_LARGE: 422,
     errors.FUNDS_INSUFFICIENT: 422,
+    errors.SELF_MATCH: 409,  # it stands against what rests now
     errors.PRICE_INVALID: 422,
     errors.AMOUNT_UNREACHABLE: 422,
     errors.QUOTE_UNKNOWN: 404,

@@ -44,6 +44,7 @@ TRADE_ERRORS = (
     errors.AMOUNT_TOO_SMALL,
     errors.AMOUNT_TOO_LARGE,
     errors.FUNDS_INSUFFICIENT,
+    errors.SELF_MATCH,
     errors.VENUE_REJECTED,
     errors.VENUE_UNAVAILABLE,
     errors.STORE_UNAVAILABLE,

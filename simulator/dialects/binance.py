@@ -31,6 +31,8 @@ from simulator.dialects.binance_words import (
     CLIENT_ID_RANGE,
     NUMBER,
     NUMBER_RANGE,
+    SELF_TRADE_MODES,
+    SELF_TRADES,
     WHOLE,
     WHOLE_RANGE,
     BinanceError,
@@ -63,6 +65,7 @@ from simulator.exchange import (
     Reject,
     Trigger,
 )
+from simulator.records import SelfTradeRule
 from simulator.triggers import met, stop_or_profit
 
 ZERO = Decimal(0)
@@ -139,6 +142,7 @@ class Wanted:
     trigger: Trigger | None
     client_id: str  # empty: Binance makes one
     respond: str
+    self_trade: SelfTradeRule
 
 
 class Binance:
@@ -477,7 +481,7 @@ class Binance:
             "permissions": [],
             "permissionSets": [["SPOT"]],
             "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
-            "allowedSelfTradePreventionModes": ["EXPIRE_MAKER"],
+            "allowedSelfTradePreventionModes": list(SELF_TRADES),
         }
 
     def no_symbols(self, call: Call) -> Any:
@@ -611,6 +615,7 @@ class Binance:
             post_only=wanted.post_only,
             client_order_id=wanted.client_id or self.new_client_id(),
             trigger=wanted.trigger,
+            self_trade=wanted.self_trade,
             now=call.now,
         )
         return self._placed(order, wanted.respond)
@@ -633,6 +638,9 @@ class Binance:
         client_id = call.parameters.get("newClientOrderId", "")
         if client_id and not CLIENT_ID.fullmatch(client_id):
             raise illegal("newClientOrderId", CLIENT_ID_RANGE)
+        stp = call.parameters.get("selfTradePreventionMode", "EXPIRE_MAKER")
+        if stp not in SELF_TRADES:
+            raise illegal("selfTradePreventionMode", ", ".join(SELF_TRADES))
         ours: Side = "buy" if side == "BUY" else "sell"
         return Wanted(
             market=market,
@@ -646,6 +654,7 @@ class Binance:
             trigger=None if stop is None else stop_or_profit(TRIGGERS[kind], ours, stop),
             client_id=client_id,
             respond=respond,
+            self_trade=SELF_TRADES[stp],
         )
 
     def _terms(
@@ -716,7 +725,7 @@ class Binance:
             "type": type_of(order),
             "side": order.side.upper(),
             "workingTime": working_ms(order),
-            "selfTradePreventionMode": "EXPIRE_MAKER",
+            "selfTradePreventionMode": SELF_TRADE_MODES[order.self_trade],
         }
         if order.trigger is not None:
             answer["stopPrice"] = fixed(order.trigger.price)
@@ -771,7 +780,7 @@ class Binance:
             "isWorking": not order.waiting,
             "workingTime": working_ms(order),
             "origQuoteOrderQty": fixed(order.quote_quantity or ZERO),
-            "selfTradePreventionMode": "EXPIRE_MAKER",
+            "selfTradePreventionMode": SELF_TRADE_MODES[order.self_trade],
         }
 
     def cancel(self, call: Call) -> Any:
@@ -827,7 +836,7 @@ class Binance:
             "timeInForce": order.time_in_force,
             "type": type_of(order),
             "side": order.side.upper(),
-            "selfTradePreventionMode": "EXPIRE_MAKER",
+            "selfTradePreventionMode": SELF_TRADE_MODES[order.self_trade],
         } | ({} if order.trigger is None else {"stopPrice": fixed(order.trigger.price)})
 
     def open_orders(self, call: Call) -> Any:

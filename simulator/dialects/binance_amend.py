@@ -19,6 +19,7 @@ from simulator import exchange as ex
 from simulator.dialects.binance_words import (
     CLIENT_ID,
     CLIENT_ID_RANGE,
+    SELF_TRADE_MODES,
     BinanceError,
     Call,
     fixed,
@@ -176,5 +177,5 @@ def _amended(binance: Binance, order: Order, old_name: str) -> dict[str, Any]:
         "type": type_of(order),
         "side": order.side.upper(),
         "workingTime": ms(order.created_at) if not order.waiting else -1,
-        "selfTradePreventionMode": "EXPIRE_MAKER",
+        "selfTradePreventionMode": SELF_TRADE_MODES[order.self_trade],
     }

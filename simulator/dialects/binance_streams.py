@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from simulator.dialects import dialect
 from simulator.dialects.binance_words import (
+    SELF_TRADE_MODES,
     STATUS,
     BinanceError,
     Call,
@@ -209,7 +210,7 @@ class ApiSession:
             "Y": fixed(fill.quote_quantity if fill else ZERO),
             "Q": fixed(order.quote_quantity or ZERO),
             "W": ms(order.created_at),
-            "V": "EXPIRE_MAKER",
+            "V": SELF_TRADE_MODES[order.self_trade],
         }
         if update.kind == "expired":
             report["eR"] = "INSUFFICIENT_LIQUIDITY" if order.reason == "NO_LIQUIDITY" else order.reason

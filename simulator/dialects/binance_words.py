@@ -39,6 +39,7 @@ from simulator.exchange import (
     Order,
     Reject,
 )
+from simulator.records import SelfTradeRule
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -49,6 +50,12 @@ STATUS = {
     CANCELED: "CANCELED",
     EXPIRED: "EXPIRED",
 }
+
+# https://developers.binance.com/docs/binance-spot-api-docs/faqs/stp_faq; the first is the default
+SELF_TRADES: dict[str, SelfTradeRule] = {
+    "EXPIRE_MAKER": "expire_maker", "EXPIRE_TAKER": "expire_taker", "EXPIRE_BOTH": "expire_both",
+}  # fmt: skip
+SELF_TRADE_MODES = {rule: mode for mode, rule in SELF_TRADES.items()}
 
 CLIENT_ID = re.compile(r"[a-zA-Z0-9-_]{1,36}")
 CLIENT_ID_RANGE = "^[a-zA-Z0-9-_]{1,36}$"

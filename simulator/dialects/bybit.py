@@ -73,6 +73,8 @@ from simulator.dialects.bybit_words import (
     QUANTITY_LARGE,
     QUANTITY_SMALL,
     SERVER_ERROR,
+    SMP_TYPES,
+    SMP_WORDS,
     SPOT,
     TOO_MANY,
     TOO_MANY_FROM_ADDRESS,
@@ -709,6 +711,7 @@ class Bybit:
                 trigger=trigger,
                 reserve_early=FILTERS.get(wanted.order_filter, (True, ""))[0],
                 reduce_only=wanted.reduce_only,
+                self_trade=wanted.self_trade,
                 now=now,
             )
         except Reject as reject:
@@ -750,6 +753,9 @@ class Bybit:
         link_id = fields.get("orderLinkId", "") or ""
         if link_id and not (isinstance(link_id, str) and LINK_ID.fullmatch(link_id)):
             raise invalid("orderLinkId")
+        smp = str(fields.get("smpType") or "None")
+        if smp not in SMP_TYPES:
+            raise invalid("smpType")
         return Wanted(
             market=market,
             side=side,
@@ -764,6 +770,7 @@ class Bybit:
             trigger_price=amount_of(fields, "triggerPrice") if given else None,
             order_filter=order_filter,
             reduce_only=market.settled_in is not None and fields.get("reduceOnly") in (True, "true"),
+            self_trade=SMP_TYPES[smp],
         )
 
     def _check_link_id(self, account: Account, link_id: str, now: float, category: str) -> None:
@@ -967,7 +974,7 @@ class Bybit:
             "lastPriceOnCreated": text(self.prices.get(order.order_id, ZERO)),
             "reduceOnly": False,
             "closeOnTrigger": False,
-            "smpType": "None",
+            "smpType": SMP_WORDS[order.self_trade],
             "smpGroup": 0,
             "smpOrderId": "",
             "tpslMode": "",

@@ -18,6 +18,7 @@ from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response
 from simulator.exchange import Market, Order, Reject
+from simulator.records import SelfTradeRule
 
 PUBLIC_PATH = "/v5/public/spot"
 LINEAR_PATH = "/v5/public/linear"
@@ -166,8 +167,14 @@ UNCHANGED = "The order remains unchanged as the parameters entered match the exi
 # Fields of a new order that ask for something that is not simulated.
 NOT_SIMULATED = (
     "triggerBy", "takeProfit", "stopLoss", "tpLimitPrice", "slLimitPrice", "tpOrderType",
-    "slOrderType", "slippageTolerance", "slippageToleranceType", "smpType",
+    "slOrderType", "slippageTolerance", "slippageToleranceType",
 )  # fmt: skip
+# https://bybit-exchange.github.io/docs/v5/smp
+SMP_TYPES: dict[str, SelfTradeRule] = {
+    "None": "allow", "CancelMaker": "expire_maker", "CancelTaker": "expire_taker",
+    "CancelBoth": "expire_both",
+}  # fmt: skip
+SMP_WORDS = {rule: word for word, rule in SMP_TYPES.items()}
 
 # Our permissions -> what query-api lists, by product.
 PERMISSIONS = (
@@ -341,6 +348,7 @@ class Wanted:
     trigger_price: Decimal | None
     order_filter: str
     reduce_only: bool = False
+    self_trade: SelfTradeRule = "allow"
 
 
 T = TypeVar("T")

@@ -27,6 +27,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import format_datetime
@@ -58,6 +59,7 @@ from simulator.dialects.kraken_words import (
     PERMISSIONS,
     PRIVATE_PATH,
     PUBLIC_PATH,
+    SELF_TRADES,
     STATUS,
     SWITCH_MAX_S,
     TIERS,
@@ -541,7 +543,10 @@ class Kraken:
         in_force = str(form.get("timeinforce", "GTC"))
         if in_force.upper() != "GTD" and str(form.get("expiretm", "0")) not in ("0", ""):
             raise invalid("expiretm")
-        return self.checked(
+        stp = str(form.get("stptype", "cancel-newest"))
+        if stp not in SELF_TRADES:
+            raise invalid("stptype")
+        wanted = self.checked(
             symbol=self.market(str(form["pair"])).symbol,
             side=str(form["type"]),
             side_name="type",
@@ -561,6 +566,7 @@ class Kraken:
             deadline=form.get("deadline"),
             validate=str(form.get("validate", "false")).lower() in ("true", "1"),
         )
+        return replace(wanted, self_trade=SELF_TRADES[stp])
 
     def checked(
         self,
@@ -652,6 +658,7 @@ class Kraken:
                 client_order_id=wanted.cl_ord_id,
                 trigger=wanted.trigger,
                 expires_at=wanted.expires_at,
+                self_trade=wanted.self_trade,
                 now=request.now,
             )
         except Reject as reject:

@@ -19,6 +19,7 @@ from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Response
 from simulator.exchange import ZERO, Market, Order, Reject, Trigger
+from simulator.records import SelfTradeRule
 
 # Two paths on one port: ccxt keeps one connection for each URL, and Kraken has two hosts with the same path.
 PUBLIC_PATH = "/pub/v2"
@@ -76,6 +77,10 @@ CL_ORD_ID = re.compile(
 TXID = re.compile(r"O[A-Z0-9]{5}-[A-Z0-9]{5}-[A-Z0-9]{6}")
 
 # ordertype -> what it waits for: https://docs.kraken.com/api-reference/trading/add-order
+# `stptype`, the first is the default: https://docs.kraken.com/api-reference/trading/add-order
+SELF_TRADES: dict[str, SelfTradeRule] = {
+    "cancel-newest": "expire_taker", "cancel-oldest": "expire_maker", "cancel-both": "expire_both",
+}  # fmt: skip
 TRIGGERED: dict[str, Literal["stop_loss", "take_profit"]] = {
     "stop-loss": "stop_loss",
     "stop-loss-limit": "stop_loss",
@@ -293,6 +298,7 @@ class Wanted:
     validate: bool
     trigger: Trigger | None = None
     expires_at: float | None = None
+    self_trade: SelfTradeRule = "expire_taker"
 
 
 # Last part of a path -> kind of request.

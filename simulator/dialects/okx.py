@@ -59,6 +59,8 @@ from simulator.dialects.okx_words import (
     PRIVATE_PATH,
     PUBLIC_PATH,
     RECENT_DAYS,
+    STP_MODES,
+    STP_WORDS,
     TAG,
     Refused,
     bill_id,
@@ -776,6 +778,9 @@ class Okx:
             raise Refused("51000", "clOrdId")
         if not TAG.fullmatch(tag):
             raise Refused("51000", "tag")
+        stp = str(values.get("stpMode") or "cancel_maker")
+        if stp not in STP_MODES:
+            raise Refused("51000", "stpMode")
         size = positive(values, "sz")
         target = str(values.get("tgtCcy") or ("quote_ccy" if side == "buy" else "base_ccy"))
         if target not in ("base_ccy", "quote_ccy"):
@@ -802,6 +807,7 @@ class Okx:
                 post_only=post_only,
                 client_order_id=cl_ord_id,
                 reduce_only=reduce_only,
+                self_trade=STP_MODES[stp],
                 now=now,
             )
 
@@ -1061,7 +1067,7 @@ class Okx:
             "reduceOnly": "false",
             "side": order.side,
             "state": state_of(order.status),
-            "stpMode": "cancel_maker",
+            "stpMode": STP_WORDS.get(order.self_trade, "cancel_maker"),
             "sz": text(size),
             "tag": tag,
             "tdMode": "cash",

@@ -23,6 +23,7 @@ from simulator.exchange import (
     text,
 )
 from simulator.positions import LIQUIDATION
+from simulator.records import SelfTradeRule
 
 PREFIX = "/api/v5/"
 PUBLIC_PATH = "/ws/v5/public"
@@ -48,6 +49,10 @@ FIRST_INSTRUMENT_CODE = 10_000
 
 CL_ORD_ID = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 TAG = re.compile(r"[A-Za-z0-9]{0,16}", re.ASCII)
+STP_MODES: dict[str, SelfTradeRule] = {
+    "cancel_maker": "expire_maker", "cancel_taker": "expire_taker", "cancel_both": "expire_both",
+}  # fmt: skip
+STP_WORDS = {rule: mode for mode, rule in STP_MODES.items()}
 ORDER_TYPES: dict[str, tuple[Literal["market", "limit"], Literal["GTC", "IOC", "FOK"], bool]] = {
     # word -> (order type, time in force, post only)
     "market": ("market", "GTC", False),

@@ -408,9 +408,12 @@ def test_maintenance_answers_nothing_but_the_time(desk):
     assert desk.post("/v5/order/create", **LIMIT)["retCode"] == 10016
 
 
-def test_an_order_that_meets_an_own_one_ends_it(desk):
+def test_an_order_that_meets_an_own_one_ends_itself_or_that_one_as_asked(desk):
     waiting = desk.place(price="2000.05", qty="0.5")
-    taking = desk.place(side="Sell", price="2000.00", qty="0.5")
+    newer = desk.place(side="Sell", price="2000.00", qty="0.5", smpType="CancelTaker")
+    record = desk.record(newer)
+    assert (record["orderStatus"], record["smpType"]) == ("Cancelled", "CancelTaker")
+    taking = desk.place(side="Sell", price="2000.00", qty="0.5", smpType="CancelMaker")
     record = desk.record(waiting)
     assert (record["orderStatus"], record["cancelType"]) == ("Cancelled", "CancelBySmp")
     assert desk.record(taking)["orderStatus"] == "Filled"

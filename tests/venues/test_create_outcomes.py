@@ -424,7 +424,7 @@ def test_amounts_reach_the_wire_as_they_were_decided() -> None:
                 assert "quoteOrderQty" not in fields
                 assert set(fields) <= {
                     *("symbol", "side", "type", "newClientOrderId", "newOrderRespType", "quantity", "price"),
-                    *("timeInForce", "timestamp", "recvWindow", "signature"),
+                    *("timeInForce", "timestamp", "recvWindow", "signature", "selfTradePreventionMode"),
                 }
 
     asyncio.run(story())

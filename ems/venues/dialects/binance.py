@@ -15,6 +15,7 @@ from ems.core.messages import (
     FillReport,
     Found,
     Liquidity,
+    NewOrder,
     OrderStatus,
     PublicTrade,
     Refusal,
@@ -419,9 +420,18 @@ async def _binance_cancel_all(
     await each(ask("cancel_all", partial(method, {"symbol": name})) for name in names)
 
 
+def _binance_create_words(order: NewOrder) -> Mapping[str, object]:
+    """End a new order that would meet one of this account's, and leave that one alone.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/faqs/stp_faq
+    """
+    return {"selfTradePrevention": "EXPIRE_TAKER"}
+
+
 BINANCE = Dialect(
     exchange="binance",
     ccxt_id="binance",
+    create_words=_binance_create_words,
     options={
         "defaultType": "spot",
         "fetchMarkets": {"types": ["spot"]},

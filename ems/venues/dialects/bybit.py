@@ -14,6 +14,7 @@ from ems.core.messages import (
     Ending,
     FillReport,
     Found,
+    NewOrder,
     OrderStatus,
     PublicTrade,
     Refusal,
@@ -409,9 +410,18 @@ async def _bybit_last_price(ccxt_exchange: Any, symbol: str) -> Decimal | None:
     return last or None
 
 
+def _bybit_create_words(order: NewOrder) -> Mapping[str, object]:
+    """End a new order that would meet one of this account's, and leave that one alone.
+
+    https://bybit-exchange.github.io/docs/v5/smp
+    """
+    return {"smpType": "CancelTaker"}
+
+
 BYBIT = Dialect(
     exchange="bybit",
     ccxt_id="bybit",
+    create_words=_bybit_create_words,
     options={
         "defaultType": "spot",
         "fetchMarkets": {"types": ["spot"]},

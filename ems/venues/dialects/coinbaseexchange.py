@@ -502,9 +502,18 @@ def _is_list(body: object) -> bool:
     return isinstance(body, list)
 
 
+def _coinbaseexchange_create_words(order: NewOrder) -> Mapping[str, object]:
+    """End a new order that would meet one of this account's, and leave that one alone.
+
+    https://docs.cdp.coinbase.com/exchange/concepts/matching-engine
+    """
+    return {"stp": "cn"}
+
+
 COINBASEEXCHANGE = Dialect(
     exchange="coinbaseexchange",
     ccxt_id="coinbaseexchange",
+    create_words=_coinbaseexchange_create_words,
     wire=CoinbaseWire,
     options={},
     fetches_currencies=False,

@@ -17,6 +17,7 @@ from ems.core.messages import (
     FillReport,
     Found,
     Liquidity,
+    NewOrder,
     OrderStatus,
     PublicTrade,
     Refusal,
@@ -365,7 +366,7 @@ def _kraken_subscribed(frame: Any) -> bool:
 def _kraken_expiry(venue_now: datetime, seconds: float) -> Mapping[str, object]:
     """Kraken's matching engine drops what reaches it later: RFC 3339, 2 to 60 s ahead.
 
-    https://docs.kraken.com/api/docs/rest-api/add-order
+    https://docs.kraken.com/api-reference/trading/add-order
     """
     deadline = venue_now + timedelta(seconds=max(2.0, seconds))
     return {"deadline": deadline.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
@@ -453,9 +454,18 @@ async def _kraken_cancel_all(
     await each(ask("cancel_all", partial(ccxt_exchange.cancel_orders, some, symbol)) for some in batches)
 
 
+def _kraken_create_words(order: NewOrder) -> Mapping[str, object]:
+    """End a new order that would meet one of this account's (`stptype`), and leave that one alone.
+
+    https://docs.kraken.com/api-reference/trading/add-order
+    """
+    return {"stptype": "cancel-newest"}
+
+
 KRAKEN = Dialect(
     exchange="kraken",
     ccxt_id="kraken",
+    create_words=_kraken_create_words,
     # ccxt cuts trade ids by itself and asks for no id at all after a full batch; we cut them.
     options={"fetchOrderTrades": {"batchSize": 1000}},
     fee_mode="quote",

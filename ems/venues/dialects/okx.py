@@ -640,9 +640,19 @@ async def _okx_cancel_all(
     await each(ask("cancel_all", partial(method, rows)) for method, rows in batches)
 
 
+def _okx_create_words(order: NewOrder) -> Mapping[str, object]:
+    """End a new order that would meet one of this account's (`stpMode`), and leave that one alone.
+
+    Orders that wait for a price are another endpoint's, which ignores it; the account's own mode holds.
+    https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-place-order
+    """
+    return {} if order.order_type.waits else {"selfTradePrevention": "EXPIRE_TAKER"}
+
+
 OKX = Dialect(
     exchange="okx",
     ccxt_id="okx",
+    create_words=_okx_create_words,
     wire=OkxWire,
     options={
         "defaultType": "spot",
