@@ -23,6 +23,8 @@ from decimal import Context, localcontext
 from typing import Protocol
 
 from ems.core.messages import (
+    AmendRefused,
+    AmendRequest,
     Event,
     FromVenue,
     LookupFailed,
@@ -248,7 +250,7 @@ class Runner:
             held: list[Send | Wake | Reply | Publish] = []
             for effect in turn.effects:
                 match effect:
-                    case Send() if not isinstance(effect.request, NewOrder):
+                    case Send() if not isinstance(effect.request, NewOrder | AmendRequest):
                         self._send(effect)
                     case Wake():
                         self._wake(effect)
@@ -262,9 +264,9 @@ class Runner:
             late = (self.scheduler.now() - turn.at).total_seconds() > CREATE_PATIENCE_S
             for effect in turn.effects:
                 match effect:
-                    case Send() if isinstance(effect.request, NewOrder) and late:
+                    case Send() if isinstance(effect.request, NewOrder | AmendRequest) and late:
                         self.feed(_unsent(effect, effect.request, "writing it down took too long"))
-                    case Send() if isinstance(effect.request, NewOrder) and self.engine.halted(
+                    case Send() if isinstance(effect.request, NewOrder | AmendRequest) and self.engine.halted(
                         effect.request.order_id
                     ):
                         self.feed(_unsent(effect, effect.request, "trading was halted meanwhile"))
@@ -318,12 +320,13 @@ class Runner:
         )
 
 
-def _unsent(effect: Send, order: NewOrder, why: str) -> FromVenue:
+def _unsent(effect: Send, request: NewOrder | AmendRequest, why: str) -> FromVenue:
+    report = Rejected if isinstance(request, NewOrder) else AmendRefused
     return FromVenue(
         exchange=effect.exchange,
         account=effect.account,
-        report=Rejected(
-            order_id=order.order_id,
+        report=report(
+            order_id=request.order_id,
             refusal=Refusal.RATE_LIMIT,
             message=f"not sent: {why}",
             sent=False,

@@ -420,6 +420,19 @@ class PortfolioResult(_Outcome):
         return plan_text(self) if _is_plan(self) else result_text(self)
 
 
+class EditResult(_Outcome):
+    """What an order is after an edit; a new one where it was replaced."""
+
+    order_id: str
+    replaces: str | None
+    how: str  # "in_place" | "replaced" | "here": at the server, where the order still waits
+    status: str
+    quantity: Decimal
+    price: Decimal | None
+    stop_price: Decimal | None
+    filled_quantity: Decimal
+
+
 class CancelResult(_Outcome):
     """What became of the orders that were to be canceled; ids of orders in every list."""
 

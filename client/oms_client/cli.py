@@ -184,6 +184,15 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--reduce-only", action="store_true", help="sell no more than is held")
     _trading_options(place)
 
+    edit = add("edit", "change an open order", _edit, show_facts)
+    which = edit.add_mutually_exclusive_group(required=True)
+    which.add_argument("order_id", nargs="?", help="our id of the order")
+    which.add_argument("--client-order-id", help="instead: the idempotency key the order was asked with")
+    edit.add_argument("--quantity", help="the whole of it, with what is filled")
+    edit.add_argument("--price")
+    edit.add_argument("--stop-price")
+    edit.add_argument("--dry-run", action="store_true", help="say how it would be done, and change nothing")
+
     cancel = add("cancel", "cancel one order", _cancel, show_canceled)
     which = cancel.add_mutually_exclusive_group(required=True)
     which.add_argument("order_id", nargs="?", help="our id of the order")
@@ -608,6 +617,17 @@ def _place(client: OMSClient, options: argparse.Namespace) -> Answer:
     )
 
 
+def _edit(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.edit_order(
+        options.order_id,
+        client_order_id=options.client_order_id,
+        quantity=options.quantity,
+        price=options.price,
+        stop_price=options.stop_price,
+        dry_run=options.dry_run,
+    )
+
+
 def _cancel(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.cancel_order(options.order_id, client_order_id=options.client_order_id)
 
@@ -777,6 +797,7 @@ _TYPED_WORDS = {
     "limit_order": "oms limit-order",
     "cancel_all_orders": "oms cancel-all",
     "cancel_order": "oms cancel",
+    "edit_order": "oms edit",
     "get_halts": "oms halt --status",
     "start_currency": "FROM",
     "startCurrencyAmount": "AMOUNT",

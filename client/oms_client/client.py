@@ -39,6 +39,7 @@ from .answers import (
     Balances,
     CancelResult,
     Costs,
+    EditResult,
     ExchangeOrders,
     Fees,
     HaltReport,
@@ -305,6 +306,28 @@ class OMSClient:
         return self._write(
             "order", body, idempotency_key, _placed_order, until=_is_over if at_once else _is_placed
         )
+
+    def edit_order(
+        self,
+        order_id: str | None = None,
+        *,
+        client_order_id: str | None = None,
+        quantity: Amount | None = None,
+        price: Amount | None = None,
+        stop_price: Amount | None = None,
+        idempotency_key: str | None = None,
+        dry_run: bool = False,
+    ) -> EditResult:
+        """Change an open order; returns when it is certain which order stands, and on which terms."""
+        body = {
+            "order_id": order_id,
+            "client_order_id": client_order_id,
+            "quantity": None if quantity is None else amount_text("quantity", quantity),
+            "price": None if price is None else amount_text("price", price),
+            "stop_price": None if stop_price is None else amount_text("stop_price", stop_price),
+            **self._options(None, None, dry_run),
+        }
+        return self._write("edit_order", body, idempotency_key, _result_of(EditResult), until=_is_over)
 
     def cancel_order(
         self, order_id: str | None = None, *, client_order_id: str | None = None, dry_run: bool = False

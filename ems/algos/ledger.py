@@ -147,7 +147,7 @@ def committed(orders: Iterable[Order]) -> Decimal:
     total = ZERO
     for order in orders:
         if order.phase is not Phase.SETTLED:
-            share = exposure(order) / order.quantity if order.quantity else ZERO
+            share = exposure(order) / order.most if order.quantity else ZERO
             total += order.reserved * share
     return total
 

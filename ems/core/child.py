@@ -28,6 +28,8 @@ from enum import StrEnum
 
 from ems.core.messages import (
     Acked,
+    Amended,
+    AmendRefused,
     CancelAcked,
     CancelRefused,
     Ending,
@@ -40,7 +42,7 @@ from ems.core.messages import (
     TradesAnswer,
 )
 from ems.core.order import Change, Kind, apply, fill_kind
-from ems.core.records import ENDED, LEAVING, Asked, HistoryEntry, Order, Phase, Status
+from ems.core.records import ENDED, Asked, Edit, HistoryEntry, Order, Phase, Status
 
 ZERO = Decimal(0)
 
@@ -139,6 +141,7 @@ class Do(StrEnum):
     LOOK = "look"  # QueryOrder
     TRADES = "trades"  # QueryTrades
     CANCEL = "cancel"
+    AMEND = "amend"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,6 +191,13 @@ class AskCancel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AskReplace:
+    """Somebody wants it to have other terms."""
+
+    edit: Edit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Drop:
     """An order that waits with us cannot be sent as it is meant."""
 
@@ -207,6 +217,7 @@ class Doubted:
 ChildEvent = (
     Sent
     | AskCancel
+    | AskReplace
     | Drop
     | Tick
     | Doubted
@@ -214,6 +225,8 @@ ChildEvent = (
     | Rejected
     | CancelAcked
     | CancelRefused
+    | Amended
+    | AmendRefused
     | OutcomeUnknown
     | OrderStatus
     | FillReport
@@ -307,6 +320,12 @@ def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> 
             )
         case AskCancel():
             _ask_cancel(work, event)
+        case AskReplace():
+            _ask_replace(work, event.edit)
+        case Amended():
+            _amended(work)
+        case AmendRefused():
+            _not_amended(work, event.message, event)
         case Drop():
             work.change(Kind.INVALIDATE, Phase.SETTLED, message=event.message)
         case Tick():
@@ -339,7 +358,7 @@ def exposure(order: Order) -> Decimal:
     """Return how much more may still fill, as far as we can prove: the Knight guard counts this (R10)."""
     if order.phase is Phase.SETTLED:
         return ZERO
-    limit = order.quantity if order.final_quantity is None else order.final_quantity
+    limit = order.most if order.final_quantity is None else order.final_quantity
     return max(limit - order.filled_quantity, ZERO)
 
 
@@ -387,12 +406,106 @@ def _ask_cancel(work: _Work, event: AskCancel) -> None:
     if order.status is Status.CREATED:
         work.change(Kind.EXPIRE if event.expired else Kind.CANCEL, Phase.SETTLED)
         return
-    if order.asked not in LEAVING:
+    if order.asked in (Asked.NOTHING, Asked.REPLACE):
         phase = Phase.PENDING_CANCEL if order.phase is Phase.LIVE else order.phase
         work.change(Kind.ASK_EXPIRE if event.expired else Kind.ASK_CANCEL, phase)
     if work.order.phase is Phase.PENDING_CANCEL:
         _send_cancel(work)
     # PENDING_NEW and UNKNOWN: the venue may not have it yet; the cancel goes out when it shows up.
+
+
+def _ask_replace(work: _Work, edit: Edit) -> None:
+    """Ask the venue for other terms, or let it go first: its rest is placed once it has settled."""
+    order = work.order
+    if order.status is Status.CREATED:
+        work.change(
+            Kind.EDIT,
+            order.phase,
+            price=edit.price,
+            quantity=edit.quantity,
+            stop_price=edit.stop_price,
+            reserved=edit.reserved,
+        )
+        return
+    assert order.phase is Phase.LIVE and order.asked is Asked.NOTHING, "only what stands can be changed"
+    if edit.in_place:
+        # Either of the two may be what it stands for, until it is known: the larger one is held.
+        reserved = max(order.reserved, edit.reserved)
+        work.change(Kind.ASK_REPLACE, order.phase, edit=replace(edit, sent=True), reserved=reserved)
+        work.do(Do.AMEND)
+    else:
+        work.change(Kind.ASK_REPLACE, Phase.PENDING_CANCEL, edit=edit)
+        _send_cancel(work)
+
+
+def _amending(order: Order) -> Edit | None:
+    """Return the amendment that is on its way, if any."""
+    edit = order.edit
+    return edit if order.asked is Asked.REPLACE and edit is not None and edit.in_place else None
+
+
+def _amended(work: _Work) -> None:
+    """The order has its new terms: never less than what has filled."""
+    order, edit = work.order, _amending(work.order)
+    if edit is None:
+        return
+    quantity = edit.quantity if edit.quantity is None else max(edit.quantity, order.filled_quantity)
+    work.change(
+        Kind.AMEND,
+        order.phase,
+        message="amended",
+        price=edit.price,
+        quantity=quantity,
+        stop_price=edit.stop_price,
+        reserved=edit.reserved,
+    )
+    if work.order.filled_quantity >= work.order.quantity:
+        work.do(Do.LOOK)  # nothing is left of it: the venue ends it, if it has not
+
+
+def _not_amended(work: _Work, why: str, refused: AmendRefused | None = None) -> None:
+    """The order has its old terms, or is over."""
+    if _amending(work.order) is None:
+        return
+    work.change(
+        Kind.NO_AMEND,
+        work.order.phase,
+        message=why,
+        venue_code=None if refused is None else refused.venue_code,
+        venue_message=refused.message if refused is not None and refused.sent else None,
+    )
+    work.do(Do.LOOK)
+
+
+def _judge_amendment(work: _Work, event: OrderStatus) -> None:
+    """Say what became of an amendment by what the venue shows of the order.
+
+    New terms prove that it arrived. Old ones prove that it did not once the question was asked so late that
+    it could neither be on its way any more nor hidden. Where the venue does not tell the terms nobody can
+    say: the order is let go instead, and its rest placed anew.
+    """
+    edit = _amending(work.order)
+    if edit is None or work.order.final_quantity is not None:
+        return
+    pairs = (
+        (edit.quantity, event.quantity),
+        (edit.price, event.price),
+        (edit.stop_price, event.stop_price),
+    )
+    shown = [(wanted, told) for wanted, told in pairs if wanted is not None]
+    if all(wanted == told for wanted, told in shown):
+        _amended(work)
+        return
+    patience = work.patience
+    proof_from = edit.asked_at + timedelta(seconds=patience.recv_window_s + patience.margin_s)
+    if event.query_sent_at is None or event.query_sent_at < proof_from:
+        work.wait_s = patience.recancel_s
+        return
+    if all(told is not None for _, told in shown):
+        _not_amended(work, "the exchange shows it unchanged")
+        return
+    work.change(Kind.ASK_REPLACE, Phase.PENDING_CANCEL, edit=replace(edit, in_place=False))
+    _send_cancel(work)
 
 
 def _send_cancel(work: _Work) -> None:
@@ -483,6 +596,7 @@ def _status(work: _Work, event: OrderStatus) -> None:
     if order.final_quantity is not None:
         return  # an old snapshot: we already have the venue's last word
     work.go(_alive(work.order, Saw.OPEN))
+    _judge_amendment(work, event)
     if event.filled_quantity is not None and event.filled_quantity > work.order.filled_quantity:
         work.do(Do.TRADES)  # it says more has filled than we have booked
     if work.order.phase is Phase.PENDING_CANCEL:
@@ -502,7 +616,7 @@ def _haunt(work: _Work, incident: str) -> None:
 def _alive(order: Order, saw: Saw) -> Phase:
     phase = PHASES[order.phase, saw]
     assert phase is not None
-    return Phase.PENDING_CANCEL if order.asked in LEAVING else phase
+    return Phase.PENDING_CANCEL if order.leaving else phase
 
 
 def _closed(work: _Work, ending: Ending, filled: Decimal | None) -> None:
@@ -515,6 +629,10 @@ def _closed(work: _Work, ending: Ending, filled: Decimal | None) -> None:
             _doubt(work, "ended, final quantity not said")
             return
         filled = order.quantity
+    edit = _amending(order)
+    if edit is not None and ending is Ending.FILLED and filled == edit.quantity:
+        _amended(work)
+        order = work.order
     final = max(filled, order.filled_quantity, order.final_quantity or ZERO)
     status = Status(str(ending))
     if status is Status.FILLED and final < order.quantity:
@@ -539,6 +657,8 @@ def _complete(work: _Work) -> None:
     if order.status is Status.PENDING:
         work.change(Kind.ACK, Phase.UNKNOWN)
     kind = {Status.EXPIRED: Kind.EXPIRE, Status.REJECTED: Kind.REJECT}.get(order.ending, Kind.CANCEL)
+    if order.ending is Status.FILLED and order.status is Status.PARTIALLY_FILLED:
+        kind = Kind.FULL
     if kind is Kind.CANCEL and order.asked is Asked.EXPIRE:
         kind = Kind.EXPIRE  # the venue was only told to cancel it
     work.change(kind, Phase.SETTLED)
@@ -549,14 +669,17 @@ def _book(work: _Work, fill: FillReport) -> None:
     order = work.order
     if fill.fill_id in order.fill_ids:
         return
+    if order.filled_quantity + fill.quantity > order.quantity:
+        _amended(work)  # an amendment on its way has arrived, or there is none
+        order = work.order
     kind = fill_kind(order, fill)
     if order.phase is Phase.SETTLED:
         work.incidents.append(f"late fill {fill.fill_id} of {fill.quantity} after {order.status}")
-    elif order.filled_quantity + fill.quantity > order.quantity:
+    elif order.filled_quantity + fill.quantity > order.most:
         work.incidents.append(f"fill {fill.fill_id} goes beyond the quantity of the order")
     phase = PHASES[order.phase, Saw.FILL]
     assert phase is not None
-    if order.phase is Phase.PENDING_NEW and order.asked in LEAVING:
+    if order.phase is Phase.PENDING_NEW and order.leaving:
         phase = Phase.PENDING_CANCEL
     work.change(kind, phase, fill=fill, exchange_order_id=fill.exchange_order_id or None)
     work.fills.append(fill)

@@ -60,6 +60,8 @@ QUOTE_MOVED = "QUOTE_MOVED"
 
 ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
 ORDER_CLOSED = "ORDER_CLOSED"
+ORDER_NOT_EDITABLE = "ORDER_NOT_EDITABLE"
+ORDER_IN_FLIGHT = "ORDER_IN_FLIGHT"
 QUERY_NOT_FOUND = "QUERY_NOT_FOUND"
 QUERY_CANCELED = "QUERY_CANCELED"
 
@@ -290,6 +292,17 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=ORDER_CLOSED,
             meaning="The order has already ended.",
             hint="Nothing is left to do; get_order shows how it ended.",
+        ),
+        ErrorCode(
+            code=ORDER_NOT_EDITABLE,
+            meaning="The order has no terms of its own that could be changed.",
+            hint="Cancel what it belongs to, and ask anew.",
+        ),
+        ErrorCode(
+            code=ORDER_IN_FLIGHT,
+            meaning="Something else is under way with the order, or it is being looked up.",
+            hint="Ask again when get_order shows that it stands.",
+            retry_safe=True,
         ),
         ErrorCode(
             code=QUERY_NOT_FOUND,

@@ -43,6 +43,8 @@ class Market:
     market_orders: bool = True  # False: what is to be taken needs a limit
     stops: frozenset[OrderType] = frozenset()  # what the exchange itself waits with
     stop_times: frozenset[TimeInForce] = frozenset()  # of the limits among them
+    amends: frozenset[str] = frozenset()  # of "quantity", "price", "stop_price": what it changes in one step
+    amends_shrink_only: bool = False
 
     def floor_quantity(self, quantity: Decimal) -> Decimal:
         return floor_to(quantity, self.lot)

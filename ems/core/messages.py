@@ -208,6 +208,17 @@ class ExecuteQuote:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EditOrder:
+    """Change an open order, named as `CancelOrder` names it; what is None stays as it is."""
+
+    order_id: str | None = None
+    client_order_id: str | None = None
+    quantity: Decimal | None = None  # base; the whole of it, with what is filled already
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CancelOrder:
     """Cancel one order, named by our order id, or by the bot's own idempotency key."""
 
@@ -255,6 +266,7 @@ Command = (
     | Rebalance
     | Quote
     | ExecuteQuote
+    | EditOrder
     | CancelOrder
     | CancelAllOrders
     | HaltTrading

@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import Any
 
 from ems.core.messages import FillReport, Liquidity, OrderType, Side, TimeInForce
-from ems.core.records import ENDED, Asked, Fill, HistoryEntry, Order, Phase, Status
+from ems.core.records import ENDED, Asked, Edit, Fill, HistoryEntry, Order, Phase, Status
 
 ZERO = Decimal(0)
 
@@ -46,6 +46,11 @@ class Kind(StrEnum):
     EXPIRE = "expire"
     ASK_CANCEL = "ask_cancel"
     ASK_EXPIRE = "ask_expire"  # a cancel because its time is over
+    ASK_REPLACE = "ask_replace"
+    AMEND = "amend"  # it has the terms of its edit now
+    NO_AMEND = "no_amend"  # it has its old terms
+    EDIT = "edit"  # other terms for an order that no venue knows of
+    FULL = "full"  # made no larger than what is filled
     FINAL = "final"  # the venue's last word on how it ended and how much filled; fills may still be missing
     PHASE = "phase"  # only how well we know it changed
 
@@ -55,6 +60,7 @@ LIFE: dict[tuple[Status, Kind], Status] = {
     (Status.CREATED, Kind.INTEND): Status.PENDING,
     (Status.CREATED, Kind.CANCEL): Status.CANCELED,  # it waited with us, and no venue knows of it
     (Status.CREATED, Kind.EXPIRE): Status.EXPIRED,
+    (Status.CREATED, Kind.EDIT): Status.CREATED,
     (Status.PENDING, Kind.ACK): Status.SUBMITTED,
     (Status.PENDING, Kind.REJECT): Status.REJECTED,
     (Status.PENDING, Kind.DOUBT): Status.UNKNOWN,
@@ -72,6 +78,7 @@ LIFE: dict[tuple[Status, Kind], Status] = {
     (Status.SUBMITTED, Kind.EXPIRE): Status.EXPIRED,
     (Status.PARTIALLY_FILLED, Kind.FILL): Status.PARTIALLY_FILLED,
     (Status.PARTIALLY_FILLED, Kind.LAST_FILL): Status.FILLED,
+    (Status.PARTIALLY_FILLED, Kind.FULL): Status.FILLED,
     (Status.PARTIALLY_FILLED, Kind.CANCEL): Status.CANCELED,
     (Status.PARTIALLY_FILLED, Kind.EXPIRE): Status.EXPIRED,
     # Late money: booked and alerted, the status stays.
@@ -82,7 +89,7 @@ LIFE: dict[tuple[Status, Kind], Status] = {
 }
 
 # Kinds that say something beside where the order is; they are legal while it is sent and not ended.
-ASKING = frozenset({Kind.ASK_CANCEL, Kind.ASK_EXPIRE})
+ASKING = frozenset({Kind.ASK_CANCEL, Kind.ASK_EXPIRE, Kind.ASK_REPLACE, Kind.AMEND, Kind.NO_AMEND})
 BESIDE = ASKING | {Kind.FINAL, Kind.PHASE}
 SENT = frozenset({Status.PENDING, Status.UNKNOWN, Status.SUBMITTED, Status.PARTIALLY_FILLED})
 
@@ -90,6 +97,12 @@ ASKED: dict[tuple[Asked, Kind], Asked] = {
     (Asked.NOTHING, Kind.ASK_CANCEL): Asked.CANCEL,
     (Asked.CANCEL, Kind.ASK_CANCEL): Asked.CANCEL,  # asked again: the first may have been lost
     (Asked.NOTHING, Kind.ASK_EXPIRE): Asked.EXPIRE,
+    (Asked.NOTHING, Kind.ASK_REPLACE): Asked.REPLACE,
+    (Asked.REPLACE, Kind.ASK_REPLACE): Asked.REPLACE,  # nobody can say whether it was amended: by a new one
+    (Asked.REPLACE, Kind.AMEND): Asked.NOTHING,
+    (Asked.REPLACE, Kind.NO_AMEND): Asked.NOTHING,
+    (Asked.REPLACE, Kind.ASK_CANCEL): Asked.CANCEL,  # to go is asked last, and counts
+    (Asked.REPLACE, Kind.ASK_EXPIRE): Asked.EXPIRE,
 }
 
 
@@ -107,6 +120,8 @@ class Change:
     price: Decimal | None = None  # these three: what it is from now on; None: as it was
     quantity: Decimal | None = None
     stop_price: Decimal | None = None
+    reserved: Decimal | None = None  # the same, of the source currency
+    edit: Edit | None = None
     venue_code: str | None = None  # the exchange's own words, where it said no
     venue_message: str | None = None
 
@@ -133,9 +148,9 @@ def next_asked(order: Order, kind: Kind) -> Asked:
 def fill_kind(order: Order, fill: FillReport) -> Kind:
     """Say which row of the table a new fill is."""
     filled = order.filled_quantity + fill.quantity
-    if order.status in ENDED or filled > order.quantity:
-        return Kind.LATE_FILL if order.status in ENDED else Kind.LAST_FILL
-    return Kind.LAST_FILL if filled == order.quantity else Kind.FILL
+    if order.status in ENDED:
+        return Kind.LATE_FILL
+    return Kind.LAST_FILL if filled >= order.most else Kind.FILL
 
 
 def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEntry]:
@@ -150,6 +165,7 @@ def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEn
         fill_ids = fill_ids | {fill.fill_id}
         fees = {**fees, fill.fee_currency: fees.get(fill.fee_currency, ZERO) + fill.fee}
     ended = status in ENDED
+    reserved = order.reserved if change.reserved is None else change.reserved
     changed = replace(
         order,
         status=status,
@@ -165,7 +181,8 @@ def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEn
         price=order.price if change.price is None else change.price,
         quantity=order.quantity if change.quantity is None else change.quantity,
         stop_price=order.stop_price if change.stop_price is None else change.stop_price,
-        reserved=ZERO if ended else order.reserved,
+        reserved=ZERO if ended else reserved,
+        edit=_edit_after(order, change),
         reason=change.message or order.reason,
         sent_at=now if change.kind is Kind.INTEND else order.sent_at,
         updated_at=now,
@@ -181,6 +198,16 @@ def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEn
         report=change_to_json(change),
     )
     return changed, entry
+
+
+def _edit_after(order: Order, change: Change) -> Edit | None:
+    """Return the edit that is still to come; one that may have arrived is kept in mind to the end."""
+    edit = change.edit or order.edit
+    if edit is None or change.kind in (Kind.AMEND, Kind.NO_AMEND):
+        return None
+    if change.kind in (Kind.ASK_CANCEL, Kind.ASK_EXPIRE):
+        return replace(edit, in_place=True) if edit.sent else None  # no rest is placed any more
+    return edit
 
 
 def created(order: Order) -> HistoryEntry:
@@ -235,7 +262,8 @@ def remaining_quantity(order: Order) -> Decimal:
 # --- History as JSON: decimals as strings, times as ISO 8601 -------------------------------------
 
 
-_AMOUNTS_OF_A_CHANGE = ("final_quantity", "price", "quantity", "stop_price")
+_TERMS = ("price", "quantity", "stop_price", "reserved")
+_AMOUNTS_OF_A_CHANGE = ("final_quantity", *_TERMS)
 _VENUES_WORDS = ("venue_code", "venue_message")
 
 
@@ -253,6 +281,8 @@ def change_to_json(change: Change) -> dict[str, object]:
     for name in _VENUES_WORDS:
         if (words := getattr(change, name)) is not None:
             body[name] = words
+    if change.edit is not None:
+        body["edit"] = edit_to_json(change.edit)
     if change.fill is not None:
         fill = change.fill
         body["fill"] = {
@@ -271,7 +301,7 @@ def change_to_json(change: Change) -> dict[str, object]:
 
 
 def change_from_json(body: dict[str, object]) -> Change:
-    fill = body.get("fill")
+    fill, edit = body.get("fill"), body.get("edit")
     ending = body.get("ending")
     amounts: dict[str, Any] = {
         name: Decimal(str(body[name])) for name in _AMOUNTS_OF_A_CHANGE if name in body
@@ -284,8 +314,31 @@ def change_from_json(body: dict[str, object]) -> Change:
         exchange_order_id=_text_or_none(body.get("exchange_order_id")),
         ending=None if ending is None else Status(str(ending)),
         fill=None if not isinstance(fill, dict) else _fill_from_json(fill),
+        edit=None if not isinstance(edit, dict) else edit_from_json(edit),
         **amounts,
         **words,
+    )
+
+
+def edit_to_json(edit: Edit) -> dict[str, object]:
+    body: dict[str, object] = {
+        "query_id": edit.query_id,
+        "asked_at": edit.asked_at.isoformat(),
+        "in_place": edit.in_place,
+        "sent": edit.sent,
+    }
+    body.update({name: str(amount) for name in _TERMS if (amount := getattr(edit, name)) is not None})
+    return body
+
+
+def edit_from_json(body: dict[str, object]) -> Edit:
+    amounts: dict[str, Any] = {name: Decimal(str(body[name])) for name in _TERMS if name in body}
+    return Edit(
+        query_id=str(body["query_id"]),
+        asked_at=datetime.fromisoformat(str(body["asked_at"])),
+        in_place=bool(body["in_place"]),
+        sent=bool(body["sent"]),
+        **amounts,
     )
 
 

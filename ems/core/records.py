@@ -153,9 +153,7 @@ class Asked(StrEnum):
     NOTHING = "nothing"
     CANCEL = "cancel"
     EXPIRE = "expire"  # a cancel because its time is over
-
-
-LEAVING = frozenset({Asked.CANCEL, Asked.EXPIRE})  # it is to go
+    REPLACE = "replace"  # other terms, as its `edit` says
 
 
 class Phase(StrEnum):
@@ -166,6 +164,20 @@ class Phase(StrEnum):
     PENDING_CANCEL = "pending_cancel"
     UNKNOWN = "unknown"
     SETTLED = "settled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """Other terms that somebody wants an order to have; None: as it is."""
+
+    query_id: str
+    asked_at: datetime
+    in_place: bool  # the venue changes it in one step; else it is cancelled, and its rest placed anew
+    quantity: Decimal | None = None  # base; the whole of it, with what is filled
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    reserved: Decimal = Decimal(0)  # of the source currency, with these terms
+    sent: bool = False  # the venue was asked to change it, and may have
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,6 +224,21 @@ class Order:
     updated_at: datetime | None = None
     closed_at: datetime | None = None
     version: int = 0  # number of history entries folded in
+    edit: Edit | None = None  # asked for, and not known to be done; of an ended order: what its rest is to be
+
+    @property
+    def leaving(self) -> bool:
+        """Say whether it is to go, for good or to be placed anew."""
+        if self.asked is Asked.REPLACE:
+            return self.edit is not None and not self.edit.in_place
+        return self.asked in (Asked.CANCEL, Asked.EXPIRE)
+
+    @property
+    def most(self) -> Decimal:
+        """Return the quantity it may have by now: an amendment on its way may have arrived."""
+        if self.edit is None or not self.edit.sent or self.edit.quantity is None:
+            return self.quantity
+        return max(self.quantity, self.edit.quantity)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

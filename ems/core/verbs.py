@@ -43,6 +43,7 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     Command,
+    EditOrder,
     HaltTrading,
     LimitOrder,
     Liquidate,
@@ -81,6 +82,22 @@ SIDE_FIELD = Field(name="side", kind=SIDE, doc="Whether to buy or to sell the ba
 SYMBOL_FIELD = Field(name="symbol", kind=SYMBOL, doc="The market.", example="ETH/USDT")
 QUANTITY_FIELD = Field(
     name="quantity", kind=POSITIVE, doc="How much to buy or sell.", example="0.25", unit="base currency"
+)
+
+ORDER_NAME_FIELDS = (
+    Field(
+        name="order_id",
+        kind=KEY,
+        doc="Our id of the order.",
+        required=False,
+        example="ord-00000001",
+    ),
+    Field(
+        name="client_order_id",
+        kind=KEY,
+        doc="Instead of order_id: the idempotency key the order was asked with.",
+        required=False,
+    ),
 )
 
 EXCHANGES_FIELD = Field(
@@ -272,6 +289,16 @@ def _halt_scope(values: Mapping[str, object]) -> list[Problem]:
         message = "everything: orders that are not ours belong to no user"
         return [_wrong("everything", message, "Remove everything, or user.")]
     return []
+
+
+def _edit(values: Mapping[str, object]) -> list[Problem]:
+    problems = _one_name(values)
+    terms = ("quantity", "price", "stop_price")
+    if all(name in values and values[name] is None for name in terms):
+        fix = "Add quantity, price or stop_price."
+        message = "nothing says what is to change"
+        problems.append(_wrong("quantity", message, fix, code=errors.REQUEST_FIELD_MISSING))
+    return problems
 
 
 def _two_currencies(values: Mapping[str, object]) -> list[Problem]:
@@ -687,25 +714,43 @@ VERBS: dict[str, Verb] = {  # name -> verb
             fields=_quote_fields(),
         ),
         Verb(
+            name="edit_order",
+            summary="Change an open order",
+            doc="Change its quantity, price or stop price: in one step where the exchange does that, else "
+            "what is left of it is placed anew once it is certain what it filled.",
+            command=EditOrder,
+            fields=(
+                *ORDER_NAME_FIELDS,
+                replace(
+                    QUANTITY_FIELD,
+                    doc="The whole of the order, with what is filled already.",
+                    required=False,
+                    example=None,
+                ),
+                Field(
+                    name="price",
+                    kind=PRICE,
+                    doc="The worst price to accept.",
+                    required=False,
+                    example="2440",
+                    unit="quote currency per base currency",
+                ),
+                Field(
+                    name="stop_price",
+                    kind=PRICE,
+                    doc="What the types that wait are waiting for.",
+                    required=False,
+                    unit="quote currency per base currency",
+                ),
+            ),
+            check=_edit,
+        ),
+        Verb(
             name="cancel_order",
             summary="Cancel one order",
             doc="Ask the exchange to cancel one open order. What filled before stays filled.",
             command=CancelOrder,
-            fields=(
-                Field(
-                    name="order_id",
-                    kind=KEY,
-                    doc="Our id of the order.",
-                    required=False,
-                    example="ord-00000001",
-                ),
-                Field(
-                    name="client_order_id",
-                    kind=KEY,
-                    doc="Instead of order_id: the idempotency key the order was asked with.",
-                    required=False,
-                ),
-            ),
+            fields=ORDER_NAME_FIELDS,
             check=_one_name,
         ),
         Verb(

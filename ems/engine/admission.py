@@ -87,11 +87,9 @@ def admit(
     post_only = isinstance(command, LimitOrder) and command.post_only
     reserved = market.reserve(side, quantity, limit, post_only=post_only)
     source, target = (market.quote, market.base) if side is Side.BUY else (market.base, market.quote)
-    held, claimed = account.holdings.usable(source), claims.get(source, ZERO)
-    if reserved > max(held - claimed, ZERO):
-        if patient and not fresh(account, now):
-            return Need(balances=frozenset({account.key}))
-        return short_of([account], source, reserved, held, claimed)
+    lacking = afford(account, source, reserved, claims, now, patient=patient)
+    if lacking is not None:
+        return lacking
     is_limit = isinstance(command, LimitOrder) or not market.market_orders
     return Admitted(
         leg=Leg(
@@ -112,6 +110,24 @@ def admit(
         post_only=post_only,
         reserved=reserved,
     )
+
+
+def afford(
+    account: Account,
+    source: str,
+    wanted: Decimal,
+    claims: dict[str, Decimal],
+    now: datetime,
+    *,
+    patient: bool,
+) -> Need | Problem | None:
+    """Refuse what is more than is held and not claimed; a refusal never rests on an old balance."""
+    held, claimed = account.holdings.usable(source), claims.get(source, ZERO)
+    if wanted <= max(held - claimed, ZERO):
+        return None
+    if patient and not fresh(account, now):
+        return Need(balances=frozenset({account.key}))
+    return short_of([account], source, wanted, held, claimed)
 
 
 def reaching(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> Decimal:

@@ -58,7 +58,7 @@ class Cancels:
             if self._waiting.drop_key(ticket, command):
                 found: list[Order] | Problem = []
             else:
-                found = self._orders_named(ticket.user, command)
+                found = self.orders_named(ticket.user, command)
             if isinstance(found, Problem):
                 return found
             orders = found
@@ -112,7 +112,8 @@ class Cancels:
         self.check(now)
         return self._work.queries[query.query_id]
 
-    def _orders_named(self, user: str, command: CancelOrder) -> list[Order] | Problem:
+    def orders_named(self, user: str, command: CancelOrder) -> list[Order] | Problem:
+        """Return the open orders of the user that are named so."""
         named = command.order_id or command.client_order_id
         if command.order_id is not None:
             child = self._work.children.get(command.order_id)

@@ -28,7 +28,7 @@ from ems.core.messages import (
 from ems.core.records import Leg
 from ems.core.triggers import met, rising
 from ems.engine.account import Account
-from ems.engine.admission import Admitted, admit, reaching, size_refused
+from ems.engine.admission import Admitted, admit, afford, reaching, size_refused
 from ems.engine.plans import TAKE_THROUGH
 from ems.engine.refusals import no_book, short_of, symbol_unknown
 from ems.engine.sight import Need, fresh, usable
@@ -142,7 +142,8 @@ def _admit_waiting(
     stop = stop_on_tick(market, kind, side, command.stop_price)
     price = None if command.price is None else market.passive_price(side, command.price)
     if min(stop, price or stop) <= ZERO:
-        return _below_the_tick(market, "stop_price" if stop <= ZERO else "price", command)
+        name, asked = ("stop_price", command.stop_price) if stop <= ZERO else ("price", command.price)
+        return below_the_tick(market, name, asked or ZERO)
     emulated = not native(market, kind, command.time_in_force)
     if emulated:
         book = account.books.get(market.symbol)
@@ -152,18 +153,16 @@ def _admit_waiting(
             return no_book(account, [market.symbol], now)
         assert book is not None
         if met(kind, side, stop, mid_of(book)):
-            return _met_already(command, stop, mid_of(book))
+            return met_already(kind, side, stop, mid_of(book))
     quantity = market.floor_quantity(command.quantity)
     refused = size_refused(market, command.quantity, quantity, min(stop, price or stop))
     if refused is not None:
         return refused
     reserved = waiting_reserve(market, side, quantity, stop, price)
     source, target = (market.quote, market.base) if side is Side.BUY else (market.base, market.quote)
-    held, claimed = account.holdings.usable(source), claims.get(source, ZERO)
-    if reserved > max(held - claimed, ZERO):
-        if patient and not fresh(account, now):
-            return Need(balances=frozenset({account.key}))
-        return short_of([account], source, reserved, held, claimed)
+    lacking = afford(account, source, reserved, claims, now, patient=patient)
+    if lacking is not None:
+        return lacking
     return Admitted(
         leg=Leg(
             exchange=account.exchange,
@@ -211,22 +210,22 @@ def limit_to_take(market: Market, side: Side, book: BookUpdate, quantity: Decima
     return market.taker_price(side, far * (1 + (TAKE_THROUGH if side is Side.BUY else -TAKE_THROUGH)))
 
 
-def _below_the_tick(market: Market, name: str, command: PlaceOrder) -> Problem:
-    value = plain(getattr(command, name))
+def below_the_tick(market: Market, name: str, asked: Decimal) -> Problem:
+    """Say that a price is smaller than the market's prices can be."""
     return errors.problem(
         errors.PRICE_INVALID,
-        f"{name}: {value} is below the price step of {market.symbol}",
+        f"{name}: {plain(asked)} is below the price step of {market.symbol}",
         hint=f"The smallest price is {plain(market.tick)}.",
-        details={"field": name, "value": value, "limit": plain(market.tick)},
+        details={"field": name, "value": plain(asked), "limit": plain(market.tick)},
     )
 
 
-def _met_already(command: PlaceOrder, stop: Decimal, mid: Decimal) -> Problem:
-    where = "above" if rising(command.order_type, command.side) else "below"
+def met_already(kind: OrderType, side: Side, stop: Decimal, mid: Decimal) -> Problem:
+    """Say that a stop price is met already, and which ones are not."""
+    where = "above" if rising(kind, side) else "below"
     return errors.problem(
         errors.PRICE_INVALID,
-        f"stop_price: the price is {plain(mid)}: a {command.order_type} to {command.side} at {plain(stop)} "
-        "would not wait",
+        f"stop_price: the price is {plain(mid)}: a {kind} to {side} at {plain(stop)} would not wait",
         hint=f"Use a stop_price {where} {plain(mid)}, or an order that trades at once.",
         details={"field": "stop_price", "value": plain(stop), "limit": plain(mid)},
     )

@@ -15,6 +15,7 @@ from typing import Protocol
 from ems.core.child import AskCancel, Child, ChildEvent, Do, Sent, Step, step
 from ems.core.messages import (
     Acked,
+    AmendRequest,
     BookUpdate,
     CancelRequest,
     Liquidity,
@@ -158,6 +159,20 @@ class Orders:
                 client_order_id=order.client_order_id,
                 exchange_order_id=order.exchange_order_id,
                 symbol=order.symbol,
+            )
+        if action is Do.AMEND:
+            assert order.edit is not None
+            return AmendRequest(
+                order_id=order.order_id,
+                client_order_id=order.client_order_id,
+                exchange_order_id=order.exchange_order_id,
+                symbol=order.symbol,
+                side=order.side,
+                order_type=sent_type(order),
+                was_quantity=order.quantity,
+                quantity=order.edit.quantity,
+                price=order.edit.price,
+                stop_price=order.edit.stop_price,
             )
         kind = QueryOrder if action is Do.LOOK else QueryTrades
         return kind(
@@ -402,11 +417,9 @@ class Orders:
 
 def _as_sent(order: Order) -> NewOrder:
     """Return what the exchange is told of an order: of an emulated one, what remains once it has waited."""
-    kind, duration = order.order_type, order.time_in_force.sent
-    if order.emulated:
-        # Without a limit of its own it takes what it can now: as a limit where there are no market orders.
-        duration = duration if kind.limited else TimeInForce.IOC
-        kind = OrderType.MARKET if order.price is None else OrderType.LIMIT
+    kind, duration = sent_type(order), order.time_in_force.sent
+    if order.emulated and not order.order_type.limited:
+        duration = TimeInForce.IOC  # it takes what it can now: as a limit where there are no market orders
     return NewOrder(
         order_id=order.order_id,
         client_order_id=order.client_order_id,
@@ -419,6 +432,13 @@ def _as_sent(order: Order) -> NewOrder:
         post_only=order.post_only,
         stop_price=order.stop_price if kind.waits else None,
     )
+
+
+def sent_type(order: Order) -> OrderType:
+    """Return the type that the exchange knows the order by."""
+    if not order.emulated:
+        return order.order_type
+    return OrderType.MARKET if order.price is None else OrderType.LIMIT
 
 
 def picture(book: BookUpdate | None, side: Side, *, maker: bool) -> tuple[Decimal | None, Decimal | None]:

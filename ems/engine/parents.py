@@ -37,6 +37,7 @@ from ems.engine.queries import Queries
 from ems.engine.refusals import HALTED
 from ems.engine.replans import Replans
 from ems.engine.sight import Need, Sight
+from ems.engine.successors import Successors
 from ems.engine.triggers import Triggers
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
@@ -68,7 +69,7 @@ class Parents:
         replans: Replans,
         sight: Sight,
         costs: Costs,
-        ended: Callable[[datetime], None],
+        ended: Callable[[datetime], None],  # an order, a parent, or what was asked of an order
     ):
         self._out = out
         self._work = work
@@ -80,6 +81,7 @@ class Parents:
         self._ended = ended  # told when an order or a parent has come to its end
         self._legs = Legs(out, work, orders, self._save)
         self._triggers = Triggers(out, work, orders)
+        self._successors = Successors(work, orders)
         self._busy: set[str] = set()  # parents being worked right now
         self._again: set[str] = set()  # of those, the ones to which something has happened meanwhile
 
@@ -125,7 +127,8 @@ class Parents:
             # A late fill of an older plan: the money granted to this one was counted without it.
             self._save(ledger.with_late_fill(parent, before, order))
         self.work(parent.parent_id, now)
-        if order.phase is Phase.SETTLED:
+        took_over = order.replaces is not None and order.status is not before.status
+        if order.phase is Phase.SETTLED or order.asked is not before.asked or took_over:
             self._ended(now)
 
     # --- Working -----------------------------------------------------------------------------------------
@@ -154,7 +157,7 @@ class Parents:
         run = self._work.runs.setdefault(parent_id, Run())
         orders = self._work.orders_of_parent(parent_id)
         if parent.algo == "direct":
-            self._work_direct(parent, orders[-1], run, now)
+            self._work_direct(parent, orders, run, now)
             return
         if run.problem is not None or parent.state is ParentState.CANCELLING:
             self._wind_down(parent, orders, run, now)
@@ -286,13 +289,17 @@ class Parents:
 
     # --- One plain order ---------------------------------------------------------------------------------
 
-    def _work_direct(self, parent: Parent, order: Order, run: Run, now: datetime) -> None:
+    def _work_direct(self, parent: Parent, orders: list[Order], run: Run, now: datetime) -> None:
         """One order as the caller gave it: its query is answered when the venue has it, or has ended it."""
+        order = orders[-1]  # the others were replaced by it
         query = self._work.queries.get(parent.query_id)  # None: purged while its order still rested
         if order.status is Status.CREATED:
             self._triggers.work(order, run, now)
             order = self._work.children[order.order_id].order
-        if order.phase is Phase.SETTLED and self._triggers.waits_again(parent, order, run, now):
+        if order.phase is Phase.SETTLED and (
+            self._triggers.waits_again(parent, order, run, now)
+            or self._successors.take_over(parent, order, run, now)
+        ):
             return
         if order.phase is Phase.SETTLED:
             self._work.runs.pop(parent.parent_id, None)
@@ -305,7 +312,7 @@ class Parents:
             state = ParentState.ABORTED if stopped else ParentState.DONE
             parent = replace(parent, state=state, reason=reason, closed_at=now)
             self._save(parent)
-            cost = self._costs.ended(parent, [order], now)
+            cost = self._costs.ended(parent, orders, now)
             if problem is None and order.status is Status.REJECTED:
                 problem = errors.problem(errors.VENUE_REJECTED, f"{order.exchange}: {order.reason}")
             if query is not None:
@@ -480,7 +487,7 @@ class Parents:
         last = out or (orders[-1] if orders else None)
         filled = sum((o.filled_quantity for o in orders), ZERO)
         if parent.algo == "direct":
-            share = orders[0].filled_quantity / orders[0].quantity if orders else ZERO
+            share = last.filled_quantity / last.quantity if last is not None else ZERO
         elif leg.quantity is not None:
             share = filled / leg.quantity
         else:

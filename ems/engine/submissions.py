@@ -14,6 +14,7 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     Command,
+    EditOrder,
     ExecuteQuote,
     HaltTrading,
     LimitOrder,
@@ -41,6 +42,7 @@ from ems.engine.admission import Admitted, admit
 from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
 from ems.engine.drafts import Draft
+from ems.engine.edits import Edits
 from ems.engine.halts import Halts
 from ems.engine.order_types import admit_any
 from ems.engine.orders import Orders
@@ -79,6 +81,7 @@ class Submissions:
         orders: Orders,
         parents: Parents,
         cancels: Cancels,
+        edits: Edits,
         halts: Halts,
         waiting: Waiting,
         sight: Sight,
@@ -95,6 +98,7 @@ class Submissions:
         self._orders = orders
         self._parents = parents
         self._cancels = cancels
+        self._edits = edits
         self._halts = halts
         self._waiting = waiting
         self.nonces: dict[tuple[str, str], datetime] = {}  # (key id, nonce) -> when it expires
@@ -129,7 +133,12 @@ class Submissions:
         command = event.command
         match command:
             case CancelOrder() | CancelAllOrders():
-                answer: Query | Problem | None = self._cancels.submit(event, command, now)
+                answer: Query | Problem | Need | None = self._cancels.submit(event, command, now)
+            case EditOrder():
+                answer = self._edits.submit(event, command, now, patient=patient)
+                if isinstance(answer, Need):
+                    self._hold(event, answer, now)
+                    return
             case HaltTrading() | ResumeTrading():
                 answer = self._halts.submit(event, command, now)
             case _:

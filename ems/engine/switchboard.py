@@ -12,6 +12,8 @@ from ems.core.child import AskCancel, Child, Doubted, Lookup, Tick
 from ems.core.instrument import Market
 from ems.core.messages import (
     Acked,
+    Amended,
+    AmendRefused,
     Archive,
     Balances,
     Barred,
@@ -48,6 +50,7 @@ from ems.core.records import (
 from ems.engine.account import Account, Readiness
 from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
+from ems.engine.edits import Edits
 from ems.engine.halts import Halts
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
@@ -97,6 +100,7 @@ class Engine:
         )
         self.orders.listener = self.parents
         self.cancels = Cancels(self._out, self.work, self._queries, self.orders, self.parents, self._waiting)
+        self.edits = Edits(self._out, self.work, self._queries, self.orders, self.cancels)
         self.halts = Halts(self._out, self.work, self._queries, self.orders, self.parents, self._waiting)
         self.submissions = Submissions(
             self._out,
@@ -105,6 +109,7 @@ class Engine:
             self.orders,
             self.parents,
             self.cancels,
+            self.edits,
             self.halts,
             self._waiting,
             sight,
@@ -145,6 +150,7 @@ class Engine:
         for query in unfinished.queries:
             self.work.remember(query)
             self.cancels.take_up(query)
+            self.edits.take_up(query)
         for parent in unfinished.parents:
             self.work.add_parent(parent)
             if parent.state not in ENDED_PARENT:
@@ -168,6 +174,7 @@ class Engine:
 
     def _something_ended(self, now: datetime) -> None:
         self.cancels.check(now)
+        self.edits.check(now)
         self.halts.check(now)
 
     def account_of(self, event: Event) -> tuple[str, str] | None:
@@ -216,7 +223,15 @@ class Engine:
                     self.orders.event(order_id, report, now)
             case Rejected():
                 self.orders.rejected(account, report, now)
-            case Acked() | CancelAcked() | CancelRefused() | OutcomeUnknown() | TradesAnswer():
+            case (
+                Acked()
+                | CancelAcked()
+                | CancelRefused()
+                | Amended()
+                | AmendRefused()
+                | OutcomeUnknown()
+                | TradesAnswer()
+            ):
                 if report.order_id in self.work.children:
                     self.orders.event(report.order_id, report, now)
             case LookupFailed():

@@ -24,6 +24,7 @@ from ems.engine.account import Account, Readiness
 from ems.engine.order_types import limit_to_take, sellable
 from ems.engine.orders import Orders
 from ems.engine.sight import usable
+from ems.engine.successors import succeed
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
@@ -96,23 +97,17 @@ class Triggers:
         if not passing and order.reason != NEVER_ARRIVED:
             return False
         account = self._work.accounts[order.exchange, order.account]
-        self._orders.create(
+        succeed(
+            self._orders,
             parent,
-            order.leg,
             account,
+            order,
+            now,
             order_type=order.order_type,
-            time_in_force=order.time_in_force,
-            post_only=order.post_only,
             quantity=order.quantity,
             price=order.price if order.order_type.limited else None,
-            purpose=order.purpose,
-            reserved=parent.legs[order.leg].amount,
-            now=now,
             stop_price=order.stop_price,
-            expires_at=order.expires_at,
-            reduce_only=order.reduce_only,
             emulated=True,
-            replaces=order.order_id,
         )
         leg.wait_until = now + timedelta(seconds=AGAIN_S)
         self._out.wake(("parent", parent.parent_id), leg.wait_until)

@@ -135,10 +135,12 @@ class Markets:
             market_orders=self._dialect.market_orders,
             precision_mode=self._ccxt.precisionMode,
         )
-        triggers = self._dialect.triggers
-        if market is None or triggers is None:
-            return market
-        return replace(market, stops=stops, stop_times=triggers.times_in_force)
+        triggers, amending = self._dialect.triggers, self._dialect.amending
+        if market is not None and triggers is not None:
+            market = replace(market, stops=stops, stop_times=triggers.times_in_force)
+        if market is not None and amending is not None:
+            market = replace(market, amends=amending.terms, amends_shrink_only=amending.shrinks_only)
+        return market
 
     async def wait_ready(self, max_wait_s: float) -> None:
         """Wait until they are there; raise VenueUnavailable when that takes too long."""

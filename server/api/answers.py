@@ -56,6 +56,8 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.QUOTE_MOVED: 409,
     errors.ORDER_NOT_FOUND: 404,
     errors.ORDER_CLOSED: 409,
+    errors.ORDER_NOT_EDITABLE: 409,
+    errors.ORDER_IN_FLIGHT: 409,
     errors.QUERY_NOT_FOUND: 404,
     # Not 502: a proxy in between may answer 502 by itself, and this is a definite no.
     errors.VENUE_REJECTED: 422,

@@ -203,6 +203,7 @@ PLACE_ORDER = query(
         "account": "default",
     },
 )
+EDIT_ORDER = query("edit_order", {"order_id": "o-5f0c2a71", "price": "2440"}, exchange="kraken")
 CANCEL_ORDER = query("cancel_order", {"order_id": "o-5f0c2a71"}, exchange="kraken")
 CANCEL_ALL_ORDERS = query("cancel_all_orders", {"exchange": "kraken", "scope": "bot"})
 HALT = query("halt", {"all": True, "reason": "prices look wrong"})

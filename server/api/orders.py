@@ -50,6 +50,18 @@ write(
 )
 write(
     orders,
+    "edit_order",
+    example=examples.EDIT_ORDER,
+    more_errors=(
+        errors.ORDER_NOT_FOUND,
+        errors.ORDER_CLOSED,
+        errors.ORDER_NOT_EDITABLE,
+        errors.ORDER_IN_FLIGHT,
+        errors.PRICE_INVALID,
+    ),
+)
+write(
+    orders,
     "cancel_order",
     example=examples.CANCEL_ORDER,
     more_errors=(errors.ORDER_NOT_FOUND, errors.ORDER_CLOSED),

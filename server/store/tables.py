@@ -40,6 +40,7 @@ from sqlalchemy import (
 )
 
 from ems.core.messages import Liquidity, NonceUse, OrderType, Problem, Side, TimeInForce
+from ems.core.order import edit_from_json, edit_to_json
 from ems.core.records import (
     Asked,
     Cost,
@@ -195,6 +196,7 @@ orders = Table(
     Column("reduce_only", Boolean, nullable=False, server_default=false()),
     Column("emulated", Boolean, nullable=False, server_default=false()),
     Column("replaces", Key),
+    Column("edit", JsonDoc),
     PrimaryKeyConstraint("order_id"),
     Index(None, "query_id"),
     Index(None, "parent_id"),
@@ -632,6 +634,7 @@ def order_to_row(order: Order) -> Values:
         "reduce_only": order.reduce_only,
         "emulated": order.emulated,
         "replaces": order.replaces,
+        "edit": None if order.edit is None else edit_to_json(order.edit),
     }
 
 
@@ -677,6 +680,7 @@ def order_from_row(row: Row[Any], fill_ids: Iterable[str]) -> Order:
         reduce_only=row.reduce_only,
         emulated=row.emulated,
         replaces=row.replaces,
+        edit=None if row.edit is None else edit_from_json(row.edit),
     )
 
 

@@ -17,6 +17,7 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     Command,
+    EditOrder,
     HaltTrading,
     LimitOrder,
     Liquidate,
@@ -93,6 +94,7 @@ COMMANDS: dict[str, Command] = {
             style=Style(algo="is", max_slippage_bps=Decimal("12.5")),
         )
     ),
+    "edit_order": EditOrder(order_id="q-1.1.1", price=Decimal("0.5")),
     "cancel_order": CancelOrder(client_order_id="a key"),
     "cancel_all_orders": CancelAllOrders(symbol="BTC/USDT", scope="user"),
     "halt": HaltTrading(exchange="kraken", symbol="BTC/USDT", reason="a drill", everything=True),

@@ -7,6 +7,7 @@ import pytest
 
 from ems.core.order import (
     ASKED,
+    ASKING,
     BESIDE,
     LIFE,
     SENT,
@@ -38,6 +39,7 @@ LEGAL = {
     ("created", "intend"): "pending",
     ("created", "cancel"): "canceled",
     ("created", "expire"): "expired",
+    ("created", "edit"): "created",
     ("pending", "ack"): "submitted",
     ("pending", "reject"): "rejected",
     ("pending", "doubt"): "unknown",
@@ -55,6 +57,7 @@ LEGAL = {
     ("submitted", "expire"): "expired",
     ("partially_filled", "fill"): "partially_filled",
     ("partially_filled", "last_fill"): "filled",
+    ("partially_filled", "full"): "filled",
     ("partially_filled", "cancel"): "canceled",
     ("partially_filled", "expire"): "expired",
     ("filled", "late_fill"): "filled",
@@ -62,19 +65,32 @@ LEGAL = {
     ("expired", "late_fill"): "expired",
     ("rejected", "late_fill"): "rejected",
 }
+LEGAL_ASKED = {
+    ("nothing", "ask_cancel"): "cancel",
+    ("nothing", "ask_expire"): "expire",
+    ("nothing", "ask_replace"): "replace",
+    ("cancel", "ask_cancel"): "cancel",
+    ("replace", "ask_replace"): "replace",
+    ("replace", "amend"): "nothing",
+    ("replace", "no_amend"): "nothing",
+    ("replace", "ask_cancel"): "cancel",
+    ("replace", "ask_expire"): "expire",
+}
+# What is asked for must fit, where the change is of that kind; the first that does.
+FITTING = {kind: asked for asked, kind in reversed(LEGAL_ASKED)}
 ALL = [(status, kind) for status in Status for kind in Kind]
 
 
 @pytest.mark.parametrize(("status", "kind"), ALL, ids=lambda word: str(word))
 def test_every_pair_of_status_and_change(status, kind):
-    before = order(status=status, phase=Phase.LIVE)
+    before = order(status=status, phase=Phase.LIVE, asked=Asked(FITTING.get(str(kind), "nothing")))
     expected = LEGAL.get((str(status), str(kind)))
     if kind in BESIDE and status in SENT:
         expected = str(status)
     if expected is None:
         with pytest.raises(IllegalTransition):
             apply(before, change(kind), at(1))
-        assert before == order(status=status, phase=Phase.LIVE)
+        assert before == order(status=status, phase=Phase.LIVE, asked=before.asked)
         return
     after, entry = apply(before, change(kind), at(1))
     assert str(after.status) == expected
@@ -84,11 +100,25 @@ def test_every_pair_of_status_and_change(status, kind):
 
 def test_the_tables_hold_nothing_but_these_rows():
     assert {(str(s), str(k)): str(v) for (s, k), v in LIFE.items()} == LEGAL
-    assert ASKED == {
-        (Asked.NOTHING, Kind.ASK_CANCEL): Asked.CANCEL,
-        (Asked.CANCEL, Kind.ASK_CANCEL): Asked.CANCEL,
-        (Asked.NOTHING, Kind.ASK_EXPIRE): Asked.EXPIRE,
-    }
+    assert {(str(a), str(k)): str(v) for (a, k), v in ASKED.items()} == LEGAL_ASKED
+
+
+@pytest.mark.parametrize("kind", sorted(ASKING), ids=str)
+@pytest.mark.parametrize("asked", Asked, ids=str)
+def test_every_pair_of_what_is_asked_for_and_a_further_asking(asked, kind):
+    before = order(status=Status.SUBMITTED, phase=Phase.LIVE, asked=asked)
+    expected = LEGAL_ASKED.get((str(asked), str(kind)))
+    if expected is None:
+        with pytest.raises(IllegalTransition):
+            apply(before, change(kind), at(1))
+        return
+    assert str(apply(before, change(kind), at(1))[0].asked) == expected
+
+
+@pytest.mark.parametrize("asked", Asked, ids=str)
+def test_what_is_asked_for_ends_with_the_order(asked):
+    before = order(status=Status.SUBMITTED, phase=Phase.LIVE, asked=asked)
+    assert apply(before, change(Kind.CANCEL), at(1))[0].asked is Asked.NOTHING
 
 
 def test_terminal_statuses_are_left_by_nothing():

@@ -76,6 +76,9 @@ def test_where_the_exchange_has_no_such_stop_the_server_waits_over_a_kill_and_se
     assert (order.status, order.emulated, order.stop_price) == ("created", True, stop)
     assert house.theirs() == [], "the exchange has not heard of it"
     assert order.order_id in [o["order_id"] for o in house.client.get_past_orders(house.name)["orders"]]
+    lower = (stop * D("0.995")).quantize(D("0.01"))
+    edited = house.client.edit_order(order.order_id, stop_price=lower)
+    assert (edited.how, edited.order_id, edited.stop_price) == ("here", order.order_id, lower)
     house.restart()
     house.fall_to(stop * D("0.99"), order.order_id)
     done = house.ended(order.order_id)
@@ -110,3 +113,14 @@ def test_where_the_exchange_has_it_the_stop_waits_there(house):
     assert (brief.status, brief.expires_by) == ("submitted", "server")
     assert house.ended(brief.order_id).status == "expired"
     assert house.theirs() == []
+
+    # Another price: in one step at Kraken, at Binance by another order, and one of them in either case.
+    first = house.client.limit_order(house.name, "buy", "ETH/USDT", "0.05", price)
+    better = (price * D("1.01")).quantize(D("0.01"))
+    edited = house.client.edit_order(first.order_id, price=better, quantity="0.06")
+    assert edited.how == {"kraken": "in_place", "binance": "replaced"}[house.name]
+    assert edited.replaces == (first.order_id if edited.how == "replaced" else None)
+    (theirs,) = house.theirs()
+    assert (D(theirs["price"]), D(theirs["quantity"])) == (better, D("0.06"))
+    stands = house.client.get_order(edited.order_id)
+    assert (stands.status, stands.price, stands.quantity) == ("submitted", better, D("0.06"))

@@ -298,6 +298,7 @@ SMART_ORDER = {
 BODIES: dict[str, dict[str, object]] = {  # verb -> a body it accepts
     "market_order": dict(MARKET_ORDER),
     "limit_order": dict(LIMIT_ORDER),
+    "edit_order": {"order_id": "o-1", "price": "2440"},
     "order": {**LIMIT_ORDER, "order_type": "limit"},
     "smart_order": dict(SMART_ORDER),
     "liquidate": {"exchange": ["kraken", "binance"], "end_currency": "USDT"},

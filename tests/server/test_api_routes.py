@@ -29,6 +29,7 @@ EXPECTED = {  # "METHOD path" -> role
     "POST /api/market_order": "trade",
     "POST /api/limit_order": "trade",
     "POST /api/order": "trade",
+    "POST /api/edit_order": "trade",
     "POST /api/smart_order": "trade",
     "POST /api/liquidate": "trade",
     "POST /api/rebalance": "trade",

@@ -1,0 +1,277 @@
+"""Edits: other terms for an order that is open, in one step where the exchange does it.
+
+Rules:
+1. Where it is not one step, the order is let go, what it filled is proven, and what is left becomes a new
+   order of the same parent that `replaces` it (`successors`). Never both at once.
+2. `quantity` is the whole of the order, with what is filled: less than that is never executed again.
+3. One edit of an order at a time. A cancel overtakes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+from ems.core import errors
+from ems.core.child import AskReplace
+from ems.core.codec import encode_command, plain, verb_of
+from ems.core.fitness import mid_of
+from ems.core.instrument import Market
+from ems.core.messages import CancelOrder, EditOrder, Problem, Submit
+from ems.core.records import Asked, Edit, Order, Phase, Query, QueryStatus, Status
+from ems.core.triggers import met
+from ems.engine.account import Account, Readiness
+from ems.engine.admission import afford, size_refused
+from ems.engine.cancels import Cancels
+from ems.engine.order_types import below_the_tick, met_already, stop_on_tick, waiting_reserve
+from ems.engine.orders import Orders, sent_type
+from ems.engine.queries import Queries
+from ems.engine.refusals import halted, not_ready
+from ems.engine.sight import Need, usable
+from ems.engine.turn import Out
+from ems.engine.work import Work
+
+ZERO = Decimal(0)
+TERMS = ("quantity", "price", "stop_price")
+
+
+class Edits:
+    """Every edit that is asked for, and not known to be done."""
+
+    def __init__(self, out: Out, work: Work, queries: Queries, orders: Orders, cancels: Cancels):
+        self._out = out
+        self._work = work
+        self._queries = queries
+        self._orders = orders
+        self._cancels = cancels
+        self._pending: dict[str, str] = {}  # query id -> id of the order to be changed
+
+    def submit(
+        self, event: Submit, command: EditOrder, now: datetime, *, patient: bool
+    ) -> Query | Problem | Need:
+        ticket = event.ticket
+        order = self._named(ticket.user, command)
+        if isinstance(order, Problem):
+            return order
+        account = self._work.accounts[order.exchange, order.account]
+        edit = self._judge(event.query_id, command, order, account, now, patient)
+        if not isinstance(edit, Edit):
+            return edit
+        query = self._queries.make(
+            event.query_id,
+            ticket,
+            verb_of(command),
+            order.exchange,
+            account.mode,
+            encode_command(command),
+            now,
+        )
+        if ticket.dry_run:
+            result: dict[str, object] = {
+                "dry_run": True,
+                "order_id": order.order_id,
+                "how": _how(order, edit),
+            }
+            return replace(query, status=QueryStatus.DONE, result=result, finished_at=now)
+        if ticket.nonce is not None:
+            self._out.record(ticket.nonce)
+        terms = {name: plain(value) for name in TERMS if (value := getattr(edit, name)) is not None}
+        query = replace(query, result={"edits": order.order_id, "how": _how(order, edit), "terms": terms})
+        self._queries.save(query)
+        self._pending[query.query_id] = order.order_id
+        self._orders.event(order.order_id, AskReplace(edit=edit), now)
+        self.check(now)
+        return self._work.queries[query.query_id]
+
+    def _named(self, user: str, command: EditOrder) -> Order | Problem:
+        named = CancelOrder(order_id=command.order_id, client_order_id=command.client_order_id)
+        found = self._cancels.orders_named(user, named)
+        if isinstance(found, Problem):
+            return found
+        order = found[-1] if found else None
+        parent = None if order is None else self._work.parents.get(order.parent_id)
+        if order is None or parent is None or parent.algo != "direct":
+            return errors.problem(
+                errors.ORDER_NOT_EDITABLE, "an algorithm works this order and decides about its terms"
+            )
+        stands = order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED) and order.phase is Phase.LIVE
+        if order.asked is not Asked.NOTHING or not (stands or order.status is Status.CREATED):
+            return errors.problem(
+                errors.ORDER_IN_FLIGHT,
+                f"order {order.order_id} is {order.status} and "
+                + (f"to {order.asked}" if order.asked is not Asked.NOTHING else "being looked up"),
+            )
+        return order
+
+    # --- What it is to become ------------------------------------------------------------------------------
+
+    def _judge(
+        self,
+        query_id: str,
+        command: EditOrder,
+        order: Order,
+        account: Account,
+        now: datetime,
+        patient: bool,
+    ) -> Edit | Problem | Need:
+        halt = self._work.halted(*account.key, order.symbol, order.user)
+        if halt is not None:
+            return halted(halt)
+        market = account.markets.get(order.symbol)
+        if account.readiness is not Readiness.READY or market is None:
+            return not_ready(account)
+        terms = self._terms(command, order, market)
+        if isinstance(terms, Problem):
+            return terms
+        quantity = terms.get("quantity", order.quantity)
+        price = terms.get("price", order.price)
+        stop_price = terms.get("stop_price", order.stop_price)
+        if order.status is Status.CREATED and stop_price is not None:
+            book = account.books.get(order.symbol)
+            if book is not None and usable(book, now):
+                mid = mid_of(book)
+                if met(order.order_type, order.side, stop_price, mid):
+                    return met_already(order.order_type, order.side, stop_price, mid)
+        if price is None and stop_price is not None:
+            reserved = waiting_reserve(market, order.side, quantity, stop_price, None)
+        else:
+            assert price is not None, "what has neither price does not rest"
+            reserved = market.reserve(order.side, quantity, price, post_only=order.post_only)
+        source = self._work.leg_of(order).source
+        more = (reserved - order.reserved) * (quantity - order.filled_quantity) / quantity
+        lacking = afford(account, source, more, self._work.claims(account), now, patient=patient)
+        if more > ZERO and lacking is not None:
+            return lacking
+        return Edit(
+            query_id=query_id,
+            asked_at=now,
+            in_place=_in_one_step(market, order, terms),
+            reserved=reserved,
+            **terms,  # type: ignore[arg-type]  # its keys are TERMS
+        )
+
+    def _terms(self, command: EditOrder, order: Order, market: Market) -> dict[str, Decimal] | Problem:
+        """Return what is to change, on the market's steps; or why it cannot."""
+        terms: dict[str, Decimal] = {}
+        if command.price is not None:
+            if not order.order_type.limited:
+                return _has_none(order, "price")
+            terms["price"] = market.passive_price(order.side, command.price)
+        if command.stop_price is not None:
+            if not sent_type(order).waits and order.status is not Status.CREATED:
+                return _has_none(order, "stop_price")
+            terms["stop_price"] = stop_on_tick(market, order.order_type, order.side, command.stop_price)
+        for name, value in terms.items():
+            if value <= ZERO:
+                return below_the_tick(market, name, getattr(command, name))
+        if command.quantity is not None:
+            quantity = market.floor_quantity(command.quantity)
+            if quantity <= order.filled_quantity:
+                return errors.problem(
+                    errors.AMOUNT_TOO_SMALL,
+                    f"quantity: {plain(order.filled_quantity)} {market.base} of it is filled already",
+                    hint="It is the whole of the order, with what is filled. To leave the rest, cancel it.",
+                    details={
+                        "field": "quantity",
+                        "value": plain(command.quantity),
+                        "limit": plain(order.filled_quantity),
+                    },
+                )
+            at = terms.get("price", order.price) or terms.get("stop_price", order.stop_price) or ZERO
+            refused = size_refused(market, command.quantity, quantity - order.filled_quantity, at)
+            if refused is not None:
+                return refused
+            terms["quantity"] = quantity
+        terms = {name: value for name, value in terms.items() if value != getattr(order, name)}
+        if not terms:
+            return errors.problem(
+                errors.REQUEST_FIELD_INVALID,
+                f"nothing to change: order {order.order_id} has these terms",
+                hint="Send a quantity, price or stop_price that differs.",
+                details={"field": "quantity"},
+            )
+        return terms
+
+    # --- What came of it -----------------------------------------------------------------------------------
+
+    def take_up(self, query: Query) -> None:
+        """Wait again for what an edit of before the restart was waiting for."""
+        order_id = (query.result or {}).get("edits")
+        if query.status is QueryStatus.WORKING and isinstance(order_id, str):
+            self._pending[query.query_id] = order_id
+
+    def check(self, now: datetime) -> None:
+        """Finish the edits whose outcome is known."""
+        for query_id, order_id in list(self._pending.items()):
+            child = self._work.children.get(order_id)
+            query = self._work.queries.get(query_id)
+            if child is None or query is None:
+                continue
+            found = self._outcome(query, child.order)
+            if found is None:
+                continue
+            del self._pending[query_id]
+            order, problem = found
+            shown: dict[str, object] = {**_shown(order), "how": (query.result or {}).get("how")}
+            status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
+            self._queries.finish(query, status, shown, problem, now)
+
+    def _outcome(self, query: Query, order: Order) -> tuple[Order, Problem | None] | None:
+        """Return the order that stands for it now, and why the edit failed, if it did; None: not known."""
+        following = [o for o in self._work.orders_of_parent(order.parent_id) if o.replaces == order.order_id]
+        if following:
+            order = following[0]
+            if order.status is Status.REJECTED:
+                why = f"{order.exchange} refused what was to take its place: {order.reason}"
+                return order, errors.problem(errors.VENUE_REJECTED, why)
+            return None if order.status in (Status.PENDING, Status.UNKNOWN) else (order, None)
+        asked_of_it = (query.result or {}).get("terms")
+        assert isinstance(asked_of_it, dict)
+        if all(plain(getattr(order, name)) == value for name, value in asked_of_it.items()):
+            return order, None
+        if order.phase is not Phase.SETTLED:
+            if order.asked is not Asked.NOTHING:
+                return None
+            why = f"{order.exchange} left it as it was: {order.reason}"
+            return order, errors.problem(errors.VENUE_REJECTED, why)
+        waits = order.edit is not None and not order.edit.in_place
+        if waits and self._work.parents[order.parent_id].closed_at is None:
+            return None  # its rest is placed once the account is ready
+        return order, errors.problem(
+            errors.ORDER_CLOSED, f"order {order.order_id} ended before it could be changed: {order.status}"
+        )
+
+
+def _how(order: Order, edit: Edit) -> str:
+    """Say how it is done: by a new order, in one step, or by us alone, where the order still waits here."""
+    if order.status is Status.CREATED:
+        return "here"
+    return "in_place" if edit.in_place else "replaced"
+
+
+def _shown(order: Order) -> dict[str, object]:
+    body: dict[str, object] = {
+        "order_id": order.order_id,
+        "replaces": order.replaces,
+        "status": str(order.status),
+        "filled_quantity": plain(order.filled_quantity),
+    }
+    amounts = {name: getattr(order, name) for name in TERMS}
+    body.update({name: None if amount is None else plain(amount) for name, amount in amounts.items()})
+    return body
+
+
+def _has_none(order: Order, name: str) -> Problem:
+    return errors.problem(
+        errors.REQUEST_FIELD_INVALID,
+        f"{name}: order {order.order_id} is a {sent_type(order)} order now and has none",
+        hint=f"Remove {name}.",
+        details={"field": name},
+    )
+
+
+def _in_one_step(market: Market, order: Order, terms: dict[str, Decimal]) -> bool:
+    if not terms.keys() <= market.amends:
+        return False
+    return not market.amends_shrink_only or terms["quantity"] < order.quantity
