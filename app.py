@@ -36,6 +36,7 @@ import demo
 from ems.core.child import Patience
 from ems.core.codec import CLOSED_EXCHANGES, EXCHANGE_ALIASES, VERBS, read_given
 from ems.core.messages import BookUpdate, FromFeed, HaltTrading
+from ems.core.notifications import Channel
 from ems.core.records import Notice
 from ems.desk import Desk
 from ems.engine import Engine
@@ -55,7 +56,12 @@ from server.api.app import create_app
 from server.auth import Authenticator
 from server.halting import HaltFile, written_halt
 from server.keystore import DEFAULT_ACCOUNT, ExchangeKeys, RedactingFilter, Redactor
+from server.notify.channels import EmailSender, Sender
+from server.notify.desk import NotificationDesk
 from server.notify.mailer import Mailer
+from server.notify.notifier import Notifier
+from server.notify.services import ServiceSender
+from server.notify.webhook import WebhookSender
 from server.plots import cost_plot
 from server.settings import Settings, SettingsError, load_settings
 from server.store import migrate, tables
@@ -261,10 +267,20 @@ class Server:
         )
         self.halt_file = HaltFile(settings.halt_file, self.desk, new_id)
         self.mailer = Mailer(self.store, settings.mail, clock=utc_now)
+        senders = _senders(settings)
+        self.notifier = Notifier(self.store.notifications, senders, utc_now, lambda: _admins(settings))
         authenticator = Authenticator(settings.keys, settings.hosts, time.time, boot_time)
         lag = asgi.LoopLag()
         flask = create_app(
-            self.desk, authenticator, settings, clock=utc_now, ids=request_id, loop_lag_ms=lag.ms
+            self.desk,
+            authenticator,
+            settings,
+            clock=utc_now,
+            ids=request_id,
+            notifications=NotificationDesk(
+                self.store, self.notifier, senders, utc_now, new_id, self.desk.mode
+            ),
+            loop_lag_ms=lag.ms,
         )
         guard = asgi.build(flask, mode=self.desk.mode, ids=request_id)
         listener = asgi.listen(settings.host, settings.port) if listen is None else listen()
@@ -279,6 +295,7 @@ class Server:
         self.loop.call(lambda: self.runner.start(self._frozen), timeout_s=60)
         self.halt_file.start()
         self.mailer.start()
+        self.notifier.start()
         if self.feed is not None:
             self.feed.start()
         threading.Thread(target=self._housekeep, name="housekeeping", daemon=True).start()
@@ -367,6 +384,7 @@ class Server:
             todo=f"{todo} Keep the log for the developers.",
             created_at=at,
             group=group,
+            event="server_stopped",
         )
         try:
             self.store.commit([letter])
@@ -381,6 +399,7 @@ class Server:
         self._housekeeping.set()
         self.halt_file.stop()
         self.mailer.stop()
+        self.notifier.stop()
         if self.feed is not None:
             self.feed.stop()
         for gateway in self.gateways.values():
@@ -449,6 +468,25 @@ def _gateways(
         if unknown:
             raise SettingsError(f"{name}: {unknown[0]} is not among {', '.join(sorted(DIALECTS))}")
     return gateways
+
+
+def _senders(settings: Settings) -> dict[Channel, Sender]:
+    """Build the channels that the settings give."""
+    senders: dict[Channel, Sender] = {}
+    if settings.mail is not None:
+        senders[Channel.EMAIL] = EmailSender(settings.mail, settings.notify_emails, utc_now)
+    if settings.webhook_origins:
+        senders[Channel.WEBHOOK] = WebhookSender(settings.webhook_origins, settings.webhook_secret, utc_now)
+    if settings.notify_services:
+        senders[Channel.SERVICE] = ServiceSender(settings.notify_services)
+    return senders
+
+
+def _admins(settings: Settings) -> set[str]:
+    """Return who holds an admin's key now."""
+    now = utc_now()
+    keys = settings.keys.values()
+    return {key.user for key in keys if key.role == "admin" and (key.expires is None or now < key.expires)}
 
 
 def _manners(settings: Settings, exchange: str) -> dict[str, bool]:

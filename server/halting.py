@@ -146,5 +146,6 @@ def written_halt(command: HaltTrading, *, query_id: str, by: str, mode: str, now
         todo=f"Start the server, so that it cancels. An admin lifts it with: oms resume {query_id}",
         created_at=now,
         group=f"halt/{query_id}/set",
+        event="halt",
     )
     return [query, halt, letter]

@@ -160,6 +160,32 @@ VARIABLES = (
         default="the system's authorities",
         meaning="Whom to trust for the mail server's certificate.",
     ),
+    Variable(
+        name="OMS_NOTIFY_EMAILS",
+        form="addresses and domains such as @example.com, separated by commas",
+        default="those of RECEIVE_EMAILS",
+        meaning="Whom notification rules may write to. Needs SENDER_EMAIL.",
+    ),
+    Variable(
+        name="OMS_WEBHOOK_HOSTS",
+        form="hosts, with a port where it is not 443, separated by commas",
+        default="no webhooks",
+        meaning="Which hosts notification rules may post to, by https, at public addresses only. A loopback "
+        "address is allowed by its origin, such as http://127.0.0.1:9000.",
+    ),
+    Variable(
+        name="OMS_WEBHOOK_KEY",
+        form="16 to 128 printable characters",
+        default="no webhooks",
+        meaning="What webhooks are signed with, and checked by their receivers. Needs OMS_WEBHOOK_HOSTS, and "
+        "the other way round.",
+    ),
+    Variable(
+        name="OMS_NOTIFY_SERVICES",
+        form="<NAME>=<APPRISE URL>, separated by semicolons",
+        default="no services",
+        meaning="Chat, paging and push services that notification rules may name.",
+    ),
 )
 
 # Read elsewhere, or by the client; not misspelt.
@@ -208,6 +234,10 @@ class Settings:
     vault: Vault = field(default_factory=Vault)
     paper: tuple[str, ...] = DEFAULT_PAPER  # our names; which there are is known where they are built
     mail: MailSettings | None = None
+    notify_emails: tuple[str, ...] = ()  # addresses, and domains with their @
+    webhook_origins: tuple[str, ...] = ()  # scheme://host:port
+    webhook_secret: str = field(default="", repr=False)
+    notify_services: Mapping[str, str] = field(default_factory=dict, repr=False)  # name -> Apprise's URL
     coin_api: CoinApiSettings | None = None
     allow_withdraw: frozenset[str] = frozenset()  # exchanges
     exclusive: frozenset[str] = frozenset()  # exchanges
@@ -218,6 +248,9 @@ class Settings:
         yield from self.vault.secrets()
         if self.mail is not None:
             yield self.mail.password
+        if self.webhook_secret:
+            yield self.webhook_secret
+        yield from self.notify_services.values()
         if self.coin_api is not None:
             yield self.coin_api.key
         try:
@@ -253,6 +286,8 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         _forget_secrets(environ)
         raise SettingsError(str(error)) from None
     db_url = environ.pop("DB_URL", "").strip()
+    webhook_key = environ.pop("OMS_WEBHOOK_KEY", "").strip()
+    services = environ.pop("OMS_NOTIFY_SERVICES", "")
     coin_api = _coin_api(environ)
     mail = _mail(environ)
     host = _listen_address(environ, hosts)
@@ -269,6 +304,10 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         vault=vault,
         paper=_paper(environ),
         mail=mail,
+        notify_emails=_notify_emails(environ, mail),
+        webhook_origins=_webhook_origins(environ, webhook_key),
+        webhook_secret=webhook_key,
+        notify_services=_services(services),
         coin_api=coin_api,
         allow_withdraw=_exchanges(environ, "OMS_ALLOW_WITHDRAW_KEYS"),
         exclusive=_exchanges(environ, "OMS_EXCLUSIVE"),
@@ -277,7 +316,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
 
 
 def _forget_secrets(environ: MutableMapping[str, str]) -> None:
-    for name in ("DB_URL", "SENDER_EMAIL", "COIN_API_KEY"):
+    for name in ("DB_URL", "SENDER_EMAIL", "COIN_API_KEY", "OMS_WEBHOOK_KEY", "OMS_NOTIFY_SERVICES"):
         environ.pop(name, None)
 
 
@@ -445,6 +484,76 @@ def _ca_file(environ: Mapping[str, str]) -> Path | None:
     if "-----BEGIN CERTIFICATE-----" not in certificates:
         raise SettingsError(f"SMTP_CA_FILE: {text} holds no certificate; give a PEM file")
     return path
+
+
+def _notify_emails(environ: Mapping[str, str], mail: MailSettings | None) -> tuple[str, ...]:
+    text = _text(environ, "OMS_NOTIFY_EMAILS")
+    if mail is None:
+        if text:
+            raise SettingsError("SENDER_EMAIL: not set, but OMS_NOTIFY_EMAILS is; set SENDER_EMAIL too")
+        return ()
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for one in found:
+        if not _EMAIL.fullmatch(f"any{one}" if one.startswith("@") else one):
+            raise SettingsError(
+                f"OMS_NOTIFY_EMAILS: {one!r} is neither an address nor a domain such as @example.com"
+            )
+    return tuple(found) or mail.receivers
+
+
+def _webhook_origins(environ: Mapping[str, str], key: str) -> tuple[str, ...]:
+    hosts = [part.strip() for part in _text(environ, "OMS_WEBHOOK_HOSTS").split(",") if part.strip()]
+    if bool(hosts) != bool(key):
+        missing, other = ("KEY", "HOSTS") if hosts else ("HOSTS", "KEY")
+        raise SettingsError(
+            f"OMS_WEBHOOK_{missing}: not set, but OMS_WEBHOOK_{other} is; set both, or neither"
+        )
+    if key and not re.fullmatch(r"[!-~]{16,128}", key, re.ASCII):
+        raise SettingsError("OMS_WEBHOOK_KEY: not 16 to 128 letters, digits or signs, without a space")
+    return tuple(_origin(host) for host in hosts)
+
+
+def _origin(text: str) -> str:
+    """Read host[:port] as https; a loopback address may, and must, be written as its whole origin."""
+    whole = text if "://" in text else f"https://{text}"
+    try:
+        parts = urlsplit(whole)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        host, port, parts = "", 0, urlsplit("")
+    said_whole = "://" in text
+    if (
+        not _HOST_NAME.fullmatch(host)
+        or parts.scheme not in ("https", "http")
+        or whole.count("/") != 2
+        or "@" in whole
+        or "?" in whole
+        or "#" in whole
+    ):
+        raise SettingsError(f"OMS_WEBHOOK_HOSTS: {text!r} is not a host such as hooks.example.com:8443")
+    if said_whole != _is_loopback(host):
+        raise SettingsError(
+            f"OMS_WEBHOOK_HOSTS: {text!r}: write a public host without its scheme, and a loopback address "
+            "as its origin, such as http://127.0.0.1:9000"
+        )
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}:{port}"
+
+
+def _services(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in text.split(";"):
+        if not part.strip():
+            continue
+        name, equals, url = (piece.strip() for piece in part.partition("="))
+        if not equals or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name, re.ASCII) or "://" not in url:
+            # The value is not repeated: it holds a password.
+            raise SettingsError(
+                "OMS_NOTIFY_SERVICES: write <NAME>=<APPRISE URL>, such as desk=slack://..., several "
+                "separated by semicolons"
+            )
+        found[name] = url
+    return found
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:

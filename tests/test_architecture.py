@@ -127,6 +127,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "dotenv": ("server/settings.py",),
     "uvicorn": ("server/asgi.py",),
     "a2wsgi": ("server/asgi.py",),
+    "urllib3": ("client", "server/notify"),
+    "apprise": ("server/notify",),
     "matplotlib": ("server/plots.py",),
     "setuptools": ("setup.py",),
 }
@@ -147,7 +149,7 @@ SEAM_MODULES = {
         "http.server",
         "aiohttp",
     }
-    | {"urllib.request", "requests", "websocket", "uvicorn", "ccxt"},
+    | {"urllib.request", "requests", "urllib3", "apprise", "websocket", "uvicorn", "ccxt"},
     DATABASE: {"sqlite3", "psycopg2", "sqlalchemy", "alembic"},
 }
 SEAM_CALLS = {
@@ -182,6 +184,8 @@ SEAMS: dict[str, dict[str, str]] = {
         "simulator/tls.py": "the certificates they show",
         "server/asgi.py": "the production HTTP server",
         "server/notify/post.py": "SMTP",
+        "server/notify/webhook.py": "signed POSTs to allowed hosts",
+        "server/notify/services.py": "chat and paging, through Apprise",
         "server/store/connect.py": "the host's name, so that a database says who holds a connection",
         "simulator/mail.py": "the SMTP sink",
     },

@@ -545,6 +545,82 @@ class Transfer(Answer):
     at: datetime
 
 
+class NotificationRule(_Outcome):
+    """Which events reach whom, where and when."""
+
+    user: str
+    name: str
+    channel: str
+    address: str
+    events: list[str]  # empty: all
+    severity: str
+    exchange: str | None
+    of_bot: str | None
+    everyone: bool
+    digest_minutes: int | None
+    digest_at: str | None
+    quiet_from: str | None
+    quiet_until: str | None
+    time_zone: str
+    suppress_s: int
+    repeat_s: int
+    updated_at: datetime
+
+
+class NotificationRules(Answer):
+    """Notification rules, and the channels that the server has."""
+
+    rules: list[NotificationRule]
+    channels: list[str]
+
+
+class Notification(Answer):
+    """A message as it was sent to you, or as it waits."""
+
+    message_id: str
+    user: str
+    rule: str
+    channel: str
+    address: str
+    severity: str
+    event: str
+    subject: str
+    text: str
+    count: int
+    order_id: str | None
+    query_id: str | None
+    created_at: datetime
+    state: str  # "waiting" | "sent" | "dropped"
+    attempts: int
+    sent_at: datetime | None
+    answer: str  # the channel's last words
+    repeats: int
+    repeat_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+
+
+class Notifications(Answer):
+    """What you were told, newest first; `next_cursor` leads to what is older, `latest` to what comes."""
+
+    notifications: list[Notification]
+    next_cursor: str | None
+    latest: str | None
+
+
+class NotificationDone(_Outcome):
+    """What a write about notifications did; of a test, the channel's own answer."""
+
+    message_id: str
+    deleted: str
+    user: str
+    acknowledged_at: datetime
+    channel: str
+    address: str
+    state: str
+    answer: str
+
+
 class Transfers(Answer):
     """What moved in and out of an account, newest first; give `next_cursor` back as `cursor` for the next."""
 

@@ -177,6 +177,59 @@ def show_resumed(answer: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def show_rules(answer: Mapping[str, Any]) -> str:
+    """Show rules, a row each, and the channels there are."""
+    rows = [
+        [
+            rule.get("user"),
+            rule.get("name"),
+            rule.get("channel"),
+            rule.get("address"),
+            ",".join(rule.get("events") or ("all",)),
+            rule.get("severity"),
+            "everybody's" if rule.get("everyone") else "own",
+            _when(rule),
+        ]
+        for rule in answer.get("rules") or ()
+    ]
+    titles = ("user", "rule", "channel", "address", "events", "from", "of", "when")
+    on = ", ".join(answer.get("channels") or ())
+    return f"{table(titles, rows, empty='no rules')}\nchannels: {on}"
+
+
+def show_rule(answer: Mapping[str, Any]) -> str:
+    """Show one rule, and what a write about it did."""
+    return facts({**answer, "when": _when(answer)})
+
+
+def _when(rule: Mapping[str, Any]) -> str:
+    parts = []
+    if rule.get("digest_minutes"):
+        parts.append(f"every {rule['digest_minutes']} min")
+    if rule.get("digest_at"):
+        parts.append(f"at {rule['digest_at']}")
+    if rule.get("quiet_from"):
+        parts.append(f"quiet {rule['quiet_from']}-{rule.get('quiet_until')}")
+    return ", ".join(parts) + (f" {rule.get('time_zone')}" if parts else "at once")
+
+
+def show_notifications(answer: Mapping[str, Any]) -> str:
+    """Show messages, newest first, each with its text."""
+    parts = []
+    for one in answer.get("notifications") or ():
+        seen = f", acknowledged by {one['acknowledged_by']}" if one.get("acknowledged_at") else ""
+        where = f"{one.get('channel')} {one.get('address') or ''}".strip()
+        said = f" ({one['answer']})" if one.get("answer") else ""
+        text = "\n".join(f"  {line}" for line in str(one.get("text")).splitlines())
+        parts.append(
+            f"{one.get('created_at')}  {str(one.get('severity')).upper()}  {one.get('subject')}\n"
+            f"  {one.get('message_id')} by {where}: {one.get('state')}{said}{seen}\n{text}"
+        )
+    if answer.get("next_cursor"):
+        parts.append(f"older ones: --cursor '{answer['next_cursor']}'")
+    return "\n\n".join(parts) or "nothing to tell"
+
+
 def show_stats(answer: Mapping[str, Any]) -> str:
     """Show counts and volumes; shares as percentages."""
     shown = dict(answer)

@@ -65,6 +65,12 @@ ORDER_IN_FLIGHT = "ORDER_IN_FLIGHT"
 QUERY_NOT_FOUND = "QUERY_NOT_FOUND"
 QUERY_CANCELED = "QUERY_CANCELED"
 
+NOTIFICATION_NOT_FOUND = "NOTIFICATION_NOT_FOUND"
+NOTIFICATION_RULE_NOT_FOUND = "NOTIFICATION_RULE_NOT_FOUND"
+NOTIFICATION_RULES_FULL = "NOTIFICATION_RULES_FULL"
+NOTIFICATION_CHANNEL_OFF = "NOTIFICATION_CHANNEL_OFF"
+NOTIFICATION_ADDRESS_REFUSED = "NOTIFICATION_ADDRESS_REFUSED"
+
 VENUE_REJECTED = "VENUE_REJECTED"
 VENUE_UNAVAILABLE = "VENUE_UNAVAILABLE"
 VENUE_INCONSISTENT = "VENUE_INCONSISTENT"
@@ -313,6 +319,33 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=QUERY_CANCELED,
             meaning="A cancel came while the request was still being judged; nothing of it was sent.",
             hint="Send it again with a new idempotency key if it is still wanted.",
+        ),
+    ),
+    "Notifications": (
+        ErrorCode(
+            code=NOTIFICATION_NOT_FOUND,
+            meaning="There is no such message, or it is not yours.",
+            hint="get_notifications lists your messages, with their ids.",
+        ),
+        ErrorCode(
+            code=NOTIFICATION_RULE_NOT_FOUND,
+            meaning="There is no rule of that name, or it is not yours.",
+            hint="get_notification_rules lists your rules.",
+        ),
+        ErrorCode(
+            code=NOTIFICATION_RULES_FULL,
+            meaning="One user keeps a hundred rules and no more.",
+            hint="Delete a rule, or replace one by using its name.",
+        ),
+        ErrorCode(
+            code=NOTIFICATION_CHANNEL_OFF,
+            meaning="The operator has not set this channel up.",
+            hint="Use a channel that get_notification_rules lists, or ask the operator for its settings.",
+        ),
+        ErrorCode(
+            code=NOTIFICATION_ADDRESS_REFUSED,
+            meaning="The operator's settings do not allow this address.",
+            hint="Use an address the message lists, or ask the operator to allow yours.",
         ),
     ),
     "The exchange's answer": (

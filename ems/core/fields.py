@@ -451,12 +451,13 @@ def read_time(value: object, name: str) -> datetime:
         raise invalid(name, value, "is not a time that exists", fix) from error
 
 
-def _choice(
+def choice(
     kind: str,
     options: type[StrEnum] | tuple[str, ...],
     case: Callable[[str], str],
     only: tuple[StrEnum, ...] | None = None,
 ) -> Kind:
+    """Return the kind of a few words; `case` turns what is sent into our spelling."""
     values = [str(option) for option in (options if only is None else only)]
     form = " or ".join(f'"{value}"' for value in values)
 
@@ -585,20 +586,20 @@ KEY = Kind(
     schema={"type": "string", "minLength": 1, "maxLength": 255},
     form="1 to 255 printable ASCII characters",
 )
-SOURCE = _choice("source", ("ledger", "exchange"), str.lower)
+SOURCE = choice("source", ("ledger", "exchange"), str.lower)
 FLAG = Kind(name="flag", read=read_flag, schema={"type": "boolean"}, form="true or false")
 TIME = Kind(
     name="time", read=read_time, schema={"type": "string", "format": "date-time"}, form="UTC time, RFC 3339"
 )
-SIDE = _choice("side", Side, str.lower)
-ORDER_TYPE = _choice("order_type", OrderType, str.lower)
-ORDER_TIME_IN_FORCE = _choice("order_time_in_force", TimeInForce, str.upper)
-TIME_IN_FORCE = _choice(
+SIDE = choice("side", Side, str.lower)
+ORDER_TYPE = choice("order_type", OrderType, str.lower)
+ORDER_TIME_IN_FORCE = choice("order_time_in_force", TimeInForce, str.upper)
+TIME_IN_FORCE = choice(
     "time_in_force", TimeInForce, str.upper, only=(TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
 )
-SCOPE = _choice("scope", ("bot", "user"), str.lower)
-ON_TIMEOUT = _choice("on_timeout", ("take", "cancel"), str.lower)
-PLANNED = _choice("planned", ("smart_order", "liquidate", "rebalance"), str.lower)
+SCOPE = choice("scope", ("bot", "user"), str.lower)
+ON_TIMEOUT = choice("on_timeout", ("take", "cancel"), str.lower)
+PLANNED = choice("planned", ("smart_order", "liquidate", "rebalance"), str.lower)
 
 
 # --- Names nearly right ---------------------------------------------------------------------------

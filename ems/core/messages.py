@@ -257,6 +257,55 @@ class ResumeTrading:
     reason: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetNotificationRule:
+    """Tell somebody of events: `ems.core.notifications.NotificationRule`, as it is asked for."""
+
+    name: str
+    channel: str
+    address: str | None = None
+    events: tuple[str, ...] = ()
+    severity: str = "info"
+    exchange: str | None = None
+    of_bot: str | None = None
+    everyone: bool = False
+    digest_minutes: int | None = None
+    digest_at: str | None = None  # HH:MM, as the two below
+    quiet_from: str | None = None
+    quiet_until: str | None = None
+    time_zone: str = "UTC"
+    suppress_s: int = 60
+    repeat_s: int = 900
+    user: str | None = None  # whose rule; the asker's own when absent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeleteNotificationRule:
+    """Forget a rule, and what waits because of it."""
+
+    name: str
+    user: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcknowledgeNotification:
+    """Say that a person has seen it: it is not repeated any more."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SendTestNotification:
+    """Send a test message the way a rule says, at once."""
+
+    name: str
+
+
+# Carried out at the server's face; the engine never sees them.
+NotificationCommand = (
+    SetNotificationRule | DeleteNotificationRule | AcknowledgeNotification | SendTestNotification
+)
+
 Command = (
     MarketOrder
     | LimitOrder
@@ -271,6 +320,7 @@ Command = (
     | CancelAllOrders
     | HaltTrading
     | ResumeTrading
+    | NotificationCommand
 )
 
 

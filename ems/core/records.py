@@ -291,6 +291,7 @@ class Notice:
     todo: str  # what the reader can do
     created_at: datetime
     group: str = ""  # equal groups waiting together are sent as one letter
+    event: str = "alert"  # a name of ems.core.notifications.EVENTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

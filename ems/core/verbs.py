@@ -40,9 +40,11 @@ from ems.core.fields import (
 from ems.core.jsontext import plain, shown
 from ems.core.messages import (
     ADAPTIVE,
+    AcknowledgeNotification,
     CancelAllOrders,
     CancelOrder,
     Command,
+    DeleteNotificationRule,
     EditOrder,
     HaltTrading,
     LimitOrder,
@@ -54,9 +56,18 @@ from ems.core.messages import (
     Quote,
     Rebalance,
     ResumeTrading,
+    SendTestNotification,
+    SetNotificationRule,
     Side,
     SmartOrder,
     TimeInForce,
+)
+from ems.core.notification_fields import (
+    MESSAGE_ID_FIELD,
+    OF_USER_FIELD,
+    RULE_FIELDS,
+    RULE_NAME_FIELD,
+    check_rule,
 )
 
 EXCHANGE_FIELD = Field(
@@ -835,6 +846,35 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 ),
                 REASON_FIELD,
             ),
+        ),
+        Verb(
+            name="set_notification_rule",
+            summary="Have yourself told of events",
+            doc="Make a rule, or replace the one of this name: which events reach whom, where and when.",
+            command=SetNotificationRule,
+            fields=RULE_FIELDS,
+            check=check_rule,
+        ),
+        Verb(
+            name="delete_notification_rule",
+            summary="Forget a notification rule",
+            doc="Forget a rule; what waits because of it is not sent any more.",
+            command=DeleteNotificationRule,
+            fields=(RULE_NAME_FIELD, OF_USER_FIELD),
+        ),
+        Verb(
+            name="acknowledge_notification",
+            summary="Say that you have seen a message",
+            doc="Acknowledge a message, and every other that told you of the same: none is repeated then.",
+            command=AcknowledgeNotification,
+            fields=(MESSAGE_ID_FIELD,),
+        ),
+        Verb(
+            name="test_notification",
+            summary="Send a test message as a rule says, at once",
+            doc="Send one test message over the channel of a rule, and answer with the channel's own words.",
+            command=SendTestNotification,
+            fields=(RULE_NAME_FIELD,),
         ),
     )
 }

@@ -565,6 +565,7 @@ class Halts:
                 todo=lift,
                 created_at=now,
                 group=f"halt/{halt.halt_id}/{what}",
+                event="halt",
             )
         )
 

@@ -411,6 +411,7 @@ class Orders:
                 todo="Compare the account at the exchange with get_balances and get_order before trading on.",
                 created_at=now,
                 group=f"incident/{order.exchange}",
+                event="incident",
             )
         )
 

@@ -47,6 +47,7 @@ class Queries:
                 todo=problem.hint,
                 created_at=now,
                 group=f"{query.user}/{query.bot}/{query.verb}/{problem.code}",
+                event="query_failed",
             )
         )
 

@@ -20,6 +20,7 @@ from ems.core.messages import (
     LimitOrder,
     Liquidate,
     MarketOrder,
+    NotificationCommand,
     PlaceOrder,
     Problem,
     Quote,
@@ -131,6 +132,7 @@ class Submissions:
                 self._out.reply(event.token, problem)
                 return
         command = event.command
+        assert not isinstance(command, NotificationCommand), "these are carried out at the server's face"
         match command:
             case CancelOrder() | CancelAllOrders():
                 answer: Query | Problem | Need | None = self._cancels.submit(event, command, now)

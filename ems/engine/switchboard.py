@@ -317,6 +317,7 @@ class Engine:
                     todo="Mend it at the exchange or in the settings, then restart the server.",
                     created_at=now,
                     group=f"barred/{where}",
+                    event="account_barred",
                 )
             )
 

@@ -59,6 +59,11 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.ORDER_NOT_EDITABLE: 409,
     errors.ORDER_IN_FLIGHT: 409,
     errors.QUERY_NOT_FOUND: 404,
+    errors.NOTIFICATION_NOT_FOUND: 404,
+    errors.NOTIFICATION_RULE_NOT_FOUND: 404,
+    errors.NOTIFICATION_RULES_FULL: 422,
+    errors.NOTIFICATION_CHANNEL_OFF: 422,
+    errors.NOTIFICATION_ADDRESS_REFUSED: 422,
     # Not 502: a proxy in between may answer 502 by itself, and this is a definite no.
     errors.VENUE_REJECTED: 422,
     errors.VENUE_UNAVAILABLE: 502,

@@ -19,10 +19,11 @@ from ems.desk import DeskRefused
 from server.api.accounts import accounts
 from server.api.answers import Refused, mode_of, refused
 from server.api.costs import costs
-from server.api.desk_port import Desk
+from server.api.desk_port import Desk, Notifications
 from server.api.docs import docs
 from server.api.halts import halts
 from server.api.health import health
+from server.api.notifications import notifications as notification_calls
 from server.api.orders import orders
 from server.api.plans import plans
 from server.api.queries import queries
@@ -50,6 +51,7 @@ def create_app(
     *,
     clock: Callable[[], datetime],
     ids: Callable[[], str],
+    notifications: Notifications,
     loop_lag_ms: Callable[[], int] = lambda: 0,
 ) -> Api:
     """Build the application. `clock` gives aware UTC times, `ids` an unguessable id for each request."""
@@ -62,11 +64,12 @@ def create_app(
         clock=clock,
         ids=ids,
         loop_lag_ms=loop_lag_ms,
+        notifications=notifications,
     )
     app.before_request(_admit)
     app.after_request(_protect)
     app.register_error_handler(Exception, _explain)
-    for noun in (orders, plans, halts, queries, accounts, costs, health, docs):
+    for noun in (orders, plans, halts, queries, accounts, costs, notification_calls, health, docs):
         app.register_blueprint(noun)
     return app
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from ems.core.messages import Command, Problem, Ticket
+from ems.core.messages import Command, NotificationCommand, Problem, Ticket
 from ems.core.records import Fill, Order, Query
 from ems.store import OrderFilter
 
@@ -155,3 +155,18 @@ class Desk(Protocol):
 
     def mode(self, exchange: str | None = None) -> str:
         """Say "live" or "paper"; without an exchange "live" as soon as any account is live."""
+
+
+class Notifications(Protocol):
+    """Who is told of what; `server.notify.desk` says more. Raises StoreUnavailable."""
+
+    def submit(self, ticket: Ticket, command: NotificationCommand) -> QueryState | Problem: ...
+
+    def rules(self, user: str | None) -> Sequence[Mapping[str, object]]:
+        """Return a user's rules; everybody's for None."""
+
+    def messages(self, user: str, *, wait_s: float, **wanted: Any) -> Mapping[str, object]:
+        """Return a page of a user's messages; wait for one where there is none. Raises ValueError for a
+        cursor that is none of ours."""
+
+    def health(self) -> Mapping[str, object]: ...

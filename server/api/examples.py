@@ -395,3 +395,89 @@ TRANSFERS = {
     ],
     **_READ,
 }
+NOTIFICATION_RULE = {
+    "user": "alice",
+    "name": "fills",
+    "channel": "in_app",
+    "address": "",
+    "events": ["order_filled"],
+    "severity": "info",
+    "exchange": None,
+    "of_bot": None,
+    "everyone": False,
+    "digest_minutes": None,
+    "digest_at": None,
+    "quiet_from": None,
+    "quiet_until": None,
+    "time_zone": "UTC",
+    "suppress_s": 60,
+    "repeat_s": 900,
+    "updated_at": "2026-11-21T06:30:00.000000Z",
+}
+SET_NOTIFICATION_RULE = query(
+    "set_notification_rule",
+    {"name": "fills", "channel": "in_app", "events": ["order_filled"]},
+    status="done",
+    finished_at="2026-11-21T06:30:00Z",
+    result=NOTIFICATION_RULE,
+)
+DELETE_NOTIFICATION_RULE = query(
+    "delete_notification_rule",
+    {"name": "fills"},
+    status="done",
+    finished_at="2026-11-21T06:30:00Z",
+    result={"deleted": "fills", "user": "alice"},
+)
+ACKNOWLEDGE_NOTIFICATION = query(
+    "acknowledge_notification",
+    {"message_id": "m-6d0f3c1a2b7e4f5081923a4b"},
+    status="done",
+    finished_at="2026-11-21T06:30:00Z",
+    result={
+        "message_id": "m-6d0f3c1a2b7e4f5081923a4b",
+        "acknowledged_at": "2026-11-21T06:30:00.000000Z",
+    },
+)
+TEST_NOTIFICATION = query(
+    "test_notification",
+    {"name": "desk"},
+    status="done",
+    finished_at="2026-11-21T06:30:00Z",
+    result={
+        "message_id": "t-5f0c2a71",
+        "channel": "email",
+        "address": "desk@example.com",
+        "state": "sent",
+        "answer": "taken by smtp.example.com",
+    },
+)
+NOTIFICATION_RULES = {"rules": [NOTIFICATION_RULE], "channels": ["in_app", "email"]}
+NOTIFICATIONS = {
+    "notifications": [
+        {
+            "message_id": "m-6d0f3c1a2b7e4f5081923a4b",
+            "user": "alice",
+            "rule": "fills",
+            "channel": "in_app",
+            "address": "",
+            "severity": "info",
+            "event": "order_filled",
+            "subject": "filled: buy 0.25 ETH/USDT on kraken",
+            "text": "Severity:      info\nEvent:         order_filled",
+            "count": 1,
+            "order_id": "o-1",
+            "query_id": "q-1",
+            "created_at": "2026-11-21T06:30:01.000000Z",
+            "state": "sent",
+            "attempts": 0,
+            "sent_at": "2026-11-21T06:30:01.000000Z",
+            "answer": "",
+            "repeats": 0,
+            "repeat_at": None,
+            "acknowledged_at": None,
+            "acknowledged_by": None,
+        }
+    ],
+    "next_cursor": None,
+    "latest": "2026-11-21T06:30:01.000000+00:00|m-6d0f3c1a2b7e4f5081923a4b",
+}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from flask import Response
+from flask import Response, g
 
+from ems.store import StoreUnavailable
 from server.api import examples
 from server.api.answers import ok
 from server.api.reads import READ_ERRORS, from_venue, parameters
@@ -76,7 +77,25 @@ def check_health() -> Response:
     """Answer with the desk's health and the clock of this server."""
     parameters(CHECK_HEALTH)
     state = dict(from_venue(house().desk.health))
-    return ok({**state, "server_time": house().clock(), "loop_lag_ms": house().loop_lag_ms()})
+    return ok(
+        {
+            **state,
+            "notifications": _notifications(),
+            "server_time": house().clock(),
+            "loop_lag_ms": house().loop_lag_ms(),
+        }
+    )
+
+
+def _notifications() -> object:
+    try:
+        told = house().notifications.health()
+    except StoreUnavailable as error:
+        return {"trouble": {"database": str(error)}}
+    if g.identity.may("admin"):
+        return told
+    # Addresses are people's; who is no admin learns only that something is wrong.
+    return {**told, "trouble": {"channels": "in trouble"} if told["trouble"] else {}}
 
 
 def _plain(state: dict[str, object], good: bool) -> Response:

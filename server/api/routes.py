@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app
 
 from ems.core.codec import Field, Verb
-from server.api.desk_port import Desk
+from server.api.desk_port import Desk, Notifications
 from server.api.lanes import Lanes
 from server.auth import ROLES, Authenticator
 from server.settings import Settings
@@ -58,6 +58,7 @@ class House:
     clock: Callable[[], datetime]
     ids: Callable[[], str]
     loop_lag_ms: Callable[[], int]
+    notifications: Notifications
     lanes: Lanes = field(default_factory=Lanes)
 
 

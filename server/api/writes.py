@@ -53,6 +53,9 @@ TRADE_ERRORS = (
 )
 
 
+Submit = Callable[[Ticket, Command], QueryState | Problem]
+
+
 def write(
     noun: Noun,
     verb_name: str,
@@ -62,16 +65,17 @@ def write(
     answer: str = "Query",
     role: str = "trade",
     permit: Callable[[Identity, Command], None] = lambda _identity, _command: None,
+    submit: Submit | None = None,
 ) -> View:
     """Register the call of one command: POST /api/<verb>. `permit` raises AuthError for what needs more than
-    the role."""
+    the role. `submit` takes what is no order; without it the desk does."""
     verb = VERBS[verb_name]
 
     def view() -> Response:
         reading = read_command(verb, request.get_data())
         if reading.command is not None:
             permit(g.identity, reading.command)
-        return _submit(reading, verb_name)
+        return _submit(reading, verb_name, submit or house().desk.submit)
 
     declared = Call(
         name=verb_name,
@@ -91,7 +95,7 @@ def write(
     return noun.call(declared)(view)
 
 
-def _submit(reading: Reading, verb_name: str) -> Response:
+def _submit(reading: Reading, verb_name: str, submit: Submit) -> Response:
     identity: Identity = g.identity
     key, problems = _idempotency_key()
     problems += _unfit_for_a_body()
@@ -106,9 +110,11 @@ def _submit(reading: Reading, verb_name: str) -> Response:
     ticket = _ticket(identity, reading.options, key, digest(command, reading.options))
     try:
         with _place(command):
-            state = house().desk.submit(ticket, command)
+            state = submit(ticket, command)
     except DeskRefused as no:
         raise Refused(no.problem, exchange=reading.exchange) from no
+    if isinstance(state, Problem):
+        return _refuse(ticket, verb_name, reading, state)
     return answer(state)
 
 

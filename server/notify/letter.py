@@ -131,5 +131,10 @@ def one_line(text: str) -> str:
     return " ".join(_printable(text).split())
 
 
+def printable_lines(text: str) -> str:
+    """Return text line by line without control characters."""
+    return "\n".join(_printable(line) for line in text.splitlines())
+
+
 def _printable(text: str) -> str:
     return "".join(" " if unicodedata.category(each) in _ODD else each for each in text)

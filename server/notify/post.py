@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
@@ -50,11 +50,14 @@ class Post:
         self._connection = connection
         self._mailbox = mailbox
 
-    def send(self, letter: EmailMessage) -> str | None:
-        """Send a letter; return which receivers were refused while others were not. Raises as above."""
+    def send(self, letter: EmailMessage, receivers: Sequence[str] | None = None) -> str | None:
+        """Send a letter, to those of the mailbox unless others are named.
+
+        Returns which receivers were refused while others were not. Raises as above.
+        """
         try:
             refused = self._connection.send_message(
-                letter, from_addr=self._mailbox.sender, to_addrs=list(self._mailbox.receivers)
+                letter, from_addr=self._mailbox.sender, to_addrs=list(receivers or self._mailbox.receivers)
             )
         except smtplib.SMTPDataError as error:
             raise LetterRefused(_words(error)) from error

@@ -42,6 +42,7 @@ from sqlalchemy import exc as sql_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ems.core.messages import Liquidity, NonceUse
+from ems.core.notifications import News, news_of
 from ems.core.records import (
     Cost,
     Fill,
@@ -73,6 +74,7 @@ from ems.store import (
 from server.store import histories, tables
 from server.store.columns import EXACT, money_sum, money_sum_product, plain
 from server.store.connect import database_url, open_engine, sqlite_file
+from server.store.notifications import NotificationRows
 from server.store.owner import AlreadyOwned, FileOwner, OwnershipLost, lock_session
 from server.store.tables import (
     UNSENT_NOTICE,
@@ -89,6 +91,7 @@ from server.store.tables import (
     halts,
     nonces,
     notices,
+    notification_news,
     order_history,
     orders,
     parents,
@@ -121,6 +124,7 @@ class _Batch:
     haircuts: dict[tuple[str, ...], Values] = field(default_factory=dict)
     halts: list[Values] = field(default_factory=list)
     halt_lifts: list[Values] = field(default_factory=list)
+    news: dict[News, Values] = field(default_factory=dict)
 
 
 class SqlStore:
@@ -137,16 +141,27 @@ class SqlStore:
         self._owns = False
         self._session: int | None = None  # PostgreSQL's id of the session that holds the owner lock
         self._statements = _Statements(self.url.get_backend_name())
+        self.notifications = NotificationRows(self._write, self._reading)
 
     # --- The protocol ----------------------------------------------------------------------------
 
-    def commit(self, records: Sequence[Record]) -> None:
-        """Write all records in one transaction. Raises StoreUnavailable; NonceUsed when a nonce is taken."""
+    def commit(
+        self, records: Sequence[Record], beside: Callable[[Connection], None] = lambda _: None
+    ) -> None:
+        """Write all records in one transaction, and what is done `beside` them.
+
+        Raises StoreUnavailable; NonceUsed when a nonce is taken.
+        """
         if not records:
             return
         batch = _sort(records)
+
+        def work(connection: Connection) -> None:
+            self._put(connection, batch)
+            beside(connection)
+
         try:
-            self._write(lambda connection: self._put(connection, batch), _fact_of(batch))
+            self._write(work, _fact_of(batch))
         except NonceUsed as clash:
             raise NonceUsed(self._nonce_used(batch.nonces)) from clash
 
@@ -602,6 +617,7 @@ class SqlStore:
             (prepared.put_haircut, list(batch.haircuts.values())),
             (prepared.new_halt, batch.halts),
             (prepared.new_halt_lift, batch.halt_lifts),
+            (prepared.new_news, list(batch.news.values())),
         ):
             if rows:
                 connection.execute(statement, rows)
@@ -698,6 +714,7 @@ class _Statements:
         self.new_halt = halts.insert()
         self.new_halt_lift = halt_lifts.insert()
         self.new_account = insert(accounts).on_conflict_do_nothing()
+        self.new_news = insert(notification_news).on_conflict_do_nothing()
 
 
 def _sort(records: Sequence[Record]) -> _Batch:
@@ -727,6 +744,9 @@ def _sort(records: Sequence[Record]) -> _Batch:
             batch.halts.append(tables.halt_to_row(record))
         elif isinstance(record, HaltLift):
             batch.halt_lifts.append(tables.halt_lift_to_row(record))
+        news = news_of(record)
+        if news is not None:
+            batch.news[news] = {"kind": news.kind, "subject": news.subject, "status": news.status}
     return batch
 
 

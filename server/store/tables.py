@@ -81,6 +81,9 @@ WORKING_QUERY = text("status = 'working'")
 WORKING_PARENT = text("state NOT IN ('done', 'dust_done', 'aborted')")
 UNSETTLED_ORDER = text("phase <> 'settled'")
 UNSENT_NOTICE = text("sent_at IS NULL AND next_attempt_at IS NOT NULL")
+NO_MESSAGE_YET = text("message_id IS NULL")
+WAITING_MESSAGE = text("state = 'waiting'")
+REPEATED_MESSAGE = text("repeat_at IS NOT NULL")
 
 queries = Table(
     "queries",
@@ -339,6 +342,7 @@ notices = Table(
     Column("todo", Words, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("letter_group", Words, nullable=False),
+    Column("event", Words),  # null: from before there were names
     Column("sent_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", UtcTime),
@@ -414,6 +418,110 @@ accounts = Table(
     Column("client_id_tag", Words, nullable=False),  # how our order ids at this account begin
     Column("first_seen_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("exchange", "account", "mode"),
+)
+
+# What happened that somebody may want to be told of, until the notifier has looked at it.
+notification_news = Table(
+    "notification_news",
+    metadata,
+    Column("kind", Key, nullable=False),
+    Column("subject", Key, nullable=False),
+    Column("status", Key, nullable=False),
+    PrimaryKeyConstraint("kind", "subject", "status"),
+)
+
+notification_rules = Table(
+    "notification_rules",
+    metadata,
+    Column("user_id", Key, nullable=False),
+    Column("name", Key, nullable=False),
+    Column("channel", Words, nullable=False),
+    Column("address", Words, nullable=False),
+    Column("events", JsonDoc, nullable=False),
+    Column("severity", Words, nullable=False),
+    Column("exchange", Words),
+    Column("of_bot", Words),
+    Column("everyone", Boolean, nullable=False),
+    Column("digest_minutes", Integer),
+    Column("digest_at", Words),
+    Column("quiet_from", Words),
+    Column("quiet_until", Words),
+    Column("time_zone", Words, nullable=False),
+    Column("suppress_s", Integer, nullable=False),
+    Column("repeat_s", Integer, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("user_id", "name"),
+)
+
+# One event for one rule; part of a message once it was due.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("notification_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),  # who is told
+    Column("rule", Key, nullable=False),
+    Column("due_at", UtcTime, nullable=False),
+    Column("message_id", Key),
+    Column("event", Words, nullable=False),
+    Column("event_key", Key, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("severity", Words, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("owner", Words),  # whose event it is
+    Column("bot", Words),
+    Column("exchange", Words),
+    Column("order_id", Key),
+    Column("query_id", Key),
+    Column("event_group", Key, nullable=False),
+    Column("facts", JsonDoc, nullable=False),
+    PrimaryKeyConstraint("notification_id"),
+    Index(None, "message_id"),
+    Index(None, "user_id", "event_key"),
+    Index(None, "user_id", "rule", "event_group"),
+    Index("ix_notifications_due", "due_at", sqlite_where=NO_MESSAGE_YET, postgresql_where=NO_MESSAGE_YET),
+)
+
+# What people are sent, and their inbox. A message waits for its channel, was sent, or was dropped.
+notification_messages = Table(
+    "notification_messages",
+    metadata,
+    Column("message_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("rule", Key, nullable=False),
+    Column("channel", Words, nullable=False),
+    Column("address", Words, nullable=False),
+    Column("severity", Words, nullable=False),
+    Column("event", Words, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("text", Words, nullable=False),
+    Column("event_group", Key, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("order_id", Key),
+    Column("query_id", Key),
+    Column("created_at", UtcTime, nullable=False),
+    Column("state", Words, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", UtcTime),
+    Column("sent_at", UtcTime),
+    Column("answer", Words, nullable=False),
+    Column("repeats", Integer, nullable=False),
+    Column("repeat_at", UtcTime),
+    Column("acknowledged_at", UtcTime),
+    Column("acknowledged_by", Words),
+    PrimaryKeyConstraint("message_id"),
+    Index(None, "user_id", "created_at"),
+    Index(
+        "ix_notification_messages_waiting",
+        "next_attempt_at",
+        sqlite_where=WAITING_MESSAGE,
+        postgresql_where=WAITING_MESSAGE,
+    ),
+    Index(
+        "ix_notification_messages_repeat",
+        "repeat_at",
+        sqlite_where=REPEATED_MESSAGE,
+        postgresql_where=REPEATED_MESSAGE,
+    ),
 )
 
 Values = dict[str, Any]
@@ -875,6 +983,7 @@ def notice_to_row(notice: Notice) -> Values:
         "todo": notice.todo,
         "created_at": notice.created_at,
         "letter_group": notice.group,
+        "event": notice.event,
         "attempts": 0,
         "next_attempt_at": notice.created_at,
     }
@@ -892,6 +1001,7 @@ def notice_from_row(row: Row[Any]) -> Notice:
         todo=row.todo,
         created_at=row.created_at,
         group=row.letter_group,
+        event=row.event or "alert",
     )
 
 

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from ems.core import codec, errors
 from ems.core.codec import VERBS, Options, digest, encode_command, read_command, read_given
 from ems.core.messages import (
+    AcknowledgeNotification,
     CancelAllOrders,
     CancelOrder,
     Command,
+    DeleteNotificationRule,
     EditOrder,
     HaltTrading,
     LimitOrder,
@@ -27,6 +29,8 @@ from ems.core.messages import (
     Quote,
     Rebalance,
     ResumeTrading,
+    SendTestNotification,
+    SetNotificationRule,
     Share,
     Side,
     SmartOrder,
@@ -98,6 +102,22 @@ COMMANDS: dict[str, Command] = {
     "cancel_order": CancelOrder(client_order_id="a key"),
     "cancel_all_orders": CancelAllOrders(symbol="BTC/USDT", scope="user"),
     "halt": HaltTrading(exchange="kraken", symbol="BTC/USDT", reason="a drill", everything=True),
+    "set_notification_rule": SetNotificationRule(
+        name="night",
+        channel="email",
+        address="desk@example.org",
+        events=("halt", "order_filled"),
+        severity="warning",
+        exchange="kraken",
+        digest_at="08:00",
+        quiet_from="22:00",
+        quiet_until="07:00",
+        time_zone="Europe/Berlin",
+        user="bob",
+    ),
+    "delete_notification_rule": DeleteNotificationRule(name="night"),
+    "acknowledge_notification": AcknowledgeNotification(message_id="m-1"),
+    "test_notification": SendTestNotification(name="night"),
     "resume": ResumeTrading(halt_id="q-1", reason="the drill is over"),
 }
 

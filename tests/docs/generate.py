@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ems.algos.params import ALIASES, PROFILES, USER_PARAMETERS
 from ems.core.errors import GROUPS
+from ems.core.notifications import EVENTS
 from ems.venues.dialects import DIALECTS
 from oms_client import cli
 from server.api.answers import HTTP_STATUS
@@ -39,6 +40,10 @@ TABLES = {
     "transfers": "Deposits and withdrawals as exchanges list them, likewise.",
     "history_spans": "Which times of these lists were read whole and need not be read again.",
     "notices": "The mail outbox, and the letters that have left.",
+    "notification_rules": "Who is told of what, where and when.",
+    "notification_news": "What happened of late and the notifier has yet to look at; mostly empty.",
+    "notifications": "One event for one rule; part of a message once it was due.",
+    "notification_messages": "What people were sent, how that went, and who acknowledged it; for 90 days.",
     "accounts": "Exchange accounts as first seen; never their keys.",
     "halts": "Where people stopped trading, only added to; in force until it has a row in `halt_lifts`.",
     "halt_lifts": "Who let it go on, when and why.",
@@ -95,6 +100,12 @@ def errors() -> str:
             f"**{heading}**\n\n" + table(("code", "HTTP", "retry safe", "meaning", "what to do"), listed)
         )
     return "\n".join(parts)
+
+
+def events() -> str:
+    """List what notification rules can name."""
+    rows = ((code(name), str(severity), words) for name, (severity, words) in EVENTS.items())
+    return table(("event", "severity", "what happened"), rows)
 
 
 def commands() -> str:
@@ -191,6 +202,7 @@ GENERATED: dict[str, Callable[[], str]] = {  # name of the block -> its content
     "errors": errors,
     "commands": commands,
     "records": records,
+    "events": events,
     "exchanges": exchanges,
     "matrix": matrix,
 }

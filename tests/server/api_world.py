@@ -231,6 +231,28 @@ class StubDesk:
         return "live" if (self.live if exchange is None else exchange in self.live) else "paper"
 
 
+@dataclass
+class StubNotifications:
+    """Takes whatever is asked, in a desk's hands so that its calls are seen there."""
+
+    desk: StubDesk
+
+    def submit(self, ticket: Ticket, command: Command) -> QueryState:
+        self.desk.status = QueryStatus.DONE
+        return self.desk.submit(ticket, command)
+
+    def rules(self, user: str | None) -> list[dict[str, object]]:
+        self.desk.calls.append(("rules", user))
+        return []
+
+    def messages(self, user: str, *, wait_s: float, **wanted: object) -> Mapping[str, object]:
+        self.desk.calls.append(("messages", user, wait_s, wanted))
+        return {"notifications": [], "next_cursor": None, "latest": None}
+
+    def health(self) -> Mapping[str, object]:
+        return {"channels": ["in_app"], "waiting": {}, "trouble": {"desk@example.org": "away"}}
+
+
 def key(name: str) -> signing.PrivateKey:
     """Return the private key of a name, the same every time."""
     return signing.PrivateKey((name.encode() * 32)[:32])
@@ -259,7 +281,12 @@ def signed(
 
 def make_app(desk: StubDesk, **changes: object) -> Api:
     numbers = itertools.count(1)
-    given: dict[str, object] = {"clock": lambda: NOW, "ids": lambda: f"r-{next(numbers)}", **changes}
+    given: dict[str, object] = {
+        "clock": lambda: NOW,
+        "ids": lambda: f"r-{next(numbers)}",
+        "notifications": StubNotifications(desk),
+        **changes,
+    }
     return create_app(desk, authenticator(), Settings(), **given)  # type: ignore[arg-type]
 
 
@@ -308,4 +335,8 @@ BODIES: dict[str, dict[str, object]] = {  # verb -> a body it accepts
     "cancel_all_orders": {},
     "halt": {"all": True},
     "resume": {"halt_id": "q-1"},
+    "set_notification_rule": {"name": "fills", "channel": "in_app"},
+    "delete_notification_rule": {"name": "fills"},
+    "acknowledge_notification": {"message_id": "m-1"},
+    "test_notification": {"name": "fills"},
 }

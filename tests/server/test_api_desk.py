@@ -25,7 +25,16 @@ from ems.store import MemoryStore, OrderFilter
 from ems.venues.gateway import Offer
 from server.api.app import create_app
 from server.settings import Settings
-from tests.server.api_world import LIMIT_ORDER, MARKET_ORDER, NOW, SMART_ORDER, Caller, authenticator
+from tests.server.api_world import (
+    LIMIT_ORDER,
+    MARKET_ORDER,
+    NOW,
+    SMART_ORDER,
+    Caller,
+    StubDesk,
+    StubNotifications,
+    authenticator,
+)
 
 MARKET = Market(
     exchange="kraken",
@@ -199,7 +208,10 @@ def build(store: CountingStore, number: int = 1) -> Whole:
     numbers = itertools.count(1)
     histories = Histories(store, gateways, loop.wait, lambda: NOW)
     desk = Desk(loop, runner, store, gateways, lambda: f"q{number}n{next(numbers)}", histories)
-    app = create_app(desk, authenticator(), Settings(), clock=lambda: NOW, ids=lambda: "r")
+    stub = StubNotifications(StubDesk())
+    app = create_app(
+        desk, authenticator(), Settings(), clock=lambda: NOW, ids=lambda: "r", notifications=stub
+    )
     loop.start()
     loop.call(runner.start)
     return Whole(store, venue, loop, desk, Caller(app.test_client()), Caller(app.test_client(), "bob"))

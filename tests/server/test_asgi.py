@@ -18,9 +18,7 @@ import pytest
 
 from ems.core import errors
 from server import asgi
-from server.api.app import create_app
-from server.settings import Settings
-from tests.server.api_world import HOST, MARKET_ORDER, NOW, StubDesk, authenticator, signed
+from tests.server.api_world import HOST, MARKET_ORDER, StubDesk, make_app, signed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,9 +79,7 @@ def request(
 def server() -> Iterator[Server]:
     desk = StubDesk()
     lag = asgi.LoopLag()
-    app = create_app(
-        desk, authenticator(), Settings(), clock=lambda: NOW, ids=lambda: "r-1", loop_lag_ms=lag.ms
-    )
+    app = make_app(desk, loop_lag_ms=lag.ms)
     port = asgi.Port(
         asgi.build(app, mode=desk.mode, ids=lambda: "r-port"), asgi.listen("127.0.0.1", 0), lag=lag
     )
@@ -360,11 +356,9 @@ PROGRAM = """
 import itertools, sys, threading, time
 sys.path[:0] = [{root!r}, {client!r}]
 from server import asgi
-from server.api.app import create_app
-from server.settings import Settings
 from tests.server.api_world import *
 desk = StubDesk()
-app = create_app(desk, authenticator(), Settings(), clock=lambda: NOW, ids=lambda: "r")
+app = make_app(desk)
 listener = asgi.listen("127.0.0.1", 0)
 print(listener.getsockname()[1], flush=True)
 asgi.Port(asgi.build(app, mode=desk.mode, ids=lambda: "p"), listener, on_stop=desk.release.set).run()

@@ -118,6 +118,7 @@ def test_a_data_provider_is_reached_where_it_usually_is() -> None:
 
 
 REACHABLE = {"OMS_HOSTS": "oms.example.com"}
+HOOKS = {"OMS_WEBHOOK_HOSTS": "hooks.example.com", "OMS_WEBHOOK_KEY": "a-key-of-the-house"}
 WRONG = {  # name -> (environment, variable named, words of the fix or the fault)
     "endpoints without a key": (
         {"COIN_API_WS_ENDPOINTS": "wss://ws.coinapi.io/v1/"},
@@ -191,6 +192,23 @@ WRONG = {  # name -> (environment, variable named, words of the fix or the fault
         "not an e-mail",
     ),
     "semicolons between receivers": ({**MAIL, "RECEIVE_EMAILS": "a@b.de;c@d.de"}, "RECEIVE_EMAILS", "commas"),
+    "whom rules may write to, without mail": (
+        {"OMS_NOTIFY_EMAILS": "a@b.de"},
+        "SENDER_EMAIL",
+        "OMS_NOTIFY_EMAILS",
+    ),
+    "whom rules may write to: no address": (
+        {**MAIL, "OMS_NOTIFY_EMAILS": "b.de"},
+        "OMS_NOTIFY_EMAILS",
+        "b.de",
+    ),
+    "webhooks without a key": ({"OMS_WEBHOOK_HOSTS": "a.de"}, "OMS_WEBHOOK_KEY", "set both"),
+    "a key without webhooks": ({"OMS_WEBHOOK_KEY": "k" * 16}, "OMS_WEBHOOK_HOSTS", "set both"),
+    "a short webhook key": ({**HOOKS, "OMS_WEBHOOK_KEY": "short"}, "OMS_WEBHOOK_KEY", "16 to 128"),
+    "a webhook by http": ({**HOOKS, "OMS_WEBHOOK_HOSTS": "http://a.de"}, "OMS_WEBHOOK_HOSTS", "without its"),
+    "a webhook with a path": ({**HOOKS, "OMS_WEBHOOK_HOSTS": "a.de/x"}, "OMS_WEBHOOK_HOSTS", "not a host"),
+    "a webhook at home, unsaid": ({**HOOKS, "OMS_WEBHOOK_HOSTS": "127.0.0.1"}, "OMS_WEBHOOK_HOSTS", "origin"),
+    "a service without a URL": ({"OMS_NOTIFY_SERVICES": "chat"}, "OMS_NOTIFY_SERVICES", "<NAME>="),
     "mail host as URL": ({**MAIL, "SMTP_HOST": "smtps://x:465"}, "SMTP_HOST", "no scheme"),
     "mail port": ({**MAIL, "SMTP_PORT": "tls"}, "SMTP_PORT", "1 to 65535"),
     "authorities that are not there": (
@@ -309,3 +327,20 @@ def test_the_table_names_every_variable_that_is_read() -> None:
     assert read == {name for name in listed if not re.search("TRADE_KEYS|_API_|_SECRET|_PASSPHRASE", name)}
     for variable in VARIABLES:
         assert variable.form and variable.default and variable.meaning.endswith(".")
+
+
+def test_where_notifications_may_go() -> None:
+    hosts = "Hooks.example.com, other.example.com:8443,http://127.0.0.1:9000,https://[::1]:9443"
+    services = "chat=json://x/a?b=c ; pager = pagerduty://key"
+    found = read_settings({**MAIL, **HOOKS, "OMS_WEBHOOK_HOSTS": hosts, "OMS_NOTIFY_SERVICES": services})
+    assert found.webhook_origins == (
+        "https://hooks.example.com:443",
+        "https://other.example.com:8443",
+        "http://127.0.0.1:9000",
+        "https://[::1]:9443",
+    )
+    assert found.notify_services == {"chat": "json://x/a?b=c", "pager": "pagerduty://key"}
+    assert found.notify_emails == found.mail.receivers  # type: ignore[union-attr]
+    chosen = read_settings({**MAIL, "OMS_NOTIFY_EMAILS": "a@b.de, @example.com"})
+    assert chosen.notify_emails == ("a@b.de", "@example.com")
+    assert {HOOKS["OMS_WEBHOOK_KEY"], "pagerduty://key"} <= set(found.secrets())
