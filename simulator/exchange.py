@@ -53,6 +53,7 @@ from simulator.records import (
     LOT_SIZE,
     MAINTENANCE,
     MAINTENANCE_MODE,
+    MAX_NOTIONAL,
     MAX_ORDERS,
     MIN_NOTIONAL,
     MODES,
@@ -63,6 +64,7 @@ from simulator.records import (
     POST_ONLY_MODE,
     POST_ONLY_ONLY_MODE,
     POST_ONLY_WOULD_CROSS,
+    PRICE_BAND,
     PRICE_FILTER,
     REDUCE_ONLY,
     SUBMITTED,
@@ -73,6 +75,7 @@ from simulator.records import (
     ZERO,
     Account,
     BalanceChange,
+    Band,
     BookChange,
     ClientIdRule,
     Depth,
@@ -103,16 +106,16 @@ from simulator.triggers import Triggers, met
 
 # The records are read from here by those who speak to an exchange.
 __all__ = [
-    "Account", "BAD_PARAMETER", "BELOW_FILLED", "BalanceChange", "BookChange", "CANCELED",
-    "CANCEL_ALL_AFTER", "CANCEL_ONLY", "CANCEL_ONLY_MODE", "ClientIdRule", "DUPLICATE_CLIENT_ID",
-    "Depth", "EXPIRED", "Event", "Exchange", "FEE_QUANTUM", "FILLED", "FeeMode", "Fill", "HALT",
-    "HALTED", "INSUFFICIENT_FUNDS", "INVALID_KEY", "Key", "LOT_SIZE", "Levels", "MAINTENANCE",
-    "MAINTENANCE_MODE", "MAX_ORDERS", "MIN_NOTIONAL", "MODES", "Market", "ModeChange", "NO_CHANGE",
+    "Account", "BAD_PARAMETER", "BELOW_FILLED", "BalanceChange", "Band", "BookChange", "CANCELED",
+    "CANCEL_ALL_AFTER", "CANCEL_ONLY", "CANCEL_ONLY_MODE", "ClientIdRule", "DUPLICATE_CLIENT_ID", "Depth",
+    "EXPIRED", "Event", "Exchange", "FEE_QUANTUM", "FILLED", "FeeMode", "Fill", "HALT", "HALTED",
+    "INSUFFICIENT_FUNDS", "INVALID_KEY", "Key", "LOT_SIZE", "Levels", "MAINTENANCE", "MAINTENANCE_MODE",
+    "MAX_NOTIONAL", "MAX_ORDERS", "MIN_NOTIONAL", "MODES", "Market", "ModeChange", "NO_CHANGE",
     "ORDER_CLOSED", "Order", "OrderType", "OrderUpdate", "PARTIALLY_FILLED", "PERMISSION_DENIED",
-    "POST_ONLY_MODE", "POST_ONLY_ONLY_MODE", "POST_ONLY_WOULD_CROSS", "PRICE_FILTER", "PositionChange",
-    "PublicTrade", "QueueModel", "REDUCE_ONLY", "Reject", "SUBMITTED", "SelfTradeRule", "TIME_OVER",
-    "TRADING", "Transfer", "Trigger", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO", "fill_record",
-    "order_record", "text", "transfer_record",
+    "POST_ONLY_MODE", "POST_ONLY_ONLY_MODE", "POST_ONLY_WOULD_CROSS", "PRICE_BAND", "PRICE_FILTER",
+    "PositionChange", "PublicTrade", "QueueModel", "REDUCE_ONLY", "Reject", "SUBMITTED", "SelfTradeRule",
+    "TIME_OVER", "TRADING", "Transfer", "Trigger", "UNKNOWN_ORDER", "UNKNOWN_SYMBOL", "ZERO",
+    "fill_record", "order_record", "text", "transfer_record",
 ]  # fmt: skip
 
 SIDES: tuple[Side, Side] = ("buy", "sell")
@@ -413,6 +416,7 @@ class Exchange:
         self._catch_up(now)
         self._check_mode(state, order_type, post_only)
         self._check_shape(state, side, order_type, quantity, price, quote_quantity, trigger, reduce_only)
+        self._check_band(state, side, price, now)
         self._check_client_id(account, client_order_id)
         if expires_at is not None and expires_at <= now:
             raise Reject(BAD_PARAMETER, "the order's time is over already", parameter="expires_at")
@@ -897,6 +901,8 @@ class Exchange:
                 raise Reject(BAD_PARAMETER, "a limit order needs price and quantity", parameter="price")
             if not price.is_finite() or price <= 0 or price % market.tick:
                 raise Reject(PRICE_FILTER, f"price must be a positive multiple of {market.tick}")
+            if market.max_price is not None and price > market.max_price:
+                raise Reject(PRICE_FILTER, f"price must be at most {market.max_price}")
         elif price is not None:
             raise Reject(BAD_PARAMETER, "a market order has no price", parameter="price")
         if quantity is not None:
@@ -916,6 +922,22 @@ class Exchange:
         notional = quote_quantity if quantity is None else quantity * reference if reference else None
         if notional is not None and notional < market.min_notional and not reduce_only:
             raise Reject(MIN_NOTIONAL, f"the order is worth less than {market.min_notional} {market.quote}")
+        most = market.max_notional if order_type == "limit" else None
+        if most is not None and notional is not None and notional > most:
+            raise Reject(MAX_NOTIONAL, f"the order is worth more than {most} {market.quote}")
+
+    def _check_band(self, state: MarketState, side: Side, price: Decimal | None, now: float) -> None:
+        """Refuse a limit outside its band of prices; where nothing was traded, measured from the mid."""
+        band = state.market.band
+        if band is None or price is None:
+            return
+        traded = [t for t in state.trades if now - t.now <= band.minutes * 60]
+        volume = sum((t.quantity for t in traded), ZERO)
+        value = sum((t.price * t.quantity for t in traded), ZERO)
+        average = value / volume if volume else self._reference_price(state)
+        low, high = band.buy if side == "buy" else band.sell
+        if average is not None and not average * low <= price <= average * high:
+            raise Reject(PRICE_BAND, f"price must be from {average * low} to {average * high}")
 
     def _check_client_id(self, account: Account, client_order_id: str) -> None:
         same = account.by_client_id.get(client_order_id) if client_order_id else None

@@ -36,6 +36,8 @@ BAD_PARAMETER = "BAD_PARAMETER"
 LOT_SIZE = "LOT_SIZE"
 PRICE_FILTER = "PRICE_FILTER"
 MIN_NOTIONAL = "MIN_NOTIONAL"
+MAX_NOTIONAL = "MAX_NOTIONAL"
+PRICE_BAND = "PRICE_BAND"
 MAX_ORDERS = "MAX_ORDERS"
 INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
 POST_ONLY_WOULD_CROSS = "POST_ONLY_WOULD_CROSS"
@@ -76,6 +78,15 @@ class Reject(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """How far from the average price of `minutes` a limit may be, as multiples of it."""
+
+    buy: tuple[Decimal, Decimal]  # lowest, highest
+    sell: tuple[Decimal, Decimal]
+    minutes: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
     """What is traded, and in which steps. Fees are fractions: 0.001 is 10 basis points."""
 
@@ -91,6 +102,9 @@ class Market:
     taker_fee: Decimal = Decimal("0.001")
     fee_mode: FeeMode = "received"  # in what the order receives; quote, base: always in that currency
     max_orders: int = 200
+    max_notional: Decimal | None = None  # of an order with a price
+    max_price: Decimal | None = None
+    band: Band | None = None
     settled_in: str | None = None  # of a contract, the currency of its profits; None: both sides are paid
     contract_size: Decimal = Decimal(1)  # base currency in one of `quantity`
 

@@ -160,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
         order.add_argument("side", choices=("buy", "sell"))
         order.add_argument("symbol", help="such as ETH/USDT")
         order.add_argument("quantity", help="in the base currency")
+        order.add_argument(
+            "--raise-to-minimum", action="store_true", help="make a quantity that is too small the smallest"
+        )
         _style_options(order)
         _trading_options(order)
     limit.add_argument("price")
@@ -185,6 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--expires-at", metavar="TIME", help="with GTD, such as 2026-11-21T00:00:00Z")
     place.add_argument("--post-only", action="store_true", help="never trade at once, only wait in the book")
     place.add_argument("--reduce-only", action="store_true", help="sell no more than is held")
+    place.add_argument(
+        "--raise-to-minimum", action="store_true", help="make a quantity that is too small the smallest"
+    )
     _trading_options(place)
 
     edit = add("edit", "change an open order", _edit, show_facts)
@@ -617,6 +623,7 @@ def _market_order(client: OMSClient, options: argparse.Namespace) -> Answer:
         options.side,
         options.symbol,
         options.quantity,
+        raise_to_minimum=options.raise_to_minimum,
         **_style(options),
         **_trading(options),
     )
@@ -631,6 +638,7 @@ def _limit_order(client: OMSClient, options: argparse.Namespace) -> Answer:
         options.price,
         post_only=options.post_only,
         time_in_force=options.tif,
+        raise_to_minimum=options.raise_to_minimum,
         **_style(options),
         **_trading(options),
     )
@@ -649,6 +657,7 @@ def _place(client: OMSClient, options: argparse.Namespace) -> Answer:
         expires_at=options.expires_at,
         post_only=options.post_only,
         reduce_only=options.reduce_only,
+        raise_to_minimum=options.raise_to_minimum,
         **_trading(options),
     )
 

@@ -189,6 +189,7 @@ class OMSClient:
         time_limit: Amount | None = None,
         on_timeout: str | None = None,
         max_slippage_bps: Amount | None = None,
+        raise_to_minimum: bool = False,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
@@ -207,6 +208,7 @@ class OMSClient:
             "symbol": symbol,
             "quantity": amount_text("quantity", quantity),
             "account": account,
+            "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
             **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
             **self._options(record_in_db, send_fail_email, dry_run),
         }
@@ -231,6 +233,7 @@ class OMSClient:
         time_limit: Amount | None = None,
         on_timeout: str | None = None,
         max_slippage_bps: Amount | None = None,
+        raise_to_minimum: bool = False,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
@@ -252,6 +255,7 @@ class OMSClient:
             "post_only": _flag("post_only", post_only),
             "time_in_force": time_in_force,
             "account": account,
+            "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
             **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
             **self._options(record_in_db, send_fail_email, dry_run),
         }
@@ -278,6 +282,7 @@ class OMSClient:
         expires_at: Time | None = None,
         post_only: bool = False,
         reduce_only: bool = False,
+        raise_to_minimum: bool = False,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
@@ -301,6 +306,7 @@ class OMSClient:
             "expires_at": time_text("expires_at", expires_at),
             "post_only": _flag("post_only", post_only),
             "reduce_only": _flag("reduce_only", reduce_only),
+            "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
             "account": account,
             **self._options(record_in_db, send_fail_email, dry_run),
         }
@@ -1149,8 +1155,8 @@ def _is_placed(query: Query) -> bool:
 
 def _placed_order(query: Query) -> Order:
     """Give the order a query placed; a dry run has none, and gives its plan."""
-    orders = query.get("orders") or []
-    order = Order(orders[0] if orders else query.get("result") or {})
+    orders, result = query.get("orders") or [], query.get("result") or {}
+    order = Order({**orders[-1], "corrections": result.get("corrections", [])} if orders else result)
     return _with_query(order, query)
 
 

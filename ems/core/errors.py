@@ -1,10 +1,10 @@
 """Every error code a caller can see, with what it means and what to do about it.
 
 Codes are CATEGORY_CONDITION. The category says where the cause lies: REQUEST and IDEMPOTENCY in the caller's
-words, AUTH in the signature, EXCHANGE to PRICE in what was asked of which market, TRADING and HALT in what
-people have stopped, QUOTE in a plan that no
-longer holds, ORDER and QUERY in what is not there, VENUE in the exchange's own answer, STORE to INTERNAL in
-this server. The table feeds the HTTP mapping, OpenAPI and the manual.
+words, AUTH in the signature, EXCHANGE to MARKET in what was asked of which market, TRADING and HALT in what
+people have stopped, QUOTE in a plan that no longer holds, ORDER and QUERY in what is not there, VENUE in the
+exchange's own answer, STORE to INTERNAL in this server. The table feeds the HTTP mapping, OpenAPI and the
+manual.
 
 `retry_safe` is about the same request sent again unchanged: true only where waiting can help, and either
 nothing can have happened or the idempotency key makes a second one harmless.
@@ -53,6 +53,8 @@ AMOUNT_TOO_LARGE = "AMOUNT_TOO_LARGE"
 FUNDS_INSUFFICIENT = "FUNDS_INSUFFICIENT"
 SELF_MATCH = "SELF_MATCH"
 PRICE_INVALID = "PRICE_INVALID"
+MARKET_NOT_OPEN = "MARKET_NOT_OPEN"
+ORDER_LIMIT_REACHED = "ORDER_LIMIT_REACHED"
 AMOUNT_UNREACHABLE = "AMOUNT_UNREACHABLE"
 QUOTE_UNKNOWN = "QUOTE_UNKNOWN"
 QUOTE_EXPIRED = "QUOTE_EXPIRED"
@@ -241,7 +243,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
         ),
         ErrorCode(
             code=SYMBOL_UNKNOWN,
-            meaning="The exchange has no such market, or it is not open for trading.",
+            meaning="The exchange has no such market.",
             hint="Write symbols as BASE/QUOTE, such as BTC/USDT.",
         ),
         ErrorCode(
@@ -268,6 +270,16 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=PRICE_INVALID,
             meaning="The market does not take that price.",
             hint="Use a multiple of the market's price step, near the present price.",
+        ),
+        ErrorCode(
+            code=MARKET_NOT_OPEN,
+            meaning="The market exists, and takes no such order just now: halted, cancel only, post only.",
+            hint="details.limit says what it takes; wait, or send an order of that kind.",
+        ),
+        ErrorCode(
+            code=ORDER_LIMIT_REACHED,
+            meaning="As many orders are open in that market as the exchange allows an account.",
+            hint="Cancel one, or wait until one ends.",
         ),
         ErrorCode(
             code=AMOUNT_UNREACHABLE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from enum import StrEnum
 
 from ems.core.messages import OrderType, Side, TimeInForce
 
@@ -21,6 +22,49 @@ HAIRCUTS = tuple(Decimal(step) for step in ("0", "1e-5", "5e-5", "1e-4", "5e-4",
 # order_ok keeps 2 % above the minimum notional, so that a small price move does not make a legal order
 # illegal.
 NOTIONAL_MARGIN = Decimal("1.02")
+
+
+class MarketStatus(StrEnum):
+    """Which orders a market takes just now. Cancels always go."""
+
+    OPEN = "open"
+    LIMIT_ONLY = "limit_only"  # none without a price
+    POST_ONLY = "post_only"  # none that would trade at once
+    CANCEL_ONLY = "cancel_only"
+    HALTED = "halted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PriceBand:
+    """How far from the market a price may be, as multiples of a reference price of the exchange."""
+
+    buy_low: Decimal
+    buy_high: Decimal
+    sell_low: Decimal
+    sell_high: Decimal
+
+    def of(self, side: Side) -> tuple[Decimal, Decimal]:
+        return (self.buy_low, self.buy_high) if side is Side.BUY else (self.sell_low, self.sell_high)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """What an exchange says of a market beside its steps and sizes; None: no such rule, or not told."""
+
+    status: MarketStatus = MarketStatus.OPEN
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    band: PriceBand | None = None
+    max_market_quantity: Decimal | None = None  # of orders without a price, instead of `Market.max_quantity`
+    max_post_only_quantity: Decimal | None = None  # likewise of those that only wait in the book
+    market_min_notional: bool = True  # the least notional holds for orders without a price too
+    max_notional: Decimal | None = None  # quote currency
+    market_max_notional: bool = True
+    max_open_orders: int | None = None  # of an account in this market, those that wait for a price among them
+    max_waiting_orders: int | None = None  # of those that wait for a price
+
+
+NO_RULES = Rules()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +89,13 @@ class Market:
     stop_times: frozenset[TimeInForce] = frozenset()  # of the limits among them
     amends: frozenset[str] = frozenset()  # of "quantity", "price", "stop_price": what it changes in one step
     amends_shrink_only: bool = False
+    rules: Rules = NO_RULES
+
+    @property
+    def status(self) -> MarketStatus:
+        """Return what it takes; one that no plan may use and of which no more is known takes nothing."""
+        unsaid = not self.active and self.rules.status is MarketStatus.OPEN
+        return MarketStatus.HALTED if unsaid else self.rules.status
 
     def floor_quantity(self, quantity: Decimal) -> Decimal:
         return floor_to(quantity, self.lot)

@@ -117,6 +117,7 @@ class MarketOrder:
     quantity: Decimal  # base currency
     account: str = "default"
     style: Style | None = None  # None: one plain order
+    raise_to_minimum: bool = False  # a quantity below the smallest order becomes the smallest order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +131,7 @@ class LimitOrder:
     post_only: bool = False
     account: str = "default"
     style: Style | None = None  # None: one plain order; else worked by an algorithm, never beyond `price`
+    raise_to_minimum: bool = False  # as in MarketOrder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +150,7 @@ class PlaceOrder:
     post_only: bool = False
     reduce_only: bool = False  # sell no more than is held
     account: str = "default"
+    raise_to_minimum: bool = False  # as in MarketOrder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -145,6 +145,15 @@ REASON_FIELD = Field(
     example="prices look wrong",
 )
 
+RAISE_FIELD = Field(
+    name="raise_to_minimum",
+    kind=FLAG,
+    doc="Make a quantity below the smallest order of the market that smallest order, instead of refusing it.",
+    required=False,
+    default=False,
+    example=False,
+)
+
 ALGO_FIELD = Field(
     name="algo",
     kind=ALGO,
@@ -389,8 +398,10 @@ def _rebalancing(values: Mapping[str, object]) -> list[Problem]:
 
 
 def _style_has_algo(values: Mapping[str, object]) -> list[Problem]:
-    if "algo" not in values or values["algo"] is not None:
+    if "algo" not in values:
         return []
+    if values["algo"] is not None:
+        return _raised_by_algo(values)
     return [
         _wrong(
             wanted.name,
@@ -400,6 +411,13 @@ def _style_has_algo(values: Mapping[str, object]) -> list[Problem]:
         for wanted in PLAIN_STYLE_FIELDS
         if values.get(wanted.name) is not None
     ]
+
+
+def _raised_by_algo(values: Mapping[str, object]) -> list[Problem]:
+    if not values.get("raise_to_minimum"):
+        return []
+    message = "raise_to_minimum: an algorithm decides itself how large its orders are"
+    return [_wrong("raise_to_minimum", message, "Remove it, or remove algo.")]
 
 
 def _waits_or_takes(values: Mapping[str, object]) -> list[Problem]:
@@ -625,6 +643,7 @@ ORDER = Verb(
             example=False,
         ),
         ACCOUNT_FIELD,
+        RAISE_FIELD,
     ),
     check=_order_terms,
 )
@@ -673,6 +692,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 QUANTITY_FIELD,
                 *PLAIN_STYLE_FIELDS,
                 ACCOUNT_FIELD,
+                RAISE_FIELD,
             ),
             check=_style_has_algo,
         ),
@@ -711,6 +731,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 ),
                 *PLAIN_STYLE_FIELDS,
                 ACCOUNT_FIELD,
+                RAISE_FIELD,
             ),
             check=_limit_style,
         ),

@@ -1,8 +1,8 @@
 """May this plain order start? Checked before anything is written or sent.
 
-`admit` answers one of three things: an `Admitted` (go ahead), a `Problem` (no, with the number that would
-pass), or a `Need` (look first: a refusal must never rest on an old balance, nor a size check on a missing
-book).
+`admit` answers one of three things: an `Admitted` (go ahead), a `Problem` (no: every reason at once, with the
+numbers that would pass), or a `Need` (look first: a refusal must never rest on an old balance, nor a size
+check on a missing book).
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from datetime import datetime
 from decimal import Decimal
 
 from ems.core import errors
-from ems.core.codec import plain
-from ems.core.instrument import Market
-from ems.core.messages import LimitOrder, MarketOrder, OrderType, Problem, Side, TimeInForce
+from ems.core.fitness import mid_of
+from ems.core.instrument import Market, MarketStatus
+from ems.core.messages import BookUpdate, LimitOrder, MarketOrder, OrderType, Problem, Side, TimeInForce
 from ems.core.records import Leg
+from ems.core.validation import Judged, Picture, Terms, judge
 from ems.engine.account import Account
 from ems.engine.plans import TAKE_THROUGH
-from ems.engine.refusals import no_book, short_of, symbol_unknown, too_small
-from ems.engine.sight import Need, fresh, usable
+from ems.engine.refusals import no_book, symbol_unknown
+from ems.engine.shortages import Shortages
+from ems.engine.sight import DARK_S, Need, fresh, usable
+from ems.engine.work import Work
 
 ZERO = Decimal(0)
 
@@ -40,94 +43,141 @@ class Admitted:
     expires_at: datetime | None = None
     reduce_only: bool = False
     emulated: bool = False  # this server waits for its stop price
+    corrections: tuple[dict[str, object], ...] = ()  # what differs from what was asked
 
 
 def admit(
     command: MarketOrder | LimitOrder,
     account: Account,
-    claims: dict[str, Decimal],
+    work: Work,
+    user: str,
     now: datetime,
     *,
     patient: bool,
 ) -> Admitted | Need | Problem:
-    """Judge an order. `claims` is what other work of ours may still spend, by currency.
-
-    With `patient` False nothing more can be waited for: judge on what is known.
-    """
+    """Judge an order. With `patient` False nothing more can be waited for: judge on what is known."""
     market = account.markets.get(command.symbol)
-    if market is None or not market.active:
-        return symbol_unknown(account, command.symbol)
-    side = command.side
-    if isinstance(command, LimitOrder):
-        price = market.passive_price(side, command.price)
-        if price <= ZERO:
-            return errors.problem(
-                errors.PRICE_INVALID,
-                f"price: {plain(command.price)} is below the price step of {market.symbol}",
-                hint=f"The smallest price is {plain(market.tick)}.",
-                details={"field": "price", "value": plain(command.price), "limit": plain(market.tick)},
-            )
-        worst = limit = price
-    else:
-        book = account.books.get(command.symbol)
-        if not usable(book, now):
-            if patient:
-                return Need(books=frozenset({(*account.key, command.symbol)}))
-            return no_book(account, [command.symbol], now)
-        assert book is not None
-        levels = book.asks if side is Side.BUY else book.bids
-        # A limit stands in for a market order where there are none: it has to reach all that is wanted.
-        far = levels[0][0] if market.market_orders else reaching(levels, command.quantity)
-        limit = market.taker_price(side, far * (1 + (TAKE_THROUGH if side is Side.BUY else -TAKE_THROUGH)))
-        worst = min(limit, book.bids[0][0])
-    quantity = market.floor_quantity(command.quantity)
-    refused = size_refused(market, command.quantity, quantity, worst)
-    if refused is not None:
-        return refused
-    post_only = isinstance(command, LimitOrder) and command.post_only
-    reserved = market.reserve(side, quantity, limit, post_only=post_only)
-    source, target = (market.quote, market.base) if side is Side.BUY else (market.base, market.quote)
-    lacking = afford(account, source, reserved, claims, now, patient=patient)
-    if lacking is not None:
-        return lacking
-    is_limit = isinstance(command, LimitOrder) or not market.market_orders
+    if market is None:
+        return errors.combined([symbol_unknown(account, command.symbol, work.accounts.values())])
+    found = account.books.get(command.symbol)
+    book = found if usable(found, now) else None
+    if book is None and _wants_book(command, market, account, now):
+        if patient:
+            return Need(books=frozenset({(*account.key, command.symbol)}))
+        account.dark[command.symbol] = now
+    limit = _limit_of(command, market, book)
+    judged = judge(
+        market,
+        _terms(command, market, limit),
+        picture_of(work, account, market, book, limit),
+        raise_to_minimum=command.raise_to_minimum,
+    )
+    problems = judged.problems
+    if book is None and isinstance(command, MarketOrder) and market.status is MarketStatus.OPEN:
+        problems.append(no_book(account, [command.symbol], now))
+    duration = command.time_in_force if isinstance(command, LimitOrder) else TimeInForce.IOC
+    paid = judged.terms.price or limit
+    return concluded(judged, market, account, work, user, now, paid=paid, duration=duration, patient=patient)
+
+
+def concluded(
+    judged: Judged,
+    market: Market,
+    account: Account,
+    work: Work,
+    user: str,
+    now: datetime,
+    *,
+    paid: Decimal | None,
+    duration: TimeInForce,
+    patient: bool,
+) -> Admitted | Need | Problem:
+    """Add the money to what the market's rules say, and answer. `paid` is the price it is reckoned at."""
+    terms, problems, reserved = judged.terms, judged.problems, ZERO
+    buys = terms.side is Side.BUY
+    source, target = (market.quote, market.base) if buys else (market.base, market.quote)
+    if paid is not None:
+        reserved = market.reserve(terms.side, terms.quantity, paid, post_only=terms.post_only)
+        shortages = Shortages(work, account, user)
+        if shortages.lacks(source, reserved):
+            if patient and not fresh(account, now):
+                return Need(balances=frozenset({account.key}))
+            problems.append(shortages.of_order(market, terms, paid, reserved))
+    if problems:
+        return errors.combined(problems)
     return Admitted(
         leg=Leg(
             exchange=account.exchange,
             account=account.account,
             symbol=market.symbol,
-            side=side,
+            side=terms.side,
             source=source,
             target=target,
             amount=reserved,
-            quantity=quantity,
+            quantity=terms.quantity,
             started_at=now,
         ),
-        order_type=OrderType.LIMIT if is_limit else OrderType.MARKET,
-        quantity=quantity,
-        price=limit if is_limit else None,
-        time_in_force=command.time_in_force if isinstance(command, LimitOrder) else TimeInForce.IOC,
-        post_only=post_only,
+        order_type=terms.order_type,
+        quantity=terms.quantity,
+        price=terms.price,
+        stop_price=terms.stop_price,
+        time_in_force=duration,
+        post_only=terms.post_only,
         reserved=reserved,
+        corrections=tuple(one.body() for one in judged.corrections),
     )
 
 
-def afford(
-    account: Account,
-    source: str,
-    wanted: Decimal,
-    claims: dict[str, Decimal],
-    now: datetime,
-    *,
-    patient: bool,
-) -> Need | Problem | None:
-    """Refuse what is more than is held and not claimed; a refusal never rests on an old balance."""
-    held, claimed = account.holdings.usable(source), claims.get(source, ZERO)
-    if wanted <= max(held - claimed, ZERO):
+def picture_of(
+    work: Work, account: Account, market: Market, book: BookUpdate | None, limit: Decimal | None
+) -> Picture:
+    """Return what an order in this market is judged in; `limit` is how far it may take without a price."""
+    open_orders, waiting_orders = work.count_open(account, market.symbol)
+    taken_at = None if book is None or limit is None else min(limit, book.bids[0][0])
+    return Picture(
+        mid=None if book is None else mid_of(book),
+        taken_at=taken_at,
+        open_orders=open_orders,
+        waiting_orders=waiting_orders,
+    )
+
+
+def _wants_book(command: MarketOrder | LimitOrder, market: Market, account: Account, now: datetime) -> bool:
+    """Say whether a book is worth waiting for; without one the exchange judges its band of prices itself."""
+    if market.status in (MarketStatus.HALTED, MarketStatus.CANCEL_ONLY):
+        return False
+    if isinstance(command, MarketOrder):
+        return True
+    dark = account.dark.get(command.symbol)
+    lately = dark is not None and (now - dark).total_seconds() < DARK_S
+    return market.rules.band is not None and not lately
+
+
+def _limit_of(command: MarketOrder | LimitOrder, market: Market, book: BookUpdate | None) -> Decimal | None:
+    """Return how far an order may take; None where that is not known."""
+    if isinstance(command, LimitOrder):
+        return command.price
+    if book is None:
         return None
-    if patient and not fresh(account, now):
-        return Need(balances=frozenset({account.key}))
-    return short_of([account], source, wanted, held, claimed)
+    side = command.side
+    levels = book.asks if side is Side.BUY else book.bids
+    # A limit stands in for a market order where there are none: it has to reach all that is wanted.
+    far = levels[0][0] if market.market_orders else reaching(levels, command.quantity)
+    return market.taker_price(side, far * (1 + (TAKE_THROUGH if side is Side.BUY else -TAKE_THROUGH)))
+
+
+def _terms(command: MarketOrder | LimitOrder, market: Market, limit: Decimal | None) -> Terms:
+    if isinstance(command, LimitOrder):
+        return Terms(
+            side=command.side,
+            order_type=OrderType.LIMIT,
+            quantity=command.quantity,
+            price=command.price,
+            post_only=command.post_only,
+        )
+    if market.market_orders or limit is None:
+        return Terms(side=command.side, order_type=OrderType.MARKET, quantity=command.quantity)
+    return Terms(side=command.side, order_type=OrderType.LIMIT, quantity=command.quantity, price=limit)
 
 
 def reaching(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> Decimal:
@@ -138,17 +188,3 @@ def reaching(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> De
         if reached >= quantity:
             return price
     return levels[-1][0]
-
-
-def size_refused(market: Market, asked: Decimal, quantity: Decimal, price: Decimal) -> Problem | None:
-    """Refuse a quantity that the market does not take at this price."""
-    if market.max_quantity is not None and quantity > market.max_quantity:
-        return errors.problem(
-            errors.AMOUNT_TOO_LARGE,
-            f"quantity: {plain(asked)} {market.base} is above the largest order of {market.symbol}",
-            hint=f"At most {plain(market.max_quantity)} {market.base} at once; smart_order splits by itself.",
-            details={"field": "quantity", "value": plain(asked), "limit": plain(market.max_quantity)},
-        )
-    if not market.order_ok(quantity, price):
-        return too_small(market, "quantity", asked, price)
-    return None

@@ -21,14 +21,15 @@ from ems.core.instrument import Market
 from ems.core.messages import CancelOrder, EditOrder, Problem, Submit
 from ems.core.records import Asked, Edit, Order, Phase, Query, QueryStatus, Status
 from ems.core.triggers import met
+from ems.core.validation import Picture, Terms, judge
 from ems.engine.account import Account, Readiness
-from ems.engine.admission import afford, size_refused
 from ems.engine.cancels import Cancels
-from ems.engine.order_types import below_the_tick, met_already, stop_on_tick, waiting_reserve
+from ems.engine.order_types import met_already, taken_at
 from ems.engine.orders import Orders, sent_type
 from ems.engine.queries import Queries
 from ems.engine.refusals import halted, not_ready
-from ems.engine.sight import Need, usable
+from ems.engine.shortages import Shortages
+from ems.engine.sight import Need, fresh, usable
 from ems.engine.turn import Out
 from ems.engine.work import Work
 
@@ -121,7 +122,7 @@ class Edits:
         market = account.markets.get(order.symbol)
         if account.readiness is not Readiness.READY or market is None:
             return not_ready(account)
-        terms = self._terms(command, order, market)
+        terms = self._terms(command, order, market, account, now)
         if isinstance(terms, Problem):
             return terms
         quantity = terms.get("quantity", order.quantity)
@@ -132,17 +133,17 @@ class Edits:
             if book is not None and usable(book, now):
                 mid = mid_of(book)
                 if met(order.order_type, order.side, stop_price, mid):
-                    return met_already(order.order_type, order.side, stop_price, mid)
-        if price is None and stop_price is not None:
-            reserved = waiting_reserve(market, order.side, quantity, stop_price, None)
-        else:
-            assert price is not None, "what has neither price does not rest"
-            reserved = market.reserve(order.side, quantity, price, post_only=order.post_only)
+                    return met_already(market, order.order_type, order.side, stop_price, mid)
+        paid = taken_at(stop_price) if price is None and stop_price is not None else price
+        assert paid is not None, "what has neither price does not rest"
+        reserved = market.reserve(order.side, quantity, paid, post_only=order.post_only)
         source = self._work.leg_of(order).source
         more = (reserved - order.reserved) * (quantity - order.filled_quantity) / quantity
-        lacking = afford(account, source, more, self._work.claims(account), now, patient=patient)
-        if more > ZERO and lacking is not None:
-            return lacking
+        shortages = Shortages(self._work, account, order.user)
+        if more > ZERO and shortages.lacks(source, more):
+            if patient and not fresh(account, now):
+                return Need(balances=frozenset({account.key}))
+            return shortages.of_money(source, more)
         return Edit(
             query_id=query_id,
             asked_at=now,
@@ -151,38 +152,45 @@ class Edits:
             **terms,  # type: ignore[arg-type]  # its keys are TERMS
         )
 
-    def _terms(self, command: EditOrder, order: Order, market: Market) -> dict[str, Decimal] | Problem:
+    def _terms(
+        self, command: EditOrder, order: Order, market: Market, account: Account, now: datetime
+    ) -> dict[str, Decimal] | Problem:
         """Return what is to change, on the market's steps; or why it cannot."""
-        terms: dict[str, Decimal] = {}
-        if command.price is not None:
-            if not order.order_type.limited:
-                return _has_none(order, "price")
-            terms["price"] = market.passive_price(order.side, command.price)
-        if command.stop_price is not None:
-            if not sent_type(order).waits and order.status is not Status.CREATED:
-                return _has_none(order, "stop_price")
-            terms["stop_price"] = stop_on_tick(market, order.order_type, order.side, command.stop_price)
-        for name, value in terms.items():
-            if value <= ZERO:
-                return below_the_tick(market, name, getattr(command, name))
-        if command.quantity is not None:
-            quantity = market.floor_quantity(command.quantity)
-            if quantity <= order.filled_quantity:
-                return errors.problem(
-                    errors.AMOUNT_TOO_SMALL,
-                    f"quantity: {plain(order.filled_quantity)} {market.base} of it is filled already",
-                    hint="It is the whole of the order, with what is filled. To leave the rest, cancel it.",
-                    details={
-                        "field": "quantity",
-                        "value": plain(command.quantity),
-                        "limit": plain(order.filled_quantity),
-                    },
-                )
-            at = terms.get("price", order.price) or terms.get("stop_price", order.stop_price) or ZERO
-            refused = size_refused(market, command.quantity, quantity - order.filled_quantity, at)
-            if refused is not None:
-                return refused
-            terms["quantity"] = quantity
+        if command.price is not None and not order.order_type.limited:
+            return _has_none(order, "price")
+        waits = sent_type(order).waits or order.status is Status.CREATED
+        if command.stop_price is not None and not waits:
+            return _has_none(order, "stop_price")
+        quantity = order.quantity if command.quantity is None else command.quantity
+        if market.floor_quantity(quantity) <= order.filled_quantity:
+            return errors.problem(
+                errors.AMOUNT_TOO_SMALL,
+                f"quantity: {plain(order.filled_quantity)} {market.base} of it is filled already",
+                hint="It is the whole of the order, with what is filled. To leave the rest, cancel it.",
+                details={
+                    "field": "quantity",
+                    "value": plain(quantity),
+                    "limit": plain(order.filled_quantity),
+                },
+            )
+        asked = Terms(
+            side=order.side,
+            order_type=order.order_type,
+            quantity=quantity - order.filled_quantity,
+            price=order.price if command.price is None else command.price,
+            stop_price=order.stop_price if command.stop_price is None else command.stop_price,
+            post_only=order.post_only,
+            emulated=order.status is Status.CREATED,
+        )
+        judged = judge(market, asked, Picture(mid=_mid(account, order.symbol, now)))
+        # It is no further order, and what stays as it is has been taken once.
+        wrong = [p for p in judged.problems if getattr(command, str(p.details["field"]), None) is not None]
+        if wrong:
+            return errors.combined(wrong)
+        given = [name for name in TERMS if getattr(command, name) is not None]
+        terms = {name: value for name in given if (value := getattr(judged.terms, name)) is not None}
+        if "quantity" in terms:
+            terms["quantity"] += order.filled_quantity
         terms = {name: value for name, value in terms.items() if value != getattr(order, name)}
         if not terms:
             return errors.problem(
@@ -275,3 +283,8 @@ def _in_one_step(market: Market, order: Order, terms: dict[str, Decimal]) -> boo
     if not terms.keys() <= market.amends:
         return False
     return not market.amends_shrink_only or terms["quantity"] < order.quantity
+
+
+def _mid(account: Account, symbol: str, now: datetime) -> Decimal | None:
+    book = account.books.get(symbol)
+    return mid_of(book) if book is not None and usable(book, now) else None

@@ -25,13 +25,15 @@ from ems.core.messages import (
     Side,
     TimeInForce,
 )
-from ems.core.records import Leg
 from ems.core.triggers import met, rising
+from ems.core.validation import Terms, judge
 from ems.engine.account import Account
-from ems.engine.admission import Admitted, admit, afford, reaching, size_refused
+from ems.engine.admission import Admitted, admit, concluded, picture_of, reaching
 from ems.engine.plans import TAKE_THROUGH
 from ems.engine.refusals import no_book, short_of, symbol_unknown
+from ems.engine.shortages import explained
 from ems.engine.sight import Need, fresh, usable
+from ems.engine.work import Work
 
 ZERO = Decimal(0)
 ONE_DAY = timedelta(days=1)
@@ -39,24 +41,26 @@ GTD_MAX = timedelta(days=366)
 
 
 def admit_any(
-    command: PlaceOrder, account: Account, claims: dict[str, Decimal], now: datetime, *, patient: bool
+    command: PlaceOrder, account: Account, work: Work, user: str, now: datetime, *, patient: bool
 ) -> Admitted | Need | Problem:
     """Judge an order, as `admission.admit` does its two types."""
     market = account.markets.get(command.symbol)
-    if market is None or not market.active:
-        return symbol_unknown(account, command.symbol)
+    if market is None:
+        return errors.combined([symbol_unknown(account, command.symbol, work.accounts.values())])
     expires_at = _end_of(command, now)
     if isinstance(expires_at, Problem):
         return expires_at
     if command.reduce_only:
-        cut = _cut_to_holding(command, account, market, claims, now, patient)
-        if not isinstance(cut, Decimal):
+        cut = _cut_to_holding(command, account, market, work.claims(account), now, patient)
+        if isinstance(cut, Problem):
+            return explained(cut, work, [account], user)
+        if isinstance(cut, Need):
             return cut
         command = replace(command, quantity=cut)
     if command.order_type.waits:
-        judged = _admit_waiting(command, account, market, claims, now, patient)
+        judged = _admit_waiting(command, account, market, work, user, now, patient)
     else:
-        judged = admit(_as_plain(command), account, claims, now, patient=patient)
+        judged = admit(_as_plain(command), account, work, user, now, patient=patient)
     if not isinstance(judged, Admitted):
         return judged
     # A market order trades at once, whatever time it was given; the exchange decides how.
@@ -90,6 +94,7 @@ def _as_plain(command: PlaceOrder) -> MarketOrder | LimitOrder:
             symbol=command.symbol,
             quantity=command.quantity,
             account=command.account,
+            raise_to_minimum=command.raise_to_minimum,
         )
     assert command.price is not None
     return LimitOrder(
@@ -101,6 +106,7 @@ def _as_plain(command: PlaceOrder) -> MarketOrder | LimitOrder:
         time_in_force=command.time_in_force,
         post_only=command.post_only,
         account=command.account,
+        raise_to_minimum=command.raise_to_minimum,
     )
 
 
@@ -132,58 +138,48 @@ def _admit_waiting(
     command: PlaceOrder,
     account: Account,
     market: Market,
-    claims: dict[str, Decimal],
+    work: Work,
+    user: str,
     now: datetime,
     patient: bool,
 ) -> Admitted | Need | Problem:
     """Judge an order that waits for its stop price."""
     side, kind = command.side, command.order_type
     assert command.stop_price is not None
-    stop = stop_on_tick(market, kind, side, command.stop_price)
-    price = None if command.price is None else market.passive_price(side, command.price)
-    if min(stop, price or stop) <= ZERO:
-        name, asked = ("stop_price", command.stop_price) if stop <= ZERO else ("price", command.price)
-        return below_the_tick(market, name, asked or ZERO)
     emulated = not native(market, kind, command.time_in_force)
-    if emulated:
-        book = account.books.get(market.symbol)
-        if not usable(book, now):
-            if patient:
-                return Need(books=frozenset({(*account.key, market.symbol)}))
-            return no_book(account, [market.symbol], now)
-        assert book is not None
-        if met(kind, side, stop, mid_of(book)):
-            return met_already(kind, side, stop, mid_of(book))
-    quantity = market.floor_quantity(command.quantity)
-    refused = size_refused(market, command.quantity, quantity, min(stop, price or stop))
-    if refused is not None:
-        return refused
-    reserved = waiting_reserve(market, side, quantity, stop, price)
-    source, target = (market.quote, market.base) if side is Side.BUY else (market.base, market.quote)
-    lacking = afford(account, source, reserved, claims, now, patient=patient)
-    if lacking is not None:
-        return lacking
-    return Admitted(
-        leg=Leg(
-            exchange=account.exchange,
-            account=account.account,
-            symbol=market.symbol,
-            side=side,
-            source=source,
-            target=target,
-            amount=reserved,
-            quantity=quantity,
-            started_at=now,
-        ),
+    found = account.books.get(market.symbol)
+    book = found if usable(found, now) else None
+    if emulated and book is None and patient:
+        return Need(books=frozenset({(*account.key, market.symbol)}))
+    asked = Terms(
+        side=side,
         order_type=kind,
-        quantity=quantity,
-        price=price,
-        stop_price=stop,
-        time_in_force=command.time_in_force,
-        post_only=False,
-        reserved=reserved,
+        quantity=command.quantity,
+        price=command.price,
+        stop_price=command.stop_price,
         emulated=emulated,
     )
+    picture = picture_of(work, account, market, book, command.price or command.stop_price)
+    judged = judge(market, asked, picture, raise_to_minimum=command.raise_to_minimum)
+    stop = judged.terms.stop_price
+    assert stop is not None
+    if emulated and book is None:
+        judged.problems.append(no_book(account, [market.symbol], now))
+    elif emulated and book is not None and met(kind, side, stop, mid_of(book)):
+        judged.problems.append(met_already(market, kind, side, stop, mid_of(book)))
+    paid = judged.terms.price or taken_at(stop)
+    answer = concluded(
+        judged,
+        market,
+        account,
+        work,
+        user,
+        now,
+        paid=paid,
+        duration=command.time_in_force,
+        patient=patient,
+    )
+    return replace(answer, emulated=emulated) if isinstance(answer, Admitted) else answer
 
 
 def native(market: Market, kind: OrderType, duration: TimeInForce) -> bool:
@@ -191,17 +187,9 @@ def native(market: Market, kind: OrderType, duration: TimeInForce) -> bool:
     return kind in market.stops and (not kind.limited or duration.sent in market.stop_times)
 
 
-def stop_on_tick(market: Market, kind: OrderType, side: Side, stop_price: Decimal) -> Decimal:
-    """Round a stop price away from the market: never met before the price that was asked for."""
-    return ceil_to(stop_price, market.tick) if rising(kind, side) else floor_to(stop_price, market.tick)
-
-
-def waiting_reserve(
-    market: Market, side: Side, quantity: Decimal, stop: Decimal, price: Decimal | None
-) -> Decimal:
-    """Return what it may take of its source currency once its price has come."""
-    limit = price if price is not None else stop * (1 + TAKE_THROUGH)
-    return market.reserve(side, quantity, limit, post_only=False)
+def taken_at(stop: Decimal) -> Decimal:
+    """Return the price at which an order without a limit is paid, at the worst, once its price has come."""
+    return stop * (1 + TAKE_THROUGH)
 
 
 def limit_to_take(market: Market, side: Side, book: BookUpdate, quantity: Decimal) -> Decimal:
@@ -210,22 +198,19 @@ def limit_to_take(market: Market, side: Side, book: BookUpdate, quantity: Decima
     return market.taker_price(side, far * (1 + (TAKE_THROUGH if side is Side.BUY else -TAKE_THROUGH)))
 
 
-def below_the_tick(market: Market, name: str, asked: Decimal) -> Problem:
-    """Say that a price is smaller than the market's prices can be."""
-    return errors.problem(
-        errors.PRICE_INVALID,
-        f"{name}: {plain(asked)} is below the price step of {market.symbol}",
-        hint=f"The smallest price is {plain(market.tick)}.",
-        details={"field": name, "value": plain(asked), "limit": plain(market.tick)},
-    )
-
-
-def met_already(kind: OrderType, side: Side, stop: Decimal, mid: Decimal) -> Problem:
+def met_already(market: Market, kind: OrderType, side: Side, stop: Decimal, mid: Decimal) -> Problem:
     """Say that a stop price is met already, and which ones are not."""
-    where = "above" if rising(kind, side) else "below"
+    rises = rising(kind, side)
+    nearest = floor_to(mid, market.tick) + market.tick if rises else ceil_to(mid, market.tick) - market.tick
     return errors.problem(
         errors.PRICE_INVALID,
         f"stop_price: the price is {plain(mid)}: a {kind} to {side} at {plain(stop)} would not wait",
-        hint=f"Use a stop_price {where} {plain(mid)}, or an order that trades at once.",
-        details={"field": "stop_price", "value": plain(stop), "limit": plain(mid)},
+        hint=f"Use a stop_price {'above' if rises else 'below'} {plain(mid)}, or one that does not wait.",
+        details={
+            "field": "stop_price",
+            "rule": "not_met_yet",
+            "value": plain(stop),
+            "limit": plain(mid),
+            "nearest": plain(nearest),
+        },
     )

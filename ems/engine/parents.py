@@ -345,6 +345,7 @@ class Parents:
             else plain((order.quote_filled / order.filled_quantity).quantize(tca.SHOWN)),
             "fees": {currency: plain(fee) for currency, fee in order.fees.items()},
             "cost": tca.cost_of(cost),
+            "corrections": (query.result or {}).get("corrections", []),  # made before it was sent
         }
         status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
         self._queries.finish(query, status, result, problem, now)

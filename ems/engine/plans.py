@@ -21,6 +21,7 @@ from ems.core.messages import (
     LimitOrder,
     Liquidate,
     MarketOrder,
+    OrderType,
     Problem,
     Rebalance,
     Share,
@@ -29,6 +30,7 @@ from ems.core.messages import (
     Style,
 )
 from ems.core.records import Grant, Leg
+from ems.core.validation import status_problem
 from ems.engine.account import Account
 from ems.engine.drafts import (
     BP,
@@ -91,8 +93,11 @@ class Plans:
         """Plan one market's order that an algorithm is to work: so much base, never beyond its price."""
         assert command.style is not None
         market = account.markets.get(command.symbol)
-        if market is None or not market.active:
-            return symbol_unknown(account, command.symbol)
+        if market is None:
+            return symbol_unknown(account, command.symbol, self._work.accounts.values())
+        closed = status_problem(market, OrderType.LIMIT)
+        if closed is not None:
+            return closed
         book = account.books.get(command.symbol)
         if not usable(book, now):
             if patient:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from difflib import get_close_matches
 
 from ems.core import errors
 from ems.core.codec import nearest, plain, time_text
@@ -102,6 +103,7 @@ def short_of(
         message,
         hint=f"Ask for at most {plain(available)} {currency}, deposit, or wait for work in progress to end.",
         details={
+            "exchanges": [a.exchange for a in accounts],
             "currency": currency,
             "needed": plain(wanted),
             "available": plain(available),
@@ -123,12 +125,36 @@ def currency_unknown(accounts: Sequence[Account], field_name: str, currency: str
     )
 
 
-def symbol_unknown(account: Account, symbol: str) -> Problem:
-    close = nearest(symbol, sorted(s for s, m in account.markets.items() if m.active))
-    hint = f"Did you mean {close}?" if close else errors.CODES[errors.SYMBOL_UNKNOWN].hint
+def symbol_unknown(account: Account, symbol: str, everywhere: Iterable[Account] = ()) -> Problem:
+    """Refuse a market that an exchange does not have, with those that may have been meant."""
+    near = near_symbols(symbol, (s for s, m in account.markets.items() if m.active))
+    listed = {a.exchange for a in everywhere if a.key != account.key and symbol in a.markets}
+    hint = f"Did you mean {' or '.join(near)}?" if near else errors.CODES[errors.SYMBOL_UNKNOWN].hint
+    if listed:
+        hint += f" {symbol} is traded at {', '.join(sorted(listed))}."
     return errors.problem(
         errors.SYMBOL_UNKNOWN,
         f"symbol: {account.exchange} has no market {symbol} open for trading",
         hint=hint,
-        details={"field": "symbol", "value": symbol},
+        details={
+            "field": "symbol",
+            "rule": "listed",
+            "value": symbol,
+            "nearest": near[0] if near else None,
+            "near": near,
+            "elsewhere": sorted(listed),
+        },
     )
+
+
+NEAR_MAX = 3
+NEAR = 0.8  # two symbols of one quote currency look alike; this near only a slip of the keys is
+
+
+def near_symbols(symbol: str, known: Iterable[str]) -> list[str]:
+    """Return the markets that may have been meant: the pair turned around, a slip of the keys."""
+    symbols = sorted(known)
+    turned = "/".join(reversed(symbol.split("/")))
+    near = get_close_matches(symbol, symbols, n=NEAR_MAX, cutoff=NEAR)
+    first = [turned] if turned in symbols else []
+    return [*first, *(s for s in near if s != turned)][:NEAR_MAX]

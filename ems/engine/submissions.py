@@ -52,6 +52,7 @@ from ems.engine.plans import Plans
 from ems.engine.queries import Queries, micros
 from ems.engine.quotes import Quotes
 from ems.engine.refusals import halted, not_ready
+from ems.engine.shortages import explained
 from ems.engine.sight import Need, Sight, usable
 from ems.engine.turn import Out
 from ems.engine.waiting import Held, Waiting
@@ -203,6 +204,7 @@ class Submissions:
                 judged = self._plans.draft(command, now, patient=patient)
                 asked = command
         if isinstance(judged, Problem):
+            judged = self._with_holders(judged, event)
             return self._halts.on_the_way(command, event.ticket.user) or judged
         if isinstance(judged, Need):
             self._hold(event, judged, now)
@@ -226,6 +228,16 @@ class Submissions:
             self._quotes.used(command.quote_id, query.query_id)
         return query
 
+    def _with_holders(self, problem: Problem, event: Submit) -> Problem:
+        """Tell who holds the money that a plan was short of; an order's refusal has it already."""
+        exchanges = problem.details.get("exchanges")
+        if not isinstance(exchanges, list):
+            return problem
+        asked = event.command.command if isinstance(event.command, Quote) else event.command
+        named = getattr(asked, "account", "default")
+        accounts = [a for name in exchanges if (a := self._work.accounts.get((name, named))) is not None]
+        return explained(problem, self._work, accounts, event.ticket.user)
+
     def _judge_order(
         self, command: Plain, user: str, now: datetime, patient: bool
     ) -> Admitted | Draft | Need | Problem:
@@ -234,11 +246,10 @@ class Submissions:
             return self._work.no_account(command.exchange, command.account)
         if account.readiness is not Readiness.READY:
             return not_ready(account)
-        claims = self._work.claims(account)
         if isinstance(command, PlaceOrder):
-            admitted = admit_any(command, account, claims, now, patient=patient)
+            admitted = admit_any(command, account, self._work, user, now, patient=patient)
         elif command.style is None:
-            admitted = admit(command, account, claims, now, patient=patient)
+            admitted = admit(command, account, self._work, user, now, patient=patient)
         else:
             return self._plans.order(command, account, now, patient=patient)
         if isinstance(admitted, Admitted):
@@ -295,6 +306,8 @@ class Submissions:
         leg = admitted.leg
         account = self._work.accounts[leg.exchange, leg.account]
         query = self._query(event, command, leg.exchange, account.mode, now)
+        if admitted.corrections:
+            query = replace(query, result={"corrections": list(admitted.corrections)})
         if event.ticket.nonce is not None:
             self._out.record(event.ticket.nonce)
         parent = self._parent(
@@ -418,6 +431,7 @@ class Submissions:
             "amount": plain(admitted.quantity),
             "price": None if admitted.price is None else plain(admitted.price),
             "emulated": admitted.emulated,
+            "corrections": list(admitted.corrections),
             "taking_at_once": None,
             "outcome": "nothing",
             "reason": "dry run: nothing was recorded or sent",

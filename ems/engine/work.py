@@ -6,7 +6,7 @@ All of it can be rebuilt from the store. Nothing here decides anything.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -237,6 +237,12 @@ class Work:
     def claims(self, account: Account) -> dict[str, Decimal]:
         """Return what work in progress may still spend, by currency."""
         claims: dict[str, Decimal] = {}
+        for _, currency, amount in self.claimed(account):
+            claims[currency] = claims.get(currency, ZERO) + amount
+        return claims
+
+    def claimed(self, account: Account) -> Iterator[tuple[Parent, str, Decimal]]:
+        """Tell what each parent at work may still spend here: (parent, currency, amount), one by one."""
         for parent in self.parents.values():
             if parent.state in ENDED_PARENT:
                 continue
@@ -246,7 +252,7 @@ class Work:
             if parent.goal.get("kind") in ("convert", "liquidate"):
                 for (exchange, name, currency), amount in ledger.pools(parent, own).items():
                     if (exchange, name) == account.key and currency != parent.goal["end"]:
-                        claims[currency] = claims.get(currency, ZERO) + max(amount, ZERO)
+                        yield parent, currency, max(amount, ZERO)
                 continue
             for index in ledger.current(parent):
                 leg = parent.legs[index]
@@ -256,8 +262,14 @@ class Work:
                     amount = ledger.committed(own[index])
                 else:
                     amount = ledger.budget(parent, own, index)
-                claims[leg.source] = claims.get(leg.source, ZERO) + max(amount, ZERO)
-        return claims
+                yield parent, leg.source, max(amount, ZERO)
+
+    def count_open(self, account: Account, symbol: str) -> tuple[int, int]:
+        """Count our orders at the exchange in a market: all, and those that wait for a price there."""
+        ids = (order_id for side in Side for order_id in self.out.get((*account.key, symbol, side), ()))
+        orders = [self.children[order_id].order for order_id in ids]
+        there = [o for o in orders if o.status is not Status.CREATED]  # the others wait with us
+        return len(there), sum(o.order_type.waits and not o.emulated for o in there)
 
     def leg_of(self, order: Order) -> Leg:
         return self.parents[order.parent_id].legs[order.leg]

@@ -134,6 +134,7 @@ class Markets:
             tick_key=self._dialect.tick_key,
             market_orders=self._dialect.market_orders,
             precision_mode=self._ccxt.precisionMode,
+            rules=self._dialect.rules(raw["info"]),
         )
         triggers, amending = self._dialect.triggers, self._dialect.amending
         if market is not None and triggers is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import ccxt
 
-from ems.core.instrument import Market
+from ems.core.instrument import Market, MarketStatus, Rules
 from ems.core.messages import (
     Acked,
     Ending,
@@ -195,6 +195,7 @@ def market_of(
     tick_key: str | None,
     market_orders: bool,
     precision_mode: int,
+    rules: Rules,
 ) -> Market | None:
     """Translate ccxt's market; one without steps cannot be traded safely and is left out."""
     tick = _step(raw["precision"]["price"], precision_mode)
@@ -221,7 +222,9 @@ def market_of(
         taker_fee=_decimal(taker) or Decimal(0),
         fee_mode=fee_mode,
         market_orders=market_orders,
-        active=raw["active"] is not False,  # a halted one keeps its rules: it may be open again soon
+        # A halted one keeps its rules: it may be open again soon. Plans have to be able to take.
+        active=raw["active"] is not False and rules.status in (MarketStatus.OPEN, MarketStatus.LIMIT_ONLY),
+        rules=rules,
     )
 
 

@@ -50,6 +50,8 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.FUNDS_INSUFFICIENT: 422,
     errors.SELF_MATCH: 409,  # it stands against what rests now
     errors.PRICE_INVALID: 422,
+    errors.MARKET_NOT_OPEN: 422,
+    errors.ORDER_LIMIT_REACHED: 422,
     errors.AMOUNT_UNREACHABLE: 422,
     errors.QUOTE_UNKNOWN: 404,
     errors.QUOTE_EXPIRED: 410,

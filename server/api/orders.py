@@ -30,23 +30,25 @@ from server.api.writes import write
 
 orders = Noun("orders", __name__)
 
+PLAIN_ERRORS = (errors.SYMBOL_UNKNOWN, errors.MARKET_NOT_OPEN, errors.ORDER_LIMIT_REACHED)
+
 write(
     orders,
     "market_order",
     example=examples.MARKET_ORDER,
-    more_errors=(errors.SYMBOL_UNKNOWN,),
+    more_errors=PLAIN_ERRORS,
 )
 write(
     orders,
     "limit_order",
     example=examples.LIMIT_ORDER,
-    more_errors=(errors.SYMBOL_UNKNOWN, errors.PRICE_INVALID),
+    more_errors=(*PLAIN_ERRORS, errors.PRICE_INVALID),
 )
 write(
     orders,
     "order",
     example=examples.PLACE_ORDER,
-    more_errors=(errors.SYMBOL_UNKNOWN, errors.PRICE_INVALID),
+    more_errors=(*PLAIN_ERRORS, errors.PRICE_INVALID),
 )
 write(
     orders,

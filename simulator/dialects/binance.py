@@ -38,6 +38,7 @@ from simulator.dialects.binance_words import (
     BinanceError,
     Call,
     Route,
+    bands,
     error_body,
     fixed,
     illegal,
@@ -56,6 +57,7 @@ from simulator.exchange import (
     MAINTENANCE_MODE,
     TRADING,
     Account,
+    Band,
     Exchange,
     Fill,
     Key,
@@ -71,6 +73,8 @@ from simulator.triggers import met, stop_or_profit
 ZERO = Decimal(0)
 DAY_MS = 24 * 3600 * 1000
 
+FIVEFOLD = Band(buy=(Decimal("0.2"), Decimal(5)), sell=(Decimal("0.2"), Decimal(5)))
+
 # Tick, lot and smallest order of September 2024 (GET /api/v3/exchangeInfo); 10 bp is the regular fee.
 MARKETS = [
     Market(
@@ -82,6 +86,9 @@ MARKETS = [
         min_qty=Decimal(lot),
         max_qty=Decimal(largest),
         min_notional=Decimal(smallest),
+        max_notional=Decimal(9_000_000),
+        max_price=Decimal(1_000_000),
+        band=FIVEFOLD,
     )
     for base, quote, tick, lot, largest, smallest in (
         ("BTC", "USDT", "0.01", "0.00001", "9000", "5"),
@@ -451,7 +458,7 @@ class Binance:
                 {
                     "filterType": "PRICE_FILTER",
                     "minPrice": fixed(market.tick),
-                    "maxPrice": fixed(Decimal(1000000)),
+                    "maxPrice": fixed(market.max_price or ZERO),
                     "tickSize": fixed(market.tick),
                 },
                 {
@@ -470,10 +477,11 @@ class Binance:
                     "filterType": "NOTIONAL",
                     "minNotional": fixed(market.min_notional),
                     "applyMinToMarket": True,
-                    "maxNotional": fixed(Decimal(9000000)),
+                    "maxNotional": fixed(market.max_notional or Decimal(9_000_000_000)),
                     "applyMaxToMarket": False,
                     "avgPriceMins": 5,
                 },
+                *bands(market),
                 {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": market.max_orders},
                 {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": ALGO_ORDERS_MAX},
                 {"filterType": "MAX_NUM_ORDER_AMENDS", "maxNumOrderAmends": 10},

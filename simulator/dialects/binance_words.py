@@ -23,6 +23,7 @@ from simulator.exchange import (
     INVALID_KEY,
     LOT_SIZE,
     MAINTENANCE,
+    MAX_NOTIONAL,
     MAX_ORDERS,
     MIN_NOTIONAL,
     ORDER_CLOSED,
@@ -30,14 +31,17 @@ from simulator.exchange import (
     PERMISSION_DENIED,
     POST_ONLY_MODE,
     POST_ONLY_WOULD_CROSS,
+    PRICE_BAND,
     PRICE_FILTER,
     SUBMITTED,
     UNKNOWN_ORDER,
     UNKNOWN_SYMBOL,
     Account,
     Levels,
+    Market,
     Order,
     Reject,
+    text,
 )
 from simulator.records import SelfTradeRule
 
@@ -75,6 +79,8 @@ REJECTS = {
     LOT_SIZE: (400, -1013, "Filter failure: LOT_SIZE"),
     PRICE_FILTER: (400, -1013, "Filter failure: PRICE_FILTER"),
     MIN_NOTIONAL: (400, -1013, "Filter failure: NOTIONAL"),
+    MAX_NOTIONAL: (400, -1013, "Filter failure: NOTIONAL"),
+    PRICE_BAND: (400, -1013, "Filter failure: PERCENT_PRICE_BY_SIDE"),
     MAX_ORDERS: (400, -1013, "Filter failure: MAX_NUM_ORDERS"),
     INSUFFICIENT_FUNDS: (400, -2010, "Account has insufficient balance for requested action."),
     POST_ONLY_WOULD_CROSS: (400, -2010, "Order would immediately match and take."),
@@ -267,3 +273,20 @@ def levels(levels: Levels) -> list[list[str]]:
 
 def utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def bands(market: Market) -> list[dict[str, Any]]:
+    """The filter for a market's band of prices, where it has one."""
+    band = market.band
+    if band is None:
+        return []
+    return [
+        {
+            "filterType": "PERCENT_PRICE_BY_SIDE",
+            "bidMultiplierUp": text(band.buy[1]),
+            "bidMultiplierDown": text(band.buy[0]),
+            "askMultiplierUp": text(band.sell[1]),
+            "askMultiplierDown": text(band.sell[0]),
+            "avgPriceMins": band.minutes,
+        }
+    ]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, rows
+from ems.core.instrument import MarketStatus, PriceBand, Rules
 from ems.core.messages import (
     AmendRequest,
     Ending,
@@ -40,6 +41,7 @@ from ems.venues.dialects.dialect import (
     about,
     each,
     has,
+    limit_in,
     named,
     stop_word,
     stop_words,
@@ -428,6 +430,56 @@ def _binance_create_words(order: NewOrder) -> Mapping[str, object]:
     return {"selfTradePrevention": "EXPIRE_TAKER"}
 
 
+_BINANCE_STATUS = {  # https://developers.binance.com/docs/binance-spot-api-docs/enums : Symbol status
+    "TRADING": MarketStatus.OPEN,
+}
+
+
+def _binance_rules(info: Mapping[str, Any]) -> Rules:
+    """Read the filters of exchangeInfo.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/filters ; the reference price of a band is the
+    average of its last `avgPriceMins` minutes, which is not told with it.
+    """
+    filters: dict[str, Any] = {one["filterType"]: one for one in info["filters"]}
+    prices, notional = filters.get("PRICE_FILTER", {}), filters.get("NOTIONAL", {})
+    least = notional.get("applyMinToMarket", filters.get("MIN_NOTIONAL", {}).get("applyToMarket", True))
+    orders = filters.get("MAX_NUM_ORDERS", {}).get("maxNumOrders")
+    waiting = filters.get("MAX_NUM_ALGO_ORDERS", {}).get("maxNumAlgoOrders")
+    return Rules(
+        status=_BINANCE_STATUS.get(info["status"], MarketStatus.HALTED),
+        min_price=limit_in(prices, "minPrice"),
+        max_price=limit_in(prices, "maxPrice"),
+        band=_binance_band(filters),
+        max_market_quantity=_least_of(filters, "LOT_SIZE", "MARKET_LOT_SIZE"),
+        market_min_notional=bool(least),
+        max_notional=limit_in(notional, "maxNotional"),
+        market_max_notional=bool(notional.get("applyMaxToMarket", True)),
+        max_open_orders=None if orders is None else int(orders),
+        max_waiting_orders=None if waiting is None else int(waiting),
+    )
+
+
+def _binance_band(filters: Mapping[str, Any]) -> PriceBand | None:
+    by_side, both = filters.get("PERCENT_PRICE_BY_SIDE"), filters.get("PERCENT_PRICE")
+    if by_side is not None:
+        return PriceBand(
+            buy_low=Decimal(by_side["bidMultiplierDown"]),
+            buy_high=Decimal(by_side["bidMultiplierUp"]),
+            sell_low=Decimal(by_side["askMultiplierDown"]),
+            sell_high=Decimal(by_side["askMultiplierUp"]),
+        )
+    if both is None:
+        return None
+    low, high = Decimal(both["multiplierDown"]), Decimal(both["multiplierUp"])
+    return PriceBand(buy_low=low, buy_high=high, sell_low=low, sell_high=high)
+
+
+def _least_of(filters: Mapping[str, Any], *names: str) -> Decimal | None:
+    found = [limit_in(filters.get(name, {}), "maxQty") for name in names]
+    return min((one for one in found if one is not None), default=None)
+
+
 BINANCE = Dialect(
     exchange="binance",
     ccxt_id="binance",
@@ -440,6 +492,7 @@ BINANCE = Dialect(
         "recvWindow": 5000,
     },
     fetches_currencies=False,
+    rules=_binance_rules,
     # The order queries take a symbol beside the number, which counts up for each market apart.
     # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
     numbers_per_symbol=True,

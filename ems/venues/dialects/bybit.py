@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, rows
+from ems.core.instrument import MarketStatus, Rules
 from ems.core.messages import (
     AmendRequest,
     Ending,
@@ -42,6 +43,7 @@ from ems.venues.dialects.dialect import (
     about,
     each,
     has,
+    limit_in,
     named,
     stop_word,
     stop_words,
@@ -418,6 +420,21 @@ def _bybit_create_words(order: NewOrder) -> Mapping[str, object]:
     return {"smpType": "CancelTaker"}
 
 
+def _bybit_rules(info: Mapping[str, Any]) -> Rules:
+    """Read an instrument. The band of prices is drawn around an index, every moment anew; Bybit judges by it.
+
+    https://bybit-exchange.github.io/docs/v5/market/instrument ; 500 spot orders in all, and 30 of each kind
+    that waits in each market: https://bybit-exchange.github.io/docs/v5/order/create-order
+    """
+    sizes = info["lotSizeFilter"]
+    return Rules(
+        status=MarketStatus.OPEN if info["status"] == "Trading" else MarketStatus.HALTED,
+        max_market_quantity=limit_in(sizes, "maxMarketOrderQty"),
+        max_post_only_quantity=limit_in(sizes, "postOnlyMaxLimitOrderSize"),
+        max_open_orders=500,
+    )
+
+
 BYBIT = Dialect(
     exchange="bybit",
     ccxt_id="bybit",
@@ -434,6 +451,7 @@ BYBIT = Dialect(
     },
     fetches_currencies=False,
     fee_mode="received",
+    rules=_bybit_rules,
     client_id_style="uuid",
     # ccxt draws the timestamp when it signs, up to two seconds after `send`; three more from there, and one
     # that a timestamp may be ahead. https://bybit-exchange.github.io/docs/v5/guide

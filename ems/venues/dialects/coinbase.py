@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, Row
+from ems.core.instrument import MarketStatus, Rules
 from ems.core.messages import (
     AmendRequest,
     Ending,
@@ -37,6 +38,7 @@ from ems.venues.dialects.dialect import (
     Tier,
     Told,
     Triggers,
+    coinbase_status,
     each,
     has,
     named,
@@ -734,6 +736,15 @@ def _coinbase_subscribed(frame: Any) -> bool:
     )
 
 
+def _coinbase_rules(info: Mapping[str, Any]) -> Rules:
+    """Read a product.
+
+    https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/products/list-products
+    """
+    # `quote_max_size` is for orders that name an amount of money; ours name a quantity.
+    return Rules(status=MarketStatus.HALTED if info.get("is_disabled") else coinbase_status(info))
+
+
 COINBASE = Dialect(
     exchange="coinbase",
     ccxt_id="coinbase",
@@ -745,6 +756,7 @@ COINBASE = Dialect(
     wire=CoinbaseWire,
     fetches_currencies=False,
     fee_mode="quote",
+    rules=_coinbase_rules,
     client_id_style="uuid",
     create_parameter="client_order_id",
     create_words=_coinbase_create_words,

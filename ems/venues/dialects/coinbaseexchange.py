@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, rows
+from ems.core.instrument import MarketStatus, Rules
 from ems.core.messages import (
     Ending,
     FillReport,
@@ -40,6 +41,7 @@ from ems.venues.dialects.dialect import (
     Lookup,
     Tier,
     Triggers,
+    coinbase_status,
     has,
     unified_fees,
 )
@@ -510,6 +512,16 @@ def _coinbaseexchange_create_words(order: NewOrder) -> Mapping[str, object]:
     return {"stp": "cn"}
 
 
+def _coinbaseexchange_rules(info: Mapping[str, Any]) -> Rules:
+    """Read a product; 500 orders may be open in each.
+
+    https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-all-trading-pairs and
+    https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/orders/create-new-order
+    """
+    status = coinbase_status(info) if info["status"] == "online" else MarketStatus.HALTED
+    return Rules(status=status, max_open_orders=500)
+
+
 COINBASEEXCHANGE = Dialect(
     exchange="coinbaseexchange",
     ccxt_id="coinbaseexchange",
@@ -518,6 +530,7 @@ COINBASEEXCHANGE = Dialect(
     options={},
     fetches_currencies=False,
     fee_mode="quote",
+    rules=_coinbaseexchange_rules,
     has_passphrase=True,
     client_id_style="uuid",
     # A create has no expiry of its own. Its signature has one: 30 s around a time in whole seconds, drawn up

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from ems.core.depth import Change, Checksum
+from ems.core.instrument import NO_RULES, MarketStatus, Rules
 from ems.core.messages import (
     AmendRequest,
     FillReport,
@@ -280,6 +281,9 @@ class Dialect:
     dead_man: DeadMan | None = None  # None: there is none, or none that works over REST alone
 
     derivatives: Derivatives | None = None  # None: nothing is asked about contracts here
+    rules: Callable[[Mapping[str, Any]], Rules] = lambda info: (
+        NO_RULES
+    )  # (the venue's own words of a market) -> what it says beside steps, sizes and the least notional
 
     @property
     def skew_max_s(self) -> float:
@@ -371,6 +375,24 @@ def amount_in(row: Any, name: str) -> Decimal:
     if not value.is_finite():
         raise CannotSay(f"{name!r} is {row[name]!r:.60}")
     return value
+
+
+def limit_in(row: Mapping[str, Any], name: str) -> Decimal | None:
+    """Read a limit of a market; nothing, and nought, are how venues write that there is none."""
+    told = row.get(name)
+    value = None if told in (None, "") else Decimal(str(told))
+    return value if value is not None and value.is_finite() and value > 0 else None
+
+
+def coinbase_status(product: Mapping[str, Any]) -> MarketStatus:
+    """Read the flags that both of Coinbase's exchanges put on a product."""
+    flags = (  # the strictest first
+        ("cancel_only", MarketStatus.CANCEL_ONLY),
+        ("trading_disabled", MarketStatus.HALTED),
+        ("post_only", MarketStatus.POST_ONLY),
+        ("limit_only", MarketStatus.LIMIT_ONLY),
+    )
+    return next((status for flag, status in flags if product.get(flag) is True), MarketStatus.OPEN)
 
 
 def has(body: object, **parts: type) -> bool:

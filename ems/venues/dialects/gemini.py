@@ -27,6 +27,7 @@ from typing import Any
 import ccxt
 
 from ems.core.depth import Change, rows
+from ems.core.instrument import MarketStatus, Rules
 from ems.core.messages import (
     Ending,
     FillReport,
@@ -510,6 +511,19 @@ def _gemini_stop_words(order: NewOrder) -> Mapping[str, object]:
     return {"triggerPrice": plain(order.stop_price)}
 
 
+_GEMINI_STATUS = {  # https://docs.gemini.com/rest/market-data#get-symbol-details
+    "open": MarketStatus.OPEN,
+    "limit_only": MarketStatus.LIMIT_ONLY,
+    "post_only": MarketStatus.POST_ONLY,
+    "cancel_only": MarketStatus.CANCEL_ONLY,
+}
+
+
+def _gemini_rules(info: Mapping[str, Any]) -> Rules:
+    """Read a symbol's details."""
+    return Rules(status=_GEMINI_STATUS.get(info["status"], MarketStatus.HALTED))
+
+
 GEMINI = Dialect(
     exchange="gemini",
     ccxt_id="gemini",
@@ -517,6 +531,7 @@ GEMINI = Dialect(
     wire=GeminiWire,
     fetches_currencies=False,
     fee_mode="quote",
+    rules=_gemini_rules,
     client_id_style="uuid",
     # Gemini takes no expiry with an order. Two things end a late one all the same: a nonce of a time-based
     # key is refused when it is 30 s old (https://docs.gemini.com/error-codes), and any nonce when a later one

@@ -11,6 +11,7 @@ from typing import Any
 import ccxt
 
 from ems.core.depth import Change, Row, digits_checksum
+from ems.core.instrument import MarketStatus, Rules
 from ems.core.messages import (
     AmendRequest,
     Ending,
@@ -462,6 +463,24 @@ def _kraken_create_words(order: NewOrder) -> Mapping[str, object]:
     return {"stptype": "cancel-newest"}
 
 
+_KRAKEN_STATUS = {  # https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs
+    "online": MarketStatus.OPEN,
+    "limit_only": MarketStatus.LIMIT_ONLY,
+    "post_only": MarketStatus.POST_ONLY,
+    "cancel_only": MarketStatus.CANCEL_ONLY,
+}
+
+
+def _kraken_rules(info: Mapping[str, Any]) -> Rules:
+    """Read an asset pair; `reduce_only` is for margin, and to spot it is closed.
+
+    How many orders may be open depends on the account's level, which is not told: 60, 80 or 225 in each pair.
+    More than the most are refused here; for the other levels Kraken says so itself.
+    https://docs.kraken.com/exchange/guides/general/ratelimits : Open Order Limits
+    """
+    return Rules(status=_KRAKEN_STATUS.get(info["status"], MarketStatus.HALTED), max_open_orders=225)
+
+
 KRAKEN = Dialect(
     exchange="kraken",
     ccxt_id="kraken",
@@ -469,6 +488,7 @@ KRAKEN = Dialect(
     # ccxt cuts trade ids by itself and asks for no id at all after a full batch; we cut them.
     options={"fetchOrderTrades": {"batchSize": 1000}},
     fee_mode="quote",
+    rules=_kraken_rules,
     client_id_style="uuid",
     recv_window_s=5.0,
     expiry=_kraken_expiry,

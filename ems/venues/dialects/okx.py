@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ems.core.depth import Change, alternating_checksum, rows
+from ems.core.instrument import MarketStatus, Rules
 from ems.core.messages import (
     AmendRequest,
     Ending,
@@ -649,6 +650,19 @@ def _okx_create_words(order: NewOrder) -> Mapping[str, object]:
     return {} if order.order_type.waits else {"selfTradePrevention": "EXPIRE_TAKER"}
 
 
+def _okx_rules(info: Mapping[str, Any]) -> Rules:
+    """Read an instrument. The largest market order is told in money, and so it is not read here.
+
+    https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments ; 500 orders in each:
+    https://www.okx.com/help/adjustment-to-pending-order-limit-for-okx-trading-symbols . The band of prices is
+    drawn around an index that no book shows, every moment anew; OKX judges by it:
+    https://www.okx.com/help/iii-price-limit-rules
+    """
+    # `post_only` is a state of swaps; a spot market is live, or it takes nothing.
+    status = MarketStatus.OPEN if info["state"] == "live" else MarketStatus.HALTED
+    return Rules(status=status, max_open_orders=500)
+
+
 OKX = Dialect(
     exchange="okx",
     ccxt_id="okx",
@@ -662,6 +676,7 @@ OKX = Dialect(
     },
     fetches_currencies=False,
     fee_mode="received",
+    rules=_okx_rules,
     has_passphrase=True,
     client_id_style="hex32",  # letters and digits, at most 32
     # https://www.okx.com/docs-v5/en/#overview-rest-authentication-making-requests
