@@ -242,7 +242,7 @@ class Server:
             for gateway in self.gateways.values()
         ]
         self.runner = Runner(
-            Engine(accounts, mark=self.mark),
+            Engine(accounts, mark=self.mark, currency=settings.reporting_currency),
             self.store,
             self.gateways,
             scheduler,

@@ -15,9 +15,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from ems.appraisals import pnl_view, portfolio_view, unpriced
 from ems.core import errors
 from ems.core.codec import exchange_problem, jsonable, nearest, printable
 from ems.core.messages import (
+    Appraise,
     Archive,
     CancelAllOrders,
     CancelOrder,
@@ -29,10 +31,11 @@ from ems.core.messages import (
     Ticket,
 )
 from ems.core.records import Cost, Fill, Order, Phase, Query, QueryStatus
+from ems.engine.portfolio import Appraisal
 from ems.histories import Histories, NotListed, Page
 from ems.loop import LoopThread
 from ems.runner import QueryState, Runner
-from ems.store import KeptHalt, OrderFilter, Store, StoreUnavailable
+from ems.store import Earned, KeptHalt, OrderFilter, Store, StoreUnavailable
 from ems.tca.report import report
 from ems.venues.gateway import Gateway, VenueRefused, VenueUnavailable
 
@@ -42,6 +45,8 @@ HALT_S = 3.0  # while the database is away a halt is in force long before it is 
 SUBMIT_S = 20.0  # longer than the engine waits for a look at balances and books
 READ_S = 15.0
 STATES_KEPT = 2_000
+LOOK_AGAIN_S = 0.1
+LOOKS_FOR_BOOKS = 20  # this often a portfolio is looked at again until every price is there
 
 
 class DeskRefused(Exception):
@@ -67,6 +72,18 @@ class Archives(Store, Protocol):
         algo: str | None = None,
         limit: int = 1000,
     ) -> list[Cost]: ...
+
+    def earned(
+        self,
+        user: str,
+        currency: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        bot: str | None = None,
+        exchange: str | None = None,
+        account: str | None = None,
+    ) -> list[Earned]: ...
 
 
 class Desk:
@@ -97,6 +114,7 @@ class Desk:
         self._waiting: dict[int, Future[object]] = {}  # token -> answer
         self._states: OrderedDict[str, QueryState] = OrderedDict()  # query id -> latest picture
         self._news = threading.Condition()
+        self._pause = threading.Event()  # set when there is nothing more to wait for
         self.stopping = False
 
     # --- Called by the runner, on the loop ---------------------------------------------------------
@@ -336,6 +354,66 @@ class Desk:
         self._record(user, bot, "tca", exchange, given, {"parents": len(found)})
         return report(found)
 
+    def portfolio(
+        self, *, user: str, bot: str, exchange: str | None, account: str | None, of_bot: str | None
+    ) -> Mapping[str, object]:
+        """Return the user's positions and what the accounts hold, at middle prices of now.
+
+        Books that are not at hand are asked for, and waited for a little.
+        """
+        engine, now = self._runner.engine, self._runner.scheduler.now
+        self._known_exchange(exchange)
+
+        def look() -> tuple[Appraisal, bool]:
+            found = engine.portfolio.appraise(user, exchange, account, of_bot, now())
+            return found, any(engine.portfolio.path(*held) for held in unpriced(found))
+
+        found, may_come = self._loop.call(look)
+        if may_come:
+            wanted = Appraise(held=unpriced(found))
+            self._loop.loop.call_soon_threadsafe(self._runner.feed, wanted)
+        looks = LOOKS_FOR_BOOKS
+        while may_come and looks and not self._pause.wait(LOOK_AGAIN_S):
+            looks -= 1
+            found, may_come = self._loop.call(look)
+        body = portfolio_view(found, {key: a.mode for key, a in engine.work.accounts.items()})
+        asked = {"exchange": exchange, "account": account, "of_bot": of_bot}
+        self._record(user, bot, "get_portfolio", exchange, asked, {"positions": len(found.positions)})
+        return body
+
+    def pnl(
+        self,
+        *,
+        user: str,
+        bot: str,
+        since: datetime | None,
+        until: datetime | None,
+        by: str,
+        of_bot: str | None,
+        exchange: str | None,
+        account: str | None,
+    ) -> Mapping[str, object]:
+        """Return what the user's fills of this time have earned, fees and all, in groups."""
+        currency = self._runner.engine.portfolio.currency
+        self._known_exchange(exchange)
+        rows = self._read(
+            lambda: self._store.earned(
+                user, currency, since=since, until=until, bot=of_bot, exchange=exchange, account=account
+            )
+        )
+        body = {**pnl_view(rows, by, currency), "since": since, "until": until}
+        asked: dict[str, object] = {"since": since, "until": until, "by": by, "of_bot": of_bot}
+        asked |= {"exchange": exchange, "account": account}
+        self._record(user, bot, "get_pnl", exchange, asked, {"groups": len(rows)})
+        return body
+
+    def _known_exchange(self, exchange: str | None) -> None:
+        if exchange is None:
+            return
+        problem = exchange_problem(exchange, {name for name, _ in self._gateways})
+        if problem is not None:
+            raise DeskRefused(problem)
+
     def cost_plot(self, **wanted: Any) -> bytes:
         """Return the same as a picture (PNG)."""
         assert self._draw is not None
@@ -564,6 +642,7 @@ class Desk:
     def stop(self) -> None:
         """Take no new work and let every waiting reader go."""
         self.stopping = True
+        self._pause.set()
         with self._news:
             self._news.notify_all()
         text = "the server stopped before it had judged this"

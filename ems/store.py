@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from ems.core.messages import NonceUse
@@ -24,6 +25,7 @@ from ems.core.records import (
     Order,
     Parent,
     Phase,
+    Position,
     Query,
     QueryStatus,
     Record,
@@ -52,6 +54,8 @@ class Unfinished:
     nonces: tuple[NonceUse, ...] = ()  # not expired by then
     haircuts: tuple[Haircut, ...] = ()  # all of them
     halts: tuple[Halt, ...] = ()  # not lifted
+    positions: tuple[Position, ...] = ()  # all of them
+    booking: int = 0  # the last one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +116,22 @@ class ListedOrder:
     order_id: str | None = None
     user: str | None = None
     bot: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Earned:
+    """What the fills of one day (UTC), bot, account and symbol have earned, in the reporting currency."""
+
+    day: date
+    bot: str
+    exchange: str
+    account: str
+    symbol: str
+    fills: int
+    unvalued_fills: int  # whose value, or that of whose fee, nobody knew
+    realised: Decimal
+    fees: Decimal
+    turnover: Decimal
 
 
 class HistoryStore(Protocol):
@@ -176,6 +196,7 @@ class MemoryStore:
         # (exchange, account, currency, side) -> haircut
         self.haircuts: dict[tuple[str, str, str, str], Haircut] = {}
         self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
+        self.positions: dict[tuple[str, ...], Position] = {}
         self.halt_rows: dict[str, Halt] = {}  # halt id -> halt
         self.halt_lifts: dict[str, HaltLift] = {}  # halt id -> who lifted it
         self.spans: dict[Subject, list[Span]] = {}  # what was read of exchanges' own lists
@@ -218,6 +239,8 @@ class MemoryStore:
         elif isinstance(record, Haircut):
             place = (record.exchange, record.account, record.currency, str(record.side))
             self.haircuts[place] = record
+        elif isinstance(record, Position):
+            self.positions[record.key] = record
         elif isinstance(record, Halt):
             assert record.halt_id not in self.halt_rows, f"a halt is set once: {record.halt_id}"
             self.halt_rows[record.halt_id] = record
@@ -248,6 +271,8 @@ class MemoryStore:
             nonces=tuple(n for n in self.nonces.values() if n.expires_at >= ended_since),
             haircuts=tuple(self.haircuts[place] for place in sorted(self.haircuts)),
             halts=tuple(h for h in self.halt_rows.values() if h.halt_id not in self.halt_lifts),
+            positions=tuple(self.positions[key] for key in sorted(self.positions)),
+            booking=max((f.booking for f in self.fill_rows.values()), default=0),
         )
 
     def halts(self, limit: int) -> list[KeptHalt]:

@@ -63,6 +63,12 @@ VARIABLES = (
         meaning="Trading is halted, everywhere, within a second of this file appearing.",
     ),
     Variable(
+        name="OMS_REPORTING_CURRENCY",
+        form="a currency",
+        default="USDT",
+        meaning="In which portfolio and P&L are kept. Another one begins new books.",
+    ),
+    Variable(
         name="DB_URL",
         form="postgres://user:password@host:port/name or sqlite:///file",
         default="sqlite:///var/oms.sqlite",
@@ -196,6 +202,7 @@ _EMAIL = re.compile(
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[?[0-9A-Fa-f:]+\]?", re.ASCII)
 DEFAULT_HALT_FILE = Path("var/HALT")
 DEFAULT_PORT = 8888
+DEFAULT_REPORTING_CURRENCY = "USDT"
 DEFAULT_PAPER = ("binance", "kraken")
 DEFAULT_SMTP_PORT = 587
 COIN_API_ENDPOINT = "wss://ws.coinapi.io/v1/"  # https://docs.coinapi.io/market-data/websocket/endpoints
@@ -230,6 +237,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     halt_file: Path = DEFAULT_HALT_FILE
+    reporting_currency: str = DEFAULT_REPORTING_CURRENCY
     db_url: str = field(default="", repr=False)  # as written, read by the store; may hold a password
     vault: Vault = field(default_factory=Vault)
     paper: tuple[str, ...] = DEFAULT_PAPER  # our names; which there are is known where they are built
@@ -300,6 +308,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         host=host,
         port=_port(environ, "OMS_PORT", DEFAULT_PORT),
         halt_file=Path(_text(environ, "OMS_HALT_FILE") or DEFAULT_HALT_FILE),
+        reporting_currency=_currency(environ, "OMS_REPORTING_CURRENCY", DEFAULT_REPORTING_CURRENCY),
         db_url=db_url,
         vault=vault,
         paper=_paper(environ),
@@ -354,6 +363,13 @@ def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not 1 <= int(text) <= 65535:
         raise SettingsError(f"{name}: {text!r} is not a port; write a number from 1 to 65535")
     return int(text)
+
+
+def _currency(environ: Mapping[str, str], name: str, default: str) -> str:
+    text = _text(environ, name).upper() or default
+    if not re.fullmatch(r"[A-Z0-9][A-Z0-9._-]{0,23}", text, re.ASCII):
+        raise SettingsError(f"{name}: {text!r} is no currency; write a code such as USDT")
+    return text
 
 
 def _exchanges(environ: Mapping[str, str], name: str) -> frozenset[str]:

@@ -1311,11 +1311,7 @@ class Exchange:
         account = self.accounts[order.account]
         cost = price * quantity
         rate = market.maker_fee if liquidity == "maker" else market.taker_fee
-        pays_quote = market.fee_mode == "quote" or (market.fee_mode == "received" and order.side == "sell")
-        fee_currency = market.quote if pays_quote else market.base
-        # Rounded towards zero, so that many small fills never cost more than was reserved.
-        charged = cost * market.contract_size if pays_quote else quantity
-        fee = (charged * rate).quantize(FEE_QUANTUM, ROUND_DOWN)
+        fee, fee_currency = self._fee(market, order, cost, quantity, rate)
         closed, realised = ZERO, ZERO
 
         order.filled_quantity += quantity
@@ -1358,6 +1354,24 @@ class Exchange:
             account.open.pop(order.order_id, None)
         order.history.append((now, order.status, order.filled_quantity, order.filled_quote))
         self._report(order, "trade", fill, now)
+
+    def _fee(
+        self, market: Market, order: Order, cost: Decimal, quantity: Decimal, rate: Decimal
+    ) -> tuple[Decimal, str]:
+        """Say what a fill costs, in which currency: rounded towards zero, so that many small fills never cost
+        more than was reserved."""
+        account = self.accounts[order.account]
+        coin = account.fee_coin
+        if coin and market.settled_in is None and coin not in (market.base, market.quote):
+            pair = f"{coin}/{market.quote}"
+            price = self.displayed_middle(pair) if pair in self.markets else None
+            fee = ZERO if price is None else (cost * rate / price).quantize(FEE_QUANTUM, ROUND_DOWN)
+            if price is not None and self.free(account, coin) >= fee:
+                return fee, coin
+        pays_quote = market.fee_mode == "quote" or (market.fee_mode == "received" and order.side == "sell")
+        charged = cost * market.contract_size if pays_quote else quantity
+        fee = (charged * rate).quantize(FEE_QUANTUM, ROUND_DOWN)
+        return fee, market.quote if pays_quote else market.base
 
     def _still_reserved(self, market: Market, order: Order, paid: Decimal) -> Decimal:
         remaining = order.quantity - order.filled_quantity

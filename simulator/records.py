@@ -339,6 +339,7 @@ class Account:
     transfers: list[Transfer] = field(default_factory=list)
     journal: dict[str, list[tuple[float, Decimal, Decimal]]] = field(default_factory=dict)
     # currency -> (time, free, locked) after each change
+    fee_coin: str = ""  # fees of spot trades are taken in this third coin while there is enough of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ems/loop.py": ("ems.runner",),
     # What exchanges list, read through the protocol and kept: no more than a reader.
     "ems/histories.py": ("ems.core", "ems.store", "ems.venues.gateway"),
+    # What is held and was earned, as answers.
+    "ems/appraisals.py": ("ems.core", "ems.engine", "ems.store"),
     "ems/desk.py": (
+        "ems.appraisals",
         "ems.core",
         "ems.engine",
         "ems.runner",

@@ -12,6 +12,7 @@ from typing import Any, Callable, ClassVar
 
 from .cost_text import cost_text
 from .plan_text import plan_text
+from .portfolio_text import pnl_text, portfolio_text
 from .result_text import result_text
 
 OVER = ("done", "failed")
@@ -129,6 +130,7 @@ class Order(Answer):
     created_at: datetime
     updated_at: datetime | None
     closed_at: datetime | None
+    pnl: dict[str, Any] | None
     fills: list[Fill]
 
     @property
@@ -708,6 +710,103 @@ class Costs(Answer):
 
     def __str__(self) -> str:
         return cost_text(self)
+
+
+class Figures(Answer):
+    """Positions added up, in the reporting currency; what has no price is named and left out."""
+
+    cost: Decimal
+    value: Decimal
+    unrealised: Decimal
+    realised: Decimal
+    fees: Decimal
+    pnl: Decimal  # realised + unrealised - fees
+    unpriced: list[str]
+
+
+class Position(Answer):
+    """What a bot holds of an asset at an account, by average cost, and what it earned with it."""
+
+    bot: str
+    exchange: str
+    account: str
+    asset: str
+    quantity: Decimal
+    average_price: Decimal | None
+    cost: Decimal
+    price: Decimal | None
+    value: Decimal | None
+    unrealised: Decimal | None
+    realised: Decimal
+    fees: Decimal
+    opened: Decimal
+    opened_value: Decimal
+    unvalued: Decimal
+    updated_at: datetime
+
+
+class Exposure(Answer):
+    """What all accounts together hold of an asset."""
+
+    quantity: Decimal
+    value: Decimal | None
+    share: Decimal | None  # of the total value
+
+
+class AccountValue(Answer):
+    """What one account is worth."""
+
+    exchange: str
+    account: str
+    mode: str
+    read_at: datetime | None
+    value: Decimal
+    unpriced: list[str]
+
+
+class Portfolio(Answer):
+    """Your bots' positions with their sums, and what all accounts hold, in one currency."""
+
+    currency: str
+    at: datetime
+    total: Figures
+    positions: list[Position]
+    by_bot: dict[str, Figures]
+    by_exchange: dict[str, Figures]
+    by_account: dict[str, Figures]
+    by_asset: dict[str, Figures]
+    accounts: list[AccountValue]
+    total_value: Decimal
+    total_mode: str
+    exposure: dict[str, Exposure]
+
+    def __str__(self) -> str:
+        return portfolio_text(self)
+
+
+class Earned(Answer):
+    """What fills have earned: one row of get_pnl."""
+
+    realised: Decimal
+    fees: Decimal
+    pnl: Decimal  # realised - fees
+    turnover: Decimal
+    fills: int
+    unvalued_fills: int
+
+
+class Pnl(Answer):
+    """What trading earned in a time, a row for each day, bot, exchange, account or symbol."""
+
+    currency: str
+    by: str
+    since: datetime | None
+    until: datetime | None
+    total: Earned
+    rows: list[Earned]
+
+    def __str__(self) -> str:
+        return pnl_text(self)
 
 
 class Health(Answer):

@@ -23,6 +23,7 @@ from .client import DEFAULT_URL, OMSClient
 from .cost_text import KINDS, cost_text
 from .errors import AuthError, ConfigError, ConnectionFailed, OMSError, OutcomeUnknown, QueryFailed
 from .plan_text import plan_text
+from .portfolio_text import pnl_text, portfolio_text
 from .progress import LiveProgress, ProgressPrinter, wanted
 from .views import (
     order_table,
@@ -318,6 +319,18 @@ def _parser() -> argparse.ArgumentParser:
     seen.add_argument("message_id")
     tried = add("test-notification", "send a test message as a rule says", _test_rule, show_facts)
     tried.add_argument("name")
+    holdings = add("portfolio", "positions, their value and what they earned", _portfolio, portfolio_text)
+    earned = add("pnl", "what trading earned", _pnl, pnl_text)
+    for command in (holdings, earned):
+        command.add_argument("exchange", nargs="?")
+        command.add_argument("--account", help=ACCOUNT)
+        command.add_argument("--of-bot", help="only what this bot traded")
+    earned.add_argument(
+        "--by",
+        choices=("day", "bot", "exchange", "account", "symbol"),
+        help="what the rows are of; default day",
+    )
+    _period(earned)
     add("health", "how the server and its exchange accounts are", _health, show_health)
     order = add("order", "look at one order with its fills", _order, show_order)
     order.add_argument("order_id")
@@ -812,6 +825,23 @@ def _fees(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_fees(options.exchange, symbol=options.symbol)
 
 
+def _portfolio(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.get_portfolio(options.exchange, account=options.account, bot=options.of_bot)
+
+
+def _pnl(client: OMSClient, options: argparse.Namespace) -> Answer:
+    width = shutil.get_terminal_size((100, 24)).columns
+    options.show = lambda answer: pnl_text(answer, width=width)
+    return client.get_pnl(
+        by=options.by,
+        since=options.since,
+        until=options.until,
+        bot=options.of_bot,
+        exchange=options.exchange,
+        account=options.account,
+    )
+
+
 def _tca(client: OMSClient, options: argparse.Namespace) -> Answer:
     wanted = {
         "since": options.since,
@@ -884,6 +914,8 @@ _TYPED_WORDS = {
     "get_order": "oms order",
     "get_query": "oms query",
     "get_fees": "oms fees",
+    "get_portfolio": "oms portfolio",
+    "get_pnl": "oms pnl",
     "get_withdrawal_deposit_history": "oms history",
     "check_health": "oms health",
     "smart_order": "oms smart-order",

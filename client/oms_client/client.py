@@ -51,6 +51,8 @@ from .answers import (
     Notifications,
     Order,
     OrderPage,
+    Pnl,
+    Portfolio,
     PortfolioResult,
     Query,
     Quote,
@@ -701,6 +703,42 @@ class OMSClient:
         """Ask what trading costs this account, as fractions."""
         return self._ask(
             Fees, "get_fees", exchange=exchange, symbol=symbol, account=account, bot=self.bot_name
+        )
+
+    def get_portfolio(
+        self, exchange: str | None = None, *, account: str | None = None, bot: str | None = None
+    ) -> Portfolio:
+        """Ask what your bots hold and earned, and what the accounts are worth; `bot` keeps only one's."""
+        return self._ask(
+            Portfolio,
+            "get_portfolio",
+            exchange=exchange,
+            account=account,
+            of_bot=bot,
+            bot=self.bot_name,
+        )
+
+    def get_pnl(
+        self,
+        *,
+        by: str | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        bot: str | None = None,
+        exchange: str | None = None,
+        account: str | None = None,
+    ) -> Pnl:
+        """Ask what your fills earned, by "day" (unless said), "bot", "exchange", "account" or "symbol"."""
+        return self._ask(
+            Pnl,
+            "get_pnl",
+            by=by,
+            since=time_text("since", since),
+            until=time_text("until", until),
+            of_bot=bot,
+            exchange=exchange,
+            account=account,
+            bot=self.bot_name,
         )
 
     def tca(

@@ -742,13 +742,20 @@ class Archive:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Appraise:
+    """Somebody wants to know what these are worth: have the books come that say it."""
+
+    held: tuple[tuple[str, str, str], ...]  # (exchange, account, currency)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Timer:
     """The wake-up the engine asked for under this key."""
 
     key: tuple[str, ...]
 
 
-Event = FromVenue | FromFeed | Submit | Archive | Timer
+Event = FromVenue | FromFeed | Submit | Archive | Appraise | Timer
 
 
 # --- Effects: engine -> runner -------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """What is written down. A restart is a replay of these.
 
-`Query`, `Parent`, `Order`, `Cost` and `Haircut` are the latest state of a thing and are saved whole by id;
-`HistoryEntry`, `Fill`, `NonceUse`, `Notice`, `Halt` and `HaltLift` are facts and are only ever added. `Order`
-is the fold of its `HistoryEntry`s (`ems.core.order.fold`), kept as a row for people and queries.
+`Query`, `Parent`, `Order`, `Position`, `Cost` and `Haircut` are the latest state of a thing and are saved
+whole by id; `HistoryEntry`, `Fill`, `NonceUse`, `Notice`, `Halt` and `HaltLift` are facts and are only ever
+added. `Order` is the fold of its `HistoryEntry`s (`ems.core.order.fold`), and `Position` that of `Fill`s
+(`ems.core.positions.fold`): kept as rows for people and queries.
 
 `VenueOrder` and `Transfer` are none of these: copies of an exchange's own lists, which can be read again.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import StrEnum
 
 from ems.core.messages import Liquidity, NonceUse, OrderType, Problem, Side, TimeInForce
@@ -263,6 +264,50 @@ class Fill:
     timestamp: datetime
     mid: Decimal | None = None  # of the book just before it, as we saw it; None: no book was at hand
     touch: Decimal | None = None  # our side's best price for a maker, the other side's for a taker
+    # In `value_currency`, by ems.core.positions, when it was booked:
+    booking: int = (
+        0  # counts the bookings of this installation, in their order; 0: from before there were any
+    )
+    value_currency: str = ""
+    value: Decimal | None = None  # of what changed hands; None: nobody knew
+    fee_value: Decimal | None = None  # of the fee; None: nobody knew
+    fee_cost: Decimal = Decimal(0)  # what the fee took away: its value, or what its coins had cost
+    realised: Decimal = Decimal(0)  # gain of what was given, fee coins included; the fee itself not deducted
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """What a bot holds of an asset at an exchange account, and what it earned with it: the fold of its fills.
+
+    All amounts but quantities are in `currency`. Never below zero: spot only.
+    """
+
+    user: str
+    bot: str
+    exchange: str
+    account: str
+    asset: str
+    currency: str
+    quantity: Decimal = Decimal(0)
+    cost: Decimal = Decimal(0)  # of the quantity, all of it
+    realised: Decimal = Decimal(0)
+    fees: Decimal = Decimal(0)  # paid in this asset
+    opened: Decimal = Decimal(0)  # quantity, ever, that was given without having been bought here
+    opened_value: Decimal = Decimal(0)  # its worth when it was given: capital brought in
+    unvalued: Decimal = Decimal(0)  # quantity, ever, that moved when nobody knew its worth
+    updated_at: datetime
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.user, self.bot, self.exchange, self.account, self.asset, self.currency
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """Return cost per unit, to 18 decimals; None where nothing is held."""
+        if not self.quantity:
+            return None
+        with localcontext(prec=100):
+            return (self.cost / self.quantity).quantize(Decimal(1).scaleb(-18))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -422,4 +467,17 @@ class Transfer:
     final: bool  # it will not change any more
 
 
-Record = Query | Parent | Order | Fill | HistoryEntry | NonceUse | Notice | Cost | Haircut | Halt | HaltLift
+Record = (
+    Query
+    | Parent
+    | Order
+    | Fill
+    | Position
+    | HistoryEntry
+    | NonceUse
+    | Notice
+    | Cost
+    | Haircut
+    | Halt
+    | HaltLift
+)

@@ -43,6 +43,7 @@ from ems.core.records import (
     Status,
 )
 from ems.engine.account import Account
+from ems.engine.portfolio import Portfolio
 from ems.engine.queries import Queries, micros
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
@@ -70,8 +71,9 @@ class Orders:
 
     listener: Listener  # set once, when the engine is put together
 
-    def __init__(self, out: Out, work: Work, queries: Queries):
+    def __init__(self, out: Out, work: Work, queries: Queries, portfolio: Portfolio):
         self._out = out
+        self._portfolio = portfolio
         self._work = work
         self._queries = queries
         self.incidents = 0  # told by this process
@@ -121,6 +123,7 @@ class Orders:
                 at=report.at,
             )
             fill = replace(fill_record(order, report), mid=mid, touch=touch)
+            fill = self._portfolio.book(account, fill, now)
             self._work.fills.setdefault(order.order_id, []).append(fill)
             self._out.record(fill)
             if market is not None:
@@ -307,6 +310,7 @@ class Orders:
         self._out.record(order)
         self._out.turn.touched.add(order.query_id)
         self._out.send(account, _as_sent(order))
+        self._portfolio.expect(account, order.symbol, now)
         self._pictures[order_id] = picture(account.books.get(order.symbol), order.side, maker=False)
         assert sent.wake_at is not None
         self._out.wake(("order", order_id), sent.wake_at)

@@ -14,6 +14,7 @@ from ems.core.messages import (
     Acked,
     Amended,
     AmendRefused,
+    Appraise,
     Archive,
     Balances,
     Barred,
@@ -55,6 +56,7 @@ from ems.engine.halts import Halts
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.plans import Plans
+from ems.engine.portfolio import Portfolio
 from ems.engine.queries import Queries, micros
 from ems.engine.references import References
 from ems.engine.replans import Replans
@@ -76,14 +78,18 @@ WATCH_IDLE_S = 300.0
 class Engine:
     """All trading state of this process."""
 
-    def __init__(self, accounts: Iterable[Account], *, mark: str):
-        """`mark`: eight hex digits that start every client order id of this installation."""
+    def __init__(self, accounts: Iterable[Account], *, mark: str, currency: str = "USDT"):
+        """`mark`: eight hex digits that start every client order id of this installation.
+
+        `currency`: in which positions and what they earned are kept.
+        """
         assert len(mark) == 8 and int(mark, 16) >= 0
         self.work = Work(accounts, mark)
         self._out = Out()
         self._waiting = Waiting(self._out)
         self._queries = Queries(self._out, self.work)
-        self.orders = Orders(self._out, self.work, self._queries)
+        self.portfolio = Portfolio(self._out, self.work, currency)
+        self.orders = Orders(self._out, self.work, self._queries, self.portfolio)
         self.costs = Costs(self._out, self.work)
         self.references = References(self._out, self.work)
         sight = Sight(self._out, self.work)
@@ -135,6 +141,8 @@ class Engine:
             case Archive():
                 query = self.submissions.archive(event, now)
                 self._out.reply(event.token, query)
+            case Appraise():
+                self.portfolio.follow(event.held, now)
             case Timer():
                 self._timer(event.key, now)
         return turn
@@ -142,6 +150,7 @@ class Engine:
     def restore(self, unfinished: Unfinished, now: datetime) -> Turn:
         """Pick up what the store has not finished. Venues are reconciled before anything trades (R12)."""
         turn = self._out.begin(now)
+        self.portfolio.restore(unfinished)
         self.submissions.nonces = {(n.key_id, n.nonce): n.expires_at for n in unfinished.nonces}
         for haircut in unfinished.haircuts:
             known = self.work.accounts.get((haircut.exchange, haircut.account))

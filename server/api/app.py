@@ -26,6 +26,7 @@ from server.api.health import health
 from server.api.notifications import notifications as notification_calls
 from server.api.orders import orders
 from server.api.plans import plans
+from server.api.portfolio import portfolio
 from server.api.queries import queries
 from server.api.routes import PUBLIC, Api, House, house
 from server.auth import Authenticator, AuthError, raw_target
@@ -69,7 +70,7 @@ def create_app(
     app.before_request(_admit)
     app.after_request(_protect)
     app.register_error_handler(Exception, _explain)
-    for noun in (orders, plans, halts, queries, accounts, costs, notification_calls, health, docs):
+    for noun in (orders, plans, halts, queries, accounts, portfolio, costs, notification_calls, health, docs):
         app.register_blueprint(noun)
     return app
 

@@ -145,6 +145,25 @@ class Desk(Protocol):
     ) -> bytes:
         """Draw the same report as a PNG."""
 
+    def portfolio(
+        self, *, user: str, bot: str, exchange: str | None, account: str | None, of_bot: str | None
+    ) -> Mapping[str, object]:
+        """Return the user's positions and what the accounts hold, at middle prices of now."""
+
+    def pnl(
+        self,
+        *,
+        user: str,
+        bot: str,
+        since: datetime | None,
+        until: datetime | None,
+        by: str,
+        of_bot: str | None,
+        exchange: str | None,
+        account: str | None,
+    ) -> Mapping[str, object]:
+        """Return what the user's fills of this time have earned."""
+
     def halts(self, *, user: str, bot: str, limit: int) -> Mapping[str, object]:
         """Return every halt with its report, those in force first."""
 

@@ -42,7 +42,88 @@ ORDER = {
     "created_at": "2026-11-21T06:30:00.100000Z",
     "updated_at": "2026-11-21T06:30:01.250000Z",
     "closed_at": "2026-11-21T06:30:01.250000Z",
+    "pnl": {
+        "currency": "USDT",
+        "realised": "0",
+        "fees": "0.612525",
+        "pnl": "-0.612525",
+        "unvalued_fills": 0,
+    },
     "fills": [FILL],
+}
+
+_FIGURES = {
+    "cost": "611.912475",
+    "value": "612.387",
+    "unrealised": "0.474525",
+    "realised": "0",
+    "fees": "0.612525",
+    "pnl": "-0.138",
+    "unpriced": [],
+}
+
+PORTFOLIO = {
+    "currency": "USDT",
+    "at": "2026-11-21T06:31:00.000000Z",
+    "total": _FIGURES,
+    "positions": [
+        {
+            "bot": "bot-1",
+            "exchange": "kraken",
+            "account": "default",
+            "asset": "ETH",
+            "quantity": "0.24975",
+            "average_price": "2450.1",
+            "cost": "611.912475",
+            "price": "2452",
+            "value": "612.387",
+            "unrealised": "0.474525",
+            "realised": "0",
+            "fees": "0.612525",
+            "opened": "0",
+            "opened_value": "0",
+            "unvalued": "0",
+            "updated_at": "2026-11-21T06:30:01.250000Z",
+        }
+    ],
+    "by_bot": {"bot-1": _FIGURES},
+    "by_exchange": {"kraken": _FIGURES},
+    "by_account": {"kraken/default": _FIGURES},
+    "by_asset": {"ETH": _FIGURES},
+    "accounts": [
+        {
+            "exchange": "kraken",
+            "account": "default",
+            "mode": "paper",
+            "read_at": "2026-11-21T06:30:02.000000Z",
+            "value": "9999.862",
+            "unpriced": [],
+        }
+    ],
+    "total_value": "9999.862",
+    "total_mode": "paper",
+    "exposure": {
+        "ETH": {"quantity": "0.24975", "value": "612.387", "share": "0.06124"},
+        "USDT": {"quantity": "9387.475", "value": "9387.475", "share": "0.93876"},
+    },
+}
+
+_EARNED = {
+    "realised": "41.25",
+    "fees": "6.125",
+    "pnl": "35.125",
+    "turnover": "12250.5",
+    "fills": 14,
+    "unvalued_fills": 0,
+}
+
+PNL = {
+    "currency": "USDT",
+    "by": "day",
+    "since": "2026-11-20T00:00:00Z",
+    "until": None,
+    "total": _EARNED,
+    "rows": [{"day": "2026-11-21", **_EARNED}],
 }
 
 

@@ -98,6 +98,17 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "created_at": _TIME,
             "updated_at": _MAYBE_TIME,
             "closed_at": _MAYBE_TIME,
+            "pnl": {
+                "type": ["object", "null"],
+                "description": "what its fills have earned, in `currency`; final once it is closed",
+                "properties": {
+                    "currency": _TEXT,
+                    "realised": _AMOUNT,
+                    "fees": _AMOUNT,
+                    "pnl": _AMOUNT,
+                    "unvalued_fills": _WHOLE,
+                },
+            },
             "fills": _list_of("Fill"),
         }
     ),
@@ -228,6 +239,97 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "rows": {"type": "array", "items": _OBJECT, "description": "one for every finished order"},
         },
         required=("summary", "groups", "rows"),
+    ),
+    "Figures": _object(
+        {
+            "cost": _AMOUNT,
+            "value": _AMOUNT,
+            "unrealised": _AMOUNT,
+            "realised": _AMOUNT,
+            "fees": _AMOUNT,
+            "pnl": {**_AMOUNT, "description": "realised + unrealised - fees"},
+            "unpriced": {"type": "array", "items": _TEXT, "description": "held, and left out of the value"},
+        }
+    ),
+    "Position": _object(
+        {
+            "bot": _TEXT,
+            "exchange": _TEXT,
+            "account": _TEXT,
+            "asset": _TEXT,
+            "quantity": _AMOUNT,
+            "average_price": _MAYBE_AMOUNT,
+            "cost": _AMOUNT,
+            "price": {**_MAYBE_AMOUNT, "description": "middle price of now; null: no book leads there"},
+            "value": _MAYBE_AMOUNT,
+            "unrealised": _MAYBE_AMOUNT,
+            "realised": _AMOUNT,
+            "fees": _AMOUNT,
+            "opened": {**_AMOUNT, "description": "quantity, ever, that was given without being bought here"},
+            "opened_value": _AMOUNT,
+            "unvalued": {**_AMOUNT, "description": "quantity, ever, that moved when nobody knew its worth"},
+            "updated_at": _TIME,
+        }
+    ),
+    "Portfolio": _object(
+        {
+            "currency": _TEXT,
+            "at": _TIME,
+            "total": {"$ref": "#/components/schemas/Figures"},
+            "positions": _list_of("Position"),
+            **{
+                f"by_{kind}": {
+                    "type": "object",
+                    "additionalProperties": {"$ref": "#/components/schemas/Figures"},
+                }
+                for kind in ("bot", "exchange", "account", "asset")
+            },
+            "accounts": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "exchange": _TEXT,
+                        "account": _TEXT,
+                        "mode": _TEXT,
+                        "read_at": {**_MAYBE_TIME, "description": "null: its balances were never read"},
+                        "value": _AMOUNT,
+                        "unpriced": {"type": "array", "items": _TEXT},
+                    }
+                ),
+            },
+            "total_value": _AMOUNT,
+            "total_mode": {"type": "string", "description": "live accounts are never added to paper ones"},
+            "exposure": {
+                "type": "object",
+                "additionalProperties": _object(
+                    {"quantity": _AMOUNT, "value": _MAYBE_AMOUNT, "share": _MAYBE_AMOUNT}
+                ),
+                "description": "asset -> what all these accounts hold of it",
+            },
+        }
+    ),
+    "Pnl": _object(
+        {
+            "currency": _TEXT,
+            "by": _TEXT,
+            "since": _MAYBE_TIME,
+            "until": _MAYBE_TIME,
+            "total": _OBJECT,
+            "rows": {
+                "type": "array",
+                "items": _maybe(
+                    {
+                        "realised": _AMOUNT,
+                        "fees": _AMOUNT,
+                        "pnl": {**_AMOUNT, "description": "realised - fees"},
+                        "turnover": _AMOUNT,
+                        "fills": _WHOLE,
+                        "unvalued_fills": _WHOLE,
+                    },
+                    required=("realised", "fees", "pnl", "turnover", "fills", "unvalued_fills"),
+                ),
+            },
+        }
     ),
     "Error": _object(
         {
@@ -379,8 +481,26 @@ def order_view(order: Order, fills: Sequence[Fill]) -> dict[str, object]:
         "created_at": order.created_at,
         "updated_at": order.updated_at,
         "closed_at": order.closed_at,
+        "pnl": order_pnl(fills),
         "fills": [fill_view(fill) for fill in fills],
     }
+
+
+def order_pnl(fills: Sequence[Fill]) -> dict[str, object] | None:
+    """Sum up what an order's fills have earned; None while none was booked."""
+    booked = [fill for fill in fills if fill.booking]
+    if not booked:
+        return None
+    with localcontext(prec=60):
+        realised = sum((fill.realised for fill in booked), ZERO)
+        fees = sum((fill.fee_cost for fill in booked), ZERO)
+        return {
+            "currency": booked[-1].value_currency,
+            "realised": realised,
+            "fees": fees,
+            "pnl": realised - fees,
+            "unvalued_fills": sum(1 for fill in booked if fill.value is None or fill.fee_value is None),
+        }
 
 
 def remaining_quantity(order: Order) -> Decimal:

@@ -187,7 +187,7 @@ def _storable(document: Any) -> Any:
     return document
 
 
-# --- Sums: exact on both databases ---------------------------------------------------------------
+# --- Sums, exact on both databases, and days ---------------------------------------------------------------
 
 
 class money_sum(FunctionElement[Decimal]):
@@ -202,6 +202,23 @@ class money_sum_product(FunctionElement[Decimal]):
 
     type = Money(36)
     inherit_cache = True
+
+
+class utc_day(FunctionElement[str]):
+    """Return the day of a UtcTime column, as ISO 8601: `utc_day(fills.c.timestamp)`."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(utc_day)
+def _day(element: utc_day, compiler: SQLCompiler, **options: Any) -> str:
+    return f"to_char({compiler.process(element.clauses, **options)} at time zone 'UTC', 'YYYY-MM-DD')"
+
+
+@compiles(utc_day, "sqlite")
+def _day_sqlite(element: utc_day, compiler: SQLCompiler, **options: Any) -> str:
+    return f"substr({compiler.process(element.clauses, **options)}, 1, 10)"
 
 
 @compiles(money_sum)

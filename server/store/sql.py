@@ -2,9 +2,9 @@
 
 Rules:
 1. There is one writer connection, under a lock. Readers have their own connections and never wait for it.
-2. A record that is a latest state (query, parent, order, cost, haircut) is put by its key; facts are only
-   added. A fact that is there already is a broken promise of the caller, except a nonce: that is a replayed
-   request.
+2. A record that is a latest state (query, parent, order, position, cost, haircut) is put by its key; facts
+   are only added. A fact that is there already is a broken promise of the caller, except a nonce: that is a
+   replayed request.
 3. A connection lost before COMMIT was sent means nothing happened: the work is done once more. Lost during
    COMMIT means nobody knows: a fact of the batch is looked up by its key before the work is done once more,
    also when the same batch is committed again later.
@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +33,7 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    or_,
     select,
     tuple_,
     union,
@@ -53,6 +54,7 @@ from ems.core.records import (
     Notice,
     Order,
     Parent,
+    Position,
     Query,
     QueryStatus,
     Record,
@@ -61,6 +63,7 @@ from ems.core.records import (
 )
 from ems.core.spans import Span
 from ems.store import (
+    Earned,
     KeptHalt,
     ListedOrder,
     NonceUsed,
@@ -72,7 +75,7 @@ from ems.store import (
     page_key,
 )
 from server.store import histories, tables
-from server.store.columns import EXACT, money_sum, money_sum_product, plain
+from server.store.columns import EXACT, money_sum, money_sum_product, plain, utc_day
 from server.store.connect import database_url, open_engine, sqlite_file
 from server.store.notifications import NotificationRows
 from server.store.owner import AlreadyOwned, FileOwner, OwnershipLost, lock_session
@@ -95,6 +98,7 @@ from server.store.tables import (
     order_history,
     orders,
     parents,
+    portfolio,
     queries,
 )
 
@@ -122,6 +126,7 @@ class _Batch:
     notices: list[Values] = field(default_factory=list)
     costs: dict[str, Values] = field(default_factory=dict)
     haircuts: dict[tuple[str, ...], Values] = field(default_factory=dict)
+    positions: dict[tuple[str, ...], Values] = field(default_factory=dict)
     halts: list[Values] = field(default_factory=list)
     halt_lifts: list[Values] = field(default_factory=list)
     news: dict[News, Values] = field(default_factory=dict)
@@ -193,6 +198,9 @@ class SqlStore:
             in_force = select(halts).where(halts.c.halt_id.not_in(select(halt_lifts.c.halt_id)))
             in_force = in_force.order_by(halts.c.set_at, halts.c.halt_id)
             found_halts = [tables.halt_from_row(row) for row in connection.execute(in_force)]
+            held = connection.execute(select(portfolio).order_by(*portfolio.primary_key))
+            found_positions = [tables.position_from_row(row) for row in held]
+            booked = connection.execute(select(func.max(fills.c.booking))).scalar()
         return Unfinished(
             queries=tuple(sorted(found_queries.values(), key=lambda q: (q.accepted_at, q.query_id))),
             parents=tuple(found_parents),
@@ -201,6 +209,8 @@ class SqlStore:
             nonces=tuple(found_nonces),
             haircuts=tuple(found_haircuts),
             halts=tuple(found_halts),
+            positions=tuple(found_positions),
+            booking=booked or 0,
         )
 
     def query(self, user: str, query_id: str) -> Query | None:
@@ -309,6 +319,52 @@ class SqlStore:
         newest_first = asked.order_by(costs.c.ended_at.desc(), costs.c.parent_id.desc())
         with self._reading() as connection:
             return [tables.cost_from_row(row) for row in connection.execute(newest_first.limit(limit))]
+
+    def earned(
+        self,
+        user: str,
+        currency: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        bot: str | None = None,
+        exchange: str | None = None,
+        account: str | None = None,
+    ) -> list[Earned]:
+        """Sum up what a user's fills from `since` to before `until` have earned, for each day (UTC), bot,
+        account and symbol."""
+        by = (utc_day(fills.c.timestamp), fills.c.bot, fills.c.exchange, fills.c.account, fills.c.symbol)
+        unvalued = or_(fills.c.value_currency.is_(None), fills.c.value.is_(None), fills.c.fee_value.is_(None))
+        ours = [
+            fills.c.user_id == user,
+            or_(fills.c.value_currency == currency, fills.c.value_currency.is_(None)),
+        ]
+        for column, value in ((fills.c.bot, bot), (fills.c.exchange, exchange), (fills.c.account, account)):
+            if value is not None:
+                ours.append(column == value)
+        if since is not None:
+            ours.append(fills.c.timestamp >= since)
+        if until is not None:
+            ours.append(fills.c.timestamp < until)
+        sums = (money_sum(fills.c.realised), money_sum(fills.c.fee_cost), money_sum(fills.c.value))
+        asked = select(*by, func.count(), func.sum(case((unvalued, 1), else_=0)), *sums)
+        with self._reading() as connection:
+            rows = connection.execute(asked.where(*ours).group_by(*by).order_by(*by)).all()
+        return [
+            Earned(
+                day=date.fromisoformat(day),
+                bot=bot_,
+                exchange=exchange_,
+                account=account_,
+                symbol=symbol,
+                fills=count,
+                unvalued_fills=int(missing),
+                realised=realised or Decimal(0),
+                fees=fees or Decimal(0),
+                turnover=turnover or Decimal(0),
+            )
+            for day, bot_, exchange_, account_, symbol, count, missing, realised, fees, turnover in rows
+        ]
 
     def recent_queries(self, user: str | None, limit: int = 20) -> list[Query]:
         """Return the newest queries first; of every user when `user` is None."""
@@ -615,6 +671,7 @@ class SqlStore:
             (prepared.new_notice, batch.notices),
             (prepared.put_cost, list(batch.costs.values())),
             (prepared.put_haircut, list(batch.haircuts.values())),
+            (prepared.put_position, list(batch.positions.values())),
             (prepared.new_halt, batch.halts),
             (prepared.new_halt_lift, batch.halt_lifts),
             (prepared.new_news, list(batch.news.values())),
@@ -707,6 +764,7 @@ class _Statements:
         self.put_order = put(orders)
         self.put_cost = put(costs)
         self.put_haircut = put(haircuts)
+        self.put_position = put(portfolio)
         self.new_history = order_history.insert()
         self.new_fill = fills.insert()
         self.new_nonce = nonces.insert()
@@ -740,6 +798,8 @@ def _sort(records: Sequence[Record]) -> _Batch:
         elif isinstance(record, Haircut):
             place = (record.exchange, record.account, record.currency, record.side.value)
             batch.haircuts[place] = tables.haircut_to_row(record)
+        elif isinstance(record, Position):
+            batch.positions[record.key] = tables.position_to_row(record)
         elif isinstance(record, Halt):
             batch.halts.append(tables.halt_to_row(record))
         elif isinstance(record, HaltLift):

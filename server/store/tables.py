@@ -5,9 +5,9 @@ Columns carry the words of DESIGN.md 3, because people query them by hand; a rec
 A change here is a new migration.
 
 Rules:
-1. `queries`, `parents`, `orders`, `costs` and `haircuts` are the latest state and are overwritten by key.
-   `order_history`, `fills`, `halts`, `halt_lifts` and `nonces` are facts and only added. `orders` is a cache
-   of the fold of `order_history`.
+1. `queries`, `parents`, `orders`, `portfolio`, `costs` and `haircuts` are the latest state, overwritten by
+   key. `order_history`, `fills`, `halts`, `halt_lifts` and `nonces` are facts and only added. `orders` is a
+   cache of the fold of `order_history`, `portfolio` of that of `fills`.
 2. The database itself keeps single what must never be double: the idempotency key of a query, the client
    order id at an account, a fill.
 3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
@@ -56,6 +56,7 @@ from ems.core.records import (
     Parent,
     ParentState,
     Phase,
+    Position,
     Query,
     QueryStatus,
     Status,
@@ -252,8 +253,39 @@ fills = Table(
     Column("timestamp", UtcTime, nullable=False),
     Column("mid", Money(MANY)),  # of the book just before it; null where no book was at hand
     Column("touch", Money(MANY)),
+    # How it moved the books; all null where it was booked before there were any.
+    Column("booking", BigInteger),  # their order
+    Column("value_currency", Key),
+    Column("value", Money(MANY)),  # null: nobody knew
+    Column("fee_value", Money(MANY)),  # null: nobody knew
+    Column("fee_cost", Money(MANY)),
+    Column("realised", Money(MANY)),
     PrimaryKeyConstraint("exchange", "account", "symbol", "fill_id", "side"),
     Index(None, "order_id"),
+    Index(None, "booking"),
+    Index(None, "user_id", "timestamp"),
+)
+
+# What each bot holds and has earned: the sum of its fills, in one currency.
+portfolio = Table(
+    "portfolio",
+    metadata,
+    Column("user_id", Key, nullable=False),
+    Column("bot", Key, nullable=False),
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("asset", Key, nullable=False),
+    Column("currency", Key, nullable=False),  # of everything below but quantities
+    Column("quantity", Money(MANY), nullable=False),
+    Column("average_price", Money),  # cost / quantity; null where nothing is held
+    Column("cost", Money(MANY), nullable=False),
+    Column("realised", Money(MANY), nullable=False),
+    Column("fees", Money(MANY), nullable=False),
+    Column("opened", Money(MANY), nullable=False),  # quantity brought in from outside of the books, ever
+    Column("opened_value", Money(MANY), nullable=False),
+    Column("unvalued", Money(MANY), nullable=False),  # quantity that moved when nobody knew its worth, ever
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("user_id", "bot", "exchange", "account", "asset", "currency"),
 )
 
 # What each finished parent cost. The figures are in the body, as the report reads them.
@@ -834,6 +866,12 @@ def fill_to_row(fill: Fill) -> Values:
         "timestamp": fill.timestamp,
         "mid": fill.mid,
         "touch": fill.touch,
+        "booking": fill.booking or None,
+        "value_currency": fill.value_currency or None,
+        "value": fill.value,
+        "fee_value": fill.fee_value,
+        "fee_cost": fill.fee_cost if fill.booking else None,
+        "realised": fill.realised if fill.booking else None,
     }
 
 
@@ -857,6 +895,51 @@ def fill_from_row(row: Row[Any]) -> Fill:
         timestamp=row.timestamp,
         mid=row.mid,
         touch=row.touch,
+        booking=row.booking or 0,
+        value_currency=row.value_currency or "",
+        value=row.value,
+        fee_value=row.fee_value,
+        fee_cost=row.fee_cost or Decimal(0),
+        realised=row.realised or Decimal(0),
+    )
+
+
+def position_to_row(position: Position) -> Values:
+    return {
+        "user_id": position.user,
+        "bot": position.bot,
+        "exchange": position.exchange,
+        "account": position.account,
+        "asset": position.asset,
+        "currency": position.currency,
+        "quantity": position.quantity,
+        "average_price": position.average_price,
+        "cost": position.cost,
+        "realised": position.realised,
+        "fees": position.fees,
+        "opened": position.opened,
+        "opened_value": position.opened_value,
+        "unvalued": position.unvalued,
+        "updated_at": position.updated_at,
+    }
+
+
+def position_from_row(row: Row[Any]) -> Position:
+    return Position(
+        user=row.user_id,
+        bot=row.bot,
+        exchange=row.exchange,
+        account=row.account,
+        asset=row.asset,
+        currency=row.currency,
+        quantity=row.quantity,
+        cost=row.cost,
+        realised=row.realised,
+        fees=row.fees,
+        opened=row.opened,
+        opened_value=row.opened_value,
+        unvalued=row.unvalued,
+        updated_at=row.updated_at,
     )
 
 

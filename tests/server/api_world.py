@@ -21,6 +21,7 @@ from ems.histories import Page
 from ems.runner import QueryState
 from ems.store import OrderFilter
 from oms_client import signing
+from server.api import examples
 from server.api.app import create_app
 from server.api.routes import Api
 from server.auth import ApiKey, Authenticator
@@ -209,6 +210,16 @@ class StubDesk:
         self.calls.append(("fees", asked))
         self._may()
         return {"fees": [{"symbol": "ETH/USDT", "maker": Decimal("0.0016")}]}
+
+    def portfolio(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("portfolio", asked))
+        self._may()
+        return examples.PORTFOLIO
+
+    def pnl(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("pnl", asked))
+        self._may()
+        return examples.PNL
 
     def costs(self, **asked: object) -> Mapping[str, object]:
         self.calls.append(("costs", asked))

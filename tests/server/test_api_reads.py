@@ -68,6 +68,7 @@ ORDER = {
     "created_at": "2026-11-21T06:30:00.000000Z",
     "updated_at": None,
     "closed_at": None,
+    "pnl": None,
     "fills": [
         {
             "fill_id": "81236",

@@ -53,6 +53,8 @@ EXPECTED = {  # "METHOD path" -> role
     "GET /api/get_exchange_orders": "read",
     "GET /api/get_withdrawal_deposit_history": "read",
     "GET /api/get_fees": "read",
+    "GET /api/get_portfolio": "read",
+    "GET /api/get_pnl": "read",
     "GET /api/tca": "read",
     "GET /api/tca.png": "read",
     "GET /api/check_health": "read",
@@ -69,6 +71,8 @@ TARGETS = {  # reads with required parameters
     "get_exchange_orders": "/api/get_exchange_orders?exchange=kraken",
     "get_withdrawal_deposit_history": "/api/get_withdrawal_deposit_history?exchange=kraken",
     "get_fees": "/api/get_fees?exchange=kraken",
+    "get_portfolio": "/api/get_portfolio",
+    "get_pnl": "/api/get_pnl?by=bot",
 }
 
 

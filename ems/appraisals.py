@@ -1,0 +1,196 @@
+"""What somebody holds and has earned, as an answer: sums by bot, exchange, account and asset.
+
+What has no price is named and left out of the sums; nothing is ever counted as zero in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+
+from ems.core.records import Position
+from ems.engine.portfolio import Appraisal, Holding
+from ems.store import Earned
+
+ZERO = Decimal(0)
+EXACT = Context(prec=100)
+SHARE = Decimal("0.000001")
+STEP = Decimal(1).scaleb(-18)
+
+# What get_pnl can be grouped by -> the group a row belongs to.
+GROUPS: Mapping[str, Callable[[Earned], str]] = {
+    "day": lambda e: e.day.isoformat(),
+    "bot": lambda e: e.bot,
+    "exchange": lambda e: e.exchange,
+    "account": lambda e: f"{e.exchange}/{e.account}",
+    "symbol": lambda e: e.symbol,
+}
+
+
+@dataclass
+class Sum:
+    """Figures of positions added up; `unpriced` names those that lack a price."""
+
+    cost: Decimal = ZERO
+    value: Decimal = ZERO
+    unrealised: Decimal = ZERO
+    realised: Decimal = ZERO
+    fees: Decimal = ZERO
+    unpriced: list[str] = field(default_factory=list)
+
+    def add(self, position: Position, price: Decimal | None) -> None:
+        self.realised = EXACT.add(self.realised, position.realised)
+        self.fees = EXACT.add(self.fees, position.fees)
+        if not position.quantity:
+            return
+        if price is None:
+            self.unpriced.append(f"{position.asset} at {position.exchange}/{position.account}")
+            return
+        value = worth_of(position.quantity, price)
+        self.cost = EXACT.add(self.cost, position.cost)
+        self.value = EXACT.add(self.value, value)
+        self.unrealised = EXACT.add(self.unrealised, EXACT.subtract(value, position.cost))
+
+    def view(self) -> dict[str, object]:
+        pnl = EXACT.subtract(EXACT.add(self.realised, self.unrealised), self.fees)
+        return {
+            "cost": self.cost,
+            "value": self.value,
+            "unrealised": self.unrealised,
+            "realised": self.realised,
+            "fees": self.fees,
+            "pnl": pnl,
+            "unpriced": sorted(set(self.unpriced)),
+        }
+
+
+def worth_of(quantity: Decimal, price: Decimal) -> Decimal:
+    """Return what a quantity is worth, to 18 decimals."""
+    return EXACT.quantize(EXACT.multiply(quantity, price), STEP)
+
+
+def unpriced(appraisal: Appraisal) -> tuple[tuple[str, str, str], ...]:
+    """Return (exchange, account, currency) of everything that is held and has no price yet."""
+    held = {
+        (p.exchange, p.account, p.asset) for p, price in appraisal.positions if p.quantity and price is None
+    }
+    held |= {(h.exchange, h.account, h.asset) for h in appraisal.holdings if h.price is None}
+    return tuple(sorted(held))
+
+
+def portfolio_view(appraisal: Appraisal, modes: Mapping[tuple[str, str], str]) -> dict[str, object]:
+    """Show positions with their sums, and what the accounts hold in all."""
+    total = Sum()
+    sums: dict[str, dict[str, Sum]] = {"bot": {}, "exchange": {}, "account": {}, "asset": {}}
+    for position, price in appraisal.positions:
+        total.add(position, price)
+        for kind, name in (
+            ("bot", position.bot),
+            ("exchange", position.exchange),
+            ("account", f"{position.exchange}/{position.account}"),
+            ("asset", position.asset),
+        ):
+            sums[kind].setdefault(name, Sum()).add(position, price)
+    return {
+        "currency": appraisal.currency,
+        "at": appraisal.at,
+        "total": total.view(),
+        "positions": [_position_view(p, price) for p, price in appraisal.positions],
+        **{f"by_{kind}": {k: v.view() for k, v in sorted(named.items())} for kind, named in sums.items()},
+        "accounts": _accounts_view(appraisal, modes),
+        **_exposure_view(appraisal.holdings, modes),
+    }
+
+
+def _position_view(position: Position, price: Decimal | None) -> dict[str, object]:
+    held = position.quantity != ZERO
+    value = worth_of(position.quantity, price) if held and price is not None else None if held else ZERO
+    unrealised = None if value is None else EXACT.subtract(value, position.cost)
+    return {
+        "bot": position.bot,
+        "exchange": position.exchange,
+        "account": position.account,
+        "asset": position.asset,
+        "quantity": position.quantity,
+        "average_price": position.average_price,
+        "cost": position.cost,
+        "price": price,
+        "value": value,
+        "unrealised": unrealised,
+        "realised": position.realised,
+        "fees": position.fees,
+        "opened": position.opened,
+        "opened_value": position.opened_value,
+        "unvalued": position.unvalued,
+        "updated_at": position.updated_at,
+    }
+
+
+def _accounts_view(appraisal: Appraisal, modes: Mapping[tuple[str, str], str]) -> list[dict[str, object]]:
+    rows = []
+    for (exchange, account), read_at in appraisal.read_at.items():
+        held = [h for h in appraisal.holdings if (h.exchange, h.account) == (exchange, account)]
+        rows.append(
+            {
+                "exchange": exchange,
+                "account": account,
+                "mode": modes[exchange, account],
+                "read_at": read_at,  # null: its balances were never read
+                "value": _value(held),
+                "unpriced": [h.asset for h in held if h.price is None],
+            }
+        )
+    return rows
+
+
+def _exposure_view(holdings: Sequence[Holding], modes: Mapping[tuple[str, str], str]) -> dict[str, object]:
+    """Add up what accounts hold of each asset: the live ones where there are any, never both kinds."""
+    mode = "live" if "live" in modes.values() else "paper"
+    counted = [h for h in holdings if modes[h.exchange, h.account] == mode]
+    total = _value(counted)
+    exposure = {}
+    for asset in sorted({h.asset for h in counted}):
+        held = [h for h in counted if h.asset == asset]
+        value = None if any(h.price is None for h in held) else _value(held)
+        share = None if value is None or not total else EXACT.divide(value, total).quantize(SHARE)
+        exposure[asset] = {
+            "quantity": sum((h.quantity for h in held), ZERO),
+            "value": value,
+            "share": share,
+        }
+    return {"total_value": total, "total_mode": mode, "exposure": exposure}
+
+
+def _value(held: Iterable[Holding]) -> Decimal:
+    total = ZERO
+    for h in held:
+        if h.price is not None:
+            total = EXACT.add(total, worth_of(h.quantity, h.price))
+    return total
+
+
+def pnl_view(rows: Sequence[Earned], by: str, currency: str) -> dict[str, object]:
+    """Show what fills have earned, in groups and in all."""
+    groups: dict[str, list[Earned]] = {}
+    for row in rows:
+        groups.setdefault(GROUPS[by](row), []).append(row)
+    return {
+        "currency": currency,
+        "by": by,
+        "total": _earned_view(rows),
+        "rows": [{by: name, **_earned_view(found)} for name, found in sorted(groups.items())],
+    }
+
+
+def _earned_view(rows: Sequence[Earned]) -> dict[str, object]:
+    realised = sum((r.realised for r in rows), ZERO)
+    fees = sum((r.fees for r in rows), ZERO)
+    return {
+        "realised": realised,
+        "fees": fees,
+        "pnl": realised - fees,
+        "turnover": sum((r.turnover for r in rows), ZERO),
+        "fills": sum(r.fills for r in rows),
+        "unvalued_fills": sum(r.unvalued_fills for r in rows),
+    }
