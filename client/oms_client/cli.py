@@ -164,6 +164,9 @@ def _parser() -> argparse.ArgumentParser:
         order.add_argument(
             "--raise-to-minimum", action="store_true", help="make a quantity that is too small the smallest"
         )
+        order.add_argument(
+            "--resubmit", action="store_true", help="send it once more if the exchange's rules have changed"
+        )
         _style_options(order)
         _trading_options(order)
     limit.add_argument("price")
@@ -191,6 +194,9 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--reduce-only", action="store_true", help="sell no more than is held")
     place.add_argument(
         "--raise-to-minimum", action="store_true", help="make a quantity that is too small the smallest"
+    )
+    place.add_argument(
+        "--resubmit", action="store_true", help="send it once more if the exchange's rules have changed"
     )
     _trading_options(place)
 
@@ -637,6 +643,7 @@ def _market_order(client: OMSClient, options: argparse.Namespace) -> Answer:
         options.symbol,
         options.quantity,
         raise_to_minimum=options.raise_to_minimum,
+        resubmit=options.resubmit,
         **_style(options),
         **_trading(options),
     )
@@ -652,6 +659,7 @@ def _limit_order(client: OMSClient, options: argparse.Namespace) -> Answer:
         post_only=options.post_only,
         time_in_force=options.tif,
         raise_to_minimum=options.raise_to_minimum,
+        resubmit=options.resubmit,
         **_style(options),
         **_trading(options),
     )
@@ -671,6 +679,7 @@ def _place(client: OMSClient, options: argparse.Namespace) -> Answer:
         post_only=options.post_only,
         reduce_only=options.reduce_only,
         raise_to_minimum=options.raise_to_minimum,
+        resubmit=options.resubmit,
         **_trading(options),
     )
 

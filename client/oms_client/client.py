@@ -192,6 +192,7 @@ class OMSClient:
         on_timeout: str | None = None,
         max_slippage_bps: Amount | None = None,
         raise_to_minimum: bool = False,
+        resubmit: bool = False,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
@@ -211,6 +212,7 @@ class OMSClient:
             "quantity": amount_text("quantity", quantity),
             "account": account,
             "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
+            "resubmit": _flag("resubmit", resubmit) or None,
             **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
             **self._options(record_in_db, send_fail_email, dry_run),
         }
@@ -236,6 +238,7 @@ class OMSClient:
         on_timeout: str | None = None,
         max_slippage_bps: Amount | None = None,
         raise_to_minimum: bool = False,
+        resubmit: bool = False,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
@@ -258,6 +261,7 @@ class OMSClient:
             "time_in_force": time_in_force,
             "account": account,
             "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
+            "resubmit": _flag("resubmit", resubmit) or None,
             **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
             **self._options(record_in_db, send_fail_email, dry_run),
         }
@@ -285,6 +289,7 @@ class OMSClient:
         post_only: bool = False,
         reduce_only: bool = False,
         raise_to_minimum: bool = False,
+        resubmit: bool = False,
         account: str | None = None,
         idempotency_key: str | None = None,
         wait: bool = True,
@@ -309,6 +314,7 @@ class OMSClient:
             "post_only": _flag("post_only", post_only),
             "reduce_only": _flag("reduce_only", reduce_only),
             "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
+            "resubmit": _flag("resubmit", resubmit) or None,
             "account": account,
             **self._options(record_in_db, send_fail_email, dry_run),
         }
@@ -1188,7 +1194,10 @@ def _is_over(query: Query) -> bool:
 def _is_placed(query: Query) -> bool:
     """Say whether the query's order stands at the exchange, or the query has ended."""
     orders = query.get("orders") or []
-    return query.is_over or any(order["status"] not in _NOT_AT_THE_VENUE_YET for order in orders)
+    # A refused order of a query that goes on may be sent once more.
+    return query.is_over or (
+        bool(orders) and orders[-1]["status"] not in (*_NOT_AT_THE_VENUE_YET, "rejected")
+    )
 
 
 def _placed_order(query: Query) -> Order:

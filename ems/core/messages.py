@@ -118,6 +118,7 @@ class MarketOrder:
     account: str = "default"
     style: Style | None = None  # None: one plain order
     raise_to_minimum: bool = False  # a quantity below the smallest order becomes the smallest order
+    resubmit: bool = False  # refused because the rules have changed, it is rounded and sent once more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +133,7 @@ class LimitOrder:
     account: str = "default"
     style: Style | None = None  # None: one plain order; else worked by an algorithm, never beyond `price`
     raise_to_minimum: bool = False  # as in MarketOrder
+    resubmit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +153,7 @@ class PlaceOrder:
     reduce_only: bool = False  # sell no more than is held
     account: str = "default"
     raise_to_minimum: bool = False  # as in MarketOrder
+    resubmit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

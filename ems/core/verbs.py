@@ -153,6 +153,15 @@ RAISE_FIELD = Field(
     default=False,
     example=False,
 )
+RESUBMIT_FIELD = Field(
+    name="resubmit",
+    kind=FLAG,
+    doc="If the exchange refuses the order because its rules have changed: read them, round the order to "
+    "them and send it once more, as a new order.",
+    required=False,
+    default=False,
+    example=False,
+)
 
 ALGO_FIELD = Field(
     name="algo",
@@ -401,7 +410,7 @@ def _style_has_algo(values: Mapping[str, object]) -> list[Problem]:
     if "algo" not in values:
         return []
     if values["algo"] is not None:
-        return _raised_by_algo(values)
+        return _corrected_by_algo(values)
     return [
         _wrong(
             wanted.name,
@@ -413,11 +422,13 @@ def _style_has_algo(values: Mapping[str, object]) -> list[Problem]:
     ]
 
 
-def _raised_by_algo(values: Mapping[str, object]) -> list[Problem]:
-    if not values.get("raise_to_minimum"):
-        return []
-    message = "raise_to_minimum: an algorithm decides itself how large its orders are"
-    return [_wrong("raise_to_minimum", message, "Remove it, or remove algo.")]
+def _corrected_by_algo(values: Mapping[str, object]) -> list[Problem]:
+    why = "an algorithm decides itself how large its orders are, and reads the rules again by itself"
+    return [
+        _wrong(name, f"{name}: {why}", "Remove it, or remove algo.")
+        for name in ("raise_to_minimum", "resubmit")
+        if values.get(name)
+    ]
 
 
 def _waits_or_takes(values: Mapping[str, object]) -> list[Problem]:
@@ -644,6 +655,7 @@ ORDER = Verb(
         ),
         ACCOUNT_FIELD,
         RAISE_FIELD,
+        RESUBMIT_FIELD,
     ),
     check=_order_terms,
 )
@@ -693,6 +705,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 *PLAIN_STYLE_FIELDS,
                 ACCOUNT_FIELD,
                 RAISE_FIELD,
+                RESUBMIT_FIELD,
             ),
             check=_style_has_algo,
         ),
@@ -732,6 +745,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 *PLAIN_STYLE_FIELDS,
                 ACCOUNT_FIELD,
                 RAISE_FIELD,
+                RESUBMIT_FIELD,
             ),
             check=_limit_style,
         ),

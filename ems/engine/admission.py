@@ -133,10 +133,10 @@ def picture_of(
 ) -> Picture:
     """Return what an order in this market is judged in; `limit` is how far it may take without a price."""
     open_orders, waiting_orders = work.count_open(account, market.symbol)
-    taken_at = None if book is None or limit is None else min(limit, book.bids[0][0])
+    sided = book if book is not None and book.bids and book.asks else None
     return Picture(
-        mid=None if book is None else mid_of(book),
-        taken_at=taken_at,
+        mid=None if sided is None else mid_of(sided),
+        taken_at=None if sided is None or limit is None else min(limit, sided.bids[0][0]),
         open_orders=open_orders,
         waiting_orders=waiting_orders,
     )

@@ -20,6 +20,7 @@ from ems.core.messages import (
 from ems.core.records import (
     ENDED_PARENT,
     Order,
+    Parent,
     Phase,
     Query,
     QueryStatus,
@@ -53,6 +54,8 @@ class Cancels:
 
     def submit(self, event: Submit, command: CancelOrder | CancelAllOrders, now: datetime) -> Query | Problem:
         ticket = event.ticket
+        if not ticket.dry_run:
+            self._parents.drop_resubmissions(lambda parent: self._means(ticket, command, parent), now)
         left: list[str] = []
         if isinstance(command, CancelOrder):
             if self._waiting.drop_key(ticket, command):
@@ -111,6 +114,19 @@ class Cancels:
             self._orders.event(order.order_id, AskCancel(), now)
         self.check(now)
         return self._work.queries[query.query_id]
+
+    def _means(self, ticket: Ticket, command: CancelOrder | CancelAllOrders, parent: Parent) -> bool:
+        """Say whether a cancel is about the one order of this parent, also where it is none just now."""
+        if parent.user != ticket.user:
+            return False
+        if isinstance(command, CancelAllOrders):
+            leg = parent.legs[0]
+            fits = command.exchange in (None, leg.exchange) and command.symbol in (None, leg.symbol)
+            return fits and (command.scope == "user" or parent.bot == ticket.bot)
+        named = command.client_order_id or ""
+        orders = self._work.orders_of_parent(parent.parent_id)
+        by_key = self._work.keys.get((ticket.user, named)) == parent.query_id
+        return by_key or any(command.order_id == o.order_id or named == o.client_order_id for o in orders)
 
     def orders_named(self, user: str, command: CancelOrder) -> list[Order] | Problem:
         """Return the open orders of the user that are named so."""

@@ -22,8 +22,10 @@ from ems.core.messages import (
     Side,
 )
 from ems.core.records import Asked, Leg, Order, Parent, ParentState, Phase, Status
+from ems.core.validation import Terms, judge
 from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
+from ems.engine.admission import picture_of
 from ems.engine.orders import Orders
 from ems.engine.refusals import halted
 from ems.engine.turn import Out
@@ -333,6 +335,11 @@ class Legs:
         now: datetime,
     ) -> None:
         leg = parent.legs[index]
+        fitted = self._within_rules(leg, account, market, place)
+        if isinstance(fitted, Problem):
+            run.problem = fitted
+            return
+        place = fitted
         reserved = market.reserve(leg.side, place.quantity, place.price, post_only=place.post_only)
         # R10, the Knight guard: what is done, out and unknown, and this order, within what the leg may do.
         beyond = ledger.committed(own[index]) + reserved > ledger.budget(parent, own, index)
@@ -363,6 +370,23 @@ class Legs:
             reserved=reserved,
             now=now,
         )
+
+    def _within_rules(
+        self, leg: Leg, account: Account, market: Market, place: view.Place
+    ) -> view.Place | Problem:
+        """Judge an order by the exchange's rules; one that is too large is cut, the rest comes after it."""
+        asked = Terms(
+            side=leg.side,
+            order_type=place.order_type,
+            quantity=place.quantity,
+            price=place.price if place.order_type.limited else None,
+            post_only=place.post_only,
+        )
+        picture = picture_of(self._work, account, market, account.books.get(leg.symbol), place.price)
+        judged = judge(market, asked, picture)
+        if all(p.code == errors.AMOUNT_TOO_LARGE for p in judged.problems):
+            return replace(place, quantity=judged.terms.quantity)
+        return errors.combined(judged.problems)
 
     def _stop(self, parent: Parent, index: int, own: list[Order], run: LegRun, now: datetime) -> None:
         """Cancel what a leg has out, wait until it has settled, then close it."""

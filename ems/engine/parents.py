@@ -36,6 +36,7 @@ from ems.engine.orders import Orders
 from ems.engine.queries import Queries
 from ems.engine.refusals import HALTED
 from ems.engine.replans import Replans
+from ems.engine.resubmissions import Resubmissions
 from ems.engine.sight import Need, Sight
 from ems.engine.successors import Successors
 from ems.engine.triggers import Triggers
@@ -45,7 +46,15 @@ from ems.engine.work import Run, Work
 ZERO = Decimal(0)
 
 # A leg that stops for one of these may be gone around: the money is still there, only not this market.
-PASSABLE = frozenset({errors.VENUE_UNAVAILABLE, errors.VENUE_REJECTED})
+PASSABLE = frozenset(
+    {
+        errors.VENUE_UNAVAILABLE,
+        errors.VENUE_REJECTED,
+        errors.MARKET_NOT_OPEN,
+        errors.ORDER_LIMIT_REACHED,
+        errors.PRICE_INVALID,
+    }
+)
 # Something is wrong with the parent or with us, or people halted it: nothing more is placed for its legs.
 GRAVE = frozenset({errors.INTERNAL_ERROR, errors.VENUE_INCONSISTENT, errors.TRADING_HALTED})
 
@@ -82,6 +91,7 @@ class Parents:
         self._legs = Legs(out, work, orders, self._save)
         self._triggers = Triggers(out, work, orders)
         self._successors = Successors(work, orders)
+        self._resubmissions = Resubmissions(out, work, queries, orders)
         self._busy: set[str] = set()  # parents being worked right now
         self._again: set[str] = set()  # of those, the ones to which something has happened meanwhile
 
@@ -95,7 +105,9 @@ class Parents:
         if parent.algo == "direct":
             if self._triggers.learn_refusal(order, report, run, now):
                 return  # it waits again
-            run.problem = run.problem or self._legs.refusal_problem(order, report)
+            problem = self._legs.refusal_problem(order, report)
+            if not self._resubmissions.learn_refusal(account, order, report, problem, run, now):
+                run.problem = run.problem or problem
         else:
             self._legs.learn_refusal(account, parent, order, report, run.leg(order.leg), now)
 
@@ -299,6 +311,7 @@ class Parents:
         if order.phase is Phase.SETTLED and (
             self._triggers.waits_again(parent, order, run, now)
             or self._successors.take_over(parent, order, run, now)
+            or self._resubmissions.goes_on(parent, order, run, now)
         ):
             return
         if order.phase is Phase.SETTLED:
@@ -359,6 +372,11 @@ class Parents:
         parent = replace(parent, state=ParentState.CANCELLING, reason=why)
         self._save(parent)
         self.work(parent_id, now)
+
+    def drop_resubmissions(self, meant: Callable[[Parent], bool], now: datetime) -> None:
+        """End what is meant of the refused orders that wait to be sent once more."""
+        for parent_id in self._resubmissions.drop(meant):
+            self.work(parent_id, now)
 
     def halt(self, parent_id: str, problem: Problem, now: datetime) -> None:
         """End a parent for the reason of a halt: nothing more is placed, what is out is cancelled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -70,3 +71,24 @@ def test_a_price_outside_of_the_band_is_refused_before_it_is_sent(world, truth):
         client.limit_order("binance", "buy", "ETH/USDT", "0.1", price)
     assert refused.value.code == "PRICE_INVALID" and rows(refused)["price_band"]["nearest"] is not None
     assert len(truth.orders("binance")) == before
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_an_order_refused_by_new_rules_is_rounded_and_sent_once_more(world, truth, exchange):
+    (server,) = (e.server for e in world.exchanges if e.venue.exchange == exchange)
+    before = server.call(lambda: server.exchange.markets["BTC/USDT"])
+    server.call(lambda: server.exchange.add_market(replace(before, lot=D("0.0001"))))
+    try:
+        client = world.client(f"rules-{exchange}")
+        price = truth.price(exchange, "BTC/USDT") * D("0.9")
+        order = client.limit_order(exchange, "buy", "BTC/USDT", "0.00123", price, resubmit=True)
+        assert order.status == "submitted" and order["quantity"] == "0.0012"
+        first, second = client.get_query(order.query["query_id"])["orders"]
+        assert (first["status"], second["replaces"]) == ("rejected", first["order_id"])
+        told = [change for change in order["corrections"] if change["field"] == "order_id"]
+        assert [(c["asked"], c["used"]) for c in told] == [(first["order_id"], order.order_id)]
+        placed = [o.client_order_id for o in truth.open(exchange) if o.symbol == "BTC/USDT"]
+        assert placed == [order["client_order_id"]], "only the second one stands"
+        client.cancel_order(order.order_id)
+    finally:
+        server.call(lambda: server.exchange.add_market(before))

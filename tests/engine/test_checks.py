@@ -8,7 +8,17 @@ import pytest
 from ems.core import errors
 from ems.core.child import Patience
 from ems.core.instrument import PriceBand, Rules
-from ems.core.messages import Ending, LimitOrder, MarketOrder, QueryBalances, Side, Style, WatchBook
+from ems.core.messages import (
+    Ending,
+    LimitOrder,
+    MarketOrder,
+    OrderType,
+    PlaceOrder,
+    QueryBalances,
+    Side,
+    Style,
+    WatchBook,
+)
 from ems.core.records import Query, QueryStatus
 from ems.engine.account import Account
 from ems.engine.submissions import LOOK_FIRST_S
@@ -150,6 +160,22 @@ def test_orders_that_are_open_are_counted_until_they_have_ended():
     assert len(world.placed()) == 1
 
 
+def test_an_order_that_waits_with_us_is_none_at_the_exchange():
+    world = EngineWorld(markets=ruled(max_open_orders=1, max_waiting_orders=0))
+    world.book()
+    stop = PlaceOrder(
+        exchange="binance",
+        symbol="ETH/USDT",
+        side=Side.SELL,
+        quantity=D("0.01"),
+        order_type=OrderType.STOP_LOSS,
+        stop_price=D(1500),
+    )
+    assert world.submit(stop).status is QueryStatus.DONE and world.order("q1.1.1").emulated
+    world.submit(limit("0.01"), key="key-2")
+    assert len(world.placed()) == 1
+
+
 # --- Money -------------------------------------------------------------------------------------------
 
 
@@ -235,3 +261,32 @@ def test_a_halted_market_is_not_called_unknown():
     ):
         answer = world.submit(command, key=f"key-{world.tokens}")
         assert answer.code == errors.MARKET_NOT_OPEN and answer.details["limit"] == "halted"
+
+
+# --- Legs of a plan ----------------------------------------------------------------------------------
+
+
+def started(**rules):
+    """Return a world with a smart order of 1000 USDT at work in a market of these rules."""
+    world = EngineWorld(markets=ruled(**rules))
+    world.book()
+    world.submit(smart_order("1000"))
+    return world
+
+
+def test_a_legs_order_is_cut_to_what_may_be_worth_at_most():
+    (whole,) = started().placed()
+    (cut,) = started(max_notional=D(100)).placed()
+    assert whole.quantity * whole.price > 300
+    assert D(99) < cut.quantity * cut.price <= 100
+
+
+def test_a_leg_places_nothing_where_no_more_orders_may_be_open():
+    world = EngineWorld(markets=ruled(max_open_orders=1))
+    world.submit(limit("0.01"))
+    world.ack("q1.1.1")
+    world.book()
+    world.submit(smart_order("1000"), key="key-2")
+    assert world.placed() == []
+    leg = world.engine.work.parents["q2.1"].legs[0]
+    assert (leg.blocked, leg.code) == (True, errors.ORDER_LIMIT_REACHED)
