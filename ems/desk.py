@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ems.appraisals import pnl_view, portfolio_view, unpriced
@@ -575,6 +576,7 @@ class Desk:
     def health(self) -> Mapping[str, object]:
         """Return what is well and what is not, per account."""
         accounts = []
+        reconciliation = self._runner.engine.reconciliation
         for (exchange, name), gateway in self._gateways.items():
             account = self._runner.engine.work.accounts[exchange, name]
             try:
@@ -589,6 +591,7 @@ class Desk:
                     "readiness": str(account.readiness),
                     "trouble": account.trouble,
                     "venue": venue,
+                    "ledger": self._loop.call(partial(reconciliation.view, account)),
                 }
             )
         missing = self.not_ready()

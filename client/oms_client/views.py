@@ -293,6 +293,7 @@ def show_health(answer: Mapping[str, Any]) -> str:
             row.get("mode"),
             row.get("readiness"),
             (row.get("venue") or {}).get("latency_ms"),
+            (row.get("ledger") or {}).get("state"),
             row.get("trouble"),
         ]
         for row in answer.get("accounts") or []
@@ -309,7 +310,9 @@ def show_health(answer: Mapping[str, Any]) -> str:
     ]
     text = facts({name: value for name, value in answer.items() if name not in ("accounts", "market_data")})
     if accounts:
-        text += "\n\n" + table(("exchange", "account", "mode", "state", "latency ms", "trouble"), accounts)
+        text += "\n\n" + table(
+            ("exchange", "account", "mode", "state", "latency ms", "ledger", "trouble"), accounts
+        )
     told = [
         [row.get("exchange"), row.get("account"), words]
         for row in answer.get("accounts") or []

@@ -407,6 +407,13 @@ class QueryBalances:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueryTransfers:
+    """Ask for deposits and withdrawals begun since."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueryOpenOrders:
     """Ask for all open orders of the account, ours and others': the heart of a reconciliation."""
 
@@ -442,6 +449,7 @@ Request = (
     | QueryOrder
     | QueryTrades
     | QueryBalances
+    | QueryTransfers
     | QueryOpenOrders
     | CancelEverything
     | QueryMarkets
@@ -615,6 +623,26 @@ class Balances:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Moved:
+    """A deposit or a withdrawal."""
+
+    transfer_id: str
+    kind: str  # "deposit" | "withdrawal"
+    currency: str
+    amount: Decimal
+    fee: Decimal | None  # in or beside the amount: exchanges differ
+    status: str  # ccxt's word
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransfersRead:
+    """Deposits and withdrawals begun since; or why they could not be read."""
+
+    transfers: tuple[Moved, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OpenOrders:
     """Every order open on the account when asked."""
 
@@ -689,6 +717,7 @@ VenueReport = (
     | TradesAnswer
     | LookupFailed
     | Balances
+    | TransfersRead
     | OpenOrders
     | EverythingCancelled
     | BookUpdate

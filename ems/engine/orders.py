@@ -45,6 +45,7 @@ from ems.core.records import (
 from ems.engine.account import Account
 from ems.engine.portfolio import Portfolio
 from ems.engine.queries import Queries, micros
+from ems.engine.reconciliation import Reconciliation
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
@@ -71,9 +72,12 @@ class Orders:
 
     listener: Listener  # set once, when the engine is put together
 
-    def __init__(self, out: Out, work: Work, queries: Queries, portfolio: Portfolio):
+    def __init__(
+        self, out: Out, work: Work, queries: Queries, portfolio: Portfolio, reconciliation: Reconciliation
+    ):
         self._out = out
         self._portfolio = portfolio
+        self._reconciliation = reconciliation
         self._work = work
         self._queries = queries
         self.incidents = 0  # told by this process
@@ -103,6 +107,8 @@ class Orders:
                 event = OutcomeUnknown(
                     order_id=order_id, request="create", message=f"the answer is about another order, {other}"
                 )
+        if isinstance(event, OrderStatus) and event.filled_quantity is not None:
+            self._work.said_filled[order_id] = event.filled_quantity
         self._after_step(account, step(child, event, now, account.patience_now), now)
 
     def _after_step(self, account: Account, done: Step, now: datetime) -> None:
@@ -124,6 +130,7 @@ class Orders:
             )
             fill = replace(fill_record(order, report), mid=mid, touch=touch)
             fill = self._portfolio.book(account, fill, now)
+            self._reconciliation.booked(account, fill, now)
             self._work.fills.setdefault(order.order_id, []).append(fill)
             self._out.record(fill)
             if market is not None:

@@ -40,6 +40,7 @@ from ems.core.messages import (
     Submit,
     Timer,
     TradesAnswer,
+    TransfersRead,
     UnwatchBook,
 )
 from ems.core.records import (
@@ -58,6 +59,7 @@ from ems.engine.parents import Parents
 from ems.engine.plans import Plans
 from ems.engine.portfolio import Portfolio
 from ems.engine.queries import Queries, micros
+from ems.engine.reconciliation import Reconciliation
 from ems.engine.references import References
 from ems.engine.replans import Replans
 from ems.engine.sight import Sight
@@ -89,7 +91,8 @@ class Engine:
         self._waiting = Waiting(self._out)
         self._queries = Queries(self._out, self.work)
         self.portfolio = Portfolio(self._out, self.work, currency)
-        self.orders = Orders(self._out, self.work, self._queries, self.portfolio)
+        self.reconciliation = Reconciliation(self._out, self.work)
+        self.orders = Orders(self._out, self.work, self._queries, self.portfolio, self.reconciliation)
         self.costs = Costs(self._out, self.work)
         self.references = References(self._out, self.work)
         sight = Sight(self._out, self.work)
@@ -226,6 +229,8 @@ class Engine:
                 order_id = self.work.find(account, report)
                 if order_id is not None:
                     self.orders.event(order_id, report, now)
+                elif not self.work.is_ours(report.client_order_id):
+                    self.reconciliation.traded_by_others(account, report)
             case OrderStatus():
                 order_id = self.work.find(account, report)
                 if order_id is not None:
@@ -247,6 +252,8 @@ class Engine:
                 self._lookup_failed(account, report, now)
             case Balances():
                 self._balances(account, report, now)
+            case TransfersRead():
+                self.reconciliation.transfers_read(account, report)
             case OpenOrders():
                 self._open_orders(account, report, now)
             case EverythingCancelled():
@@ -295,6 +302,7 @@ class Engine:
         account.trouble = account.barred or "reconciling"
         account.since = now
         account.awaits = {"open_orders", "balances"}
+        self.reconciliation.lost_contact(account)
         self._out.send(account, QueryOpenOrders())
         self._out.send(account, QueryBalances())
         for child in list(self.work.children.values()):
@@ -348,6 +356,7 @@ class Engine:
 
     def _balances(self, account: Account, report: Balances, now: datetime) -> None:
         account.holdings.refresh(report, self.work.held_by_orders(account))
+        self.reconciliation.balances(account, report, now)
         self._reconciled(account, "balances", report.query_sent_at, now)
         self.submissions.retry_held(account, now)
         self.parents.balances_came(account, report.query_sent_at, now)
@@ -395,6 +404,8 @@ class Engine:
                 self.halts.timer(halt_id, now)
             case ("cost", parent_id):
                 self.costs.complete(parent_id, now)
+            case ("reconcile", exchange, account):
+                self.reconciliation.ask(self.work.accounts[exchange, account])
             case ("ask", "balances", exchange, account):
                 self._out.send(self.work.accounts[exchange, account], QueryBalances())
             case ("ask", "open_orders", exchange, account):

@@ -99,6 +99,8 @@ class Work:
         self.digests: dict[str, str] = {}  # query id -> digest of what was asked
         # (exchange, account) -> ids of parents not ended that have a leg there, oldest first
         self.at_work: dict[tuple[str, str], dict[str, None]] = {}
+        # order id -> what the exchange last said has filled; more than is booked: fills are on their way
+        self.said_filled: dict[str, Decimal] = {}
         self.recalled: dict[str, datetime] = {}  # order id -> when it was taken back into memory
 
     def orders_of_parent(self, parent_id: str) -> list[Order]:
@@ -190,6 +192,7 @@ class Work:
 
     def forget_order(self, order_id: str) -> None:
         order = self.children.pop(order_id).order
+        self.said_filled.pop(order_id, None)
         self.out.get((order.exchange, order.account, order.symbol, order.side), {}).pop(order_id, None)
         self.fills.pop(order_id, None)
         self.by_client_id.pop(order.client_order_id, None)

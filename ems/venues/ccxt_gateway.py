@@ -26,6 +26,7 @@ from ems.core.messages import (
     EverythingCancelled,
     FillReport,
     LookupFailed,
+    Moved,
     NewOrder,
     OrderStatus,
     QueryBalances,
@@ -33,9 +34,11 @@ from ems.core.messages import (
     QueryOpenOrders,
     QueryOrder,
     QueryTrades,
+    QueryTransfers,
     Refusal,
     Request,
     StreamDown,
+    TransfersRead,
     UnwatchBook,
     VenueReport,
     WatchBook,
@@ -217,6 +220,8 @@ class CcxtGateway:
                 self._start(self._query_trades(request))
             case QueryBalances():
                 self._start(self._answer("balances", None, self._read_balances))
+            case QueryTransfers():
+                self._start(self._tell_transfers(request.since))
             case QueryOpenOrders():
                 self._start(self._answer("open_orders", None, self._lookups.open_orders))
             case CancelEverything():
@@ -304,6 +309,30 @@ class CcxtGateway:
             until=until,
         )
         return [one for one in found if since <= one.at < until]
+
+    async def _tell_transfers(self, since: datetime) -> None:
+        """Report deposits and withdrawals; where they are not to be had, why."""
+        offer = self.transfers_offer
+        if offer is None:
+            self._deliver(TransfersRead(problem=f"{self.exchange} lists none"))
+            return
+        try:
+            rows = await self.fetch_transfers(since, self._clock())
+        except (VenueRefused, VenueUnavailable, TooBusy) as error:
+            self._deliver(TransfersRead(problem=str(error) or "no usable answer"))
+            return
+        moved = (
+            Moved(
+                transfer_id=f"{row.kind}/{row.transfer_id}",
+                kind=row.kind,
+                currency=row.currency,
+                amount=row.amount,
+                fee=row.fee,
+                status=row.status,
+            )
+            for row in rows
+        )
+        self._deliver(TransfersRead(transfers=tuple(moved)))
 
     async def fetch_health(self) -> dict[str, object]:
         reachable = True
