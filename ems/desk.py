@@ -363,6 +363,7 @@ class Desk:
         Books that are not at hand are asked for, and waited for a little.
         """
         engine, now = self._runner.engine, self._runner.scheduler.now
+        of_bot = self._own_slice_only(user, bot, of_bot)
         self._known_exchange(exchange)
 
         def look() -> tuple[Appraisal, bool]:
@@ -396,6 +397,7 @@ class Desk:
     ) -> Mapping[str, object]:
         """Return what the user's fills of this time have earned, fees and all, in groups."""
         currency = self._runner.engine.portfolio.currency
+        of_bot = self._own_slice_only(user, bot, of_bot)
         self._known_exchange(exchange)
         rows = self._read(
             lambda: self._store.earned(
@@ -407,6 +409,17 @@ class Desk:
         asked |= {"exchange": exchange, "account": account}
         self._record(user, bot, "get_pnl", exchange, asked, {"groups": len(rows)})
         return body
+
+    def slices(self, *, user: str, bot: str, everyone: bool) -> Mapping[str, object]:
+        """Return bots' slices, and how each account's come out with what it holds."""
+        engine = self._runner.engine
+        body: dict[str, object] = self._loop.call(lambda: engine.slices.listed(None if everyone else user))
+        self._record(user, bot, "get_slices", None, {}, {"slices": len(engine.work.slices)})
+        return body
+
+    def _own_slice_only(self, user: str, bot: str, of_bot: str | None) -> str | None:
+        """Return whose figures are shown: a bot with a slice sees its own unless it names another."""
+        return bot if of_bot is None and self._runner.engine.work.has_slice(user, bot) else of_bot
 
     def _known_exchange(self, exchange: str | None) -> None:
         if exchange is None:
@@ -432,8 +445,11 @@ class Desk:
     def balances(self, *, user: str, bot: str, exchange: str, account: str) -> Mapping[str, object]:
         gateway = self._gateway(user, bot, "get_balances", exchange, account)
         asked = {"exchange": exchange, "account": account}
-        found = self._from_venue(user, bot, "get_balances", exchange, asked, gateway.fetch_balances())
-        body = {"exchange": exchange, "account": account, "balances": found}
+        own = self._loop.call(lambda: self._runner.engine.slices.balances(user, bot, exchange, account))
+        found = own
+        if own is None:
+            found = self._from_venue(user, bot, "get_balances", exchange, asked, gateway.fetch_balances())
+        body = {"exchange": exchange, "account": account, "slice": own is not None, "balances": found}
         self._record(user, bot, "get_balances", exchange, asked, body)
         return body
 
@@ -592,6 +608,7 @@ class Desk:
                     "trouble": account.trouble,
                     "venue": venue,
                     "ledger": self._loop.call(partial(reconciliation.view, account)),
+                    "slices": self._loop.call(partial(self._runner.engine.slices.view, account)),
                 }
             )
         missing = self.not_ready()

@@ -29,6 +29,8 @@ from ems.core.records import (
     Query,
     QueryStatus,
     Record,
+    Slice,
+    SliceChange,
     Transfer,
     VenueOrder,
 )
@@ -56,6 +58,7 @@ class Unfinished:
     halts: tuple[Halt, ...] = ()  # not lifted
     positions: tuple[Position, ...] = ()  # all of them
     booking: int = 0  # the last one
+    slices: tuple[Slice, ...] = ()  # in force
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +200,8 @@ class MemoryStore:
         self.haircuts: dict[tuple[str, str, str, str], Haircut] = {}
         self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
         self.positions: dict[tuple[str, ...], Position] = {}
+        self.slices: dict[tuple[str, ...], Slice] = {}
+        self.slice_changes: list[SliceChange] = []
         self.halt_rows: dict[str, Halt] = {}  # halt id -> halt
         self.halt_lifts: dict[str, HaltLift] = {}  # halt id -> who lifted it
         self.spans: dict[Subject, list[Span]] = {}  # what was read of exchanges' own lists
@@ -241,6 +246,10 @@ class MemoryStore:
             self.haircuts[place] = record
         elif isinstance(record, Position):
             self.positions[record.key] = record
+        elif isinstance(record, Slice):
+            self.slices[record.key] = record
+        elif isinstance(record, SliceChange):
+            self.slice_changes.append(record)
         elif isinstance(record, Halt):
             assert record.halt_id not in self.halt_rows, f"a halt is set once: {record.halt_id}"
             self.halt_rows[record.halt_id] = record
@@ -272,6 +281,7 @@ class MemoryStore:
             haircuts=tuple(self.haircuts[place] for place in sorted(self.haircuts)),
             halts=tuple(h for h in self.halt_rows.values() if h.halt_id not in self.halt_lifts),
             positions=tuple(self.positions[key] for key in sorted(self.positions)),
+            slices=tuple(one for _, one in sorted(self.slices.items()) if one.ended_at is None),
             booking=max((f.booking for f in self.fill_rows.values()), default=0),
         )
 

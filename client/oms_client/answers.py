@@ -503,6 +503,49 @@ class Resumed(_Outcome):
     still_halted: list[dict[str, Any]]
 
 
+class SliceSet(_Outcome):
+    """A slice as it was set."""
+
+    user: str
+    of_bot: str
+    exchange: str
+    account: str
+    amounts: dict[str, Decimal]
+    in_force: bool
+
+
+class Slice(Answer):
+    """The part of an account that is one bot's own; `claimed` is what its work may still spend of it."""
+
+    user: str
+    of_bot: str
+    exchange: str
+    account: str
+    amounts: dict[str, Decimal]
+    claimed: dict[str, Decimal]
+    set_by: str
+    set_at: datetime
+    updated_at: datetime
+
+
+class SlicedAccount(Answer):
+    """What an account's slices come to, what is left, and what they are short of at the exchange."""
+
+    exchange: str
+    account: str
+    read_at: datetime | None
+    sliced: dict[str, Decimal]
+    rest: dict[str, Decimal]
+    missing: dict[str, Decimal]
+
+
+class Slices(Answer):
+    """Slices, and the accounts they are cut from."""
+
+    slices: list[Slice]
+    accounts: list[SlicedAccount]
+
+
 class Balance(Answer):
     """What an account holds of one currency."""
 
@@ -516,6 +559,7 @@ class Balances(Answer):
 
     exchange: str
     account: str
+    slice: bool  # only of the asking bot's slice
     balances: dict[str, Balance]
 
     def free(self, currency: str) -> Decimal:

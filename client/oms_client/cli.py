@@ -325,6 +325,15 @@ def _parser() -> argparse.ArgumentParser:
     seen.add_argument("message_id")
     tried = add("test-notification", "send a test message as a rule says", _test_rule, show_facts)
     tried.add_argument("name")
+    own = add("set-slice", "give a bot a part of an account for its own (admin)", _set_slice, show_facts)
+    own.add_argument("of_bot", metavar="BOT")
+    own.add_argument("exchange")
+    own.add_argument("amounts", metavar="USDT=1000", nargs="*", type=_pair, help="all it has; none ends it")
+    own.add_argument("--account", help=ACCOUNT)
+    own.add_argument("--of-user", help="whose bot; yours unless said")
+    own.add_argument("--reason", metavar="WORDS", help="why; it is recorded")
+    own.add_argument("--dry-run", action="store_true", help="check it, and change nothing")
+    add("slices", "which bots have a part of an account for their own", _slices, show_facts)
     holdings = add("portfolio", "positions, their value and what they earned", _portfolio, portfolio_text)
     earned = add("pnl", "what trading earned", _pnl, pnl_text)
     for command in (holdings, earned):
@@ -834,6 +843,22 @@ def _fees(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_fees(options.exchange, symbol=options.symbol)
 
 
+def _set_slice(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.set_slice(
+        options.of_bot,
+        options.exchange,
+        dict(options.amounts),
+        account=options.account,
+        of_user=options.of_user,
+        reason=options.reason,
+        dry_run=options.dry_run,
+    )
+
+
+def _slices(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.get_slices()
+
+
 def _portfolio(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_portfolio(options.exchange, account=options.account, bot=options.of_bot)
 
@@ -924,6 +949,8 @@ _TYPED_WORDS = {
     "get_query": "oms query",
     "get_fees": "oms fees",
     "get_portfolio": "oms portfolio",
+    "get_slices": "oms slices",
+    "set_slice": "oms set-slice",
     "get_pnl": "oms pnl",
     "get_withdrawal_deposit_history": "oms history",
     "check_health": "oms health",

@@ -57,6 +57,8 @@ from .answers import (
     Query,
     Quote,
     Resumed,
+    Slices,
+    SliceSet,
     SmartOrderResult,
     Stats,
     Transfers,
@@ -413,6 +415,33 @@ class OMSClient:
         """Lift a halt; needs the role admin. What it ended stays ended."""
         body = {"halt_id": halt_id, "reason": reason, **self._options(None, None, dry_run)}
         return self._write("resume", body, None, _result_of(Resumed), until=_is_over)
+
+    def set_slice(
+        self,
+        of_bot: str,
+        exchange: str,
+        amounts: Mapping[str, Amount],
+        *,
+        account: str | None = None,
+        of_user: str | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> SliceSet:
+        """Give a bot a part of an account for its own; with no amounts it has none any more (admin)."""
+        body = {
+            "of_bot": of_bot,
+            "exchange": exchange,
+            "amounts": {currency: amount_text(currency, amount) for currency, amount in amounts.items()},
+            "account": account,
+            "of_user": of_user,
+            "reason": reason,
+            **self._options(None, None, dry_run),
+        }
+        return self._write("set_slice", body, None, _result_of(SliceSet), until=_is_over)
+
+    def get_slices(self) -> Slices:
+        """List your bots' slices (everybody's for an admin), and what is left of each account."""
+        return self._ask(Slices, "get_slices", bot=self.bot_name)
 
     def get_halts(self, *, limit: int | None = None) -> Halts:
         """List the halts in force, and after them those that were lifted."""

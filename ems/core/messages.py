@@ -307,6 +307,18 @@ class SendTestNotification:
     name: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetSlice:
+    """Give a bot a part of an account for its own; with no amounts it has none any more."""
+
+    of_bot: str
+    exchange: str
+    amounts: dict[str, Decimal]
+    account: str = "default"
+    of_user: str | None = None  # None: the one who asks
+    reason: str | None = None
+
+
 # Carried out at the server's face; the engine never sees them.
 NotificationCommand = (
     SetNotificationRule | DeleteNotificationRule | AcknowledgeNotification | SendTestNotification
@@ -326,6 +338,7 @@ Command = (
     | CancelAllOrders
     | HaltTrading
     | ResumeTrading
+    | SetSlice
     | NotificationCommand
 )
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from ems.core.messages import Side
-from ems.core.records import Fill, Position
+from ems.core.records import Fill, Position, SliceChange
 
 ZERO = Decimal(0)
 STEP = Decimal(1).scaleb(-18)  # of the reporting currency
@@ -82,6 +82,7 @@ class Books:
 
     def __init__(self, currency: str, positions: Iterable[Position] = ()):
         self.currency = currency
+        self.sliced: set[tuple[str, str, str, str]] = set()  # (user, bot, exchange, account) with a slice
         self._shelves: dict[Shelf, dict[str, Position]] = {}  # shelf -> bot -> position
         self._changed: dict[tuple[Shelf, str], Position] = {}
         for position in positions:
@@ -122,6 +123,13 @@ class Books:
         )
         return booked, list(self._changed.values())
 
+    def slice(self, change: SliceChange) -> None:
+        """Take note that a bot has a slice from now on, or has none any more."""
+        if change.in_force:
+            self.sliced.add(change.key)
+        else:
+            self.sliced.discard(change.key)
+
     def _give(
         self, fill: Fill, asset: str, amount: Decimal, value: Decimal | None
     ) -> tuple[Decimal, Decimal]:
@@ -129,8 +137,7 @@ class Books:
         if not amount:
             return ZERO, ZERO
         cost, missing = self._take(fill.user, fill.bot, fill, asset, amount)
-        others = self._shelf(fill, asset)
-        for bot in sorted(others.keys() - {fill.bot}):
+        for bot in self._sharing(fill, asset):
             if not missing:
                 break
             more, missing = self._take(fill.user, bot, fill, asset, missing)
@@ -151,6 +158,14 @@ class Books:
         gain = EXACT.subtract(value, cost)
         self._put(replace(own, realised=EXACT.add(own.realised, gain)))
         return gain, value
+
+    def _sharing(self, fill: Fill, asset: str) -> list[str]:
+        """Return the other bots whose holdings this one may sell: none where it has a slice, or they have."""
+        place = (fill.exchange, fill.account)
+        if (fill.user, fill.bot, *place) in self.sliced:
+            return []
+        others = self._shelf(fill, asset).keys() - {fill.bot}
+        return sorted(bot for bot in others if (fill.user, bot, *place) not in self.sliced)
 
     def _take(self, user: str, bot: str, fill: Fill, asset: str, wanted: Decimal) -> tuple[Decimal, Decimal]:
         """Take up to an amount out of one bot's position; return its cost, and how much is still missing."""
@@ -204,10 +219,13 @@ class Books:
         self._changed[shelf, position.bot] = position
 
 
-def fold(fills: Iterable[Fill], currency: str) -> Books:
-    """Build the books again from the fills alone, in the order in which they were booked."""
+def fold(fills: Iterable[Fill], currency: str, changes: Iterable[SliceChange] = ()) -> Books:
+    """Build the books again from the fills and the slices there were, in the order of their bookings."""
     books = Books(currency)
+    waiting = sorted(changes, key=lambda c: (c.booking, c.set_at), reverse=True)
     for fill in sorted((f for f in fills if f.value_currency == currency), key=lambda f: f.booking):
+        while waiting and waiting[-1].booking < fill.booking:
+            books.slice(waiting.pop())
         again, _ = books.book(fill, Worth(value=fill.value, fee_value=fill.fee_value), fill.booking)
         assert again == fill, f"fill {fill.fill_id} was booked as {fill}, and comes out as {again}"
     return books

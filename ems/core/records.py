@@ -311,6 +311,46 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Slice:
+    """The part of an account that is one bot's own: the latest state, as its fills have moved it."""
+
+    user: str
+    bot: str
+    exchange: str
+    account: str
+    amounts: dict[str, Decimal]  # currency -> free and held by its orders; below zero: fees it could not pay
+    set_by: str
+    set_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None  # it is one no more
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return self.user, self.bot, self.exchange, self.account
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceChange:
+    """Somebody set a slice, or ended it: only added."""
+
+    change_id: str  # of the query
+    user: str
+    bot: str
+    exchange: str
+    account: str
+    amounts: dict[str, Decimal]
+    in_force: bool  # False: ended
+    reason: str
+    set_by: str
+    set_at: datetime
+    booking: int  # of the last fill before
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return self.user, self.bot, self.exchange, self.account
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
     """One change of an order, in the order it happened: (order_id, version) is unique."""
 
@@ -473,6 +513,8 @@ Record = (
     | Order
     | Fill
     | Position
+    | Slice
+    | SliceChange
     | HistoryEntry
     | NonceUse
     | Notice

@@ -58,6 +58,7 @@ from ems.core.messages import (
     ResumeTrading,
     SendTestNotification,
     SetNotificationRule,
+    SetSlice,
     Side,
     SmartOrder,
     TimeInForce,
@@ -69,6 +70,7 @@ from ems.core.notification_fields import (
     RULE_NAME_FIELD,
     check_rule,
 )
+from ems.core.slices import AMOUNTS
 
 EXCHANGE_FIELD = Field(
     name="exchange", kind=EXCHANGE, doc="The exchange to trade at; upper or lower case.", example="kraken"
@@ -878,6 +880,28 @@ VERBS: dict[str, Verb] = {  # name -> verb
             fields=(
                 Field(
                     name="halt_id", kind=KEY, doc="Which halt; get_halts lists them.", example="q-5f0c2a71"
+                ),
+                REASON_FIELD,
+            ),
+        ),
+        Verb(
+            name="set_slice",
+            summary="Give a bot a part of an account for its own",
+            doc="The bot then sees and spends only that, and the others only what is in no slice. Its fills "
+            "move it. The amounts are all it has from now on; with none it has no slice any more.",
+            command=SetSlice,
+            fields=(
+                Field(name="of_bot", kind=NAME, doc="Whose slice it is.", example="bot-1"),
+                EXCHANGE_FIELD,
+                ACCOUNT_FIELD,
+                Field(
+                    name="amounts",
+                    kind=AMOUNTS,
+                    doc="What it has, by currency; an empty object ends the slice.",
+                    example={"USDT": "1000"},
+                ),
+                Field(
+                    name="of_user", kind=NAME, doc="Whose bot; the asking user's otherwise.", required=False
                 ),
                 REASON_FIELD,
             ),

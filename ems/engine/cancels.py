@@ -54,6 +54,8 @@ class Cancels:
 
     def submit(self, event: Submit, command: CancelOrder | CancelAllOrders, now: datetime) -> Query | Problem:
         ticket = event.ticket
+        if isinstance(command, CancelAllOrders) and self._work.has_slice(ticket.user, ticket.bot):
+            command = replace(command, scope="bot")  # it sees its slice only
         if not ticket.dry_run:
             self._parents.drop_resubmissions(lambda parent: self._means(ticket, command, parent), now)
         left: list[str] = []

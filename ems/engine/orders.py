@@ -46,6 +46,7 @@ from ems.engine.account import Account
 from ems.engine.portfolio import Portfolio
 from ems.engine.queries import Queries, micros
 from ems.engine.reconciliation import Reconciliation
+from ems.engine.slices import Slices
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
@@ -73,11 +74,18 @@ class Orders:
     listener: Listener  # set once, when the engine is put together
 
     def __init__(
-        self, out: Out, work: Work, queries: Queries, portfolio: Portfolio, reconciliation: Reconciliation
+        self,
+        out: Out,
+        work: Work,
+        queries: Queries,
+        portfolio: Portfolio,
+        reconciliation: Reconciliation,
+        slices: Slices,
     ):
         self._out = out
         self._portfolio = portfolio
         self._reconciliation = reconciliation
+        self._slices = slices
         self._work = work
         self._queries = queries
         self.incidents = 0  # told by this process
@@ -131,6 +139,7 @@ class Orders:
             fill = replace(fill_record(order, report), mid=mid, touch=touch)
             fill = self._portfolio.book(account, fill, now)
             self._reconciliation.booked(account, fill, now)
+            self._slices.booked(fill, now)
             self._work.fills.setdefault(order.order_id, []).append(fill)
             self._out.record(fill)
             if market is not None:

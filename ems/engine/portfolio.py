@@ -14,7 +14,7 @@ from functools import partial
 
 from ems.core import valuation
 from ems.core.positions import Books, traded, worth_of
-from ems.core.records import Fill, Position
+from ems.core.records import Fill, Position, SliceChange
 from ems.engine.account import Account
 from ems.engine.turn import Out
 from ems.engine.work import Work
@@ -61,10 +61,20 @@ class Portfolio:
         """Take the books up where the store left them."""
         ours = [p for p in unfinished.positions if p.currency == self.currency]
         self._books = Books(self.currency, ours)
+        self._books.sliced = {one.key for one in unfinished.slices}
         self._booking = unfinished.booking
         for position in ours:
             if position.fees and position.opened:  # most likely a coin that is held to pay fees
                 self._fee_coins.setdefault((position.exchange, position.account), set()).add(position.asset)
+
+    @property
+    def booking(self) -> int:
+        """Return the number of the last fill that was booked."""
+        return self._booking
+
+    def slice(self, change: SliceChange) -> None:
+        """Keep the books of a bot apart from the others', or no more."""
+        self._books.slice(change)
 
     def book(self, account: Account, fill: Fill, now: datetime) -> Fill:
         """Value a fill and move the books; return it with its figures. The positions are recorded."""

@@ -26,6 +26,7 @@ from ems.core.messages import (
     Quote,
     Rebalance,
     ResumeTrading,
+    SetSlice,
     SmartOrder,
     Style,
     Submit,
@@ -54,6 +55,7 @@ from ems.engine.quotes import Quotes
 from ems.engine.refusals import halted, not_ready
 from ems.engine.shortages import explained
 from ems.engine.sight import Need, Sight, usable
+from ems.engine.slices import Slices
 from ems.engine.turn import Out
 from ems.engine.waiting import Held, Waiting
 from ems.engine.work import Work
@@ -85,6 +87,7 @@ class Submissions:
         cancels: Cancels,
         edits: Edits,
         halts: Halts,
+        slices: Slices,
         waiting: Waiting,
         sight: Sight,
         plans: Plans,
@@ -102,6 +105,7 @@ class Submissions:
         self._cancels = cancels
         self._edits = edits
         self._halts = halts
+        self._slices = slices
         self._waiting = waiting
         self.nonces: dict[tuple[str, str], datetime] = {}  # (key id, nonce) -> when it expires
 
@@ -117,6 +121,11 @@ class Submissions:
         return False
 
     def submit(self, event: Submit, now: datetime, *, patient: bool) -> None:
+        """Judge a command, on what is the asking bot's to spend."""
+        with self._work.asking(event.ticket.user, event.ticket.bot):
+            self._submit(event, now, patient=patient)
+
+    def _submit(self, event: Submit, now: datetime, *, patient: bool) -> None:
         ticket = event.ticket
         known = self._work.keys.get((ticket.user, ticket.idempotency_key))
         if known is not None:
@@ -144,6 +153,8 @@ class Submissions:
                     return
             case HaltTrading() | ResumeTrading():
                 answer = self._halts.submit(event, command, now)
+            case SetSlice():
+                answer = self._slices.submit(event, command, now)
             case _:
                 answer = self._submit_trade(event, command, now, patient)
         if answer is None:

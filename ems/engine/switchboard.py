@@ -63,6 +63,7 @@ from ems.engine.reconciliation import Reconciliation
 from ems.engine.references import References
 from ems.engine.replans import Replans
 from ems.engine.sight import Sight
+from ems.engine.slices import Slices
 from ems.engine.submissions import NONCE_KEPT, Submissions
 from ems.engine.turn import Out, Turn
 from ems.engine.waiting import Waiting
@@ -92,7 +93,10 @@ class Engine:
         self._queries = Queries(self._out, self.work)
         self.portfolio = Portfolio(self._out, self.work, currency)
         self.reconciliation = Reconciliation(self._out, self.work)
-        self.orders = Orders(self._out, self.work, self._queries, self.portfolio, self.reconciliation)
+        self.slices = Slices(self._out, self.work, self._queries, self.portfolio)
+        self.orders = Orders(
+            self._out, self.work, self._queries, self.portfolio, self.reconciliation, self.slices
+        )
         self.costs = Costs(self._out, self.work)
         self.references = References(self._out, self.work)
         sight = Sight(self._out, self.work)
@@ -120,6 +124,7 @@ class Engine:
             self.cancels,
             self.edits,
             self.halts,
+            self.slices,
             self._waiting,
             sight,
             plans,
@@ -154,6 +159,7 @@ class Engine:
         """Pick up what the store has not finished. Venues are reconciled before anything trades (R12)."""
         turn = self._out.begin(now)
         self.portfolio.restore(unfinished)
+        self.slices.restore(unfinished.slices)
         self.submissions.nonces = {(n.key_id, n.nonce): n.expires_at for n in unfinished.nonces}
         for haircut in unfinished.haircuts:
             known = self.work.accounts.get((haircut.exchange, haircut.account))

@@ -75,7 +75,8 @@ class Triggers:
 
     def _held(self, account: Account, market: Market, order: Order) -> Decimal:
         """Return what is held and not claimed by others than this order."""
-        claimed = self._work.claims(account).get(market.base, ZERO) - order.reserved
+        whose = (order.user, order.bot)
+        claimed = self._work.claims(account, whose).get(market.base, ZERO) - order.reserved
         return account.holdings.usable(market.base) - claimed
 
     def learn_refusal(self, order: Order, report: Rejected, run: Run, now: datetime) -> bool:

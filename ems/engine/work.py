@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -31,8 +32,10 @@ from ems.core.records import (
     Phase,
     Query,
     QueryStatus,
+    Slice,
     Status,
 )
+from ems.core.slices import claims_seen_by
 from ems.engine.account import Account
 
 ZERO = Decimal(0)
@@ -83,6 +86,8 @@ class Work:
             a.key: a for a in accounts
         }  # (exchange, account) -> account
         self.halts: dict[str, Halt] = {}  # halt id -> halt in force
+        self.slices: dict[tuple[str, str, str, str], Slice] = {}  # (user, bot, exchange, account) -> slice
+        self._asker: tuple[str, str] | None = None  # (user, bot) whose command is being judged
         self.queries: dict[str, Query] = {}
         self.parents: dict[str, Parent] = {}
         self.children: dict[str, Child] = {}  # order id -> child
@@ -237,12 +242,47 @@ class Work:
         else:
             ids[order.order_id] = None
 
-    def claims(self, account: Account) -> dict[str, Decimal]:
-        """Return what work in progress may still spend, by currency."""
+    @contextmanager
+    def asking(self, user: str, bot: str) -> Iterator[None]:
+        """Say for whom `claims` are counted meanwhile: whose slice is theirs to spend, whose is not."""
+        before, self._asker = self._asker, (user, bot)
+        try:
+            yield
+        finally:
+            self._asker = before
+
+    def claims(self, account: Account, whose: tuple[str, str] | None = None) -> dict[str, Decimal]:
+        """Return what is not to be spent, by currency: what work in progress may still spend, and what the
+        slices leave out of reach of whoever asks, if somebody does."""
         claims: dict[str, Decimal] = {}
         for _, currency, amount in self.claimed(account):
             claims[currency] = claims.get(currency, ZERO) + amount
+        slices, asker = self.slices_at(account), whose or self._asker
+        if not slices or asker is None:
+            return claims
+        return claims_seen_by(
+            self.slices.get((*asker, *account.key)),
+            [(one, self.claims_of(account, one.user, one.bot)) for one in slices],
+            {c: account.holdings.usable(c) for c in account.holdings.total},
+            claims,
+            self.claims_of(account, *asker),
+        )
+
+    def claims_of(self, account: Account, user: str, bot: str) -> dict[str, Decimal]:
+        """Return what one bot's work may still spend, by currency."""
+        claims: dict[str, Decimal] = {}
+        for parent, currency, amount in self.claimed(account):
+            if (parent.user, parent.bot) == (user, bot):
+                claims[currency] = claims.get(currency, ZERO) + amount
         return claims
+
+    def slices_at(self, account: Account) -> list[Slice]:
+        """Return the slices of an account, in order of user and bot."""
+        return [one for key, one in sorted(self.slices.items()) if key[2:] == account.key]
+
+    def has_slice(self, user: str, bot: str) -> bool:
+        """Say whether a bot has a slice anywhere."""
+        return any(key[:2] == (user, bot) for key in self.slices)
 
     def claimed(self, account: Account) -> Iterator[tuple[Parent, str, Decimal]]:
         """Tell what each parent at work may still spend here: (parent, currency, amount), one by one."""

@@ -29,6 +29,7 @@ from server.api.plans import plans
 from server.api.portfolio import portfolio
 from server.api.queries import queries
 from server.api.routes import PUBLIC, Api, House, house
+from server.api.slices import slices
 from server.auth import Authenticator, AuthError, raw_target
 from server.settings import Settings
 
@@ -70,7 +71,8 @@ def create_app(
     app.before_request(_admit)
     app.after_request(_protect)
     app.register_error_handler(Exception, _explain)
-    for noun in (orders, plans, halts, queries, accounts, portfolio, costs, notification_calls, health, docs):
+    reads = (accounts, portfolio, slices, costs, notification_calls, health, docs)
+    for noun in (orders, plans, halts, queries, *reads):
         app.register_blueprint(noun)
     return app
 

@@ -164,6 +164,9 @@ class Desk(Protocol):
     ) -> Mapping[str, object]:
         """Return what the user's fills of this time have earned."""
 
+    def slices(self, *, user: str, bot: str, everyone: bool) -> Mapping[str, object]:
+        """Return bots' slices, and how each account's come out with what it holds."""
+
     def halts(self, *, user: str, bot: str, limit: int) -> Mapping[str, object]:
         """Return every halt with its report, those in force first."""
 

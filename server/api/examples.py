@@ -319,6 +319,48 @@ RESUME = query(
     finished_at="2026-11-21T06:40:00Z",
     result={"halt_id": "q-5f0c2a71", "lifted": "everything", "still_halted": []},
 )
+SET_SLICE = query(
+    "set_slice",
+    {"of_bot": "bot-1", "exchange": "kraken", "account": "default", "amounts": {"USDT": "1000"}},
+    status="done",
+    seq=2,
+    finished_at="2026-11-21T06:30:00.100000Z",
+    result={
+        "user": "alice",
+        "of_bot": "bot-1",
+        "exchange": "kraken",
+        "account": "default",
+        "amounts": {"USDT": "1000"},
+        "in_force": True,
+    },
+)
+
+SLICES = {
+    "slices": [
+        {
+            "user": "alice",
+            "of_bot": "bot-1",
+            "exchange": "kraken",
+            "account": "default",
+            "amounts": {"ETH": "0.0998", "USDT": "731.72"},
+            "claimed": {"USDT": "268.28"},
+            "set_by": "adam",
+            "set_at": "2026-11-21T06:30:00.100000Z",
+            "updated_at": "2026-11-21T06:30:01.250000Z",
+        }
+    ],
+    "accounts": [
+        {
+            "exchange": "kraken",
+            "account": "default",
+            "read_at": "2026-11-21T06:30:02.000000Z",
+            "sliced": {"ETH": "0.0998", "USDT": "731.72"},
+            "rest": {"ETH": "2", "USDT": "9000"},
+            "missing": {},
+        }
+    ],
+}
+
 HALTS = {
     "halts": [
         {

@@ -58,6 +58,8 @@ from ems.core.records import (
     Query,
     QueryStatus,
     Record,
+    Slice,
+    SliceChange,
     Transfer,
     VenueOrder,
 )
@@ -100,6 +102,8 @@ from server.store.tables import (
     parents,
     portfolio,
     queries,
+    slice_changes,
+    slices,
 )
 
 ARCHIVE_KEEPS_UNRECORDED = timedelta(hours=24)
@@ -127,6 +131,8 @@ class _Batch:
     costs: dict[str, Values] = field(default_factory=dict)
     haircuts: dict[tuple[str, ...], Values] = field(default_factory=dict)
     positions: dict[tuple[str, ...], Values] = field(default_factory=dict)
+    slices: dict[tuple[str, ...], Values] = field(default_factory=dict)
+    slice_changes: list[Values] = field(default_factory=list)
     halts: list[Values] = field(default_factory=list)
     halt_lifts: list[Values] = field(default_factory=list)
     news: dict[News, Values] = field(default_factory=dict)
@@ -200,6 +206,8 @@ class SqlStore:
             found_halts = [tables.halt_from_row(row) for row in connection.execute(in_force)]
             held = connection.execute(select(portfolio).order_by(*portfolio.primary_key))
             found_positions = [tables.position_from_row(row) for row in held]
+            own = select(slices).where(slices.c.ended_at.is_(None)).order_by(*slices.primary_key)
+            found_slices = [tables.slice_from_row(row) for row in connection.execute(own)]
             booked = connection.execute(select(func.max(fills.c.booking))).scalar()
         return Unfinished(
             queries=tuple(sorted(found_queries.values(), key=lambda q: (q.accepted_at, q.query_id))),
@@ -211,6 +219,7 @@ class SqlStore:
             halts=tuple(found_halts),
             positions=tuple(found_positions),
             booking=booked or 0,
+            slices=tuple(found_slices),
         )
 
     def query(self, user: str, query_id: str) -> Query | None:
@@ -672,6 +681,8 @@ class SqlStore:
             (prepared.put_cost, list(batch.costs.values())),
             (prepared.put_haircut, list(batch.haircuts.values())),
             (prepared.put_position, list(batch.positions.values())),
+            (prepared.put_slice, list(batch.slices.values())),
+            (prepared.new_slice_change, batch.slice_changes),
             (prepared.new_halt, batch.halts),
             (prepared.new_halt_lift, batch.halt_lifts),
             (prepared.new_news, list(batch.news.values())),
@@ -765,6 +776,8 @@ class _Statements:
         self.put_cost = put(costs)
         self.put_haircut = put(haircuts)
         self.put_position = put(portfolio)
+        self.put_slice = put(slices)
+        self.new_slice_change = slice_changes.insert()
         self.new_history = order_history.insert()
         self.new_fill = fills.insert()
         self.new_nonce = nonces.insert()
@@ -800,6 +813,10 @@ def _sort(records: Sequence[Record]) -> _Batch:
             batch.haircuts[place] = tables.haircut_to_row(record)
         elif isinstance(record, Position):
             batch.positions[record.key] = tables.position_to_row(record)
+        elif isinstance(record, Slice):
+            batch.slices[record.key] = tables.slice_to_row(record)
+        elif isinstance(record, SliceChange):
+            batch.slice_changes.append(tables.slice_change_to_row(record))
         elif isinstance(record, Halt):
             batch.halts.append(tables.halt_to_row(record))
         elif isinstance(record, HaltLift):
@@ -828,6 +845,7 @@ def _fact_of(batch: _Batch) -> _Fact | None:
         (fills, batch.fills, ("exchange", "account", "symbol", "fill_id", "side")),
         (notices, batch.notices, ("notice_id",)),
         (nonces, batch.nonces, ("key_id", "nonce")),
+        (slice_changes, batch.slice_changes, ("change_id",)),
         (halts, batch.halts, ("halt_id",)),
         (halt_lifts, batch.halt_lifts, ("halt_id",)),
     ):

@@ -59,11 +59,13 @@ from ems.core.records import (
     Position,
     Query,
     QueryStatus,
+    Slice,
+    SliceChange,
     Status,
     Transfer,
     VenueOrder,
 )
-from server.store.columns import JsonDoc, Key, Money, UtcTime, Words
+from server.store.columns import JsonDoc, Key, Money, UtcTime, Words, plain
 
 MANY = 36  # decimals of a product of two amounts
 
@@ -264,6 +266,40 @@ fills = Table(
     Index(None, "order_id"),
     Index(None, "booking"),
     Index(None, "user_id", "timestamp"),
+)
+
+# The part of an account that is one bot's own, as its fills have moved it.
+slices = Table(
+    "slices",
+    metadata,
+    Column("user_id", Key, nullable=False),
+    Column("bot", Key, nullable=False),
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("amounts", JsonDoc, nullable=False),  # currency -> amount as a string
+    Column("set_by", Words, nullable=False),
+    Column("set_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    PrimaryKeyConstraint("user_id", "bot", "exchange", "account"),
+)
+
+# Who set which slice to what; only added.
+slice_changes = Table(
+    "slice_changes",
+    metadata,
+    Column("change_id", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("bot", Key, nullable=False),
+    Column("exchange", Key, nullable=False),
+    Column("account", Key, nullable=False),
+    Column("amounts", JsonDoc, nullable=False),
+    Column("in_force", Boolean, nullable=False),  # false: the slice ended
+    Column("reason", Words, nullable=False),
+    Column("set_by", Words, nullable=False),
+    Column("set_at", UtcTime, nullable=False),
+    Column("booking", BigInteger, nullable=False),  # of the last fill before
+    PrimaryKeyConstraint("change_id"),
 )
 
 # What each bot holds and has earned: the sum of its fills, in one currency.
@@ -902,6 +938,50 @@ def fill_from_row(row: Row[Any]) -> Fill:
         fee_cost=row.fee_cost or Decimal(0),
         realised=row.realised or Decimal(0),
     )
+
+
+def slice_to_row(one: Slice) -> Values:
+    return {
+        "user_id": one.user,
+        "bot": one.bot,
+        "exchange": one.exchange,
+        "account": one.account,
+        "amounts": {currency: plain(amount) for currency, amount in one.amounts.items()},
+        "set_by": one.set_by,
+        "set_at": one.set_at,
+        "updated_at": one.updated_at,
+        "ended_at": one.ended_at,
+    }
+
+
+def slice_from_row(row: Row[Any]) -> Slice:
+    return Slice(
+        user=row.user_id,
+        bot=row.bot,
+        exchange=row.exchange,
+        account=row.account,
+        amounts={currency: Decimal(amount) for currency, amount in row.amounts.items()},
+        set_by=row.set_by,
+        set_at=row.set_at,
+        updated_at=row.updated_at,
+        ended_at=row.ended_at,
+    )
+
+
+def slice_change_to_row(change: SliceChange) -> Values:
+    return {
+        "change_id": change.change_id,
+        "user_id": change.user,
+        "bot": change.bot,
+        "exchange": change.exchange,
+        "account": change.account,
+        "amounts": {currency: plain(amount) for currency, amount in change.amounts.items()},
+        "in_force": change.in_force,
+        "reason": change.reason,
+        "set_by": change.set_by,
+        "set_at": change.set_at,
+        "booking": change.booking,
+    }
 
 
 def position_to_row(position: Position) -> Values:

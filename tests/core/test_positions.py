@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ems.core.messages import Liquidity, Side
 from ems.core.positions import Books, fold, worth_of
-from ems.core.records import Fill
+from ems.core.records import Fill, SliceChange
 from ems.core.valuation import path, worth
 from tests.builders import at
 
@@ -136,6 +136,30 @@ def test_what_another_bot_of_the_user_bought_is_sold_at_its_cost() -> None:
     assert sold.realised == 3000 - 1200 - 500
     assert desk.of("ETH", "zoe") == (D("0.5"), 500, 0, 0)
     assert desk.of("ETH", "mia") == (0, 0, 1300, 0)
+
+
+def test_what_a_bot_with_a_slice_holds_is_not_sold_by_others_nor_the_reverse() -> None:
+    desk = Desk()
+    desk.trade("buy", "ETH/USDT", "1", "1000", bot="amy")
+    change = SliceChange(
+        change_id="q1",
+        user="alice",
+        bot="amy",
+        exchange="binance",
+        account="default",
+        amounts={"ETH": D(1)},
+        in_force=True,
+        reason="",
+        set_by="adam",
+        set_at=at(0),
+        booking=1,
+    )
+    desk.books.slice(change)
+    assert desk.trade("sell", "ETH/USDT", "1", "2000", bot="mia").realised == 0
+    desk.trade("buy", "ETH/USDT", "1", "1500", bot="zoe")
+    assert desk.trade("sell", "ETH/USDT", "2", "2000", bot="amy").realised == 1000
+    assert desk.of("ETH", "zoe")[0] == 1
+    assert fold(desk.booked, "USDT", [change]).positions() == desk.books.positions()
 
 
 def test_where_nobody_knows_a_price_the_cost_goes_on_and_it_is_counted() -> None:

@@ -35,6 +35,8 @@ TABLES = {
     "order_history": "Every change of every order, only added to; `orders` is its sum.",
     "fills": "Every execution, once.",
     "portfolio": "What each bot holds of each asset and has earned with it; the sum of `fills`.",
+    "slices": "The part of an account that is one bot's own, as its fills have moved it.",
+    "slice_changes": "Who set which slice to what, only added to.",
     "costs": "What every finished parent cost; `complete` once its markouts are in.",
     "haircuts": "What each exchange taught us to leave over for its rounding.",
     "venue_orders": "Orders as exchanges list them, ours or not, as far as they were asked for.",

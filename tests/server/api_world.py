@@ -216,6 +216,11 @@ class StubDesk:
         self._may()
         return examples.PORTFOLIO
 
+    def slices(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("slices", asked))
+        self._may()
+        return examples.SLICES
+
     def pnl(self, **asked: object) -> Mapping[str, object]:
         self.calls.append(("pnl", asked))
         self._may()
@@ -346,6 +351,7 @@ BODIES: dict[str, dict[str, object]] = {  # verb -> a body it accepts
     "cancel_all_orders": {},
     "halt": {"all": True},
     "resume": {"halt_id": "q-1"},
+    "set_slice": {"of_bot": "bot-1", "exchange": "kraken", "amounts": {"USDT": "1000"}},
     "set_notification_rule": {"name": "fills", "channel": "in_app"},
     "delete_notification_rule": {"name": "fills"},
     "acknowledge_notification": {"message_id": "m-1"},

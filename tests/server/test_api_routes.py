@@ -55,6 +55,8 @@ EXPECTED = {  # "METHOD path" -> role
     "GET /api/get_fees": "read",
     "GET /api/get_portfolio": "read",
     "GET /api/get_pnl": "read",
+    "GET /api/get_slices": "read",
+    "POST /api/set_slice": "admin",
     "GET /api/tca": "read",
     "GET /api/tca.png": "read",
     "GET /api/check_health": "read",
@@ -73,6 +75,7 @@ TARGETS = {  # reads with required parameters
     "get_fees": "/api/get_fees?exchange=kraken",
     "get_portfolio": "/api/get_portfolio",
     "get_pnl": "/api/get_pnl?by=bot",
+    "get_slices": "/api/get_slices",
 }
 
 
