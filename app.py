@@ -36,7 +36,7 @@ import demo
 from ems.core.child import Patience
 from ems.core.codec import CLOSED_EXCHANGES, EXCHANGE_ALIASES, VERBS, read_given
 from ems.core.messages import BookUpdate, FromFeed, HaltTrading
-from ems.core.notifications import Channel
+from ems.core.notifications import Channel, of_notice
 from ems.core.records import Notice
 from ems.desk import Desk
 from ems.engine import Engine
@@ -61,6 +61,7 @@ from server.notify.desk import NotificationDesk
 from server.notify.mailer import Mailer
 from server.notify.notifier import Notifier
 from server.notify.services import ServiceSender
+from server.notify.streams import StreamWatch
 from server.notify.webhook import WebhookSender
 from server.plots import cost_plot
 from server.settings import Settings, SettingsError, load_settings
@@ -268,7 +269,13 @@ class Server:
         self.halt_file = HaltFile(settings.halt_file, self.desk, new_id)
         self.mailer = Mailer(self.store, settings.mail, clock=utc_now)
         senders = _senders(settings)
-        self.notifier = Notifier(self.store.notifications, senders, utc_now, lambda: _admins(settings))
+        self.notifier = Notifier(
+            self.store.notifications,
+            senders,
+            utc_now,
+            lambda: _admins(settings),
+            watches=[StreamWatch(self._streams)],
+        )
         authenticator = Authenticator(settings.keys, settings.hosts, time.time, boot_time)
         lag = asgi.LoopLag()
         flask = create_app(
@@ -278,7 +285,13 @@ class Server:
             clock=utc_now,
             ids=request_id,
             notifications=NotificationDesk(
-                self.store, self.notifier, senders, utc_now, new_id, self.desk.mode
+                self.store,
+                self.notifier,
+                senders,
+                utc_now,
+                new_id,
+                self.desk.mode,
+                letters=lambda: self.mailer.trouble,
             ),
             loop_lag_ms=lag.ms,
         )
@@ -294,6 +307,7 @@ class Server:
         self.loop.start()
         self.loop.call(lambda: self.runner.start(self._frozen), timeout_s=60)
         self.halt_file.start()
+        self._tell_start()
         self.mailer.start()
         self.notifier.start()
         if self.feed is not None:
@@ -306,6 +320,31 @@ class Server:
             self.port.run()
         finally:
             self.stop()
+
+    def _tell_start(self) -> None:
+        """Tell who wants to know; the operators by letter where they have asked for it."""
+        at = utc_now()
+        letter = Notice(
+            notice_id=f"started-{at.timestamp():.6f}",
+            query_id=None,
+            severity="info",
+            subject="the server started",
+            failed="Nothing: this says that the server started, and that letters arrive.",
+            why=f"A start in mode {self.desk.mode()}, with {len(self.gateways)} exchange accounts.",
+            done="Every account is being reconciled; nothing trades before that.",
+            todo="",
+            created_at=at,
+            event="server_started",
+        )
+        if self.settings.start_mail:
+            self.store.commit([letter])
+        else:
+            self.notifier.tell([of_notice(letter, None)])
+
+    def _streams(self) -> dict[tuple[str, str], bool]:
+        """Say of every account that has been in contact whether its live stream is up."""
+        accounts = self.runner.engine.work.accounts.values()
+        return {account.key: account.streaming for account in accounts if account.since is not None}
 
     def _stopping(self) -> None:
         self.desk.stop()

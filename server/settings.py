@@ -167,6 +167,13 @@ VARIABLES = (
         meaning="Whom to trust for the mail server's certificate.",
     ),
     Variable(
+        name="OMS_START_MAIL",
+        form="yes or no",
+        default="no",
+        meaning="Whether every start sends a letter to RECEIVE_EMAILS, so that mail that would not arrive is "
+        "noticed before it is needed. Needs SENDER_EMAIL.",
+    ),
+    Variable(
         name="OMS_NOTIFY_EMAILS",
         form="addresses and domains such as @example.com, separated by commas",
         default="those of RECEIVE_EMAILS",
@@ -242,6 +249,7 @@ class Settings:
     vault: Vault = field(default_factory=Vault)
     paper: tuple[str, ...] = DEFAULT_PAPER  # our names; which there are is known where they are built
     mail: MailSettings | None = None
+    start_mail: bool = False
     notify_emails: tuple[str, ...] = ()  # addresses, and domains with their @
     webhook_origins: tuple[str, ...] = ()  # scheme://host:port
     webhook_secret: str = field(default="", repr=False)
@@ -313,6 +321,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         vault=vault,
         paper=_paper(environ),
         mail=mail,
+        start_mail=_start_mail(environ, mail),
         notify_emails=_notify_emails(environ, mail),
         webhook_origins=_webhook_origins(environ, webhook_key),
         webhook_secret=webhook_key,
@@ -500,6 +509,15 @@ def _ca_file(environ: Mapping[str, str]) -> Path | None:
     if "-----BEGIN CERTIFICATE-----" not in certificates:
         raise SettingsError(f"SMTP_CA_FILE: {text} holds no certificate; give a PEM file")
     return path
+
+
+def _start_mail(environ: Mapping[str, str], mail: MailSettings | None) -> bool:
+    text = _text(environ, "OMS_START_MAIL").lower() or "no"
+    if text not in ("yes", "no"):
+        raise SettingsError(f"OMS_START_MAIL: {text!r} is neither yes nor no")
+    if text == "yes" and mail is None:
+        raise SettingsError("SENDER_EMAIL: not set, but OMS_START_MAIL is yes; set SENDER_EMAIL too")
+    return text == "yes"
 
 
 def _notify_emails(environ: Mapping[str, str], mail: MailSettings | None) -> tuple[str, ...]:

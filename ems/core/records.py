@@ -368,7 +368,7 @@ class Notice:
 
     notice_id: str
     query_id: str | None
-    severity: str  # "warning" | "error" | "critical"
+    severity: str  # "info" | "warning" | "error" | "critical"
     subject: str
     failed: str  # what failed
     why: str

@@ -93,7 +93,9 @@ class NotificationDesk:
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         mode: Callable[[], str],
+        letters: Callable[[], str] = str,
     ) -> None:
+        """`letters` says why the operators' letters wait; nothing when they do not."""
         self._store = store
         self._rows = store.notifications
         self._notifier = notifier
@@ -101,6 +103,7 @@ class NotificationDesk:
         self._clock = clock
         self._new_id = new_id
         self._mode = mode
+        self._letters = letters
         self._writing = threading.Lock()  # looking a key up and binding it are one step
 
     # --- Writing -----------------------------------------------------------------------------------
@@ -267,7 +270,10 @@ class NotificationDesk:
             for channel, (count, since) in self._rows.waiting_counts().items()
         }
         channels = [str(channel) for channel in (Channel.IN_APP, *self._senders)]
-        return {"channels": channels, "waiting": waiting, "trouble": self._notifier.trouble}
+        trouble = dict(self._notifier.trouble)
+        if letters := self._letters():
+            trouble["letters"] = letters
+        return {"channels": channels, "waiting": waiting, "trouble": trouble}
 
 
 def rule_view(rule: NotificationRule) -> dict[str, object]:

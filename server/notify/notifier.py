@@ -16,7 +16,7 @@ import functools
 import logging
 import threading
 import zoneinfo
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Protocol
 
@@ -174,6 +174,9 @@ class Courier:
         self._rows.outcome(message.message_id, failed)
 
 
+Watch = Callable[[datetime], Iterable[Happening]]  # asked at every look: what is there to tell now?
+
+
 class Notifier:
     """Makes messages of what happened, and has them sent. `start` it, `stop` it."""
 
@@ -184,11 +187,13 @@ class Notifier:
         clock: Callable[[], datetime],
         admins: Callable[[], Collection[str]],
         *,
+        watches: Sequence[Watch] = (),
         poll_s: float = POLL_S,
     ) -> None:
         self._rows = rows
         self._clock = clock
         self._admins = admins
+        self._watches = watches
         self._couriers = {
             channel: Courier(channel, sender, rows, clock) for channel, sender in senders.items()
         }
@@ -235,6 +240,7 @@ class Notifier:
     def look(self) -> None:
         """Make notifications of news, messages of what is due, and repeat what nobody acknowledged."""
         now = self._clock()
+        self.tell([happening for watch in self._watches for happening in watch(now)])
         while self._route(now) == BATCH:
             pass
         while self._put_together(now) == BATCH:
@@ -254,16 +260,28 @@ class Notifier:
         if not news:
             return 0
         rules = self._rows.rules(None)
+        happenings = filter(None, map(self._happening, news)) if rules else ()
+        self._rows.looked_at(news, self._notifications(happenings, rules, now))
+        return len(news)
+
+    def tell(self, happenings: Sequence[Happening]) -> None:
+        """Write down whom it concerns; of what is no record of the engine's."""
+        if happenings:
+            made = self._notifications(happenings, self._rows.rules(None), self._clock())
+            self._rows.looked_at([], made)
+
+    def _notifications(
+        self, happenings: Iterable[Happening], rules: Sequence[NotificationRule], now: datetime
+    ) -> list[Notification]:
         admins = frozenset(self._admins())
         made = []
-        for happening in filter(None, map(self._happening, news)) if rules else ():
+        for happening in happenings:
             for rule in rules:
                 if core.fits(rule, happening) and core.may_see(rule, happening, admins):
                     told_at = self._rows.told_at(rule.user, rule.name, happening.group)
                     zone = zone_named(rule.time_zone) or UTC
                     made.append(core.notification_of(rule, happening, now, told_at, zone))
-        self._rows.looked_at(news, made)
-        return len(news)
+        return made
 
     def _happening(self, news: News) -> Happening | None:
         if news.kind == "order":

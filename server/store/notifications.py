@@ -121,6 +121,8 @@ class NotificationRows:
 
     def looked_at(self, news: Sequence[News], made: Sequence[Notification]) -> None:
         """Put notifications in the place of the news they came of."""
+        if not news and not made:
+            return
 
         def work(connection: Connection) -> None:
             if made:

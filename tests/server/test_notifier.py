@@ -30,6 +30,7 @@ from server.notify.channels import EmailSender, Sender, Undelivered
 from server.notify.desk import NotificationDesk, Written
 from server.notify.notifier import GIVE_UP, KEEP, Notifier
 from server.notify.services import ServiceSender
+from server.notify.streams import StreamWatch
 from server.notify.webhook import WebhookSender, is_public
 from server.store.migrate import upgrade
 from server.store.sql import SqlStore
@@ -444,6 +445,30 @@ def test_pages_and_what_is_new(any_house: House) -> None:
     house.happen(halt(9))
     fresh: Any = house.desk.messages("alice", wait_s=0, **after)
     assert len(fresh["notifications"]) == 1
+
+
+def test_a_stream_that_stays_away_is_told_once_and_so_is_its_return() -> None:
+    up = {("kraken", "default"): True, ("okx", "default"): True}
+    watch = StreamWatch(lambda: up)
+    told = []
+    for second, kraken in enumerate([True, *[False] * 29, True, *[False] * 40, True, True]):
+        up["kraken", "default"] = kraken
+        told += [(second, h.subject) for h in watch(NOON + timedelta(seconds=second))]
+    assert told == [
+        (61, "the stream of kraken/default is down"),
+        (71, "the stream of kraken/default is back"),
+    ]
+
+
+def test_what_a_watch_sees_reaches_whoever_asks_for_it(house: House) -> None:
+    up = {("kraken", "default"): False}
+    watch = StreamWatch(lambda: up)
+    house.notifier = Notifier(house.store.notifications, {}, lambda: house.now, lambda: (), watches=[watch])
+    house.rule("app", "in_app", events=("stream_down",))
+    for _ in range(3):
+        house.run()
+        house.forward(seconds=20)
+    assert [one["subject"] for one in house.told()] == ["the stream of kraken/default is down"]
 
 
 # --- The desk

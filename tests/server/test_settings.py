@@ -202,6 +202,8 @@ WRONG = {  # name -> (environment, variable named, words of the fix or the fault
         "OMS_NOTIFY_EMAILS",
         "b.de",
     ),
+    "a letter at the start, without mail": ({"OMS_START_MAIL": "yes"}, "SENDER_EMAIL", "OMS_START_MAIL"),
+    "a letter at the start, perhaps": ({**MAIL, "OMS_START_MAIL": "maybe"}, "OMS_START_MAIL", "yes nor no"),
     "webhooks without a key": ({"OMS_WEBHOOK_HOSTS": "a.de"}, "OMS_WEBHOOK_KEY", "set both"),
     "a key without webhooks": ({"OMS_WEBHOOK_KEY": "k" * 16}, "OMS_WEBHOOK_HOSTS", "set both"),
     "a short webhook key": ({**HOOKS, "OMS_WEBHOOK_KEY": "short"}, "OMS_WEBHOOK_KEY", "16 to 128"),
