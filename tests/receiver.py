@@ -39,6 +39,8 @@ class Receiver:
         self.posted: list[Posted] = []
         self.status = 204
         self.location = ""  # of a redirect
+        self.answering = threading.Event()  # cleared: every request is kept waiting
+        self.answering.set()
         self._news = threading.Condition()
         receiver = self
 
@@ -49,6 +51,7 @@ class Receiver:
                 with receiver._news:
                     receiver.posted.append(Posted(self.path, headers, body))
                     receiver._news.notify_all()
+                receiver.answering.wait()
                 self.send_response(receiver.status)
                 if receiver.location:
                     self.send_header("Location", receiver.location)
@@ -75,6 +78,7 @@ class Receiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.answering.set()
         self._server.shutdown()
         self._server.server_close()
 

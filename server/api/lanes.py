@@ -1,6 +1,6 @@
 """Shares of the server's threads: who waits for an exchange or for news holds one, and cancels must find one.
 
-Of the port's 96 threads the lanes below may hold 78; the rest is for what is never slow: cancels and reading
+Of the port's 96 threads the lanes below may hold 81; the rest is for what is never slow: cancels and reading
 orders. A caller who finds its lane full is told so at once; the idempotency key makes its repeat harmless.
 """
 
@@ -19,6 +19,7 @@ LONG_POLLS_MAX = 16
 VENUE_READS_MAX = 8
 LIST_READS_MAX = 4  # of an exchange's past: each may take a quarter of a minute
 PICTURES_MAX = 2  # drawing takes a second of processor time
+CHANNEL_TESTS_MAX = 3  # of notifications: each may take twenty seconds
 NEW_ORDERS_MAX = 48  # an order waits for a book or a balance when there is no fresh one
 
 Lane = threading.BoundedSemaphore
@@ -32,6 +33,7 @@ class Lanes:
     venue_reads: Lane = field(default_factory=lambda: Lane(VENUE_READS_MAX))
     list_reads: Lane = field(default_factory=lambda: Lane(LIST_READS_MAX))
     pictures: Lane = field(default_factory=lambda: Lane(PICTURES_MAX))
+    channel_tests: Lane = field(default_factory=lambda: Lane(CHANNEL_TESTS_MAX))
     new_orders: Lane = field(default_factory=lambda: Lane(NEW_ORDERS_MAX))
 
 

@@ -17,8 +17,10 @@ from ems.core.messages import (
     Command,
     HaltTrading,
     NonceUse,
+    NotificationCommand,
     Problem,
     ResumeTrading,
+    SendTestNotification,
     Ticket,
 )
 from ems.core.records import QueryStatus
@@ -119,7 +121,12 @@ def _submit(reading: Reading, verb_name: str, submit: Submit) -> Response:
 
 
 def _place(command: Command) -> AbstractContextManager[None]:
-    """Give new orders their share of the threads; cancels and halts need none."""
+    """Give new orders their share of the threads; cancels and halts need none. A test message waits for its
+    channel, and must hold no place of an order meanwhile."""
+    if isinstance(command, SendTestNotification):
+        return place_in(house().lanes.channel_tests)
+    if isinstance(command, NotificationCommand):
+        return nullcontext()
     if isinstance(command, CancelOrder | CancelAllOrders | HaltTrading | ResumeTrading):
         return nullcontext()
     return place_in(house().lanes.new_orders)

@@ -86,9 +86,12 @@ class Worker:
     def poke(self) -> None:
         self._wake.set()
 
-    def stop(self, timeout_s: float) -> None:
+    def end(self) -> None:
+        """Begin nothing more; `join` waits for what is under way."""
         self._stopping = True
         self._wake.set()
+
+    def join(self, timeout_s: float) -> None:
         if self._thread is not None:
             self._thread.join(timeout_s)
             self._thread = None
@@ -213,8 +216,11 @@ class Notifier:
         """End the threads; what has not been sent is sent after the next start."""
         with self._new:
             self._new.notify_all()
-        for worker in (self._maker, *self._workers.values()):
-            worker.stop(timeout_s)
+        workers = (self._maker, *self._workers.values())
+        for worker in workers:
+            worker.end()
+        for worker in workers:
+            worker.join(timeout_s / len(workers))
 
     def poke(self, channel: Channel | None = None) -> None:
         """Look now: into a channel's queue, or for what is new."""

@@ -102,6 +102,26 @@ def test_a_fill_arrives_everywhere_and_only_at_its_owner(house, sink, receiver, 
     assert subject in [one.subject for one in client(house, "adam").get_notifications().notifications]
 
 
+def test_a_webhook_that_never_answers_holds_up_neither_orders_nor_mail(house, sink, receiver):
+    alice = client(house)
+    told = {"events": ["order_filled"], "suppress_s": 0}
+    alice.set_notification_rule("slow", "webhook", address=f"{receiver.origin}/slow", **told)
+    alice.set_notification_rule("quick", "email", address=DESK, **told)
+    receiver.answering.clear()
+    try:
+        alice.market_order("kraken", "sell", "ETH/USDT", "0.02")
+        eventually(lambda: [posted for posted in receiver.posted if posted.path == "/slow"])
+        order = alice.market_order("binance", "sell", "ETH/USDT", "0.03")
+        assert order.status == "filled"
+        eventually(lambda: about(sink.messages, "filled: sell 0.03 ETH/USDT on binance"))
+        waiting = alice.get_notifications(channel="webhook").notifications
+        assert "waiting" in {one.state for one in waiting if one.address.endswith("/slow")}
+    finally:
+        receiver.answering.set()
+        alice.delete_notification_rule("slow")
+        alice.delete_notification_rule("quick")
+
+
 def test_a_killed_server_tells_what_happened_once(house, sink):
     alice = client(house)
     alice.set_notification_rule("mail", "email", address=DESK, events=["query_failed"], suppress_s=0)

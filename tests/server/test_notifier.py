@@ -317,6 +317,33 @@ def test_acknowledged_while_a_reminder_waits_it_is_not_sent(house: House, sink: 
     assert len(sink.messages) == 1
 
 
+def test_acknowledged_before_it_was_sent_it_is_sent_and_not_repeated(house: House, sink: MailSink) -> None:
+    house.rule("mail", "email", address=DESK, repeat_s=600)
+    house.store.commit([halt()])
+    house.notifier.look()
+    (waiting,) = house.told()
+    house.ask(AcknowledgeNotification(message_id=waiting["message_id"]))
+    house.notifier.deliver()
+    house.forward(hours=1)
+    house.run()
+    assert len(sink.messages) == 1
+
+
+def test_an_address_in_trouble_is_not_tried_for_every_message(house: House, receiver: Receiver) -> None:
+    house.rule("hook", "webhook", address=receiver.origin, suppress_s=0)
+    receiver.status = 503
+    house.happen(halt(1))
+    house.forward(seconds=1)
+    house.happen(halt(2))
+    assert len(receiver.posted) == 1
+    receiver.status = 204
+    house.forward(seconds=1)
+    house.run()
+    assert {posted.json["message_id"] for posted in receiver.posted} == {
+        one["message_id"] for one in house.told()
+    }
+
+
 def test_a_dead_mail_server_delays_only_mail_and_loses_nothing(
     house: House, sink: MailSink, receiver: Receiver
 ) -> None:
@@ -683,14 +710,14 @@ def test_a_name_is_looked_up_once_and_the_checked_address_is_connected_to(receiv
     answers = ["127.0.0.1", "10.0.0.1"]
 
     def resolve(host: str, port: int, **_: Any) -> Sequence[tuple[Any, ...]]:
-        assert host == "localhost"
+        assert host == "127.0.0.2"  # where nobody listens
         return [(socket.AF_INET, 1, 6, "", (answers.pop(0), port))]
 
-    origin = f"http://localhost:{receiver.port}"
+    origin = f"http://127.0.0.2:{receiver.port}"
     sender = WebhookSender([origin], SECRET, lambda: NOON, resolve=resolve)
     assert sender.send(message(f"{origin}/x")) == "204 No Content"
     assert answers == ["10.0.0.1"]
-    assert receiver.posted[0].headers["host"] == f"localhost:{receiver.port}"
+    assert receiver.posted[0].headers["host"] == f"127.0.0.2:{receiver.port}"
 
 
 def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
