@@ -120,6 +120,7 @@ class Order(Answer):
     expires_at: datetime | None
     expires_by: str | None  # "server"
     replaces: str | None  # id of the order whose rest it is
+    corrections: list[dict[str, Any]]  # what was changed before it was sent; with the calls that place it
     quantity: Decimal
     filled_quantity: Decimal
     remaining_quantity: Decimal

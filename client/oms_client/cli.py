@@ -975,6 +975,7 @@ _TYPED_WORDS = {
     "min_trade": "--min-trade",
     "time_in_force": "--tif",
     "post_only": "--post-only",
+    "raise_to_minimum": "--raise-to-minimum",
     "dry_run": "--dry-run",
     "client_order_id": "--client-order-id",
     "order_id": "ORDER_ID",
@@ -991,6 +992,16 @@ _PROGRAM_WORDS = re.compile(
 def in_typed_words(hint: str, query_id: str | None = None) -> str:
     """Say a hint in the words of this command line."""
     return _PROGRAM_WORDS.sub(lambda found: _TYPED_WORDS[found[0]].format(query_id=query_id), hint)
+
+
+def _further(error: OMSError) -> list[str]:
+    """Show every problem after the first one, each with what to do about it."""
+    listed = error.details.get("problems")
+    rows = listed[1:] if isinstance(listed, list) else []
+    return [
+        f"  also: {row['message']} [{row['code']}]\n    {in_typed_words(row['hint'], error.query_id)}"
+        for row in rows
+    ]
 
 
 def _explain(error: OMSError, options: argparse.Namespace) -> int:
@@ -1012,6 +1023,7 @@ def _explain(error: OMSError, options: argparse.Namespace) -> int:
         lines.append(f"  the exchange said: {error.venue_code or ''} {error.venue_message}")
     if error.hint:
         lines.append(f"  {in_typed_words(error.hint, error.query_id)}")
+    lines += _further(error)
     if error.query_id and error.code != "QUERY_NOT_FOUND":
         lines.append(f"  query: oms query {error.query_id}")
     elif error.request_id:

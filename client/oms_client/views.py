@@ -49,9 +49,17 @@ def show_result(answer: Answer) -> str:
     at_once = shown.pop("taking_at_once", None) or {}
     if at_once.get("received"):
         shown["taking_at_once"] = f"{at_once['received']} for {at_once.get('spent')}, fees included"
-    for name in ("dry_run", "outcome"):
+    for name in ("dry_run", "outcome", "corrections"):
         shown.pop(name, None)
-    return facts(shown)
+    return facts(shown) + _changes(answer)
+
+
+def _changes(answer: Mapping[str, Any]) -> str:
+    """Show what was changed before an order was sent, one change to a line."""
+    return "".join(
+        f"\nchanged: {row['field']} {row['asked']} -> {row['used']} ({row['why']})"
+        for row in answer.get("corrections") or ()
+    )
 
 
 def show_plan(answer: Answer) -> str:
@@ -82,7 +90,8 @@ def show_order(answer: Answer) -> str:
     """Show one order with its fills."""
     if answer.get("dry_run") or not isinstance(answer, Order):
         return show_result(answer)
-    text = facts({name: value for name, value in answer.items() if name not in ("fills", "parent_id")})
+    apart = ("fills", "parent_id", "corrections")
+    text = facts({name: value for name, value in answer.items() if name not in apart}) + _changes(answer)
     columns = ("timestamp", "price", "quantity", "fee", "fee_currency", "liquidity", "fill_id")
     if answer.get("fills"):
         rows = [[fill.get(name) for name in columns] for fill in answer["fills"]]

@@ -83,7 +83,6 @@ class _Limit:
 
     value: Decimal
     rule: str
-    words: str
     told: Decimal | None = None  # what the exchange says, where the bound is reckoned from it
 
     @property
@@ -174,10 +173,10 @@ def _judge_price(market: Market, name: str, picture: Picture, judged: Judged) ->
     used = _on_tick(market, name, judged.terms, asked)
     if used < lowest.value:
         nearest = ceil_to(lowest.value, market.tick)
-        judged.problems.append(_price_problem(name, asked, "below", lowest, nearest))
+        judged.problems.append(_price_problem(market, side, name, asked, lowest, nearest))
     elif highest is not None and used > highest.value:
         nearest = floor_to(highest.value, market.tick)
-        judged.problems.append(_price_problem(name, asked, "above", highest, nearest))
+        judged.problems.append(_price_problem(market, side, name, asked, highest, nearest))
     else:
         nearest = used
         if used != asked:
@@ -201,33 +200,38 @@ def _on_tick(market: Market, name: str, terms: Terms, price: Decimal) -> Decimal
 
 
 def _lowest_price(market: Market, side: Side, mid: Decimal | None) -> _Limit:
-    limits = [_Limit(market.tick, "price_step", f"the price step of {market.symbol}")]
+    limits = [_Limit(market.tick, "price_step")]
     if market.rules.min_price is not None:
-        limits.append(_Limit(market.rules.min_price, "min_price", f"the smallest price of {market.symbol}"))
+        limits.append(_Limit(market.rules.min_price, "min_price"))
     if market.rules.band is not None and mid is not None:
-        limits.append(_band(market, mid, market.rules.band.of(side)[0], side))
+        limits.append(_Limit(mid * market.rules.band.of(side)[0], "price_band"))
     return max(limits, key=lambda limit: limit.value)
 
 
 def _highest_price(market: Market, side: Side, mid: Decimal | None) -> _Limit | None:
     limits = []
     if market.rules.max_price is not None:
-        limits.append(_Limit(market.rules.max_price, "max_price", f"the largest price of {market.symbol}"))
+        limits.append(_Limit(market.rules.max_price, "max_price"))
     if market.rules.band is not None and mid is not None:
-        limits.append(_band(market, mid, market.rules.band.of(side)[1], side))
+        limits.append(_Limit(mid * market.rules.band.of(side)[1], "price_band"))
     return min(limits, key=lambda limit: limit.value, default=None)
 
 
-def _band(market: Market, mid: Decimal, times: Decimal, side: Side) -> _Limit:
-    words = f"what {market.exchange} takes for a {side}: {plain(times)} times the market, now {plain(mid)}"
-    return _Limit(mid * times, "price_band", words)
-
-
-def _price_problem(name: str, asked: Decimal, where: str, limit: _Limit, nearest: Decimal) -> Problem:
+def _price_problem(
+    market: Market, side: Side, name: str, asked: Decimal, limit: _Limit, nearest: Decimal
+) -> Problem:
+    below = asked < nearest
+    what = {
+        "price_step": f"the price step of {market.symbol}",
+        "price_band": f"what {market.exchange} takes for a {side} just now",
+    }.get(limit.rule, f"the {'smallest' if below else 'largest'} price of {market.symbol}")
+    if limit.rule == "price_band" and market.rules.band is not None:
+        low, high = market.rules.band.of(side)
+        what += f", {plain(low)} to {plain(high)} times the market"
     return _problem(
         errors.PRICE_INVALID,
-        f"{name}: {plain(asked)} is {where} {limit.words}",
-        f"The {'smallest' if where == 'below' else 'largest'} price is {plain(nearest)}.",
+        f"{name}: {plain(asked)} is {'below' if below else 'above'} {what}",
+        f"The {'smallest' if below else 'largest'} price is {plain(nearest)}.",
         rule=limit.rule,
         name=name,
         value=asked,
@@ -249,7 +253,7 @@ def _judge_quantity(market: Market, picture: Picture, judged: Judged, raise_to_m
     possible = most is None or least <= most
     why = ""
     if used < least:
-        used, why = least, smallest.words
+        used, why = least, _size_words(market, smallest)
         if not (raise_to_minimum and possible):
             nearest = least if possible else None
             judged.problems.append(_size_problem(errors.AMOUNT_TOO_SMALL, market, asked, smallest, nearest))
@@ -266,6 +270,14 @@ def _judge_quantity(market: Market, picture: Picture, judged: Judged, raise_to_m
     judged.terms = replace(terms, quantity=used)
 
 
+def _size_words(market: Market, limit: _Limit) -> str:
+    """Say what a limit of sizes is, in base currency or in worth."""
+    least = "at least" if limit.rule.startswith("min") else "at most"
+    if limit.rule.endswith("notional"):
+        return f"worth {least} {plain(limit.shown)} {market.quote}"
+    return f"{least} {plain(limit.shown)} {market.base}"
+
+
 _NONE_PASSES = "No quantity passes at this price: the largest order is smaller than the smallest."
 
 
@@ -279,7 +291,8 @@ def _size_problem(
         fix = f"At most {{}} {market.base} at once; smart_order splits by itself."
     return _problem(
         code,
-        f"quantity: {plain(asked)} {market.base} is {where} order of {market.symbol}, {limit.words}",
+        f"quantity: {plain(asked)} {market.base} is {where} order of {market.symbol}, "
+        f"{_size_words(market, limit)}",
         _NONE_PASSES if nearest is None else fix.format(plain(nearest)),
         rule=limit.rule,
         name="quantity",
@@ -297,13 +310,12 @@ def _worth_at(terms: Terms, picture: Picture) -> tuple[Decimal | None, Decimal]:
 
 def _smallest(market: Market, terms: Terms, picture: Picture) -> _Limit:
     size = max(market.min_quantity, market.lot)
-    limits = [_Limit(size, "min_quantity", f"at least {plain(size)} {market.base}")]
+    limits = [_Limit(size, "min_quantity")]
     price, margin = _worth_at(terms, picture)
     bound = terms.order_type.limited or market.rules.market_min_notional
     if bound and price is not None and price > ZERO and market.min_notional > ZERO:
-        words = f"worth at least {plain(market.min_notional)} {market.quote}"
         least = market.min_notional * margin / price
-        limits.append(_Limit(least, "min_notional", words, told=market.min_notional))
+        limits.append(_Limit(least, "min_notional", told=market.min_notional))
     return max(limits, key=lambda limit: limit.value)
 
 
@@ -316,13 +328,12 @@ def _largest(market: Market, terms: Terms, picture: Picture) -> _Limit | None:
     elif terms.post_only and rules.max_post_only_quantity is not None:
         size, rule = rules.max_post_only_quantity, "max_post_only_quantity"
     if size is not None:
-        limits.append(_Limit(size, rule, f"at most {plain(size)} {market.base}"))
+        limits.append(_Limit(size, rule))
     price, margin = _worth_at(terms, picture)
     bound = terms.order_type.limited or rules.market_max_notional
     if bound and price is not None and price > ZERO and rules.max_notional is not None:
-        words = f"worth at most {plain(rules.max_notional)} {market.quote}"
         most = rules.max_notional / margin / price
-        limits.append(_Limit(most, "max_notional", words, told=rules.max_notional))
+        limits.append(_Limit(most, "max_notional", told=rules.max_notional))
     return min(limits, key=lambda limit: limit.value, default=None)
 
 

@@ -297,6 +297,18 @@ def test_what_goes_wrong(oms, run, answer, status, says):
     assert err.startswith(f"oms: {answer[1]['message']} [{answer[1]['code']}]\n") and says in err
 
 
+def test_every_problem_is_shown_each_with_its_remedy(oms, run):
+    rows = [
+        {"code": "PRICE_INVALID", "message": "price: too high", "hint": "At most 3000."},
+        {"code": "AMOUNT_TOO_SMALL", "message": "quantity: too small", "hint": "Allow raise_to_minimum."},
+    ]
+    first = error_view("PRICE_INVALID", "price: too high", hint="At most 3000.", details={"problems": rows})
+    oms.refusals["limit_order"] = (422, first)
+    err = run("limit-order", "kraken", "buy", "ETH/USDT", "1", "4000")[2]
+    assert err.count("too high") == 1
+    assert "also: quantity: too small [AMOUNT_TOO_SMALL]\n    Allow --raise-to-minimum." in err
+
+
 def test_a_failed_query_shows_its_orders(oms, run):
     oms.stages = [{"status": "failed", "error": error_view("VENUE_REJECTED", "refused"), "orders": [ORDER]}]
     status, _, err = run("smart-order", "kraken", "USDT", "ETH", "5")

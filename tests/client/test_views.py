@@ -8,13 +8,13 @@ from decimal import Decimal
 
 import pytest
 
-from oms_client.answers import Costs, PortfolioResult, Query, Quote, SmartOrderResult
+from oms_client.answers import Costs, Order, PortfolioResult, Query, Quote, SmartOrderResult
 from oms_client.charts import bar, basis_points, percent, stacked
 from oms_client.cost_text import cost_text, drawing
 from oms_client.plan_text import cost_sum, plan_text, route_lines
 from oms_client.progress import LiveProgress, ProgressPrinter, duration, progress_block, progress_line
 from oms_client.result_text import result_text
-from oms_client.views import show_health
+from oms_client.views import show_health, show_order
 from server.api import examples
 
 
@@ -31,6 +31,17 @@ def leg(number, exchange, symbol, source, target, share="1", **fields):
         "share": share,
         **fields,
     }
+
+
+# --- orders ---
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_was_changed_of_an_order_is_one_line_each(dry_run):
+    changed = {"field": "price", "asked": "2500.005", "used": "2500", "limit": "0.01", "why": "steps of 0.01"}
+    order = Order({"order_id": "o-1", "dry_run": dry_run, "corrections": [changed]})
+    assert "\nchanged: price 2500.005 -> 2500 (steps of 0.01)" in show_order(order)
+    assert "changed" not in show_order(Order({"order_id": "o-1", "dry_run": dry_run, "corrections": []}))
 
 
 # --- plans ---
