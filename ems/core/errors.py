@@ -357,7 +357,7 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
         ErrorCode(
             code=NOTIFICATION_ADDRESS_REFUSED,
             meaning="The operator's settings do not allow this address.",
-            hint="Use an address the message lists, or ask the operator to allow yours.",
+            hint="Use an address that is allowed, or ask the operator to allow this one.",
         ),
     ),
     "The exchange's answer": (

@@ -57,7 +57,6 @@ EVENTS: dict[str, tuple[Severity, str]] = {  # name -> its usual severity, and w
     "server_started": (Severity.INFO, "The server started."),
     "server_stopped": (Severity.CRITICAL, "The server stopped itself."),
     "alert": (Severity.WARNING, "Anything else that people should know."),
-    "test": (Severity.INFO, "Somebody asked for a test message."),
 }
 # What everybody who may sign can read in get_halts and check_health anyway; the rest is its owner's.
 SHARED = frozenset(
@@ -77,6 +76,12 @@ ORDER_EVENTS = {
     Status.CANCELED: "order_canceled",
     Status.EXPIRED: "order_expired",
     Status.REJECTED: "order_rejected",
+}
+LETTERS = {  # a letter's severity -> ours
+    "info": Severity.INFO,
+    "warning": Severity.WARNING,
+    "error": Severity.WARNING,
+    "critical": Severity.CRITICAL,
 }
 REPEAT_MAX = timedelta(hours=6)
 
@@ -277,7 +282,7 @@ def of_notice(notice: Notice, owner: Query | None) -> Happening:
         event=notice.event,
         key=f"notice {notice.notice_id}",
         at=notice.created_at,
-        severity=Severity.WARNING if notice.severity == "error" else Severity(notice.severity),
+        severity=LETTERS.get(notice.severity, Severity.WARNING),
         subject=notice.subject,
         user=owner.user if owner is not None and not shared else None,
         bot=owner.bot if owner is not None else None,

@@ -143,6 +143,41 @@ def test_a_killed_server_tells_what_happened_once(house, sink):
     assert len(operators) == 1  # the letter to RECEIVE_EMAILS is as it ever was
 
 
+@pytest.mark.parametrize("exchange", ["binance", "kraken"])
+def test_a_halt_is_told_to_everybody_who_asked(house, sink, exchange):
+    adam, bob = client(house, "adam"), client(house, "bob")
+    bob.set_notification_rule(
+        f"halt {exchange}", "email", address=DESK, events=["halt"], severity="critical", suppress_s=0
+    )
+    report = client(house).halt(exchange=exchange, reason="a drill")
+    adam.resume(report.halt_id)
+    subjects = [f"[OMS critical] trading is {word}: exchange {exchange}" for word in ("halted", "resumed")]
+    letters = [eventually(lambda words=words: about(sink.messages, words))[0] for words in subjects]
+    assert "Why:           Set by alice: a drill." in letters[0].get_content()
+    for one in bob.get_notifications(channel="email").notifications:
+        bob.acknowledge_notification(one.message_id)
+    assert bob.get_notifications(channel="email", unacknowledged=True).notifications == []
+    bob.delete_notification_rule(f"halt {exchange}")
+
+
+@pytest.mark.parametrize("exchange", ["binance", "kraken"])
+def test_a_canceled_order_and_a_done_query_are_told(house, exchange):
+    alice = client(house)
+    events = ["order_canceled", "query_done"]
+    alice.set_notification_rule("ends", "in_app", events=events, exchange=exchange, suppress_s=0)
+    order = alice.limit_order(exchange, "buy", "ETH/USDT", "0.02", "1000")
+    alice.cancel_order(order.order_id)
+
+    def told():
+        rows = [one for one in alice.get_notifications().notifications if one.rule == "ends"]
+        return {(one.event, one.order_id) for one in rows} >= {
+            ("order_canceled", order.order_id),
+            ("query_done", None),
+        }
+
+    assert eventually(told)
+
+
 def test_every_start_is_told_by_letter_and_to_who_asked(house, sink):
     first = eventually(lambda: about(sink.messages, "[OMS] the server started"))
     assert "What was done: Every account is being reconciled" in first[0].get_content()
