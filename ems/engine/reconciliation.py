@@ -222,6 +222,7 @@ class Reconciliation:
                 todo="Look at the account's history at the exchange: a conversion, a reward, another hand.",
                 created_at=now,
                 group=f"mismatch/{where}",
+                event="ledger_mismatch",
             )
         )
 
