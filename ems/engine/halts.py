@@ -66,6 +66,7 @@ PROVE_S = 2.0  # what is not proven is looked at again this often
 ANSWER_S = 15.0  # a list that has not come by then is asked for anew
 SILENT_S = 5.0  # an exchange that has not answered for so long is reported as unreachable
 BECAME = {Status.CANCELED: "canceled", Status.EXPIRED: "canceled", Status.FILLED: "filled"}
+BY_PEOPLE = ("api", "file", "command")  # how people halt; a halt that came otherwise tripped by itself
 FOREIGN_SHOWN = 50  # orders that are not ours, named in a report
 
 
@@ -565,7 +566,7 @@ class Halts:
                 todo=lift,
                 created_at=now,
                 group=f"halt/{halt.halt_id}/{what}",
-                event="halt",
+                event="halt" if halt.source in BY_PEOPLE else "breaker",
             )
         )
 

@@ -447,6 +447,17 @@ def test_a_halt_written_while_the_server_was_down_is_found_and_carried_out():
     assert again.problem().code == errors.TRADING_HALTED and "operator" in again.problem().message
 
 
+@pytest.mark.parametrize(
+    ("source", "event"), [("api", "halt"), ("file", "halt"), ("VENUE_BREAKER", "breaker")]
+)
+def test_who_is_told_of_halts_is_told_apart_what_people_and_what_limits_have_stopped(source, event):
+    world = EngineWorld()
+    world.store.commit([Halt(halt_id="h1", reason="", source=source, set_by="x", set_at=at(5))])
+    again = EngineWorld(store=world.store)
+    again.submit(ResumeTrading(halt_id="h1"), key="resume-1")
+    assert [notice.event for notice in again.store.notices] == [event]
+
+
 def test_nothing_is_placed_by_a_parent_that_was_ended_by_a_halt_lifted_before_the_restart():
     world = EngineWorld()
     world.book()
