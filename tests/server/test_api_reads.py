@@ -370,10 +370,13 @@ def test_health_is_told_to_those_who_sign(desk: StubDesk, alice: Caller) -> None
     assert alice.get("/api/check_health").get_json()["data"] == {
         "ready": False,
         "missing": ["kraken/default: reconciling"],
+        "notifications": {"channels": ["in_app"], "waiting": {}, "trouble": {"channels": "in trouble"}},
         "accounts": [],
         "server_time": "2026-11-21T06:30:00.000000Z",
         "loop_lag_ms": 0,
     }
+    trouble = Caller(alice.client, "adam").get("/api/check_health").get_json()["data"]["notifications"]
+    assert trouble["trouble"] == {"desk@example.org": "away"}, "addresses are for admins"
 
 
 def test_a_silent_exchange_does_not_hold_every_thread(desk: StubDesk, alice: Caller) -> None:
