@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
+from functools import reduce
 
 from ems.core.records import Position
 from ems.engine.portfolio import Appraisal, Holding
@@ -155,7 +156,7 @@ def _exposure_view(holdings: Sequence[Holding], modes: Mapping[tuple[str, str], 
         value = None if any(h.price is None for h in held) else _value(held)
         share = None if value is None or not total else EXACT.divide(value, total).quantize(SHARE)
         exposure[asset] = {
-            "quantity": sum((h.quantity for h in held), ZERO),
+            "quantity": _sum(h.quantity for h in held),
             "value": value,
             "share": share,
         }
@@ -163,11 +164,12 @@ def _exposure_view(holdings: Sequence[Holding], modes: Mapping[tuple[str, str], 
 
 
 def _value(held: Iterable[Holding]) -> Decimal:
-    total = ZERO
-    for h in held:
-        if h.price is not None:
-            total = EXACT.add(total, worth_of(h.quantity, h.price))
-    return total
+    return _sum(worth_of(h.quantity, h.price) for h in held if h.price is not None)
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    """Add up exactly: a thread's own context has 28 digits."""
+    return reduce(EXACT.add, amounts, ZERO)
 
 
 def pnl_view(rows: Sequence[Earned], by: str, currency: str) -> dict[str, object]:
@@ -184,13 +186,12 @@ def pnl_view(rows: Sequence[Earned], by: str, currency: str) -> dict[str, object
 
 
 def _earned_view(rows: Sequence[Earned]) -> dict[str, object]:
-    realised = sum((r.realised for r in rows), ZERO)
-    fees = sum((r.fees for r in rows), ZERO)
+    realised, fees = _sum(r.realised for r in rows), _sum(r.fees for r in rows)
     return {
         "realised": realised,
         "fees": fees,
-        "pnl": realised - fees,
-        "turnover": sum((r.turnover for r in rows), ZERO),
+        "pnl": EXACT.subtract(realised, fees),
+        "turnover": _sum(r.turnover for r in rows),
         "fills": sum(r.fills for r in rows),
         "unvalued_fills": sum(r.unvalued_fills for r in rows),
     }
