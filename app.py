@@ -239,6 +239,7 @@ class Server:
                 mode=gateway.mode,
                 patience=Patience(recv_window_s=gateway.recv_window_s),
                 id_style=gateway.client_id_style,
+                internal_matching=(gateway.exchange, gateway.account) in settings.internal_matching,
             )
             for gateway in self.gateways.values()
         ]
@@ -506,6 +507,9 @@ def _gateways(
         unknown = sorted(exchanges - DIALECTS.keys())
         if unknown:
             raise SettingsError(f"{name}: {unknown[0]} is not among {', '.join(sorted(DIALECTS))}")
+    for exchange, account in sorted(settings.internal_matching - gateways.keys()):
+        here = ", ".join("/".join(key) for key in sorted(gateways))
+        raise SettingsError(f"OMS_INTERNAL_MATCHING: {exchange}/{account} is not among the accounts: {here}")
     return gateways
 
 

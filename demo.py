@@ -71,11 +71,12 @@ def open_world(
     made_up: bool = False,
     deposits: Mapping[str, Mapping[str, Decimal]] | None = None,
     names: Sequence[str] = (),
+    more: Mapping[str, str] | None = None,
 ) -> DemoWorld:
     """Build exchanges, mail server, keys and server, and wait until it is ready.
 
     `made_up` adds invented markets of many assets; `deposits` is exchange -> currency -> amount; `names` are
-    the exchanges, when others are wanted than those of the paper world.
+    the exchanges, when others are wanted than those of the paper world; `more` are further settings.
     """
     pair = signing.generate_keys()
     exchanges = [
@@ -95,6 +96,7 @@ def open_world(
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(sink.port),
             "SMTP_CA_FILE": sink.ca_file,
+            **(more or {}),
         }
     )
     house.set_up_logging(Redactor(settings.secrets()), "WARNING")

@@ -606,6 +606,7 @@ class Desk:
                     "mode": account.mode,
                     "readiness": str(account.readiness),
                     "trouble": account.trouble,
+                    "internal_matching": account.internal_matching,
                     "venue": venue,
                     "ledger": self._loop.call(partial(reconciliation.view, account)),
                     "slices": self._loop.call(partial(self._runner.engine.slices.view, account)),

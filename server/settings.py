@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 
 from ems.core.fields import EXCHANGE_ALIASES
 from server.auth import ApiKey, KeysError, parse_hosts, parse_keys
-from server.keystore import KeystoreError, Vault, load_vault
+from server.keystore import DEFAULT_ACCOUNT, KeystoreError, Vault, load_vault
 
 
 class SettingsError(ValueError):
@@ -99,6 +99,12 @@ VARIABLES = (
         default="none",
         meaning="Where nobody else trades on the account, so that the exchange may cancel every order there "
         "when this server falls silent for 60 s (Kraken, OKX).",
+    ),
+    Variable(
+        name="OMS_INTERNAL_MATCHING",
+        form="exchanges, or exchange/account, separated by commas",
+        default="none",
+        meaning="Where opposite orders of different bots and users meet inside before they go out.",
     ),
     Variable(
         name="BINANCE_API_KEY, BINANCE_API_SECRET",
@@ -257,6 +263,8 @@ class Settings:
     coin_api: CoinApiSettings | None = None
     allow_withdraw: frozenset[str] = frozenset()  # exchanges
     exclusive: frozenset[str] = frozenset()  # exchanges
+    # (exchange, account) where orders of different bots meet inside
+    internal_matching: frozenset[tuple[str, str]] = frozenset()
     warnings: tuple[str, ...] = ()  # for the operator; the start goes on
 
     def secrets(self) -> Iterator[str]:
@@ -329,6 +337,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         coin_api=coin_api,
         allow_withdraw=_exchanges(environ, "OMS_ALLOW_WITHDRAW_KEYS"),
         exclusive=_exchanges(environ, "OMS_EXCLUSIVE"),
+        internal_matching=_accounts(environ, "OMS_INTERNAL_MATCHING"),
         warnings=tuple(noticed),
     )
 
@@ -388,6 +397,17 @@ def _exchanges(environ: Mapping[str, str], name: str) -> frozenset[str]:
         if not re.fullmatch(r"[a-z][a-z0-9]*", one, re.ASCII):
             raise SettingsError(f"{name}: {one!r} is no exchange; write names such as kraken,okx")
     return frozenset(EXCHANGE_ALIASES.get(one, one) for one in names)
+
+
+def _accounts(environ: Mapping[str, str], name: str) -> frozenset[tuple[str, str]]:
+    """Read accounts: the name of an exchange alone is its default one, kraken/desk2 another."""
+    accounts = set()
+    for one in (part.strip().lower() for part in _text(environ, name).split(",") if part.strip()):
+        exchange, slash, account = one.partition("/")
+        if not re.fullmatch(r"[a-z][a-z0-9]*(/[a-z0-9_-]+)?", one, re.ASCII):
+            raise SettingsError(f"{name}: {one!r} is no account; write names such as kraken or kraken/desk2")
+        accounts.add((EXCHANGE_ALIASES.get(exchange, exchange), account if slash else DEFAULT_ACCOUNT))
+    return frozenset(accounts)
 
 
 def _listen_address(environ: Mapping[str, str], hosts: tuple[str, ...]) -> str:

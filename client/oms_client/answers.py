@@ -120,7 +120,10 @@ class Order(Answer):
     expires_at: datetime | None
     expires_by: str | None  # "server"
     replaces: str | None  # id of the order whose rest it is
+    cross_id: str | None  # it met another order of this server inside; None: it is one at an exchange
+    fee_saved: Decimal | None  # quote: what the exchange would have charged for that
     corrections: list[dict[str, Any]]  # what was changed before it was sent; with the calls that place it
+    crossed: list[dict[str, Any]]  # what of it met others inside; with the calls that place it
     quantity: Decimal
     filled_quantity: Decimal
     remaining_quantity: Decimal

@@ -1232,7 +1232,8 @@ def _is_placed(query: Query) -> bool:
 def _placed_order(query: Query) -> Order:
     """Give the order a query placed; a dry run has none, and gives its plan."""
     orders, result = query.get("orders") or [], query.get("result") or {}
-    order = Order({**orders[-1], "corrections": result.get("corrections", [])} if orders else result)
+    more = {name: result.get(name, []) for name in ("corrections", "crossed")}
+    order = Order({**orders[-1], **more} if orders else result)
     return _with_query(order, query)
 
 

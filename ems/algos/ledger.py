@@ -12,6 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from ems.core.child import exposure
+from ems.core.instrument import Market
 from ems.core.messages import Side
 from ems.core.records import Grant, Leg, Order, Parent, Phase
 
@@ -196,3 +197,19 @@ def with_late_fill(parent: Parent, before: Order, order: Order) -> Parent:
             exchange, account, currency = node
             grants.append(Grant(exchange=exchange, account=account, currency=currency, amount=amount))
     return replace(parent, grants=tuple(grants))
+
+
+def wanted(leg: Leg, market: Market, own: Sequence[Order], price: Decimal | None) -> Decimal | None:
+    """Return the base quantity a leg is to trade in all, when it is to end at a quantity or at proceeds."""
+    if leg.goal is None or price is None:
+        return leg.quantity
+    got = received(own, leg.target)
+    filled = sum((o.filled_quantity for o in own), ZERO)
+    missing = max(leg.goal - got, ZERO)
+    if leg.side is Side.BUY:
+        gain = 1 - market.taker_fee if market.fee_mode in ("received", "base") else Decimal(1)
+    else:
+        gain = price * (1 - market.taker_fee if market.fee_mode in ("received", "quote") else 1)
+    needed = missing / gain
+    lots = (needed / market.lot).to_integral_value(rounding="ROUND_CEILING")
+    return filled + lots * market.lot

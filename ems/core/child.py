@@ -184,6 +184,13 @@ class Sent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Crossed:
+    """Our own report: it met another order of ours inside, and has all it was made for."""
+
+    fill: FillReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AskCancel:
     """Somebody wants the order gone, or its time is over."""
 
@@ -216,6 +223,7 @@ class Doubted:
 
 ChildEvent = (
     Sent
+    | Crossed
     | AskCancel
     | AskReplace
     | Drop
@@ -318,6 +326,9 @@ def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> 
                 price=event.price,
                 quantity=event.quantity,
             )
+        case Crossed():
+            work.change(Kind.ACK, Phase.LIVE, message="crossed inside")
+            _book(work, event.fill)
         case AskCancel():
             _ask_cancel(work, event)
         case AskReplace():

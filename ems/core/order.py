@@ -251,6 +251,7 @@ def fill_record(order: Order, fill: FillReport) -> Fill:
         fee_currency=fill.fee_currency,
         liquidity=fill.liquidity,
         timestamp=fill.at,
+        cross_id=order.cross_id,
     )
 
 
@@ -393,12 +394,17 @@ def _created_to_json(order: Order) -> dict[str, object]:
         body["expires_at"] = order.expires_at.isoformat()
     if order.replaces is not None:
         body["replaces"] = order.replaces
+    if order.cross_id is not None:
+        body["cross_id"] = order.cross_id
+    if order.fee_saved is not None:
+        body["fee_saved"] = str(order.fee_saved)
     body.update({name: True for name in ("reduce_only", "emulated") if getattr(order, name)})
     return body
 
 
 def _created_from_json(body: dict[str, object]) -> Order:
     price, stop_price, expires_at = body["price"], body.get("stop_price"), body.get("expires_at")
+    fee_saved = body.get("fee_saved")
     texts = {name: str(body[name]) for name in _TEXTS}
     return Order(
         **texts,  # type: ignore[arg-type]
@@ -417,6 +423,8 @@ def _created_from_json(body: dict[str, object]) -> Order:
         reduce_only=bool(body.get("reduce_only", False)),
         emulated=bool(body.get("emulated", False)),
         replaces=_text_or_none(body.get("replaces")),
+        cross_id=_text_or_none(body.get("cross_id")),
+        fee_saved=None if fee_saved is None else Decimal(str(fee_saved)),
     )
 
 

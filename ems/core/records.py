@@ -206,6 +206,9 @@ class Order:
     reduce_only: bool = False  # sells no more than is held
     emulated: bool = False  # the server waits for its stop price; the exchange hears of it then
     replaces: str | None = None  # id of the order of this parent whose rest it is
+    # Joins the two sides of an internal cross: no exchange knows of such an order, or of its fill.
+    cross_id: str | None = None
+    fee_saved: Decimal | None = None  # quote: what the exchange would have charged; a rebate is negative
     purpose: str = "direct"  # "direct" | "make" | "take"
     leg: int = 0  # place in the parent's legs
     attempt: int = 0  # counts the parent's orders; part of the client order id
@@ -264,6 +267,7 @@ class Fill:
     timestamp: datetime
     mid: Decimal | None = None  # of the book just before it, as we saw it; None: no book was at hand
     touch: Decimal | None = None  # our side's best price for a maker, the other side's for a taker
+    cross_id: str | None = None  # set: between two orders of ours, and in no list of the exchange
     # In `value_currency`, by ems.core.positions, when it was booked:
     booking: int = (
         0  # counts the bookings of this installation, in their order; 0: from before there were any

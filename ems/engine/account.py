@@ -28,7 +28,16 @@ class Readiness(StrEnum):
 class Account:
     """Mutable, owned by the engine alone."""
 
-    def __init__(self, exchange: str, account: str, *, mode: str, patience: Patience, id_style: str):
+    def __init__(
+        self,
+        exchange: str,
+        account: str,
+        *,
+        mode: str,
+        patience: Patience,
+        id_style: str,
+        internal_matching: bool = False,
+    ):
         self.exchange = exchange
         self.account = account
         self.mode = mode
@@ -47,6 +56,7 @@ class Account:
         self.dark: dict[str, datetime] = {}  # symbol -> when its book was last waited for in vain
         self.tapes: dict[str, Tape] = {}  # symbol -> what public data say of it
         self.holdings = Holdings()
+        self.internal_matching = internal_matching  # orders of different bots meet inside before they go out
         self.haircuts: dict[tuple[str, Side], Haircut] = {}  # (currency, side) -> what was learned
 
     @property

@@ -19,6 +19,7 @@ from ems.core.messages import BookUpdate, LimitOrder, MarketOrder, OrderType, Pr
 from ems.core.records import Leg
 from ems.core.validation import Judged, Picture, Terms, judge
 from ems.engine.account import Account
+from ems.engine.crossings import Match
 from ems.engine.plans import TAKE_THROUGH
 from ems.engine.refusals import no_book, symbol_unknown
 from ems.engine.shortages import Shortages
@@ -44,6 +45,7 @@ class Admitted:
     reduce_only: bool = False
     emulated: bool = False  # this server waits for its stop price
     corrections: tuple[dict[str, object], ...] = ()  # what differs from what was asked
+    crosses: tuple[Match, ...] = ()  # whom it meets inside first
 
 
 def admit(

@@ -82,7 +82,7 @@ class Cancels:
         parents = []
         for parent_id in dict.fromkeys(o.parent_id for o in orders):
             parent = self._work.parents.get(parent_id)
-            if parent is not None and parent.algo != "direct":
+            if parent is not None and (parent.algo != "direct" or parent_id in self._work.called_back):
                 parents.append(parent_id)
         if isinstance(command, CancelAllOrders):
             named = self._parents_in_scope(ticket, command)
@@ -136,6 +136,8 @@ class Cancels:
         if command.order_id is not None:
             child = self._work.children.get(command.order_id)
             orders = [child.order] if child is not None and child.order.user == user else []
+            if orders and orders[0].phase is Phase.SETTLED:
+                orders = self._in_its_place(orders[0])
         else:
             query_id = self._work.keys.get((user, command.client_order_id or ""))
             orders = self._work.orders_of_query(query_id) if query_id is not None else []
@@ -149,7 +151,11 @@ class Cancels:
             return errors.problem(errors.ORDER_NOT_FOUND, f"there is no open order {named!r} of yours")
         open_orders = [o for o in orders if o.phase is not Phase.SETTLED]
         parent = self._work.parents.get(orders[-1].parent_id)
-        walking = parent is not None and parent.algo != "direct" and parent.state not in ENDED_PARENT
+        walking = (
+            parent is not None
+            and parent.state not in ENDED_PARENT
+            and (parent.algo != "direct" or parent.parent_id in self._work.called_back)
+        )
         if not open_orders and not walking:
             return errors.problem(
                 errors.ORDER_CLOSED,
@@ -157,6 +163,13 @@ class Cancels:
                 details={"status": str(orders[-1].status)},
             )
         return open_orders or [orders[-1]]
+
+    def _in_its_place(self, order: Order) -> list[Order]:
+        """Return what goes on where this order ended: it was called back, and its rest went out again."""
+        parent = self._work.parents.get(order.parent_id)
+        if parent is None or parent.algo != "direct":
+            return [order]
+        return [order, *self._work.orders_of_parent(parent.parent_id)[order.attempt :]]
 
     def _parents_named(self, user: str, command: CancelOrder) -> list[str]:
         """Return the ids of what an algorithm works under this key of the user's."""
@@ -189,7 +202,7 @@ class Cancels:
             p.parent_id
             for p in self._work.parents.values()
             if p.state not in ENDED_PARENT
-            and p.algo != "direct"
+            and (p.algo != "direct" or p.parent_id in self._work.called_back)
             and p.user == ticket.user
             and any(
                 command.exchange in (None, leg.exchange) and command.symbol in (None, leg.symbol)

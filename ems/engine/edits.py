@@ -22,6 +22,7 @@ from ems.core.messages import CancelOrder, EditOrder, Problem, Submit
 from ems.core.records import Asked, Edit, Order, Phase, Query, QueryStatus, Status
 from ems.core.triggers import met
 from ems.core.validation import Picture, Terms, judge
+from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
 from ems.engine.cancels import Cancels
 from ems.engine.order_types import met_already, taken_at
@@ -127,6 +128,10 @@ class Edits:
             return terms
         quantity = terms.get("quantity", order.quantity)
         price = terms.get("price", order.price)
+        if "price" in terms and not sent_type(order).waits and order.status is not Status.CREATED:
+            meets = selfmatch.met(self._work, account, order.symbol, order.side, terms["price"])
+            if meets:
+                return selfmatch.refused(self._work, account, meets[0], order.user, terms["price"])
         stop_price = terms.get("stop_price", order.stop_price)
         if order.status is Status.CREATED and stop_price is not None:
             book = account.books.get(order.symbol)

@@ -26,6 +26,7 @@ from ems.core.validation import Terms, judge
 from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
 from ems.engine.admission import picture_of
+from ems.engine.crossings import Crossings, Intent
 from ems.engine.orders import Orders
 from ems.engine.refusals import halted
 from ems.engine.turn import Out
@@ -48,7 +49,15 @@ FEEDING_S = 0.5  # a leg waiting for money looks again this often; fills wake it
 class Legs:
     """Works the legs of a parent."""
 
-    def __init__(self, out: Out, work: Work, orders: Orders, save: Callable[[Parent], None]):
+    def __init__(
+        self,
+        out: Out,
+        work: Work,
+        orders: Orders,
+        crossings: Crossings,
+        save: Callable[[Parent], None],
+    ):
+        self._crossings = crossings
         self._out = out
         self._work = work
         self._orders = orders
@@ -179,10 +188,11 @@ class Legs:
             if self._unfed(parent, index, own, account, market, run, now):
                 return
             parent = self._work.parents[parent_id]  # it may just have been started
-            seen = self._view(parent, index, own, account, market, run)
             run.decided_at = now
-            kept = "; an order of ours is in the way" if seen.limit != leg.limit else ""
-            match walker.decide(seen, now):
+            decision, kept = self._decide(parent, index, own, account, market, run, now)
+            match decision:
+                case None:
+                    continue
                 case view.Wait() as wait:
                     run.note, run.wait_until = wait.why + kept, max(wait.until, now)
                     return
@@ -201,6 +211,32 @@ class Legs:
                     self._place(parent, index, account, market, place, own, run, now)
         raise AssertionError(f"leg {index} of {parent_id} decides for ever")
 
+    def _decide(
+        self,
+        parent: Parent,
+        index: int,
+        own: list[list[Order]],
+        account: Account,
+        market: Market,
+        run: LegRun,
+        now: datetime,
+    ) -> tuple[view.Decision | None, str]:
+        """Ask the algorithm; return what it wants, and what to say where another order of ours kept it off.
+
+        Outside it never reaches another order of ours. None: some of it has met others inside instead.
+        """
+        leg = parent.legs[index]
+        seen = self._view(parent, index, own, account, market, run)
+        wanted = walker.decide(seen, now)
+        bound = selfmatch.bound(self._work, account, market, leg.side)
+        if not isinstance(wanted, view.Place) or bound is None:
+            return wanted, ""
+        if wanted.price <= bound if leg.side is Side.BUY else wanted.price >= bound:
+            return wanted, ""
+        if self._met_inside(parent, index, account, market, wanted, own, now):
+            return None, ""
+        return walker.decide(replace(seen, limit=bound), now), "; an order of ours is in the way"
+
     def _blocked(self, account: Account, own: list[Order], run: LegRun, now: datetime) -> bool:
         """Wait while nothing can be decided about this leg."""
         if account.readiness is not Readiness.READY or run.balance_after is not None:
@@ -212,6 +248,11 @@ class Legs:
                 self._wait(run, "waiting for the exchange's rules", due)
                 return True
             run.markets_after = None
+        if run.held is not None:
+            if now < run.held[1]:
+                self._wait(run, "waiting for an order to meet inside", run.held[1])
+                return True
+            run.held = None
         if run.rate_refusals and own and own[-1].status is Status.REJECTED:
             due = own[-1].created_at + timedelta(seconds=RETRY_S)
             if now < due:
@@ -268,12 +309,12 @@ class Legs:
             book=book,
             total=ledger.whole(parent, own, index),
             available=ledger.budget(parent, own, index),
-            quantity=_wanted(leg, market, own[index], view_price(leg.side, book)),
+            quantity=ledger.wanted(leg, market, own[index], view_price(leg.side, book)),
             more=ledger.feeds(parent, own, index),
             started_at=leg.started_at,
             ends_at=leg.ends_at or leg.started_at + timedelta(seconds=float(parent.time_limit)),
             on_timeout=parent.on_timeout,
-            limit=self._limit(account, leg, market),
+            limit=leg.limit,
             haircut=self._haircut(account, parent, index, own),
             free=run.free,
             refused_quantity=run.refused_quantity,
@@ -281,14 +322,6 @@ class Legs:
             signals=account.tape(leg.symbol).look(leg.side, self._out.turn.at, since=leg.started_at),
             seed=f"{parent.parent_id}/{index}",
         )
-
-    def _limit(self, account: Account, leg: Leg, market: Market) -> Decimal | None:
-        """Return how far a leg may go: to its own limit, and never into another order of ours."""
-        bounds = [leg.limit, selfmatch.bound(self._work, account, market, leg.side)]
-        known = [bound for bound in bounds if bound is not None]
-        if not known:
-            return None
-        return min(known) if leg.side is Side.BUY else max(known)
 
     def params(self, parent: Parent) -> Params:
         """Return the numbers of a parent's algorithm."""
@@ -341,15 +374,7 @@ class Legs:
             return
         place = fitted
         reserved = market.reserve(leg.side, place.quantity, place.price, post_only=place.post_only)
-        # R10, the Knight guard: what is done, out and unknown, and this order, within what the leg may do.
-        beyond = ledger.committed(own[index]) + reserved > ledger.budget(parent, own, index)
-        if leg.quantity is not None:
-            done = sum((o.filled_quantity + exposure(o) for o in own[index]), ZERO)
-            beyond = beyond or done + place.quantity > leg.quantity
-        if leg.limit is not None:
-            too_far = place.price > leg.limit if leg.side is Side.BUY else place.price < leg.limit
-            beyond = beyond or too_far
-        if beyond:
+        if self._beyond(parent, index, place, own, reserved):
             run.problem = errors.problem(
                 errors.INTERNAL_ERROR, "an order beyond what was asked for was stopped before it was sent"
             )
@@ -357,6 +382,8 @@ class Legs:
         if parent.state is not ParentState.WORKING:
             self._save(replace(parent, state=ParentState.WORKING))
         run.note = ""
+        if self._met_inside(parent, index, account, market, place, own, now):
+            return  # what is left of the leg is decided on anew
         self._orders.place(
             self._work.parents[parent.parent_id],
             index,
@@ -388,6 +415,53 @@ class Legs:
             return replace(place, quantity=judged.terms.quantity)
         return errors.combined(judged.problems)
 
+    def _beyond(
+        self, parent: Parent, index: int, place: view.Place, own: list[list[Order]], reserved: Decimal
+    ) -> bool:
+        """Say whether what is done, out and unknown, and this, is more than the leg may do (R10, Knight)."""
+        leg = parent.legs[index]
+        if ledger.committed(own[index]) + reserved > ledger.budget(parent, own, index):
+            return True
+        if leg.quantity is not None:
+            done = sum((o.filled_quantity + exposure(o) for o in own[index]), ZERO)
+            if done + place.quantity > leg.quantity:
+                return True
+        if leg.limit is None:
+            return False
+        return place.price > leg.limit if leg.side is Side.BUY else place.price < leg.limit
+
+    def _met_inside(
+        self,
+        parent: Parent,
+        index: int,
+        account: Account,
+        market: Market,
+        place: view.Place,
+        own: list[list[Order]],
+        now: datetime,
+    ) -> bool:
+        """Let a take meet others of ours inside, as far as it may; say whether it has."""
+        if not account.internal_matching or place.purpose != "take":
+            return False
+        leg = parent.legs[index]
+        reserved = market.reserve(leg.side, place.quantity, place.price, post_only=False)
+        if self._beyond(parent, index, place, own, reserved):
+            return False
+        intent = Intent(
+            user=parent.user,
+            bot=parent.bot,
+            symbol=leg.symbol,
+            side=leg.side,
+            quantity=place.quantity,
+            limit=place.price,
+        )
+        crosses = self._crossings.plan(account, intent, now)
+        if not crosses:
+            return False
+        told = self._crossings.meet(crosses, parent, index, account, now)
+        self._crossings.tell(told, account, now)
+        return True
+
     def _stop(self, parent: Parent, index: int, own: list[Order], run: LegRun, now: datetime) -> None:
         """Cancel what a leg has out, wait until it has settled, then close it."""
         assert run.problem is not None
@@ -415,19 +489,3 @@ def view_price(side: Side, book: object) -> Decimal | None:
     """Return the price a taker of this side would meet first."""
     levels = getattr(book, "asks" if side is Side.BUY else "bids", ())
     return levels[0][0] if levels else None
-
-
-def _wanted(leg: Leg, market: Market, own: list[Order], price: Decimal | None) -> Decimal | None:
-    """Return the base quantity a leg is to trade in all, when it is to end at a quantity or at proceeds."""
-    if leg.goal is None or price is None:
-        return leg.quantity
-    got = ledger.received(own, leg.target)
-    filled = sum((o.filled_quantity for o in own), ZERO)
-    missing = max(leg.goal - got, ZERO)
-    if leg.side is Side.BUY:
-        gain = 1 - market.taker_fee if market.fee_mode in ("received", "base") else Decimal(1)
-    else:
-        gain = price * (1 - market.taker_fee if market.fee_mode in ("received", "quote") else 1)
-    needed = missing / gain
-    lots = (needed / market.lot).to_integral_value(rounding="ROUND_CEILING")
-    return filled + lots * market.lot

@@ -12,12 +12,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from ems.core.child import AskCancel, Child, ChildEvent, Do, Sent, Step, step
+from ems.core.child import AskCancel, Child, ChildEvent, Crossed, Do, Sent, Step, step
 from ems.core.messages import (
     Acked,
     AmendRequest,
     BookUpdate,
     CancelRequest,
+    FillReport,
     Liquidity,
     NewOrder,
     OrderStatus,
@@ -66,6 +67,8 @@ class Listener(Protocol):
     ) -> None: ...
 
     def freeze(self, order: Order, done: Step, incident: str) -> None: ...
+
+    def work(self, parent_id: str, now: datetime) -> None: ...
 
 
 class Orders:
@@ -122,31 +125,7 @@ class Orders:
     def _after_step(self, account: Account, done: Step, now: datetime) -> None:
         before = self._work.children[done.child.order.order_id].order
         order = done.child.order
-        self._work.keep(done.child)
-        if order.exchange_order_id is not None:
-            self._work.by_exchange_id[(*account.key, order.symbol, order.exchange_order_id)] = order.order_id
-        for entry in done.entries:
-            self._out.record(entry)
-        market = account.markets.get(order.symbol)
-        for report in done.fills:
-            mid, touch = self._picture(account, order, report.liquidity)
-            account.tape(order.symbol).own_fill(
-                order.side,
-                float(report.price),
-                maker=report.liquidity is Liquidity.MAKER,
-                at=report.at,
-            )
-            fill = replace(fill_record(order, report), mid=mid, touch=touch)
-            fill = self._portfolio.book(account, fill, now)
-            self._reconciliation.booked(account, fill, now)
-            self._slices.booked(fill, now)
-            self._work.fills.setdefault(order.order_id, []).append(fill)
-            self._out.record(fill)
-            if market is not None:
-                account.holdings.book(report, market.base, market.quote)
-        if done.entries:
-            self._out.record(order)
-            self._out.turn.touched.add(order.query_id)
+        self._take_in(account, done, now)
         for action in done.actions:
             self._out.send(account, self._request(order, action))
         if done.wake_at is not None:
@@ -156,6 +135,46 @@ class Orders:
             self.listener.freeze(order, done, incident)
         if done.entries and order is not before:
             self.listener.order_changed(account, before, order, now)
+
+    def _take_in(self, account: Account, done: Step, now: datetime) -> None:
+        """Keep and write down what a step made of an order."""
+        order = done.child.order
+        self._work.keep(done.child)
+        if order.exchange_order_id is not None:
+            self._work.by_exchange_id[(*account.key, order.symbol, order.exchange_order_id)] = order.order_id
+        for entry in done.entries:
+            self._out.record(entry)
+        market = account.markets.get(order.symbol)
+        for report in done.fills:
+            mid, touch = self._picture(account, order, report.liquidity)
+            if order.cross_id is not None:
+                touch = report.price  # there was no other
+            else:
+                account.tape(order.symbol).own_fill(
+                    order.side,
+                    float(report.price),
+                    maker=report.liquidity is Liquidity.MAKER,
+                    at=report.at,
+                )
+            fill = replace(fill_record(order, report), mid=mid, touch=touch)
+            fill = self._portfolio.book(account, fill, now)
+            if fill.cross_id is None:
+                self._reconciliation.booked(account, fill, now)
+            self._slices.booked(fill, now)
+            self._work.fills.setdefault(order.order_id, []).append(fill)
+            self._out.record(fill)
+            if market is not None:
+                account.holdings.book(report, market.base, market.quote)
+        if done.entries:
+            self._out.record(order)
+            self._out.turn.touched.add(order.query_id)
+
+    def fill_inside(self, account: Account, order_id: str, report: FillReport, now: datetime) -> None:
+        """Book the fill of an order that was made for a cross. It is sent to nobody, and nobody is told yet:
+        both sides are booked first."""
+        for event in (Sent(message="crossed inside"), Crossed(fill=report)):
+            child = self._work.children[order_id]
+            self._take_in(account, step(child, event, now, account.patience_now), now)
 
     def _picture(
         self, account: Account, order: Order, liquidity: Liquidity
@@ -261,6 +280,8 @@ class Orders:
         reduce_only: bool = False,
         emulated: bool = False,
         replaces: str | None = None,
+        cross_id: str | None = None,
+        fee_saved: Decimal | None = None,
     ) -> str:
         """Write down one order of the leg at `index`; return its id. Nothing is sent yet."""
         siblings = self._work.orders_of[parent.parent_id]
@@ -293,6 +314,8 @@ class Orders:
             reduce_only=reduce_only,
             emulated=emulated,
             replaces=replaces,
+            cross_id=cross_id,
+            fee_saved=fee_saved,
         )
         self._out.record(created(order))
         self._out.record(order)

@@ -31,6 +31,7 @@ from ems.core.records import (
 )
 from ems.engine.account import Account
 from ems.engine.costs import Costs
+from ems.engine.crossings import Crossings
 from ems.engine.legs import Legs
 from ems.engine.orders import Orders
 from ems.engine.queries import Queries
@@ -75,6 +76,7 @@ class Parents:
         work: Work,
         queries: Queries,
         orders: Orders,
+        crossings: Crossings,
         replans: Replans,
         sight: Sight,
         costs: Costs,
@@ -88,7 +90,7 @@ class Parents:
         self._sight = sight
         self._costs = costs
         self._ended = ended  # told when an order or a parent has come to its end
-        self._legs = Legs(out, work, orders, self._save)
+        self._legs = Legs(out, work, orders, crossings, self._save)
         self._triggers = Triggers(out, work, orders)
         self._successors = Successors(work, orders)
         self._resubmissions = Resubmissions(out, work, queries, orders)
@@ -310,7 +312,7 @@ class Parents:
             order = self._work.children[order.order_id].order
         if order.phase is Phase.SETTLED and (
             self._triggers.waits_again(parent, order, run, now)
-            or self._successors.take_over(parent, order, run, now)
+            or self._successors.take_over(parent, run, now)
             or self._resubmissions.goes_on(parent, order, run, now)
         ):
             return
@@ -329,24 +331,25 @@ class Parents:
             if problem is None and order.status is Status.REJECTED:
                 problem = errors.problem(errors.VENUE_REJECTED, f"{order.exchange}: {order.reason}")
             if query is not None:
-                self._close_direct(query, order, problem, cost, now)
+                self._close_direct(query, orders, problem, cost, now)
             return
         at_work = (Status.CREATED, Status.SUBMITTED, Status.PARTIALLY_FILLED)
         stands = order.status in at_work and run.problem is None
         rests = order.time_in_force.rests or order.status is Status.CREATED
         if stands and rests and query is not None:
-            self._close_direct(query, order, None, {}, now)
+            self._close_direct(query, orders, None, {}, now)
 
     def _close_direct(
         self,
         query: Query,
-        order: Order,
+        orders: list[Order],
         problem: Problem | None,
         cost: Mapping[str, object],
         now: datetime,
     ) -> None:
         if query.status is not QueryStatus.WORKING:
             return
+        order = orders[-1]
         result: dict[str, object] = {
             "order_id": order.order_id,
             "exchange_order_id": order.exchange_order_id,
@@ -359,6 +362,7 @@ class Parents:
             "fees": {currency: plain(fee) for currency, fee in order.fees.items()},
             "cost": tca.cost_of(cost),
             "corrections": (query.result or {}).get("corrections", []),  # made before it was sent
+            "crossed": crossed(orders),
         }
         status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
         self._queries.finish(query, status, result, problem, now)
@@ -447,6 +451,7 @@ class Parents:
         cost = self._costs.ended(parent, orders, now)
         body = tca.result(parent, orders, cost, outcome=outcome, reason=reason, now=now)
         body["left_out"] = parent.arrival.get("left_out", {})
+        body["crossed"] = crossed(orders)
         status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
         self._queries.finish(self._work.queries[parent.query_id], status, body, problem, now)
         for exchange, account in sorted({(leg.exchange, leg.account) for leg in parent.legs}):
@@ -543,3 +548,29 @@ class Parents:
         self._work.save_parent(parent)
         self._out.record(parent)
         self._out.turn.touched.add(parent.query_id)
+
+
+def crossed(orders: list[Order]) -> list[dict[str, object]]:
+    """Return what of these orders met others of ours inside, a row for each market, as JSON.
+
+    `quantity` is base, `average_price` quote per base, `fee_saved` quote.
+    """
+    inside: dict[tuple[str, str], list[Order]] = {}
+    for order in orders:
+        if order.cross_id is not None:
+            inside.setdefault((order.exchange, order.symbol), []).append(order)
+    rows: list[dict[str, object]] = []
+    for (exchange, symbol), met in inside.items():
+        quantity = sum((o.filled_quantity for o in met), ZERO)
+        amount = sum((o.quote_filled for o in met), ZERO)
+        rows.append(
+            {
+                "exchange": exchange,
+                "symbol": symbol,
+                "orders": [o.order_id for o in met],
+                "quantity": plain(quantity),
+                "average_price": plain((amount / quantity).quantize(tca.SHOWN)),
+                "fee_saved": plain(sum((o.fee_saved or ZERO for o in met), ZERO)),
+            }
+        )
+    return rows

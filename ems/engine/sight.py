@@ -34,6 +34,7 @@ class Need:
 
     balances: frozenset[Key] = frozenset()
     books: frozenset[tuple[str, str, str]] = frozenset()  # (exchange, account, symbol)
+    settled: frozenset[str] = frozenset()  # ids of orders whose end must be proven
 
 
 class Sight:

@@ -31,10 +31,13 @@ from ems.core.messages import (
     Style,
     Submit,
     Ticket,
+    TimeInForce,
 )
 from ems.core.records import (
+    Order,
     Parent,
     ParentState,
+    Phase,
     Query,
     QueryStatus,
 )
@@ -43,6 +46,7 @@ from ems.engine.account import Account, Readiness
 from ems.engine.admission import Admitted, admit
 from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
+from ems.engine.crossings import Crossings, Intent
 from ems.engine.drafts import Draft
 from ems.engine.edits import Edits
 from ems.engine.halts import Halts
@@ -86,6 +90,7 @@ class Submissions:
         parents: Parents,
         cancels: Cancels,
         edits: Edits,
+        crossings: Crossings,
         halts: Halts,
         slices: Slices,
         waiting: Waiting,
@@ -104,6 +109,7 @@ class Submissions:
         self._parents = parents
         self._cancels = cancels
         self._edits = edits
+        self._crossings = crossings
         self._halts = halts
         self._slices = slices
         self._waiting = waiting
@@ -174,6 +180,8 @@ class Submissions:
                     now,
                 )
         self._out.reply(event.token, answer)
+        if not patient:
+            self._crossings.let_go(event.query_id, now)
 
     def _answer_repeat(self, event: Submit, query_id: str) -> None:
         if self._work.digests.get(query_id) != event.ticket.body_digest:
@@ -200,7 +208,7 @@ class Submissions:
                 )
         match command:
             case MarketOrder() | LimitOrder() | PlaceOrder():
-                judged = self._judge_order(command, event.ticket.user, now, patient)
+                judged = self._judge_order(event, command, now, patient)
                 asked: Tradeable = command
             case Quote():
                 judged = self._plans.draft(command.command, now, patient=patient)
@@ -250,22 +258,57 @@ class Submissions:
         return explained(problem, self._work, accounts, event.ticket.user)
 
     def _judge_order(
-        self, command: Plain, user: str, now: datetime, patient: bool
+        self, event: Submit, command: Plain, now: datetime, patient: bool
     ) -> Admitted | Draft | Need | Problem:
         account = self._work.accounts.get((command.exchange, command.account))
         if account is None:
             return self._work.no_account(command.exchange, command.account)
         if account.readiness is not Readiness.READY:
             return not_ready(account)
+        user = event.ticket.user
         if isinstance(command, PlaceOrder):
             admitted = admit_any(command, account, self._work, user, now, patient=patient)
         elif command.style is None:
             admitted = admit(command, account, self._work, user, now, patient=patient)
         else:
             return self._plans.order(command, account, now, patient=patient)
-        if isinstance(admitted, Admitted):
-            return selfmatch.refusal(self._work, account, admitted, user) or admitted
-        return admitted
+        if not isinstance(admitted, Admitted) or admitted.order_type.waits:
+            return admitted
+        return self._meet(event, admitted, account, now, patient)
+
+    def _meet(
+        self, event: Submit, admitted: Admitted, account: Account, now: datetime, patient: bool
+    ) -> Admitted | Need | Problem:
+        """Let an order meet others of ours inside where it may; see that it meets none outside."""
+        ticket = event.ticket
+        intent = Intent(
+            user=ticket.user,
+            bot=ticket.bot,
+            symbol=admitted.leg.symbol,
+            side=admitted.leg.side,
+            quantity=admitted.quantity,
+            limit=admitted.price,
+            whole=admitted.time_in_force is TimeInForce.FOK,
+        )
+        crosses = self._crossings.plan(account, intent, now)
+        outside = admitted.quantity - sum((cross.quantity for cross in crosses), ZERO)
+        exhausted = {cross.parent_id for cross in crosses}  # else nothing would be left of ours for outside
+        if outside <= ZERO:
+            return replace(admitted, crosses=crosses)
+        reach = selfmatch.reach(admitted, account, outside)
+        met = [
+            order
+            for order in selfmatch.met(self._work, account, intent.symbol, intent.side, reach)
+            if order.phase is not Phase.SETTLED or order.parent_id not in exhausted
+        ]
+        if not met:
+            return replace(admitted, crosses=crosses)
+        if patient and all(self._crossings.may_call_back(order, intent) for order in met):
+            if ticket.dry_run:
+                return admitted
+            self._crossings.call_back(met, event.query_id, now)
+            return Need(settled=frozenset(order.order_id for order in met))
+        return selfmatch.refused(self._work, account, met[0], ticket.user, reach, admitted)
 
     def _hold(self, event: Submit, need: Need, now: datetime) -> None:
         until = now + timedelta(seconds=LOOK_FIRST_S)
@@ -273,6 +316,15 @@ class Submissions:
         self._waiting.held[event.token] = Held(event=event, until=until, asked_at=now, need=need, times=times)
         self._sight.look(need, now)
         self._out.wake(("held", str(event.token)), until)
+
+    def retry_settled(self, now: datetime) -> None:
+        """Judge waiting submissions again when the orders they wait for have ended for certain."""
+        for token, held in list(self._waiting.held.items()):
+            ids = held.need.settled
+            gone = all(i not in self._work.children or _settled(self._work.children[i].order) for i in ids)
+            if ids and gone and token in self._waiting.held:
+                del self._waiting.held[token]
+                self.submit(held.event, now, patient=False)
 
     def retry_held(self, account: Account, now: datetime, *, symbol: str | None = None) -> None:
         """Judge waiting submissions again when what they wait for has come."""
@@ -337,6 +389,11 @@ class Submissions:
         self._out.record(parent)
         if parent.arrival:
             self._costs.follow(parent, now)
+        told = self._crossings.meet(admitted.crosses, parent, 0, account, now)
+        outside = admitted.quantity - sum((cross.quantity for cross in admitted.crosses), ZERO)
+        if outside <= ZERO:
+            self._crossings.tell(told, account, now)
+            return self._work.queries[query.query_id]
         order_id = self._orders.create(
             parent,
             0,
@@ -344,21 +401,23 @@ class Submissions:
             order_type=admitted.order_type,
             time_in_force=admitted.time_in_force,
             post_only=admitted.post_only,
-            quantity=admitted.quantity,
+            quantity=outside,
             price=admitted.price,
             purpose="direct",
-            reserved=admitted.reserved,
+            reserved=admitted.reserved * outside / admitted.quantity,
             now=now,
             stop_price=admitted.stop_price,
             expires_at=admitted.expires_at,
             reduce_only=admitted.reduce_only,
             emulated=admitted.emulated,
+            replaces=told[-2].order.order_id if told else None,
         )
         if admitted.emulated:
             self._out.watch(account, leg.symbol, now)
             self._parents.work(parent.parent_id, now)
         else:
             self._orders.send(order_id, now)
+        self._crossings.tell(told, account, now)
         return self._work.queries[query.query_id]
 
     def _start(self, event: Submit, draft: Draft, now: datetime) -> Query:
@@ -511,6 +570,10 @@ class Submissions:
         if event.error is not None:
             self._queries.tell_failure(query, event.error, "No order was sent.", now)
         return query
+
+
+def _settled(order: Order) -> bool:
+    return order.phase is Phase.SETTLED
 
 
 def exchange_of(command: Command) -> str | None:

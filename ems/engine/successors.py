@@ -6,7 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from ems.core.messages import OrderType
-from ems.core.records import Order, Parent, Status
+from ems.core.records import Order, Parent, ParentState
+from ems.core.rest import rest_of
 from ems.engine.account import Account, Readiness
 from ems.engine.orders import Orders, sent_type
 from ems.engine.work import Run, Work
@@ -21,26 +22,26 @@ class Successors:
         self._work = work
         self._orders = orders
 
-    def take_over(self, parent: Parent, order: Order, run: Run, now: datetime) -> bool:
-        """Place what is left of an order that has settled for that; say whether the parent goes on.
-
-        What it filled is proven, to the last fill, before anything takes its place.
-        """
-        edit = order.edit
-        if edit is None or edit.in_place or run.problem is not None:
+    def take_over(self, parent: Parent, run: Run, now: datetime) -> bool:
+        """Place what is left of an order that has settled for that; say whether the parent goes on."""
+        found = rest_of(self._work.orders_of_parent(parent.parent_id))
+        if found is None or run.problem is not None or parent.state is ParentState.CANCELLING:
             return False
-        if order.status not in (Status.CANCELED, Status.FILLED):
-            return False  # the exchange ended it by itself: nobody asked for another
+        order, edit = found.order, found.edit
         account = self._work.accounts[order.exchange, order.account]
         market = account.markets.get(order.symbol)
         if self._work.halted(*account.key, order.symbol, order.user):
             return False
         if account.readiness is not Readiness.READY or market is None:
             return True
-        price = order.price if edit.price is None else edit.price
+        until = self._work.called_back.get(parent.parent_id)
+        if until is not None and now < until:
+            return True  # another order is to meet it first
+        self._work.called_back.pop(parent.parent_id, None)
+        price = found.price
         stop_price = order.stop_price if edit.stop_price is None else edit.stop_price
         whole = order.quantity if edit.quantity is None else edit.quantity
-        rest = market.floor_quantity(whole - order.filled_quantity)
+        rest = market.floor_quantity(found.quantity)
         if not market.order_ok(rest, price or stop_price or ZERO):
             return False
         order_id = succeed(
@@ -54,6 +55,7 @@ class Successors:
             price=price,
             stop_price=stop_price if sent_type(order).waits else None,
             reserved=edit.reserved * rest / whole,
+            replaces=found.last.order_id,
         )
         self._orders.send(order_id, now)
         return True
@@ -72,6 +74,7 @@ def succeed(
     stop_price: Decimal | None,
     emulated: bool = False,
     reserved: Decimal | None = None,
+    replaces: str | None = None,
 ) -> str:
     """Write down an order in the place of another; what is not said is as it was. Return its id."""
     return orders.create(
@@ -90,5 +93,5 @@ def succeed(
         expires_at=order.expires_at,
         reduce_only=order.reduce_only,
         emulated=emulated,
-        replaces=order.order_id,
+        replaces=replaces or order.order_id,
     )

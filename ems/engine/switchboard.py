@@ -52,6 +52,7 @@ from ems.core.records import (
 from ems.engine.account import Account, Readiness
 from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
+from ems.engine.crossings import Crossings
 from ems.engine.edits import Edits
 from ems.engine.halts import Halts
 from ems.engine.orders import Orders
@@ -101,11 +102,13 @@ class Engine:
         self.references = References(self._out, self.work)
         sight = Sight(self._out, self.work)
         plans = Plans(self.work, sight)
+        crossings = Crossings(self._out, self.work, self.orders)
         self.parents = Parents(
             self._out,
             self.work,
             self._queries,
             self.orders,
+            crossings,
             Replans(self._out, self.work, sight),
             sight,
             self.costs,
@@ -123,6 +126,7 @@ class Engine:
             self.parents,
             self.cancels,
             self.edits,
+            crossings,
             self.halts,
             self.slices,
             self._waiting,
@@ -194,6 +198,8 @@ class Engine:
         self.cancels.check(now)
         self.edits.check(now)
         self.halts.check(now)
+        if self._waiting.held:
+            self.submissions.retry_settled(now)
 
     def account_of(self, event: Event) -> tuple[str, str] | None:
         """Return the exchange account an event comes from; None for callers and for our own clock."""

@@ -35,6 +35,7 @@ from ems.core.records import (
     Slice,
     Status,
 )
+from ems.core.rest import rest_of
 from ems.core.slices import claims_seen_by
 from ems.engine.account import Account
 
@@ -60,6 +61,8 @@ class LegRun:
     note: str = ""  # what it waits for, for people
     wait_until: datetime | None = None
     decided_at: datetime | None = None
+    # (query id, until when): its order was called back to meet one of that query's, and nothing is placed
+    held: tuple[str, datetime] | None = None
 
 
 @dataclass
@@ -95,6 +98,8 @@ class Work:
         self.runs: dict[str, Run] = {}  # parent id -> run
         self.orders_of: dict[str, list[str]] = {}  # parent id -> order ids, oldest first
         self.parents_of: dict[str, list[str]] = {}  # query id -> parent ids
+        # parent id -> until when the rest of its order, called back from the exchange, waits for another
+        self.called_back: dict[str, datetime] = {}
         # (exchange, account, symbol, side) -> ids of orders that are out, or may be
         self.out: dict[tuple[str, str, str, Side], dict[str, None]] = {}
         self.by_client_id: dict[str, str] = {}  # client order id -> order id
@@ -302,7 +307,8 @@ class Work:
                 if (leg.exchange, leg.account) != account.key:
                     continue
                 if parent.algo == "direct":
-                    amount = ledger.committed(own[index])
+                    rest = rest_of(own[index]) if own[index] else None
+                    amount = ledger.committed(own[index]) + (ZERO if rest is None else rest.reserved)
                 else:
                     amount = ledger.budget(parent, own, index)
                 yield parent, leg.source, max(amount, ZERO)

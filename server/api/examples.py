@@ -31,6 +31,8 @@ ORDER = {
     "expires_at": None,
     "expires_by": None,
     "replaces": None,
+    "cross_id": None,
+    "fee_saved": None,
     "price": "2450.1",
     "quantity": "0.25",
     "filled_quantity": "0.25",

@@ -388,7 +388,8 @@ class SqlStore:
         """Sum up a user's orders that a filter names (its limit and cursor are ignored), as JSON values.
 
         `fill_ratio` (symbol -> filled quantity / quantity) counts the orders that were sent to a venue;
-        `notional` and `maker_share` are by quote currency, for amounts of different currencies do not add up.
+        `crossed` is of what met inside. Amounts are by quote currency, for amounts of different currencies do
+        not add up.
         """
         ours = _matching(replace(wanted, user=user))
         sent = and_(*ours, orders.c.sent_at.is_not(None))
@@ -419,6 +420,16 @@ class SqlStore:
                 .where(*ours)
                 .group_by(fills.c.fee_currency)
             ).all()
+            inside = connection.execute(
+                select(
+                    orders.c.symbol,
+                    func.count(),
+                    money_sum(orders.c.quote_filled),
+                    money_sum(orders.c.fee_saved),
+                )
+                .where(*ours, orders.c.cross_id.is_not(None))
+                .group_by(orders.c.symbol)
+            ).all()
         notional: dict[str, Decimal] = {}
         made: dict[str, Decimal] = {}
         for symbol, liquidity, _, amount in traded:
@@ -426,6 +437,12 @@ class SqlStore:
             notional[quote] = notional.get(quote, Decimal(0)) + amount
             if liquidity == Liquidity.MAKER.value:
                 made[quote] = made.get(quote, Decimal(0)) + amount
+        crossed: dict[str, Decimal] = {}
+        saved: dict[str, Decimal] = {}
+        for symbol, _, amount, fees in inside:
+            quote = symbol.partition("/")[2]
+            crossed[quote] = crossed.get(quote, Decimal(0)) + amount
+            saved[quote] = saved.get(quote, Decimal(0)) + fees
         return {
             "orders": sum(count for _, count in by_status),
             "by_status": dict(sorted(map(tuple, by_status))),
@@ -438,6 +455,11 @@ class SqlStore:
             "fees": {currency: plain(amount) for currency, amount in sorted(map(tuple, paid))},
             "fill_ratio": {
                 symbol: _ratio(filled, asked) for symbol, asked, filled in sorted(map(tuple, by_symbol))
+            },
+            "crossed": {
+                "orders": sum(count for _, count, _, _ in inside),
+                "notional": {quote: plain(amount) for quote, amount in sorted(crossed.items())},
+                "fees_saved": {quote: plain(amount) for quote, amount in sorted(saved.items())},
             },
         }
 

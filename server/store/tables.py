@@ -202,6 +202,8 @@ orders = Table(
     Column("reduce_only", Boolean, nullable=False, server_default=false()),
     Column("emulated", Boolean, nullable=False, server_default=false()),
     Column("replaces", Key),
+    Column("cross_id", Key),
+    Column("fee_saved", Money(MANY)),
     Column("edit", JsonDoc),
     PrimaryKeyConstraint("order_id"),
     Index(None, "query_id"),
@@ -255,6 +257,7 @@ fills = Table(
     Column("timestamp", UtcTime, nullable=False),
     Column("mid", Money(MANY)),  # of the book just before it; null where no book was at hand
     Column("touch", Money(MANY)),
+    Column("cross_id", Key),
     # How it moved the books; all null where it was booked before there were any.
     Column("booking", BigInteger),  # their order
     Column("value_currency", Key),
@@ -810,6 +813,8 @@ def order_to_row(order: Order) -> Values:
         "reduce_only": order.reduce_only,
         "emulated": order.emulated,
         "replaces": order.replaces,
+        "cross_id": order.cross_id,
+        "fee_saved": order.fee_saved,
         "edit": None if order.edit is None else edit_to_json(order.edit),
     }
 
@@ -856,6 +861,8 @@ def order_from_row(row: Row[Any], fill_ids: Iterable[str]) -> Order:
         reduce_only=row.reduce_only,
         emulated=row.emulated,
         replaces=row.replaces,
+        cross_id=row.cross_id,
+        fee_saved=row.fee_saved,
         edit=None if row.edit is None else edit_from_json(row.edit),
     )
 
@@ -902,6 +909,7 @@ def fill_to_row(fill: Fill) -> Values:
         "timestamp": fill.timestamp,
         "mid": fill.mid,
         "touch": fill.touch,
+        "cross_id": fill.cross_id,
         "booking": fill.booking or None,
         "value_currency": fill.value_currency or None,
         "value": fill.value,
@@ -931,6 +939,7 @@ def fill_from_row(row: Row[Any]) -> Fill:
         timestamp=row.timestamp,
         mid=row.mid,
         touch=row.touch,
+        cross_id=row.cross_id,
         booking=row.booking or 0,
         value_currency=row.value_currency or "",
         value=row.value,

@@ -15,7 +15,7 @@ from oms_client import OMSClient
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
-    opened = demo.open_world(app, tmp_path_factory.mktemp("docs"))
+    opened = demo.open_world(app, tmp_path_factory.mktemp("docs"), more={"OMS_INTERNAL_MATCHING": "kraken"})
     yield opened
     opened.close()
 

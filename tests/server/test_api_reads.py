@@ -58,6 +58,8 @@ ORDER = {
     "expires_at": None,
     "expires_by": None,
     "replaces": None,
+    "cross_id": None,
+    "fee_saved": None,
     "quantity": "0.3",
     "filled_quantity": "0.1",
     "remaining_quantity": "0.2",

@@ -29,7 +29,7 @@ from tests.engine.world import TRIANGLE, EngineWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {*metadata.tables, "alembic_version"}
-HEAD = "0012"
+HEAD = "0013"
 
 
 @pytest.fixture

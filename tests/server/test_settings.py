@@ -346,3 +346,11 @@ def test_where_notifications_may_go() -> None:
     chosen = read_settings({**MAIL, "OMS_NOTIFY_EMAILS": "a@b.de, @example.com"})
     assert chosen.notify_emails == ("a@b.de", "@example.com")
     assert {HOOKS["OMS_WEBHOOK_KEY"], "pagerduty://key"} <= set(found.secrets())
+
+
+def test_accounts_where_orders_meet_inside() -> None:
+    asked = read_settings({"OMS_INTERNAL_MATCHING": "Kraken, gdax/desk2"}).internal_matching
+    assert asked == {("kraken", "default"), ("coinbaseexchange", "desk2")}
+    assert read_settings({}).internal_matching == frozenset()
+    with pytest.raises(SettingsError, match="OMS_INTERNAL_MATCHING: 'kra ken'"):
+        read_settings({"OMS_INTERNAL_MATCHING": "kra ken"})

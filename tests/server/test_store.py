@@ -343,7 +343,16 @@ def test_order_stats_are_exact_sums(store: SqlStore) -> None:
             order("o1", status=Status.FILLED, quantity=Decimal("3"), filled_quantity=Decimal("3"), **sent),
             order("o2", status=Status.CANCELED, quantity=Decimal("3"), filled_quantity=Decimal("1"), **sent),
             order("o3", status=Status.INVALIDATED, quantity=Decimal("1000")),
-            order("o4", symbol="ETH/BTC", status=Status.FILLED, filled_quantity=Decimal("2"), **sent),
+            order(
+                "o4",
+                symbol="ETH/BTC",
+                status=Status.FILLED,
+                filled_quantity=Decimal("2"),
+                quote_filled=Decimal("0.1"),
+                cross_id="cross-o4",
+                fee_saved=Decimal("0.000000000000000001"),
+                **sent,
+            ),
             order("o5", user="bob", status=Status.FILLED, **sent),
             fill("f1", "o1", price=Decimal("99999999999.1"), quantity=Decimal("0.000000000000000003")),
             fill(
@@ -370,6 +379,11 @@ def test_order_stats_are_exact_sums(store: SqlStore) -> None:
         "maker_share": {"BTC": "0", "USDT": "1"},
         "fees": {"BNB": "7", "USDT": "0.099999999999999999"},
         "fill_ratio": {"BTC/USDT": "0.666667", "ETH/BTC": "1"},
+        "crossed": {
+            "orders": 1,
+            "notional": {"BTC": "0.1"},
+            "fees_saved": {"BTC": "0.000000000000000001"},
+        },
     }
     assert notional == "3.0000002999999999973"
     only = store.order_stats("ann", OrderFilter(user="ann", symbol="ETH/BTC", limit=1, cursor="x|y"))
@@ -382,6 +396,7 @@ def test_order_stats_are_exact_sums(store: SqlStore) -> None:
         "maker_share": {},
         "fees": {},
         "fill_ratio": {},
+        "crossed": {"orders": 0, "notional": {}, "fees_saved": {}},
     }
 
 

@@ -306,6 +306,13 @@ ORDERS = {
         closed_at=SOON,
         version=12,
     ),
+    "crossed": order(
+        status=Status.FILLED,
+        phase=Phase.SETTLED,
+        purpose="cross",
+        cross_id="cross-q2-p-0",
+        fee_saved=Decimal("0." + "0" * 30 + "1"),
+    ),
 }
 
 
@@ -412,8 +419,9 @@ def test_history_and_fills_come_back_in_order(store: Store) -> None:
         {"mid": Decimal("60000.25"), "touch": Decimal("60000.5")},
         {"mid": Decimal("0." + "0" * 18 + "5"), "touch": None},  # half a step of eighteen decimals
         {"mid": None, "touch": Decimal("60000")},
+        {"mid": Decimal("60000.25"), "touch": Decimal("60000"), "cross_id": "cross-q2-p-0"},
     ],
-    ids=["both", "a mid finer than any price", "only the touch"],
+    ids=["both", "a mid finer than any price", "only the touch", "a fill inside"],
 )
 def test_the_book_a_fill_met_comes_back(store: Store, seen: dict[str, Decimal | None]) -> None:
     store.commit([order(), fill(**seen)])

@@ -26,6 +26,7 @@ def check(world: World) -> None:
             "I2", not venue.exchange.imbalance(), f"the simulator itself lost money: {venue.exchange.name}"
         )
     _require("I2", not world.overlooked, f"fills not noticed in time: {world.overlooked}")
+    _crosses_have_two_sides(world)
     _lifecycles(world)
     _within_what_was_asked(world)
     _answers_repeat(world)
@@ -103,6 +104,24 @@ def _balances_agree(world: World, venue: Venue) -> None:
             expected.get(currency, ZERO) == actual.get(currency, ZERO),
             f"{name} {currency}: ours {expected.get(currency)}, venue {actual.get(currency)}",
         )
+
+
+def _crosses_have_two_sides(world: World) -> None:
+    """What met inside: as much was bought as sold, at one price, by two bots, and no exchange knows of it."""
+    crosses: dict[str, list[Order]] = {}
+    for order in world.disk.orders.values():
+        if order.cross_id is not None:
+            crosses.setdefault(order.cross_id, []).append(order)
+    known = {order.client_order_id for venue in world.venues for order in venue.account.orders.values()}
+    for cross_id, sides in crosses.items():
+        _require("X", sorted(o.side for o in sides) == ["buy", "sell"], f"{cross_id}: {len(sides)} sides")
+        _require("X", sides[0].bot != sides[1].bot, f"{cross_id}: a bot met itself")
+        booked = [world.disk.fills([o.order_id]) for o in sides]
+        told = [[(f.fill_id, f.price, f.quantity, f.fee) for f in fills] for fills in booked]
+        _require("X", len(told[0]) == 1 and told[0] == told[1], f"{cross_id}: {told}")
+        for order in sides:
+            _require("X", order.filled_quantity == order.quantity, f"{order.order_id} is not whole")
+            _require("X", order.client_order_id not in known, f"{order.order_id} went to the exchange")
 
 
 def _lifecycles(world: World) -> None:
@@ -231,6 +250,7 @@ def _memory_is_empty(world: World) -> None:
             "by_exchange_id",
             "keys",
             "digests",
+            "called_back",
         )
     }
     _require("I9", not any(kept.values()), f"still in memory long after: {kept}")

@@ -27,8 +27,9 @@ from ems.core.messages import (
     Send,
 )
 from ems.core.order import Kind
-from ems.core.records import Asked, Phase, Status
-from ems.engine import Engine
+from ems.core.records import Asked, Fill, Phase, Status
+from ems.core.rest import Rest, rest_of
+from ems.engine import Engine, crossings, successors
 from ems.engine import orders as orders_module
 from ems.engine import parents as parents_module
 from ems.engine.orders import Orders
@@ -266,6 +267,43 @@ def with_row(table: dict, row: tuple, value: object) -> Callable[[], None]:
     return change
 
 
+def meet_what_may_be_out() -> None:
+    """Internal crossing: what is called back meets another before its end is proven."""
+
+    def hasty(orders):
+        rest = rest_of(orders)
+        order = orders[-1]
+        if rest is not None or order.edit is None or order.phase is Phase.SETTLED:
+            return rest
+        left = order.quantity - order.filled_quantity
+        return Rest(order=order, last=order, edit=order.edit, quantity=left)
+
+    crossings.rest_of = hasty
+
+
+def forget_what_met_inside() -> None:
+    """Internal crossing: the rest goes out again with what has met another inside."""
+
+    def whole(orders):
+        rest = rest_of(orders)
+        return rest and replace(rest, quantity=rest.order.quantity - rest.order.filled_quantity)
+
+    successors.rest_of = whole
+
+
+def one_side_is_enough() -> None:
+    """Internal crossing: what one side did is not written down."""
+    meet = crossings.Crossings.meet
+
+    def halves(self, matches, parent, index, account, now):
+        told = meet(self, matches, parent, index, account, now)
+        fills = [r for r in self._out.turn.records if isinstance(r, Fill) and r.cross_id is not None]
+        self._out.turn.records.remove(fills[-1])
+        return told
+
+    crossings.Crossings.meet = lambda *given: halves(*given) if given[1] else meet(*given)
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "R1 send before commit": send_before_commit,
     "R4 doubt taken for a refusal": doubt_is_no,
@@ -283,6 +321,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "cancel sent only once": cancel_once,
     "I7 keys forgotten": forget_keys,
     "memory never let go of": keep_everything,
+    "what is called back meets before it has ended": meet_what_may_be_out,
+    "the rest forgets what met inside": forget_what_met_inside,
+    "one side of a cross is lost": one_side_is_enough,
     "every leg has it all": every_leg_has_it_all,
     "spent before it is there": spend_before_it_is_there,
     "new plans forget what was spent": new_plans_forget_what_was_spent,

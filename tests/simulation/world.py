@@ -126,6 +126,7 @@ class World:
         self.asks: list[Ask] = []
         self.problems: list[str] = []  # exceptions of our own code: each is a violation
         self.ids = itertools.count(1)
+        self.matching = seed % 3 != 0  # opposite orders of the two bots meet inside
         self.foreign: dict[
             tuple[str, str], Decimal
         ] = {}  # (exchange, currency) -> net moved by somebody else
@@ -170,6 +171,8 @@ class World:
         self._boot()
         for _ in range(self.rng.randint(2, 6)):
             self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._new_ask)
+        for _ in range(self.rng.randint(1, 3) if self.matching else 0):
+            self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._opposites)
         if self.weather.foreign:
             self.clock.after(1.0, self._foreign)
         self._play_until(FAULTS_UNTIL_S)
@@ -228,6 +231,7 @@ class World:
                     mode="paper",
                     patience=Patience(recv_window_s=venue.recv_window_s),
                     id_style="uuid",
+                    internal_matching=self.matching,
                 )
             )
         engine = Engine(accounts, mark=MARK)
@@ -294,6 +298,26 @@ class World:
 
     def _new_ask(self) -> None:
         self._ask(self._command(), self.rng.choice(("bot1", "bot2")))
+
+    def _opposites(self) -> None:
+        """Two bots want the opposite of each other: one rests or works, the other comes a moment later."""
+        rng = self.rng
+        exchange, side = rng.choice(list(self.fee_modes)), rng.choice(list(Side))
+        other = Side.SELL if side is Side.BUY else Side.BUY
+        price = self.prices[exchange, "ETH/USDT"]
+        first, second = (Decimal(rng.randint(50, 2000)) / 1000 for _ in range(2))
+        away = Decimal("0.01") * rng.choice((1, 2, 5, 20))
+        sign = 1 if side is Side.SELL else -1
+        touch, through = price + sign * away, price * (1 + sign * Decimal("0.0005"))
+        common = {"exchange": exchange, "symbol": "ETH/USDT"}
+        style = Style(algo=rng.choice(("adaptive", "twap", "classic")), time_limit=Decimal(20))
+        rests = LimitOrder(**common, side=side, quantity=first, price=touch.quantize(Decimal("0.01")))
+        meets = LimitOrder(**common, side=other, quantity=second, price=through.quantize(Decimal("0.01")))
+        works = MarketOrder(**common, side=side, quantity=first, style=style)
+        takes = MarketOrder(**common, side=other, quantity=second, style=rng.choice((None, style)))
+        self._ask(rng.choice((rests, rests, works)), "bot1")
+        comes = rng.choice((meets, meets, takes))
+        self.clock.after(rng.uniform(0.1, 2.0), lambda: self._ask(comes, "bot2"))
 
     def _ask(self, command: Command, bot: str) -> None:
         key = f"key-{len(self.asks) + 1}"
