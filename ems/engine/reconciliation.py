@@ -46,6 +46,7 @@ class Comparison:
     unsure: set[str] = field(default_factory=set)  # currencies it said nothing about
     # (symbol, fill id, side) -> a fill of an order that is not ours, as far as we know
     others: dict[tuple[str, str, str], Movement] = field(default_factory=dict)
+    others_seen: int = 0  # since contact was made
     offered: set[str] = field(default_factory=set)  # ids of transfers among the movements
     used: set[str] = field(default_factory=set)  # ids of transfers that have explained something
     transfers: str = ""  # why they could not be read
@@ -93,6 +94,7 @@ class Reconciliation:
         if name not in comparison.others:
             moved = Movement(kind="others", at=report.at, amounts=_amounts(report))
             comparison.others[name] = moved
+            comparison.others_seen += 1
             self._moved(comparison, moved)
 
     def transfers_read(self, account: Account, report: TransfersRead) -> None:
@@ -146,7 +148,7 @@ class Reconciliation:
             "compared_at": comparison.judged_at,
             "differences": [_difference_view(d) for d in comparison.differences],
             "unsure": sorted(comparison.unsure),
-            "others_fills": len(comparison.others),
+            "others_fills": comparison.others_seen,
             "mismatches": comparison.mismatches[-KEPT:],
         }
 
@@ -169,7 +171,10 @@ class Reconciliation:
         if twice or (not found and not unsure and quiet(seen, comparison.movements)):
             comparison.base = seen
             comparison.differences = []
-            comparison.movements = [m for m in comparison.movements if m.at >= seen.asked_at - SLACK]
+            # Older ones are in it: told once more, they count for nothing.
+            since = seen.asked_at - SLACK
+            comparison.movements = [m for m in comparison.movements if m.at >= since]
+            comparison.others = {name: m for name, m in comparison.others.items() if m.at >= since}
             comparison.used |= comparison.offered
             comparison.offered = set()
         elif found:
