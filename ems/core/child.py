@@ -756,7 +756,8 @@ def _give_up(work: _Work) -> None:
     if order.phase is not Phase.UNKNOWN or order.final_quantity is not None:
         return  # the venue has said how it ended: nothing found now can overrule that
     if order.exchange_order_id is None and order.filled_quantity == ZERO:
-        work.change(Kind.REJECT, Phase.SETTLED, message=NEVER_ARRIVED)
+        why = f"{NEVER_ARRIVED}, and was to go anyway" if order.leaving else NEVER_ARRIVED
+        work.change(Kind.REJECT, Phase.SETTLED, message=why)
         work.actions.clear()
     else:
         # Acknowledged once and gone since; every fill the venue knows of is booked.

@@ -80,8 +80,8 @@ class Triggers:
         return account.holdings.usable(market.base) - claimed
 
     def learn_refusal(self, order: Order, report: Rejected, run: Run, now: datetime) -> bool:
-        """Take note of a no; say whether the order waits again."""
-        if not order.emulated:
+        """Take note of a no; say whether the order waits again: not one that was to go."""
+        if not order.emulated or order.leaving:
             return False
         if report.refusal in PASSING and run.problem is None:
             run.leg(order.leg).wait_until = now + timedelta(seconds=AGAIN_S)

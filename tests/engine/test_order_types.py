@@ -244,6 +244,19 @@ def test_one_that_provably_never_arrived_waits_again():
     assert reborn.order("q1.1.2").replaces == "q1.1.1"
 
 
+def test_one_that_was_to_go_does_not_wait_again():
+    world = emulating()
+    world.submit(stop_sell())
+    quoted(world, "1890")
+    reborn = EngineWorld(store=world.store)
+    reborn.submit(CancelOrder(order_id="q1.1.1"), key="key-2", query_id="q9")
+    for seconds in (30.0, 35.0, 40.0, 60.0, 65.0):
+        reborn.now = seconds
+        reborn.venue(OrderStatus(order_id="q1.1.1", found=Found.NOT_FOUND, query_sent_at=at(seconds)))
+        reborn.venue(TradesAnswer(order_id="q1.1.1", fills=(), query_sent_at=at(seconds)))
+    assert reborn.order("q1.1.1").status is Status.REJECTED and "q1.1.2" not in reborn.engine.work.children
+
+
 def test_a_no_to_what_it_is_ends_it_and_people_are_told():
     world = emulating()
     world.submit(stop_sell())

@@ -6,9 +6,19 @@ from __future__ import annotations
 from decimal import Decimal
 
 from ems.core import errors
-from ems.core.messages import LimitOrder, Liquidate, MarketOrder, Problem, SmartOrder
+from ems.core.messages import (
+    EditOrder,
+    LimitOrder,
+    Liquidate,
+    MarketOrder,
+    PlaceOrder,
+    Problem,
+    SmartOrder,
+)
 from ems.core.order import fold
-from ems.core.records import ENDED, ENDED_PARENT, Order, Phase, Query
+from ems.core.records import ENDED, ENDED_PARENT, Order, Phase, Query, QueryStatus, Status
+from ems.core.triggers import met
+from tests.simulation.clock import START
 from tests.simulation.venue import Venue
 from tests.simulation.world import DEPOSITS, MARK, Violation, World
 
@@ -27,7 +37,11 @@ def check(world: World) -> None:
         )
     _require("I2", not world.overlooked, f"fills not noticed in time: {world.overlooked}")
     _crosses_have_two_sides(world)
+    _require("T", not world.waited_too_long, f"not done in time: {world.waited_too_long}")
     _lifecycles(world)
+    _only_when_met(world)
+    _ended_as_asked(world)
+    _edits_hold(world)
     _within_what_was_asked(world)
     _answers_repeat(world)
     _everything_ended(world)
@@ -154,11 +168,10 @@ def _within_what_was_asked(world: World) -> None:
             f"{query.query_id}: {query.error and query.error.message}",
         )
         command = commands.get(query.query_id)
-        if isinstance(command, MarketOrder | LimitOrder):
+        if isinstance(command, MarketOrder | LimitOrder | PlaceOrder):
             filled = sum((o.filled_quantity for o in orders), ZERO)
-            _require(
-                "I5", filled <= command.quantity, f"{query.query_id}: filled {filled} of {command.quantity}"
-            )
+            most = max([command.quantity, *_edited_to(world, query)])
+            _require("I5", filled <= most, f"{query.query_id}: filled {filled} of {most}")
         elif isinstance(command, SmartOrder):
             net = _net(orders)
             gone, came = -net.get(command.start_currency, ZERO), net.get(command.end_currency, ZERO)
@@ -181,6 +194,70 @@ def _within_what_was_asked(world: World) -> None:
             for currency in command.exclude:
                 out = -_net(orders).get(currency, ZERO)
                 _require("I5", out <= ZERO, f"{query.query_id}: sold {out} {currency}, which was excluded")
+
+
+def _edited_to(world: World, query: Query) -> list[Decimal]:
+    """Return the whole quantities that a plain order was asked to have since."""
+    return [
+        ask.command.quantity
+        for ask in world.asks
+        if isinstance(ask.command, EditOrder)
+        and ask.command.client_order_id == query.idempotency_key
+        and ask.command.quantity is not None
+    ]
+
+
+SEEN_S = 8.0  # how old the book may be that an order was sent by: its age, its way to us, and a batch
+
+
+def _only_when_met(world: World) -> None:
+    """T1: what waits with us is sent by a price that there was, and never before."""
+    for order in world.disk.orders.values():
+        if not order.emulated or order.sent_at is None:
+            continue
+        sent_s = (order.sent_at - START).total_seconds()
+        history = world.middles[order.exchange, order.symbol]
+        near = [middle for at, middle in history if sent_s - SEEN_S <= at <= sent_s]
+        assert order.stop_price is not None
+        _require(
+            "T1",
+            any(met(order.order_type, order.side, order.stop_price, middle) for middle in near),
+            f"{order.order_id} ({order.order_type} to {order.side} at {order.stop_price}) was sent at {near}",
+        )
+
+
+def _ended_as_asked(world: World) -> None:
+    """T2: what we took down because its time was over is expired, and nothing else is."""
+    for order in world.disk.orders.values():
+        kinds = [entry.report["kind"] for entry in world.disk.history(order.order_id)]
+        if "ask_expire" in kinds and order.status in (Status.CANCELED, Status.EXPIRED):
+            _require("T2", order.status is Status.EXPIRED, f"{order.order_id} is {order.status}")
+        plain = world.disk.parents[order.parent_id].algo == "direct"
+        if plain and order.status is Status.EXPIRED and order.time_in_force.rests:
+            timed = order.expires_at is not None or not order.order_type.limited
+            _require("T2", timed, f"{order.order_id} expired without a time")
+
+
+def _edits_hold(world: World) -> None:
+    """E: an order has the terms the venue knows, and what follows an order never exceeds what was asked."""
+    for venue in world.venues:
+        ours = _ours(world, venue)
+        for theirs in venue.account.orders.values():
+            mine = ours[theirs.client_order_id]
+            same = mine.quantity == theirs.quantity and mine.price == theirs.price
+            _require("E", same or mine.edit is not None, f"{mine.order_id}: other terms than the venue's")
+    for query in world.disk.queries.values():
+        if query.verb != "edit_order" or query.status is not QueryStatus.DONE or query.result is None:
+            continue
+        wanted = query.parameters.get("quantity")
+        new = world.disk.orders.get(str(query.result.get("order_id")))
+        if wanted is None or new is None or new.replaces is None:
+            continue
+        old = world.disk.orders[new.replaces]
+        following = [o for o in world.disk.orders.values() if o.parent_id == new.parent_id]
+        total = sum((o.filled_quantity for o in following if o.attempt >= old.attempt), ZERO)
+        most = max(Decimal(str(wanted)), old.filled_quantity)
+        _require("E", total <= most, f"{old.order_id} and what followed filled {total} of {most}")
 
 
 def _net_by_exchange(orders: list[Order]) -> dict[tuple[str, str], Decimal]:

@@ -17,6 +17,7 @@ from decimal import Decimal
 from ems.algos import ledger, walker
 from ems.core import child, order
 from ems.core.messages import (
+    AmendRefused,
     CancelRefused,
     Ending,
     FillReport,
@@ -25,6 +26,7 @@ from ems.core.messages import (
     Refusal,
     Rejected,
     Send,
+    Wake,
 )
 from ems.core.order import Kind
 from ems.core.records import Asked, Fill, Phase, Status
@@ -32,9 +34,12 @@ from ems.core.rest import Rest, rest_of
 from ems.engine import Engine, crossings, successors
 from ems.engine import orders as orders_module
 from ems.engine import parents as parents_module
+from ems.engine import triggers as triggers_module
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.replans import Replans
+from ems.engine.successors import Successors
+from ems.engine.triggers import Triggers
 from ems.engine.work import Work
 from ems.runner import Runner
 from tests.simulation.campaign import play
@@ -249,6 +254,70 @@ def plan_anew_at_once() -> None:
     parents_module.REVIEW_S = 2.0
 
 
+def triggered_by_nothing() -> None:
+    """What waits with us is sent by the first book that comes."""
+    triggers_module.met = lambda order_type, side, stop_price, price: True
+
+
+def never_triggered() -> None:
+    """What waits with us is forgotten."""
+    Triggers.work = lambda self, order, run, now: None
+
+
+def time_forgotten_by_a_restart() -> None:
+    """Orders of before a restart have no end any more."""
+    restore = Engine.restore
+
+    def forgetful(self, unfinished, now):
+        turn = restore(self, unfinished, now)
+        turn.effects = [e for e in turn.effects if not (isinstance(e, Wake) and e.key[0] == "expiry")]
+        return turn
+
+    Engine.restore = forgetful
+
+
+def expired_is_canceled() -> None:
+    """The cancel at the end of an order's time is taken for anybody's."""
+    order.ASKED[Asked.NOTHING, Kind.ASK_EXPIRE] = Asked.CANCEL
+
+
+def edit_beside_the_old_one() -> None:
+    """What is left is placed while the cancel of the old order is still a question."""
+    work = Parents._work_direct
+
+    def hasty(self, parent, orders, run, now):
+        last = orders[-1]
+        if last.leaving and last.edit is not None and last.phase is not Phase.SETTLED:
+            gone = replace(last, status=Status.CANCELED)
+            if self._successors.take_over(parent, gone, run, now):
+                return
+        work(self, parent, orders, run, now)
+
+    Parents._work_direct = hasty
+
+
+def edit_places_it_all_again() -> None:
+    """What takes an order's place forgets what that has filled."""
+    take_over = Successors.take_over
+
+    def forgetful(self, parent, last, run, now):
+        return take_over(self, parent, replace(last, filled_quantity=Decimal(0)), run, now)
+
+    Successors.take_over = forgetful
+
+
+def lost_amendment_is_refused() -> None:
+    """No answer to an amendment is taken for a no."""
+    step = child.step
+
+    def sure(c, event, now, patience):
+        if isinstance(event, OutcomeUnknown) and event.request == "amend":
+            event = AmendRefused(order_id=event.order_id, refusal=Refusal.PERMANENT, message=event.message)
+        return step(c, event, now, patience)
+
+    orders_module.step = sure
+
+
 def without_row(table: dict, row: tuple) -> Callable[[], None]:
     """Return a mutant that takes one row out of a transition table."""
 
@@ -305,6 +374,13 @@ def one_side_is_enough() -> None:
 
 
 MUTANTS: dict[str, Callable[[], None]] = {
+    "T1 triggered by nothing": triggered_by_nothing,
+    "T never triggered": never_triggered,
+    "T2 time forgotten by a restart": time_forgotten_by_a_restart,
+    "T2 expired is canceled": expired_is_canceled,
+    "E the rest beside the old order": edit_beside_the_old_one,
+    "E the rest is all of it": edit_places_it_all_again,
+    "E no answer is a no": lost_amendment_is_refused,
     "R1 send before commit": send_before_commit,
     "R4 doubt taken for a refusal": doubt_is_no,
     "R5 one not-found is enough": one_not_found_is_enough,

@@ -16,6 +16,9 @@ from random import Random
 from ems.core.instrument import Market
 from ems.core.messages import (
     Acked,
+    Amended,
+    AmendRefused,
+    AmendRequest,
     Balances,
     BookUpdate,
     CancelAcked,
@@ -30,6 +33,7 @@ from ems.core.messages import (
     NewOrder,
     OpenOrders,
     OrderStatus,
+    OrderType,
     OutcomeUnknown,
     QueryBalances,
     QueryOpenOrders,
@@ -41,11 +45,13 @@ from ems.core.messages import (
     Side,
     StreamDown,
     StreamUp,
+    TimeInForce,
     TradesAnswer,
     UnwatchBook,
     VenueReport,
     WatchBook,
 )
+from ems.core.triggers import rising
 from simulator.exchange import (
     DUPLICATE_CLIENT_ID,
     INSUFFICIENT_FUNDS,
@@ -61,6 +67,7 @@ from simulator.exchange import (
     Order,
     OrderUpdate,
     Reject,
+    Trigger,
 )
 from tests.simulation.clock import START, VirtualClock
 from tests.simulation.faults import Weather
@@ -69,6 +76,8 @@ ACCOUNT = "desk"
 REQUEST_TIMEOUT_S = 10.0
 BOOK_EVERY_S = 0.5
 
+STOPS = frozenset(kind for kind in OrderType if kind.waits)
+TERMS = frozenset({"quantity", "price", "stop_price"})
 REFUSALS = {
     INSUFFICIENT_FUNDS: Refusal.INSUFFICIENT_FUNDS,
     LOT_SIZE: Refusal.LOT_TICK,
@@ -110,7 +119,7 @@ class Venue:
 class VenueGateway:
     """One process's connection to a venue: implements ems.venues.gateway.Gateway."""
 
-    def __init__(self, venue: Venue, *, fee_mode: str):
+    def __init__(self, venue: Venue, *, fee_mode: str, able: bool):
         self.venue = venue
         self.exchange = venue.exchange.name
         self.account = "default"
@@ -121,6 +130,7 @@ class VenueGateway:
         self.watching: set[str] = set()
         self.streaming = False
         self._fee_mode = fee_mode
+        self._able = able  # waits with stop losses itself, and changes orders in one step
         self._book_due: set[str] = set()
         self._deliver_now: Callable[[VenueReport], None] = lambda report: None
 
@@ -143,6 +153,9 @@ class VenueGateway:
                 maker_fee=m.maker_fee,
                 taker_fee=m.taker_fee,
                 fee_mode=self._fee_mode,
+                stops=STOPS if self._able else frozenset(),
+                stop_times=frozenset({TimeInForce.GTC}),
+                amends=TERMS if self._able else frozenset(),
             )
             for m in self.venue.exchange.markets.values()
         )
@@ -159,6 +172,9 @@ class VenueGateway:
                 self._carry(request, self._create, "create")
             case CancelRequest():
                 self._carry(request, self._cancel, "cancel")
+            case AmendRequest():
+                assert self._able, "asked of a venue that does not do it"
+                self._carry(request, self._amend, "amend")
             case QueryOrder():
                 self._ask(lambda: self._order_status(request), "order", request.order_id)
             case QueryTrades():
@@ -185,7 +201,7 @@ class VenueGateway:
 
         self.venue.clock.after(self._delay() if after is None else after, arrive)
 
-    def _carry(self, request: NewOrder | CancelRequest, do: Callable, kind: str) -> None:
+    def _carry(self, request: NewOrder | CancelRequest | AmendRequest, do: Callable, kind: str) -> None:
         """Carry a write to the venue; its sender hears something within the timeout, or that nobody knows."""
         venue, weather, rng = self.venue, self.venue.weather, self.venue.rng
         sent_at = venue.clock.seconds
@@ -207,7 +223,7 @@ class VenueGateway:
         if rng.random() < weather.drop_request:
             return
         if rng.random() < weather.refuse_rate:
-            refused = CancelRefused if kind == "cancel" else Rejected
+            refused = {"cancel": CancelRefused, "amend": AmendRefused}.get(kind, Rejected)
             answer(refused(order_id=request.order_id, refusal=Refusal.RATE_LIMIT, message="slow down"))
             return
         delay = rng.uniform(5, 40) if rng.random() < weather.late_request else self._delay()
@@ -250,10 +266,11 @@ class VenueGateway:
                 venue.account,
                 request.symbol,
                 str(request.side),
-                str(request.order_type),
+                "limit" if request.order_type.limited else "market",
                 request.quantity,
                 request.price,
                 time_in_force=str(request.time_in_force) if request.price is not None else "IOC",
+                trigger=trigger_of(request),
                 post_only=request.post_only,
                 client_order_id=request.client_order_id,
                 now=now,
@@ -275,6 +292,27 @@ class VenueGateway:
             ending=ENDINGS.get(order.status),
             fills=tuple(fill_report(fill) for fill in order.fills),
         )
+
+    def _amend(self, request: AmendRequest, sent_at: float) -> VenueReport:
+        venue = self.venue
+        now = venue.clock.seconds
+        refusal = Refusal.CLOCK if now - sent_at > venue.recv_window_s else None
+        try:
+            if refusal is None:
+                venue.exchange.amend_order(
+                    venue.account,
+                    int(request.exchange_order_id) if request.exchange_order_id else None,
+                    request.client_order_id,
+                    quantity=request.quantity,
+                    price=request.price,
+                    trigger_price=request.stop_price,
+                    now=now,
+                )
+        except Reject as no:
+            refusal = REFUSALS.get(no.reason, Refusal.PERMANENT)
+        if refusal is not None:
+            return AmendRefused(order_id=request.order_id, refusal=refusal, message="not amended")
+        return Amended(order_id=request.order_id)
 
     def _cancel(self, request: CancelRequest, _sent_at: float) -> VenueReport:
         venue = self.venue
@@ -384,6 +422,13 @@ class VenueGateway:
         self.venue.clock.after(BOOK_EVERY_S, send)
 
 
+def trigger_of(request: NewOrder) -> Trigger | None:
+    if request.stop_price is None:
+        return None
+    up = rising(request.order_type, request.side)
+    return Trigger(kind="trigger", price=request.stop_price, rising=up)
+
+
 def fill_report(fill: Fill) -> FillReport:
     return FillReport(
         fill_id=str(fill.trade_id),
@@ -412,6 +457,8 @@ def order_status(
         symbol=order.symbol,
         side=Side(order.side),
         quantity=order.quantity,
+        price=order.price,
+        stop_price=None if order.trigger is None else order.trigger.price,
         filled_quantity=order.filled_quantity if filled is None else filled,
         ending=ending,
     )

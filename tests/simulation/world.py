@@ -10,7 +10,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from random import Random
 
 from ems.core.child import Patience
@@ -18,9 +20,12 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     Command,
+    EditOrder,
     LimitOrder,
     Liquidate,
     MarketOrder,
+    OrderType,
+    PlaceOrder,
     Problem,
     Rebalance,
     Request,
@@ -30,8 +35,10 @@ from ems.core.messages import (
     Style,
     Submit,
     Ticket,
+    TimeInForce,
 )
-from ems.core.records import Query, QueryStatus, Record
+from ems.core.records import Phase, Query, QueryStatus, Record, Status
+from ems.core.triggers import met, rising
 from ems.engine import Engine
 from ems.engine.account import Account
 from ems.runner import Runner
@@ -117,6 +124,7 @@ class World:
 
     def __init__(self, seed: int, *, calm: bool = False):
         self.seed = seed
+        self.plain = seed % 4 == 1  # bots ask for plain orders of every type, and change them
         self.rng = Random(seed)
         self.clock = VirtualClock()
         self.weather: Weather = CALM if calm else draw(self.rng)
@@ -131,9 +139,12 @@ class World:
             tuple[str, str], Decimal
         ] = {}  # (exchange, currency) -> net moved by somebody else
         self.fee_modes = {"alpha": "received", "beta": "quote"}
+        # (exchange, symbol) -> (when, middle) of every book there was, oldest first
+        self.middles: dict[tuple[str, str], list[tuple[float, Decimal]]] = {}
         self.venues = [self._venue(name) for name in self.fee_modes]
         self.prices: dict[tuple[str, str], Decimal] = {}
         self.ended: float | None = None  # when everything had to be over, in a seed that goes on after that
+        self.waited_too_long: list[str] = []  # orders that should have been sent or ended by themselves
         self.overlooked: list[str] = []  # fills not booked in time, seen before anything is cancelled
 
     def _venue(self, name: str) -> Venue:
@@ -169,7 +180,7 @@ class World:
                 self.prices[venue.exchange.name, symbol] = Decimal(price)
                 self._flow(venue, symbol)
         self._boot()
-        for _ in range(self.rng.randint(2, 6)):
+        for _ in range(self.rng.randint(6, 14) if self.plain else self.rng.randint(2, 6)):
             self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._new_ask)
         for _ in range(self.rng.randint(1, 3) if self.matching else 0):
             self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._opposites)
@@ -179,6 +190,7 @@ class World:
         self._calm()
         self._play_until(FAULTS_UNTIL_S + 20)
         self.overlooked = self._overlooked()
+        self.waited_too_long = self._waited_too_long()
         for bot in ("bot1", "bot2"):  # what rests is taken down, so that everything can end
             self._ask(CancelAllOrders(), bot)
         self._play_until(FAULTS_UNTIL_S + 20 + RESOLVE_S)
@@ -221,7 +233,8 @@ class World:
             return  # one owner at a time: in production the store's lock sees to it
         accounts, gateways = [], []
         for venue in self.venues:
-            gateway = DyingGateway(venue, fee_mode=self.fee_modes[venue.exchange.name])
+            name = venue.exchange.name
+            gateway = DyingGateway(venue, fee_mode=self.fee_modes[name], able=name == "alpha")
             gateway.world = self
             gateways.append(gateway)
             accounts.append(
@@ -270,6 +283,7 @@ class World:
         bids = [(mid - market.tick * k, size * rng.randint(1, 9)) for k in range(1, 6)]
         asks = [(mid + market.tick * k, size * rng.randint(1, 9)) for k in range(1, 6)]
         exchange.set_book(symbol, bids, asks, self.clock.seconds)
+        self.middles.setdefault(key, []).append((self.clock.seconds, mid))
         if rng.random() < 0.6:
             side = rng.choice(("buy", "sell"))
             price = asks[0][0] if side == "buy" else bids[0][0]
@@ -297,7 +311,12 @@ class World:
     # --- Bots ----------------------------------------------------------------------------------------------
 
     def _new_ask(self) -> None:
-        self._ask(self._command(), self.rng.choice(("bot1", "bot2")))
+        command, bot = self._command(), self.rng.choice(("bot1", "bot2"))
+        self._ask(command, bot)
+        if isinstance(command, PlaceOrder):
+            for _ in range(self.rng.randint(0, 2)):
+                edit = self._edit_of(command, f"key-{len(self.asks)}")
+                self.clock.after(self.rng.uniform(0.3, 15), partial(self._ask, edit, bot))
 
     def _opposites(self) -> None:
         """Two bots want the opposite of each other: one rests or works, the other comes a moment later."""
@@ -362,6 +381,8 @@ class World:
     def _command(self) -> Command:
         rng = self.rng
         exchange = rng.choice(list(self.fee_modes))
+        if self.plain and rng.random() < 0.85:
+            return self._any_order(exchange)
         kind = rng.random()
         style = Style(
             algo=rng.choice(("classic", "adaptive", "adaptive", "now", "twap", "chase", "pegged")),
@@ -427,6 +448,47 @@ class World:
             return CancelOrder(client_order_id=f"key-{rng.randint(1, len(self.asks) + 1)}")
         return CancelAllOrders(exchange=exchange, scope=rng.choice(("bot", "user")))
 
+    def _any_order(self, exchange: str) -> PlaceOrder:
+        """An order of the types that wait, near enough to the market for many to be met in time."""
+        rng = self.rng
+        symbol, side = rng.choice(("ETH/USDT", "BTC/USDT")), rng.choice(list(Side))
+        price = self.prices[exchange, symbol]
+        quantity = (Decimal(rng.randint(50, 2000)) / price).quantize(Decimal("0.0001"))
+        kind = rng.choice([one for one in OrderType if one is not OrderType.MARKET])
+        away = Decimal(rng.randint(1, 20)) / 10000
+        up = rising(kind, side) if kind.waits else side is Side.SELL
+        at = (price * (1 + away if up else 1 - away)).quantize(Decimal("0.01"))
+        beyond = Decimal("1.001") if side is Side.BUY else Decimal("0.999")
+        limit = (at * beyond if kind.waits else at).quantize(Decimal("0.01"))
+        duration = rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY))
+        soon = self.clock.now() + timedelta(seconds=rng.randint(5, 60))
+        return PlaceOrder(
+            exchange=exchange,
+            side=side,
+            symbol=symbol,
+            quantity=quantity,
+            order_type=kind,
+            price=limit if kind.limited else None,
+            stop_price=at if kind.waits else None,
+            time_in_force=duration,
+            expires_at=soon if duration is TimeInForce.GTD else None,
+            reduce_only=side is Side.SELL and rng.random() < 0.3,
+        )
+
+    def _edit_of(self, command: PlaceOrder, key: str) -> EditOrder:
+        rng = self.rng
+        rate = 1 + Decimal(rng.randint(-12, 12)) / 10000
+        share = Decimal(rng.choice((50, 80, 120, 150))) / 100
+        dice = rng.random()
+        price = None if command.price is None else (command.price * rate).quantize(Decimal("0.01"))
+        stop = command.stop_price
+        return EditOrder(
+            client_order_id=key,
+            quantity=(command.quantity * share).quantize(Decimal("0.0001")) if dice < 0.6 else None,
+            price=price if dice > 0.3 else None,
+            stop_price=(stop * rate).quantize(Decimal("0.01")) if stop is not None and dice > 0.5 else None,
+        )
+
     # --- For the judge
     # ---------------------------------------------------------------------------------------
 
@@ -440,6 +502,20 @@ class World:
             for fill in venue.account.fills
             if fill.time < before and (venue.exchange.name, str(fill.trade_id)) not in booked
         ]
+
+    def _waited_too_long(self) -> list[str]:
+        """Return orders whose price or time came in calm weather, and that nobody sent or ended (T1, T2)."""
+        since = self.clock.seconds - NOTICED_S
+        late = []
+        for order in self.disk.orders.values():
+            if order.expires_at is not None and order.phase is not Phase.SETTLED:
+                if order.expires_at < self.clock.now() - timedelta(seconds=NOTICED_S):
+                    late.append(f"{order.order_id} outlived its time")
+            if order.status is Status.CREATED and order.stop_price is not None:
+                middles = [m for at, m in self.middles[order.exchange, order.symbol] if at >= since]
+                if all(met(order.order_type, order.side, order.stop_price, m) for m in middles):
+                    late.append(f"{order.order_id} was not sent when its price came")
+        return late
 
     def working(self) -> list[Query]:
         return [q for q in self.disk.queries.values() if q.status is QueryStatus.WORKING]
