@@ -191,6 +191,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     place.add_argument("--expires-at", metavar="TIME", help="with GTD, such as 2026-11-21T00:00:00Z")
     place.add_argument("--post-only", action="store_true", help="never trade at once, only wait in the book")
+    place.add_argument(
+        "--stop-loss", metavar="PRICE", help="attach a stop loss: STOP_PRICE, or STOP_PRICE:PRICE for a limit"
+    )
+    place.add_argument("--take-profit", metavar="PRICE", help="attach a take profit likewise")
     place.add_argument("--reduce-only", action="store_true", help="sell no more than is held")
     place.add_argument(
         "--raise-to-minimum", action="store_true", help="make a quantity that is too small the smallest"
@@ -674,6 +678,13 @@ def _limit_order(client: OMSClient, options: argparse.Namespace) -> Answer:
     )
 
 
+def _exit(typed: str | None) -> dict[str, str] | None:
+    if typed is None:
+        return None
+    stop_price, _, price = typed.partition(":")
+    return {"stop_price": stop_price, **({"price": price} if price else {})}
+
+
 def _place(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.order(
         options.exchange,
@@ -687,6 +698,8 @@ def _place(client: OMSClient, options: argparse.Namespace) -> Answer:
         expires_at=options.expires_at,
         post_only=options.post_only,
         reduce_only=options.reduce_only,
+        stop_loss=_exit(options.stop_loss),
+        take_profit=_exit(options.take_profit),
         raise_to_minimum=options.raise_to_minimum,
         resubmit=options.resubmit,
         **_trading(options),

@@ -290,6 +290,8 @@ class OMSClient:
         expires_at: Time | None = None,
         post_only: bool = False,
         reduce_only: bool = False,
+        stop_loss: Mapping[str, Amount] | None = None,
+        take_profit: Mapping[str, Amount] | None = None,
         raise_to_minimum: bool = False,
         resubmit: bool = False,
         account: str | None = None,
@@ -315,6 +317,8 @@ class OMSClient:
             "expires_at": time_text("expires_at", expires_at),
             "post_only": _flag("post_only", post_only),
             "reduce_only": _flag("reduce_only", reduce_only),
+            "stop_loss": _exit("stop_loss", stop_loss),
+            "take_profit": _exit("take_profit", take_profit),
             "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
             "resubmit": _flag("resubmit", resubmit) or None,
             "account": account,
@@ -1216,6 +1220,15 @@ def _needed(verb: str, **arguments: Any) -> None:
 # --- what a finished query means ---
 
 
+def _exit(name: str, prices: Mapping[str, Amount] | None) -> dict[str, str] | None:
+    """Write the prices of an attached order."""
+    if prices is None:
+        return None
+    if not isinstance(prices, Mapping):
+        raise InvalidRequest(f'{name}: give a mapping such as {{"stop_price": "2300"}}')
+    return {key: amount_text(f"{name}.{key}", price) for key, price in prices.items() if price is not None}
+
+
 def _is_over(query: Query) -> bool:
     return query.is_over
 
@@ -1232,6 +1245,8 @@ def _is_placed(query: Query) -> bool:
 def _placed_order(query: Query) -> Order:
     """Give the order a query placed; a dry run has none, and gives its plan."""
     orders, result = query.get("orders") or [], query.get("result") or {}
+    # Beside the order there may be what is attached to it.
+    orders = [one for one in orders if one.get("purpose") not in ("stop_loss", "take_profit")]
     more = {name: result.get(name, []) for name in ("corrections", "crossed")}
     order = Order({**orders[-1], **more} if orders else result)
     return _with_query(order, query)

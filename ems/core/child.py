@@ -155,6 +155,7 @@ class Lookup:
     gone_by: datetime | None = None  # when the first counted one was answered: it cannot fill later
     empty_sent_at: datetime | None = None  # a trade query sent then showed nothing new
     cancel_at: datetime | None = None  # do not send another cancel before
+    amend_answer_by: datetime | None = None  # one that was asked for may still be answered until then
     haunted: bool = False  # an order we had ended was seen alive: followed until it is gone
 
 
@@ -334,8 +335,10 @@ def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> 
         case AskReplace():
             _ask_replace(work, event.edit)
         case Amended():
+            work.lookup = replace(work.lookup, amend_answer_by=None)
             _amended(work)
         case AmendRefused():
+            work.lookup = replace(work.lookup, amend_answer_by=None)
             _not_amended(work, event.message, event)
         case Drop():
             work.change(Kind.INVALIDATE, Phase.SETTLED, message=event.message)
@@ -355,6 +358,8 @@ def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> 
         case CancelRefused():
             _in_doubt(work, Saw.CANCEL_REFUSED, f"cancel refused: {event.message}")
         case OutcomeUnknown():
+            if event.request == "amend":
+                work.lookup = replace(work.lookup, amend_answer_by=None)
             _in_doubt(work, Saw.TROUBLE, f"{event.request}: {event.message}")
         case OrderStatus():
             _status(work, event)
@@ -443,6 +448,8 @@ def _ask_replace(work: _Work, edit: Edit) -> None:
         # Either of the two may be what it stands for, until it is known: the larger one is held.
         reserved = max(order.reserved, edit.reserved)
         work.change(Kind.ASK_REPLACE, order.phase, edit=replace(edit, sent=True), reserved=reserved)
+        answer_by = work.now + timedelta(seconds=work.patience.answer_s)
+        work.lookup = replace(work.lookup, amend_answer_by=answer_by)
         work.do(Do.AMEND)
     else:
         work.change(Kind.ASK_REPLACE, Phase.PENDING_CANCEL, edit=edit)

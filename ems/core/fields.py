@@ -17,7 +17,7 @@ from enum import StrEnum
 from ems.core import errors
 from ems.core.errors import BadMessage
 from ems.core.jsontext import JsonNumber, plain, printable, shown
-from ems.core.messages import OrderType, Share, Side, TimeInForce
+from ems.core.messages import Exit, OrderType, Share, Side, TimeInForce
 
 MAX_INTEGER_DIGITS = 20
 MAX_DECIMALS = 18  # the smallest unit of Ether; no exchange quotes finer
@@ -154,6 +154,22 @@ def read_positive(value: object, name: str) -> Decimal:
 def read_price(value: object, name: str) -> Decimal:
     """Read a price above zero."""
     return read_positive(value, name)
+
+
+_EXIT_FIX = 'Send an object such as {"stop_price": "2300"}, with a price for a limit order.'
+
+
+def read_exit(value: object, name: str) -> Exit:
+    """Read the prices of an order that is attached to another."""
+    if not isinstance(value, dict):
+        raise invalid(name, value, "is not an object", _EXIT_FIX)
+    given = {key: one for key, one in value.items() if one is not None}
+    unknown = sorted(given.keys() - {"stop_price", "price"})
+    if unknown:
+        raise invalid(name, unknown[0], "is none of its fields", _EXIT_FIX)
+    if "stop_price" not in given:
+        raise invalid(name, value, "has no stop_price", _EXIT_FIX)
+    return Exit(**{key: read_price(one, name) for key, one in given.items()})
 
 
 MAX_SECONDS = Decimal(7 * 24 * 3600)
@@ -502,6 +518,17 @@ CURRENCY = Kind(
     name="currency", read=read_currency, schema={"type": "string", "maxLength": 24}, form="currency code"
 )
 BPS = Kind(name="bps", read=read_bps, schema=_AMOUNT_SCHEMA, form="basis points above zero, at most 10000")
+EXIT = Kind(
+    name="exit",
+    read=read_exit,
+    schema={
+        "type": "object",
+        "properties": {"stop_price": {"type": "string"}, "price": {"type": ["string", "null"]}},
+        "required": ["stop_price"],
+        "additionalProperties": False,
+    },
+    form='object such as {"stop_price": "2300"}',
+)
 SPENDING = Kind(
     name="spending",
     read=read_spending,

@@ -137,6 +137,14 @@ class LimitOrder:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Exit:
+    """What is attached to an order: where to get out of what it brings."""
+
+    stop_price: Decimal  # quote per base
+    price: Decimal | None = None  # the worst to accept then; None: whatever the market pays
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PlaceOrder:
     """One order of any type and time in force."""
 
@@ -154,6 +162,8 @@ class PlaceOrder:
     account: str = "default"
     raise_to_minimum: bool = False  # as in MarketOrder
     resubmit: bool = False
+    stop_loss: Exit | None = None  # for what it fills, as it fills
+    take_profit: Exit | None = None  # the same; when one of them has sold it all, the other ends
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -194,9 +194,12 @@ def _on_tick(market: Market, name: str, terms: Terms, price: Decimal) -> Decimal
     """Round a price to the caller's side: a stop price is never met before the one that was asked for."""
     if name == "price":
         return market.passive_price(terms.side, price)
-    return (
-        ceil_to(price, market.tick) if rising(terms.order_type, terms.side) else floor_to(price, market.tick)
-    )
+    return stop_on_tick(market, terms.order_type, terms.side, price)
+
+
+def stop_on_tick(market: Market, order_type: OrderType, side: Side, stop_price: Decimal) -> Decimal:
+    """Round a stop price away from the market: it is never met before the one that was asked for."""
+    return ceil_to(stop_price, market.tick) if rising(order_type, side) else floor_to(stop_price, market.tick)
 
 
 def _lowest_price(market: Market, side: Side, mid: Decimal | None) -> _Limit:

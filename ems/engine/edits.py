@@ -24,6 +24,7 @@ from ems.core.triggers import met
 from ems.core.validation import Picture, Terms, judge
 from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
+from ems.engine.attached import PURPOSES
 from ems.engine.cancels import Cancels
 from ems.engine.order_types import met_already, taken_at
 from ems.engine.orders import Orders, sent_type
@@ -53,7 +54,7 @@ class Edits:
         self, event: Submit, command: EditOrder, now: datetime, *, patient: bool
     ) -> Query | Problem | Need:
         ticket = event.ticket
-        order = self._named(ticket.user, command)
+        order = self._named(ticket.user, command, now)
         if isinstance(order, Problem):
             return order
         account = self._work.accounts[order.exchange, order.account]
@@ -86,23 +87,27 @@ class Edits:
         self.check(now)
         return self._work.queries[query.query_id]
 
-    def _named(self, user: str, command: EditOrder) -> Order | Problem:
+    def _named(self, user: str, command: EditOrder, now: datetime) -> Order | Problem:
         named = CancelOrder(order_id=command.order_id, client_order_id=command.client_order_id)
         found = self._cancels.orders_named(user, named)
         if isinstance(found, Problem):
             return found
-        order = found[-1] if found else None
+        # A key names the order, and what is attached to it: the order is meant.
+        order = min(found, key=lambda one: (one.parent_id, -one.attempt)) if found else None
         parent = None if order is None else self._work.parents.get(order.parent_id)
         if order is None or parent is None or parent.algo != "direct":
             return errors.problem(
                 errors.ORDER_NOT_EDITABLE, "an algorithm works this order and decides about its terms"
             )
         stands = order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED) and order.phase is Phase.LIVE
+        # The answer to an earlier one says nothing of which it is about: it must not be taken for the next's.
+        answer_by = self._work.children[order.order_id].lookup.amend_answer_by
+        stands = stands and (answer_by is None or now >= answer_by)
         if order.asked is not Asked.NOTHING or not (stands or order.status is Status.CREATED):
             return errors.problem(
                 errors.ORDER_IN_FLIGHT,
                 f"order {order.order_id} is {order.status} and "
-                + (f"to {order.asked}" if order.asked is not Asked.NOTHING else "being looked up"),
+                + (f"to {order.asked}" if order.asked is not Asked.NOTHING else "in doubt: it is looked up"),
             )
         return order
 
@@ -161,6 +166,13 @@ class Edits:
         self, command: EditOrder, order: Order, market: Market, account: Account, now: datetime
     ) -> dict[str, Decimal] | Problem:
         """Return what is to change, on the market's steps; or why it cannot."""
+        if command.quantity is not None and order.purpose in PURPOSES:
+            return errors.problem(
+                errors.REQUEST_FIELD_INVALID,
+                "quantity: of an attached order it follows the fills of what it is attached to",
+                hint="Remove quantity, or change that order.",
+                details={"field": "quantity"},
+            )
         if command.price is not None and not order.order_type.limited:
             return _has_none(order, "price")
         waits = sent_type(order).waits or order.status is Status.CREATED

@@ -26,7 +26,7 @@ from ems.core.messages import (
     TimeInForce,
 )
 from ems.core.triggers import met, rising
-from ems.core.validation import Terms, judge
+from ems.core.validation import Terms, judge, stop_on_tick
 from ems.engine.account import Account
 from ems.engine.admission import Admitted, admit, concluded, picture_of, reaching
 from ems.engine.plans import TAKE_THROUGH
@@ -63,9 +63,36 @@ def admit_any(
         judged = admit(_as_plain(command), account, work, user, now, patient=patient)
     if not isinstance(judged, Admitted):
         return judged
+    wrong = exits_refused(command, judged, market, account, now)
+    if wrong is not None:
+        return wrong
     # A market order trades at once, whatever time it was given; the exchange decides how.
     duration = judged.time_in_force if command.order_type is OrderType.MARKET else command.time_in_force
     return replace(judged, time_in_force=duration, expires_at=expires_at, reduce_only=command.reduce_only)
+
+
+def exits_refused(
+    command: PlaceOrder, admitted: Admitted, market: Market, account: Account, now: datetime
+) -> Problem | None:
+    """Refuse a stop loss or take profit that would be met where the order itself trades."""
+    book = account.books.get(market.symbol)
+    seen = mid_of(book) if book is not None and usable(book, now) else None
+    at = admitted.price or admitted.stop_price or seen
+    side = Side.SELL if command.side is Side.BUY else Side.BUY
+    for name in ("stop_loss", "take_profit"):
+        wanted = getattr(command, name)
+        if wanted is None or at is None:
+            continue
+        kind = OrderType(name)
+        if met(kind, side, stop_on_tick(market, kind, side, wanted.stop_price), at):
+            where = "above" if rising(kind, side) else "below"
+            return errors.problem(
+                errors.PRICE_INVALID,
+                f"{name}: {plain(wanted.stop_price)} is met already where the order trades, at {plain(at)}",
+                hint=f"Use a stop_price {where} {plain(at)}.",
+                details={"field": name, "value": plain(wanted.stop_price), "limit": plain(at)},
+            )
+    return None
 
 
 def _end_of(command: PlaceOrder, now: datetime) -> datetime | None | Problem:

@@ -30,6 +30,8 @@ from ems.core.records import (
     Status,
 )
 from ems.engine.account import Account
+from ems.engine.attached import KIND as ATTACHED
+from ems.engine.attached import Attached
 from ems.engine.costs import Costs
 from ems.engine.crossings import Crossings
 from ems.engine.legs import Legs
@@ -94,6 +96,7 @@ class Parents:
         self._triggers = Triggers(out, work, orders)
         self._successors = Successors(work, orders)
         self._resubmissions = Resubmissions(out, work, queries, orders)
+        self._attached = Attached(work, orders, self._triggers, self._save)
         self._busy: set[str] = set()  # parents being worked right now
         self._again: set[str] = set()  # of those, the ones to which something has happened meanwhile
 
@@ -141,6 +144,8 @@ class Parents:
             # A late fill of an older plan: the money granted to this one was counted without it.
             self._save(ledger.with_late_fill(parent, before, order))
         self.work(parent.parent_id, now)
+        for beside in self._attached.beside(parent):
+            self.work(beside, now)
         took_over = order.replaces is not None and order.status is not before.status
         if order.phase is Phase.SETTLED or order.asked is not before.asked or took_over:
             self._ended(now)
@@ -170,6 +175,9 @@ class Parents:
             return
         run = self._work.runs.setdefault(parent_id, Run())
         orders = self._work.orders_of_parent(parent_id)
+        if parent.goal.get("kind") == ATTACHED:
+            self._attached.work(parent, run, now)
+            return
         if parent.algo == "direct":
             self._work_direct(parent, orders, run, now)
             return

@@ -44,6 +44,7 @@ from ems.core.records import (
 from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
 from ems.engine.admission import Admitted, admit
+from ems.engine.attached import attached_to, exits_of
 from ems.engine.cancels import Cancels
 from ems.engine.costs import Costs
 from ems.engine.crossings import Crossings, Intent
@@ -389,7 +390,15 @@ class Submissions:
         self._out.record(parent)
         if parent.arrival:
             self._costs.follow(parent, now)
+        exits = exits_of(command)
+        if exits:
+            attached = attached_to(parent, exits, account.markets[leg.symbol], now)
+            self._work.add_parent(attached)
+            self._out.record(attached)
+            self._out.watch(account, leg.symbol, now)
         told = self._crossings.meet(admitted.crosses, parent, 0, account, now)
+        for beside in self._work.parents_of[query.query_id][1:]:
+            self._parents.work(beside, now)  # what met inside has filled already
         outside = admitted.quantity - sum((cross.quantity for cross in admitted.crosses), ZERO)
         if outside <= ZERO:
             self._crossings.tell(told, account, now)

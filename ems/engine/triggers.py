@@ -43,18 +43,23 @@ class Triggers:
 
     def work(self, order: Order, run: Run, now: datetime) -> None:
         """Send an order if its price has come."""
+        if self.due(order, run, now):
+            account = self._work.accounts[order.exchange, order.account]
+            self._fire(account, account.markets[order.symbol], account.books[order.symbol], order, now)
+
+    def due(self, order: Order, run: Run, now: datetime) -> bool:
+        """Say whether the price of an order has come, and it may be sent."""
         account = self._work.accounts[order.exchange, order.account]
         market, book = account.markets.get(order.symbol), account.books.get(order.symbol)
-        due = run.leg(order.leg).wait_until
-        if account.readiness is not Readiness.READY or (due is not None and now < due):
-            return
+        again_at = run.leg(order.leg).wait_until
+        if account.readiness is not Readiness.READY or (again_at is not None and now < again_at):
+            return False
         if market is None or not market.active or book is None or not usable(book, now):
-            return
+            return False
         if self._work.halted(*account.key, order.symbol, order.user) or run.problem is not None:
-            return
+            return False
         assert order.stop_price is not None
-        if met(order.order_type, order.side, order.stop_price, mid_of(book)):
-            self._fire(account, market, book, order, now)
+        return met(order.order_type, order.side, order.stop_price, mid_of(book))
 
     def _fire(self, account: Account, market: Market, book: BookUpdate, order: Order, now: datetime) -> None:
         quantity = order.quantity

@@ -33,6 +33,7 @@ ORDER = {
     "replaces": None,
     "cross_id": None,
     "fee_saved": None,
+    "purpose": "make",
     "price": "2450.1",
     "quantity": "0.25",
     "filled_quantity": "0.25",

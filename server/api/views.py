@@ -93,6 +93,11 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
                 "description": "joins the two sides of an internal cross; null: an order at an exchange",
             },
             "fee_saved": {**_MAYBE_AMOUNT, "description": "of the quote currency, by crossing inside"},
+            "purpose": {
+                "type": "string",
+                "description": "direct: as asked for; make or take: an algorithm's; stop_loss or take_profit "
+                "are attached to a direct one",
+            },
             "quantity": _AMOUNT,
             "filled_quantity": _AMOUNT,
             "remaining_quantity": _AMOUNT,
@@ -478,6 +483,7 @@ def order_view(order: Order, fills: Sequence[Fill]) -> dict[str, object]:
         "replaces": order.replaces,
         "cross_id": order.cross_id,
         "fee_saved": order.fee_saved,
+        "purpose": order.purpose,
         "quantity": order.quantity,
         "filled_quantity": order.filled_quantity,
         "remaining_quantity": remaining_quantity(order),

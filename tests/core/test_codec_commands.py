@@ -20,6 +20,7 @@ from ems.core.messages import (
     Command,
     DeleteNotificationRule,
     EditOrder,
+    Exit,
     HaltTrading,
     LimitOrder,
     Liquidate,
@@ -70,6 +71,8 @@ COMMANDS: dict[str, Command] = {
         time_in_force=TimeInForce.GTD,
         expires_at=datetime(2026, 12, 24, 18, 30, tzinfo=UTC),
         reduce_only=True,
+        stop_loss=Exit(stop_price=Decimal("48000")),
+        take_profit=Exit(stop_price=Decimal("52000"), price=Decimal("51999.5")),
         account="two",
     ),
     "smart_order": SmartOrder(

@@ -16,9 +16,9 @@ PASSPHRASES = {"coinbaseexchange": "phrase"}
 WAIT_S = 30.0
 
 
-@pytest.fixture
-def house(tmp_path, request):
-    name = request.param
+@pytest.fixture(scope="module")
+def house(tmp_path_factory, request):
+    name, tmp_path = request.param, tmp_path_factory.mktemp(request.param)
     exchange = SimulatorProcess(
         name, tmp_path / "simulator.log", passphrase=PASSPHRASES.get(name, "")
     ).start()
@@ -124,3 +124,32 @@ def test_where_the_exchange_has_it_the_stop_waits_there(house):
     assert (D(theirs["price"]), D(theirs["quantity"])) == (better, D("0.06"))
     stands = house.client.get_order(edited.order_id)
     assert (stands.status, stands.price, stands.quantity) == ("submitted", better, D("0.06"))
+
+
+@pytest.mark.parametrize("house", ["binance", "kraken"], indirect=True)
+def test_what_is_attached_sells_what_came_in_after_a_kill_and_nothing_twice(house):
+    price = house.price()
+    stop = (price * D("0.96")).quantize(D("0.01"))
+    entry = house.client.order(
+        house.name,
+        "buy",
+        "ETH/USDT",
+        "0.05",
+        "market",
+        stop_loss={"stop_price": stop},
+        take_profit={"stop_price": price * 2, "price": price * 2},
+    )
+    assert (entry.status, entry.filled_quantity, entry["purpose"]) == ("filled", D("0.05"), "direct")
+    came = entry.filled_quantity - sum(f.fee for f in entry.fills if f.fee_currency == "ETH")
+    page = house.client.get_past_orders(house.name)["orders"]
+    guards = {o["purpose"]: o["order_id"] for o in page if o["query_id"] == entry["query_id"]}
+    assert guards.keys() == {"direct", "stop_loss", "take_profit"}
+    guard = house.client.get_order(guards["stop_loss"])
+    assert (guard.status, guard.side, guard.emulated) == ("created", "sell", True)
+    assert came - D("0.0002") <= guard.quantity <= came
+    house.restart()
+    before = len(house.exchange.admin("orders"))
+    house.fall_to(stop * D("0.98"), guard.order_id)
+    assert house.ended(guard.order_id).filled_quantity == guard.quantity
+    assert house.ended(guards["take_profit"]).status == "canceled"
+    assert len(house.exchange.admin("orders")) == before + 1

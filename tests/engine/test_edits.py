@@ -144,6 +144,16 @@ def test_where_the_exchange_does_not_tell_the_terms_the_rest_is_placed_anew():
     assert result(world)[0] is QueryStatus.DONE and result(world)[1]["replaces"] == "q1.1.1"
 
 
+def test_a_late_answer_is_not_taken_for_that_of_the_next_edit():
+    world = resting()
+    edit(world, price="1950")
+    shows(world, 1.0, price=D(1950), quantity=D(2))
+    assert result(world)[0] is QueryStatus.DONE
+    assert edit(world, "edit-2", quantity="3").code == errors.ORDER_IN_FLIGHT
+    world.venue(Amended(order_id="q1.1.1"))
+    assert edit(world, "edit-3", quantity="3").status is QueryStatus.WORKING
+
+
 def test_a_doubt_survives_a_restart():
     world = in_doubt()
     reborn = EngineWorld(store=world.store, markets=IN_PLACE)

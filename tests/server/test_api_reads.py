@@ -60,6 +60,7 @@ ORDER = {
     "replaces": None,
     "cross_id": None,
     "fee_saved": None,
+    "purpose": "direct",
     "quantity": "0.3",
     "filled_quantity": "0.1",
     "remaining_quantity": "0.2",

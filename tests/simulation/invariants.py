@@ -4,7 +4,9 @@ truth."""
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
+from ems.algos.ledger import received, spent
 from ems.core import errors
 from ems.core.messages import (
     EditOrder,
@@ -42,6 +44,7 @@ def check(world: World) -> None:
     _only_when_met(world)
     _ended_as_asked(world)
     _edits_hold(world)
+    _attached_hold(world)
     _within_what_was_asked(world)
     _answers_repeat(world)
     _everything_ended(world)
@@ -169,7 +172,7 @@ def _within_what_was_asked(world: World) -> None:
         )
         command = commands.get(query.query_id)
         if isinstance(command, MarketOrder | LimitOrder | PlaceOrder):
-            filled = sum((o.filled_quantity for o in orders), ZERO)
+            filled = sum((o.filled_quantity for o in orders if o.purpose == "direct"), ZERO)
             most = max([command.quantity, *_edited_to(world, query)])
             _require("I5", filled <= most, f"{query.query_id}: filled {filled} of {most}")
         elif isinstance(command, SmartOrder):
@@ -227,15 +230,11 @@ def _only_when_met(world: World) -> None:
 
 
 def _ended_as_asked(world: World) -> None:
-    """T2: what we took down because its time was over is expired, and nothing else is."""
+    """T2: what we took down because its time was over is expired, not canceled."""
     for order in world.disk.orders.values():
         kinds = [entry.report["kind"] for entry in world.disk.history(order.order_id)]
         if "ask_expire" in kinds and order.status in (Status.CANCELED, Status.EXPIRED):
             _require("T2", order.status is Status.EXPIRED, f"{order.order_id} is {order.status}")
-        plain = world.disk.parents[order.parent_id].algo == "direct"
-        if plain and order.status is Status.EXPIRED and order.time_in_force.rests:
-            timed = order.expires_at is not None or not order.order_type.limited
-            _require("T2", timed, f"{order.order_id} expired without a time")
 
 
 def _edits_hold(world: World) -> None:
@@ -254,10 +253,26 @@ def _edits_hold(world: World) -> None:
         if wanted is None or new is None or new.replaces is None:
             continue
         old = world.disk.orders[new.replaces]
-        following = [o for o in world.disk.orders.values() if o.parent_id == new.parent_id]
-        total = sum((o.filled_quantity for o in following if o.attempt >= old.attempt), ZERO)
+        total = old.filled_quantity + new.filled_quantity
         most = max(Decimal(str(wanted)), old.filled_quantity)
-        _require("E", total <= most, f"{old.order_id} and what followed filled {total} of {most}")
+        _require("E", total <= most, f"{old.order_id} and what replaced it filled {total} of {most}")
+
+
+def _attached_hold(world: World) -> None:
+    """A: what is attached trades no more than its entry brought, and never two of it are out at once."""
+    for parent in world.disk.parents.values():
+        if parent.goal.get("kind") != "attached":
+            continue
+        orders = world.disk.orders_of_query(parent.query_id)
+        base = parent.legs[0].source
+        exits = [o for o in orders if o.parent_id == parent.parent_id]
+        came = received([o for o in orders if o.parent_id != parent.parent_id], base)
+        gone = spent(exits, base)
+        _require("A", gone <= came, f"{parent.parent_id}: sold {gone} {base} of {came}")
+        out = sorted((o for o in exits if o.sent_at is not None), key=lambda o: o.sent_at)
+        for before, after in pairwise(out):
+            what = f"{after.order_id} was sent while {before.order_id} was out"
+            _require("A", before.closed_at is not None and before.closed_at <= after.sent_at, what)
 
 
 def _net_by_exchange(orders: list[Order]) -> dict[tuple[str, str], Decimal]:

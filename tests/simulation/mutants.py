@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 
 from ems.algos import ledger, walker
 from ems.core import child, order
@@ -32,9 +33,11 @@ from ems.core.order import Kind
 from ems.core.records import Asked, Fill, Phase, Status
 from ems.core.rest import Rest, rest_of
 from ems.engine import Engine, crossings, successors
+from ems.engine import attached as attached_module
 from ems.engine import orders as orders_module
 from ems.engine import parents as parents_module
 from ems.engine import triggers as triggers_module
+from ems.engine.attached import Attached
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.replans import Replans
@@ -318,6 +321,31 @@ def lost_amendment_is_refused() -> None:
     orders_module.step = sure
 
 
+def attached_all_out_at_once() -> None:
+    """Whatever is due is sent, whatever else is out."""
+
+    def hasty(self, parent, left, run, now):
+        for waiting in self._work.orders_of_parent(parent.parent_id):
+            if waiting.status is Status.CREATED:
+                self._triggers.work(waiting, run, now)
+
+    Attached._send_due = hasty
+
+
+def attached_forgets_what_was_sold() -> None:
+    """What one of them has sold is still there for the other."""
+    attached_module.ledger = SimpleNamespace(received=ledger.received, spent=lambda orders, currency: 0)
+
+
+def attached_forgets_fees() -> None:
+    """The fee in what was bought is there to be sold."""
+
+    def gross(orders, currency):
+        return sum((o.filled_quantity for o in orders), Decimal(0))
+
+    attached_module.ledger = SimpleNamespace(received=gross, spent=ledger.spent)
+
+
 def without_row(table: dict, row: tuple) -> Callable[[], None]:
     """Return a mutant that takes one row out of a transition table."""
 
@@ -378,6 +406,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "T never triggered": never_triggered,
     "T2 time forgotten by a restart": time_forgotten_by_a_restart,
     "T2 expired is canceled": expired_is_canceled,
+    "A all out at once": attached_all_out_at_once,
+    "A what was sold is there again": attached_forgets_what_was_sold,
+    "A fees forgotten": attached_forgets_fees,
     "E the rest beside the old order": edit_beside_the_old_one,
     "E the rest is all of it": edit_places_it_all_again,
     "E no answer is a no": lost_amendment_is_refused,

@@ -21,6 +21,7 @@ from ems.core.messages import (
     CancelOrder,
     Command,
     EditOrder,
+    Exit,
     LimitOrder,
     Liquidate,
     MarketOrder,
@@ -473,7 +474,19 @@ class World:
             time_in_force=duration,
             expires_at=soon if duration is TimeInForce.GTD else None,
             reduce_only=side is Side.SELL and rng.random() < 0.3,
+            **(self._exits(limit if kind.limited else at) if side is Side.BUY else {}),
         )
+
+    def _exits(self, price: Decimal) -> dict[str, Exit]:
+        """What is attached to an order that buys at this price: near, for one of them to be met in time."""
+        rng = self.rng
+        found = {}
+        for name, sign in (("stop_loss", -1), ("take_profit", 1)):
+            stop = (price * (1 + sign * Decimal(rng.randint(3, 20)) / 10000)).quantize(Decimal("0.01"))
+            at = (stop * (1 + Decimal(rng.randint(-5, 5)) / 10000)).quantize(Decimal("0.01"))
+            if rng.random() < 0.6:
+                found[name] = Exit(stop_price=stop, price=at if rng.random() < 0.5 else None)
+        return found
 
     def _edit_of(self, command: PlaceOrder, key: str) -> EditOrder:
         rng = self.rng
@@ -508,10 +521,11 @@ class World:
         since = self.clock.seconds - NOTICED_S
         late = []
         for order in self.disk.orders.values():
-            if order.expires_at is not None and order.phase is not Phase.SETTLED:
+            if order.expires_at is not None and order.phase not in (Phase.SETTLED, Phase.UNKNOWN):
                 if order.expires_at < self.clock.now() - timedelta(seconds=NOTICED_S):
                     late.append(f"{order.order_id} outlived its time")
-            if order.status is Status.CREATED and order.stop_price is not None:
+            if order.purpose == "direct" and order.status is Status.CREATED:
+                assert order.stop_price is not None
                 middles = [m for at, m in self.middles[order.exchange, order.symbol] if at >= since]
                 if all(met(order.order_type, order.side, order.stop_price, m) for m in middles):
                     late.append(f"{order.order_id} was not sent when its price came")
