@@ -229,7 +229,7 @@ class EditOrder:
 
     order_id: str | None = None
     client_order_id: str | None = None
-    quantity: Decimal | None = None  # base; the whole of it, with what is filled already
+    quantity: Decimal | None = None  # base; the whole of it, with what it and those it replaced have filled
     price: Decimal | None = None
     stop_price: Decimal | None = None
 

@@ -784,7 +784,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 *ORDER_NAME_FIELDS,
                 replace(
                     QUANTITY_FIELD,
-                    doc="The whole of the order, with what is filled already.",
+                    doc="The whole of the order, with what it and those it replaced have filled.",
                     required=False,
                     example=None,
                 ),

@@ -178,17 +178,15 @@ class Edits:
         waits = sent_type(order).waits or order.status is Status.CREATED
         if command.stop_price is not None and not waits:
             return _has_none(order, "stop_price")
-        quantity = order.quantity if command.quantity is None else command.quantity
+        before = self._filled_before(order)
+        quantity = order.quantity if command.quantity is None else command.quantity - before
         if market.floor_quantity(quantity) <= order.filled_quantity:
+            filled = plain(before + order.filled_quantity)
             return errors.problem(
                 errors.AMOUNT_TOO_SMALL,
-                f"quantity: {plain(order.filled_quantity)} {market.base} of it is filled already",
+                f"quantity: {filled} {market.base} of it is filled already",
                 hint="It is the whole of the order, with what is filled. To leave the rest, cancel it.",
-                details={
-                    "field": "quantity",
-                    "value": plain(quantity),
-                    "limit": plain(order.filled_quantity),
-                },
+                details={"field": "quantity", "value": plain(quantity + before), "limit": filled},
             )
         asked = Terms(
             side=order.side,
@@ -217,6 +215,14 @@ class Edits:
                 details={"field": "quantity"},
             )
         return terms
+
+    def _filled_before(self, order: Order) -> Decimal:
+        """Return what the orders have filled that this one stands in the place of: part of the whole."""
+        filled = ZERO
+        while order.replaces is not None and order.replaces in self._work.children:
+            order = self._work.children[order.replaces].order
+            filled += order.filled_quantity
+        return filled
 
     # --- What came of it -----------------------------------------------------------------------------------
 

@@ -233,6 +233,19 @@ def test_what_is_left_is_placed_once_what_filled_is_certain():
     assert (status, body["how"], body["order_id"]) == (QueryStatus.DONE, "replaced", "q1.1.2")
 
 
+def test_the_whole_is_that_of_all_that_followed_each_other():
+    world = resting(PLAIN, filled="0.5")
+    edit(world, price="1950")
+    world.venue(CancelAcked(order_id="q1.1.1", filled_quantity=D("0.5")))
+    world.ack("q1.1.2", "X2")
+    fills(world, "q1.1.2", "0.5", "f2")
+    refused = edit(world, "edit-2", "q1.1.2", quantity="0.9")
+    assert (refused.code, refused.details["limit"]) == (errors.AMOUNT_TOO_SMALL, "1")
+    edit(world, "edit-3", "q1.1.2", quantity="1.2")
+    world.venue(CancelAcked(order_id="q1.1.2", filled_quantity=D("0.5")))
+    assert [request.quantity for request in world.placed()] == [D("0.2")]
+
+
 def test_one_that_fills_meanwhile_is_not_bought_again():
     world = resting(PLAIN)
     edit(world, price="1950")

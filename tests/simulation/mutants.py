@@ -322,12 +322,13 @@ def lost_amendment_is_refused() -> None:
 
 
 def attached_all_out_at_once() -> None:
-    """Whatever is due is sent, whatever else is out."""
+    """When the price of one has come, the other goes as well."""
 
     def hasty(self, parent, left, run, now):
-        for waiting in self._work.orders_of_parent(parent.parent_id):
-            if waiting.status is Status.CREATED:
-                self._triggers.work(waiting, run, now)
+        waiting = [o for o in self._work.orders_of_parent(parent.parent_id) if o.status is Status.CREATED]
+        if any(self._triggers.due(one, run, now) for one in waiting):
+            for one in waiting:
+                self._orders.send(one.order_id, now)
 
     Attached._send_due = hasty
 
