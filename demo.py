@@ -50,6 +50,7 @@ class DemoWorld:
     thread: threading.Thread
     url: str
     private_key: str
+    admin_key: str  # of adam, who may loosen limits and lift halts
     database: Path
 
     def client(self, bot: str, on_event: Callable[[Any], None] | None = None) -> OMSClient:
@@ -78,7 +79,7 @@ def open_world(
     `made_up` adds invented markets of many assets; `deposits` is exchange -> currency -> amount; `names` are
     the exchanges, when others are wanted than those of the paper world; `more` are further settings.
     """
-    pair = signing.generate_keys()
+    pair, admin = signing.generate_keys(), signing.generate_keys()
     exchanges = [
         house.start_simulator(name, made_up=made_up, deposits=(deposits or {}).get(name))
         for name in names or read_settings({}).paper
@@ -88,7 +89,7 @@ def open_world(
     database = folder / "oms.sqlite"
     settings = read_settings(
         {
-            "OMS_KEYS": f"alice,{pair.public}",
+            "OMS_KEYS": f"alice,{pair.public};adam,{admin.public},admin",
             "OMS_PORT": str(port or _free_port()),
             "DB_URL": f"sqlite:///{database}",
             "SENDER_EMAIL": "oms@example.com,demo-password",
@@ -117,6 +118,7 @@ def open_world(
         thread=thread,
         url=f"http://{host}:{port}",
         private_key=pair.private,
+        admin_key=admin.private,
         database=database,
     )
 

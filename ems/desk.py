@@ -33,6 +33,7 @@ from ems.core.messages import (
 )
 from ems.core.records import Cost, Fill, Order, Phase, Query, QueryStatus
 from ems.engine.portfolio import Appraisal
+from ems.engine.risk import change_view
 from ems.histories import Histories, NotListed, Page
 from ems.loop import LoopThread
 from ems.runner import QueryState, Runner
@@ -244,6 +245,24 @@ class Desk:
         rows = [_halt_view(one, reports, one.halt.halt_id in recorded) for one in [*fresh, *kept]]
         self._record(user, bot, "get_halts", None, {"limit": limit}, {"halts": len(rows)})
         return {"halts": rows, "complete": complete}
+
+    def limits(self, *, user: str, bot: str, everybody: bool, limit: int) -> Mapping[str, object]:
+        """Return the controls, what is set, and the latest changes; of others only to `everybody`."""
+        risk = self._runner.engine.risk
+        seen = None if everybody else user
+        controls = self._loop.call(lambda: risk.settings(seen))
+        changes = self._read(lambda: self._store.risk_changes(limit))
+        rows = [change_view(row) for row in changes if everybody or row.user in (None, user)]
+        self._record(user, bot, "get_limits", None, {"limit": limit}, {"changes": len(rows)})
+        return {"controls": controls, "changes": rows}
+
+    def risk(self, *, user: str, bot: str, everybody: bool) -> Mapping[str, object]:
+        """Return what of each counted limit is used and left; of others only to `everybody`."""
+        engine = self._runner.engine
+        now = self._runner.scheduler.now
+        rows = self._loop.call(lambda: engine.risk.used(None if everybody else user, now()))
+        self._record(user, bot, "get_risk", None, {}, {"limits": len(rows)})
+        return {"limits": rows}
 
     def _ask_engine(
         self,

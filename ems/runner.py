@@ -125,7 +125,7 @@ class Runner:
         A frozen (exchange, account) is not opened: nothing of it is traded or touched, the others run (R19).
         """
         now = self.scheduler.now()
-        unfinished = self.store.load(ended_since=now - timedelta(seconds=KEEP_ENDED_S))
+        unfinished = self.store.load(ended_since=now - timedelta(seconds=KEEP_ENDED_S), now=now)
         self._finish([self.engine.restore(unfinished, now)])
         for query in unfinished.queries:
             picture = self.picture(query.query_id)

@@ -29,11 +29,13 @@ from ems.core.records import (
     Query,
     QueryStatus,
     Record,
+    RiskLimit,
     Slice,
     SliceChange,
     Transfer,
     VenueOrder,
 )
+from ems.core.risk_ledger import DAY, MINUTE, Traded, place_of, traded_usd
 from ems.core.spans import Span
 
 
@@ -59,6 +61,9 @@ class Unfinished:
     positions: tuple[Position, ...] = ()  # all of them
     booking: int = 0  # the last one
     slices: tuple[Slice, ...] = ()  # in force
+    risk_limits: tuple[RiskLimit, ...] = ()  # all of them, in the order in which they were set
+    traded: tuple[Traded, ...] = ()  # by orders that ended within the last 24 hours
+    day_fills: tuple[Fill, ...] = ()  # since midnight UTC, oldest first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +165,8 @@ class Store(Protocol):
     def commit(self, records: Sequence[Record]) -> None:
         """Write all records in one transaction. Raises StoreUnavailable; NonceUsed when a nonce is taken."""
 
-    def load(self, ended_since: datetime) -> Unfinished: ...
+    def load(self, ended_since: datetime, now: datetime | None = None) -> Unfinished:
+        """Return what is unfinished or has ended since; with `now` also what was traded lately."""
 
     def query(self, user: str, query_id: str) -> Query | None: ...
 
@@ -178,6 +184,9 @@ class Store(Protocol):
     def history(self, order_id: str) -> list[HistoryEntry]: ...
 
     def order_by_venue_id(self, exchange: str, account: str, client_order_id: str) -> Order | None: ...
+
+    def risk_changes(self, limit: int) -> list[RiskLimit]:
+        """Return the latest changes of limits, newest first."""
 
     def halts(self, limit: int) -> list[KeptHalt]:
         """Return the halts in force, and after them those that were lifted, newest first, up to the limit."""
@@ -204,6 +213,7 @@ class MemoryStore:
         self.slice_changes: list[SliceChange] = []
         self.halt_rows: dict[str, Halt] = {}  # halt id -> halt
         self.halt_lifts: dict[str, HaltLift] = {}  # halt id -> who lifted it
+        self.risk_limits: list[RiskLimit] = []
         self.spans: dict[Subject, list[Span]] = {}  # what was read of exchanges' own lists
         # (exchange, account, mode, symbol, number) -> order
         self.venue_orders: dict[tuple[str, str, str, str, str], VenueOrder] = {}
@@ -256,8 +266,10 @@ class MemoryStore:
         elif isinstance(record, HaltLift):
             assert record.halt_id not in self.halt_lifts, f"a halt is lifted once: {record.halt_id}"
             self.halt_lifts[record.halt_id] = record
+        elif isinstance(record, RiskLimit):
+            self.risk_limits.append(record)
 
-    def load(self, ended_since: datetime) -> Unfinished:
+    def load(self, ended_since: datetime, now: datetime | None = None) -> Unfinished:
         unsettled = {o.parent_id for o in self.orders.values() if o.phase is not Phase.SETTLED}
         parents = tuple(
             p
@@ -283,7 +295,29 @@ class MemoryStore:
             positions=tuple(self.positions[key] for key in sorted(self.positions)),
             slices=tuple(one for _, one in sorted(self.slices.items()) if one.ended_at is None),
             booking=max((f.booking for f in self.fill_rows.values()), default=0),
+            risk_limits=tuple(self.risk_limits),
+            traded=() if now is None else self._traded(now),
+            day_fills=() if now is None else self._day_fills(now),
         )
+
+    def _traded(self, now: datetime) -> tuple[Traded, ...]:
+        return tuple(
+            Traded(
+                where=place_of(o),
+                usd=traded_usd(o.usd_value, o.filled_quantity, o.quantity),
+                closed_at=o.closed_at,
+            )
+            for o in self.orders.values()
+            if o.closed_at is not None and o.closed_at >= now - DAY - MINUTE and o.filled_quantity > 0
+        )
+
+    def _day_fills(self, now: datetime) -> tuple[Fill, ...]:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        found = (f for f in self.fill_rows.values() if f.timestamp >= midnight)
+        return tuple(sorted(found, key=lambda f: f.timestamp))
+
+    def risk_changes(self, limit: int) -> list[RiskLimit]:
+        return sorted(self.risk_limits, key=lambda r: (r.set_at, r.change_id), reverse=True)[:limit]
 
     def halts(self, limit: int) -> list[KeptHalt]:
         kept = [

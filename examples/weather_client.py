@@ -22,7 +22,7 @@ rules = [
     {"action": "status", "status": 503, "kinds": "fetch", "count": 2},  # and look-ups fail at first
 ]
 admin.post(f"{url}/admin/faults", json={"rules": rules}).raise_for_status()
-order_id = client.limit_order("binance", "buy", "ETH/USDT", "0.01", "2000").order_id
+order_id = client.limit_order("binance", "buy", "ETH/USDT", "0.01", "2600").order_id
 while (order := client.get_order(order_id)).status in ("pending", "unknown"):
     print(f"{order.status}: {order['reason'] or 'sent'}")
     time.sleep(0.5)

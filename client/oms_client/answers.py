@@ -500,6 +500,31 @@ class Halts(Answer):
     complete: bool
 
 
+class LimitSet(_Outcome):
+    """A limit that was set; old and new as they were written."""
+
+    setting: str
+    scope: str  # "everybody", or what was named
+    old: str
+    new: str
+    default: str
+    unit: str
+    loosened: bool
+
+
+class Limits(Answer):
+    """The risk controls, each with its settings and what is set, and the latest changes."""
+
+    controls: list[dict[str, Any]]
+    changes: list[dict[str, Any]]
+
+
+class Risk(Answer):
+    """What is counted: of each limit its scope, what is used and what is left."""
+
+    limits: list[dict[str, Any]]
+
+
 class Resumed(_Outcome):
     """What was lifted, and what still stands."""
 

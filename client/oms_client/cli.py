@@ -34,6 +34,8 @@ from .views import (
     show_halt,
     show_halts,
     show_health,
+    show_limit,
+    show_limits,
     show_listed,
     show_notifications,
     show_order,
@@ -42,6 +44,7 @@ from .views import (
     show_query,
     show_result,
     show_resumed,
+    show_risk,
     show_rule,
     show_rules,
     show_stats,
@@ -170,6 +173,10 @@ def _parser() -> argparse.ArgumentParser:
         _style_options(order)
         _trading_options(order)
     limit.add_argument("price")
+    for order in (market, limit):
+        order.add_argument(
+            "--allow-duplicate", action="store_true", help="though the same was sent a moment ago"
+        )
     limit.add_argument("--post-only", action="store_true", help="never trade at once, only wait in the book")
     limit.add_argument(
         "--tif", default="GTC", choices=("GTC", "IOC", "FOK"), help="time in force; default GTC"
@@ -250,6 +257,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     halt.add_argument("--dry-run", action="store_true", help="say what it would end, and change nothing")
     halt.add_argument("--status", action="store_true", help="only show what is halted and what is proven")
+    limited = commands.add_parser(
+        "set-limit",
+        help="set a limit of the risk controls",
+        description="Set a limit for every order that fits all that is named; with nothing named, for all. "
+        "Tightening your own holds at once, everything else needs an admin. oms limits lists the settings.",
+        parents=[unnamed],
+    )
+    limited.set_defaults(run=_set_limit, show=show_limit)
+    limited.add_argument("setting", help="such as credit_limit")
+    limited.add_argument("value", help='in the setting\'s unit, "off", or "default" to take it back')
+    limited.add_argument("--user", dest="of_user", help="only orders of this user")
+    limited.add_argument("--of-bot", help="only orders of this bot")
+    limited.add_argument("--exchange")
+    limited.add_argument("--account", help="with --exchange: only this account there")
+    limited.add_argument("--symbol", help="such as ETH/USDT")
+    limited.add_argument("--reason", metavar="WORDS", help="why; it is recorded")
+    limited.add_argument("--dry-run", action="store_true", help="check it, and change nothing")
+    add("limits", "the risk controls, their limits and the latest changes", _limits, show_limits)
+    add("risk", "what of each limit is used", _risk, show_risk)
     resume = add("resume", "lift a halt (admin)", _resume, show_resumed)
     resume.add_argument("halt_id")
     resume.add_argument("--reason", metavar="WORDS", help="why; it is recorded")
@@ -657,6 +683,7 @@ def _market_order(client: OMSClient, options: argparse.Namespace) -> Answer:
         options.quantity,
         raise_to_minimum=options.raise_to_minimum,
         resubmit=options.resubmit,
+        allow_duplicate=options.allow_duplicate,
         **_style(options),
         **_trading(options),
     )
@@ -673,6 +700,7 @@ def _limit_order(client: OMSClient, options: argparse.Namespace) -> Answer:
         time_in_force=options.tif,
         raise_to_minimum=options.raise_to_minimum,
         resubmit=options.resubmit,
+        allow_duplicate=options.allow_duplicate,
         **_style(options),
         **_trading(options),
     )
@@ -748,6 +776,28 @@ def _halt(client: OMSClient, options: argparse.Namespace) -> Answer:
         timeout=options.timeout,
         dry_run=options.dry_run,
     )
+
+
+def _set_limit(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.set_limit(
+        options.setting,
+        options.value,
+        user=options.of_user,
+        of_bot=options.of_bot,
+        exchange=options.exchange,
+        account=options.account,
+        symbol=options.symbol,
+        reason=options.reason,
+        dry_run=options.dry_run,
+    )
+
+
+def _limits(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.get_limits()
+
+
+def _risk(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.get_risk()
 
 
 def _resume(client: OMSClient, options: argparse.Namespace) -> Answer:
@@ -974,6 +1024,8 @@ _TYPED_WORDS = {
     "cancel_order": "oms cancel",
     "edit_order": "oms edit",
     "get_halts": "oms halt --status",
+    "get_limits": "oms limits",
+    "get_risk": "oms risk",
     "start_currency": "FROM",
     "startCurrencyAmount": "AMOUNT",
     "start_amount": "AMOUNT",

@@ -45,6 +45,8 @@ from .answers import (
     HaltReport,
     Halts,
     Health,
+    Limits,
+    LimitSet,
     NotificationDone,
     NotificationRule,
     NotificationRules,
@@ -57,6 +59,7 @@ from .answers import (
     Query,
     Quote,
     Resumed,
+    Risk,
     Slices,
     SliceSet,
     SmartOrderResult,
@@ -196,6 +199,7 @@ class OMSClient:
         raise_to_minimum: bool = False,
         resubmit: bool = False,
         account: str | None = None,
+        allow_duplicate: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
         dry_run: bool = False,
@@ -215,6 +219,7 @@ class OMSClient:
             "account": account,
             "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
             "resubmit": _flag("resubmit", resubmit) or None,
+            "allow_duplicate": _flag("allow_duplicate", allow_duplicate) or None,
             **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
             **self._options(record_in_db, send_fail_email, dry_run),
         }
@@ -242,6 +247,7 @@ class OMSClient:
         raise_to_minimum: bool = False,
         resubmit: bool = False,
         account: str | None = None,
+        allow_duplicate: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
         dry_run: bool = False,
@@ -264,6 +270,7 @@ class OMSClient:
             "account": account,
             "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
             "resubmit": _flag("resubmit", resubmit) or None,
+            "allow_duplicate": _flag("allow_duplicate", allow_duplicate) or None,
             **_style(algo, algo_params, time_limit, on_timeout, max_slippage_bps),
             **self._options(record_in_db, send_fail_email, dry_run),
         }
@@ -295,6 +302,7 @@ class OMSClient:
         raise_to_minimum: bool = False,
         resubmit: bool = False,
         account: str | None = None,
+        allow_duplicate: bool = False,
         idempotency_key: str | None = None,
         wait: bool = True,
         dry_run: bool = False,
@@ -322,6 +330,7 @@ class OMSClient:
             "raise_to_minimum": _flag("raise_to_minimum", raise_to_minimum) or None,
             "resubmit": _flag("resubmit", resubmit) or None,
             "account": account,
+            "allow_duplicate": _flag("allow_duplicate", allow_duplicate) or None,
             **self._options(record_in_db, send_fail_email, dry_run),
         }
         if not wait:
@@ -450,6 +459,45 @@ class OMSClient:
     def get_halts(self, *, limit: int | None = None) -> Halts:
         """List the halts in force, and after them those that were lifted."""
         return self._ask(Halts, "get_halts", limit=limit, bot=self.bot_name)
+
+    def set_limit(
+        self,
+        setting: str,
+        value: Amount,
+        *,
+        user: str | None = None,
+        of_bot: str | None = None,
+        exchange: str | None = None,
+        account: str | None = None,
+        symbol: str | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> LimitSet:
+        """Set a limit of the risk controls for every order that fits all that is named.
+
+        `value` is in the setting's unit, "off", or "default" to take the setting back. Anybody may tighten
+        with himself as `user`; everything else needs the role admin.
+        """
+        body = {
+            "setting": setting,
+            "value": str(value),
+            "user": user,
+            "of_bot": of_bot,
+            "exchange": exchange,
+            "account": account,
+            "symbol": symbol,
+            "reason": reason,
+            **self._options(None, None, dry_run),
+        }
+        return self._write("set_limit", body, None, _result_of(LimitSet), until=_is_over)
+
+    def get_limits(self, *, limit: int | None = None) -> Limits:
+        """List the risk controls with the limits in force, and the latest changes."""
+        return self._ask(Limits, "get_limits", limit=limit, bot=self.bot_name)
+
+    def get_risk(self) -> Risk:
+        """Say what of each counted limit is used, and what is left."""
+        return self._ask(Risk, "get_risk", bot=self.bot_name)
 
     @both_spellings
     def smart_order(

@@ -178,6 +178,39 @@ def show_halts(answer: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) or "nothing is halted"
 
 
+def show_limit(answer: Mapping[str, Any]) -> str:
+    """Show a limit that was set."""
+    dry = "would be set" if answer.get("dry_run") else "set"
+    return (
+        f"{answer.get('setting')} {dry} for {answer.get('scope')}: "
+        f"{answer.get('old')} -> {answer.get('new')} ({answer.get('unit')}; default {answer.get('default')})"
+    )
+
+
+def show_limits(answer: Mapping[str, Any]) -> str:
+    """Show the controls with their limits, and the latest changes."""
+    rows = []
+    for control in answer.get("controls") or ():
+        for setting in control.get("settings") or [{}]:
+            held = "; ".join(f"{row.get('scope')}: {row.get('value')}" for row in setting.get("set") or ())
+            about = [control.get(name) for name in ("number", "name", "code")]
+            rows.append([*about, *(setting.get(name) for name in ("setting", "default", "unit")), held])
+    changes = [
+        f"{row.get('set_at')} {row.get('set_by')}: {row.get('setting')} of {row.get('scope')} "
+        f"{row.get('old')} -> {row.get('new')}" + (f" ({row.get('reason')})" if row.get("reason") else "")
+        for row in answer.get("changes") or ()
+    ]
+    titles = ("#", "control", "code", "setting", "default", "unit", "set")
+    return "\n".join([table(titles, rows), *changes])
+
+
+def show_risk(answer: Mapping[str, Any]) -> str:
+    """Show what is used of each counted limit."""
+    names = ("setting", "scope", "used", "limit", "remaining", "unit")
+    rows = [[row.get(name) for name in names] for row in answer.get("limits") or ()]
+    return table(names, rows) if rows else "nothing is counted yet"
+
+
 def show_resumed(answer: Mapping[str, Any]) -> str:
     """Show what was lifted, and what still stands."""
     still = answer.get("still_halted") or ()

@@ -388,7 +388,7 @@ def _flat(style: Style) -> dict[str, object]:
 
 # Fields a call gained after its first digests were stored, with the value that means what their absence
 # meant: left out of the digest, so that a repeat from before the change is still a repeat. verb -> fields
-_NOT_CORRECTED = {"raise_to_minimum": False, "resubmit": False}
+_NOT_CORRECTED = {"raise_to_minimum": False, "resubmit": False, "allow_duplicate": False}
 _GAINED: dict[str, Mapping[str, object]] = {
     "smart_order": {"algo": ADAPTIVE.algo, "on_timeout": ADAPTIVE.on_timeout},
     "market_order": _NOT_CORRECTED,

@@ -3,8 +3,8 @@
 Codes are CATEGORY_CONDITION. The category says where the cause lies: REQUEST and IDEMPOTENCY in the caller's
 words, AUTH in the signature, EXCHANGE to MARKET in what was asked of which market, TRADING and HALT in what
 people have stopped, QUOTE in a plan that no longer holds, ORDER and QUERY in what is not there, VENUE in the
-exchange's own answer, STORE to INTERNAL in this server. The table feeds the HTTP mapping, OpenAPI and the
-manual.
+exchange's own answer, STORE to INTERNAL in this server. Codes of the risk controls keep the names of their
+field (RELIABILITY.md E). The table feeds the HTTP mapping, OpenAPI and the manual.
 
 `retry_safe` is about the same request sent again unchanged: true only where waiting can help, and either
 nothing can have happened or the idempotency key makes a second one harmless.
@@ -59,6 +59,23 @@ AMOUNT_UNREACHABLE = "AMOUNT_UNREACHABLE"
 QUOTE_UNKNOWN = "QUOTE_UNKNOWN"
 QUOTE_EXPIRED = "QUOTE_EXPIRED"
 QUOTE_MOVED = "QUOTE_MOVED"
+
+PRICE_COLLAR = "PRICE_COLLAR"
+SLIPPAGE_LIMIT = "SLIPPAGE_LIMIT"
+NOTIONAL_EXCEEDS_MAX_PER_ORDER = "NOTIONAL_EXCEEDS_MAX_PER_ORDER"
+QUANTITY_EXCEEDS_MAXIMUM = "QUANTITY_EXCEEDS_MAXIMUM"
+CREDIT_LIMIT = "CREDIT_LIMIT"
+POSITION_LIMIT = "POSITION_LIMIT"
+MAX_OPEN_ORDERS = "MAX_OPEN_ORDERS"
+RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+EXECUTION_THROTTLE = "EXECUTION_THROTTLE"
+DUPLICATE_SUSPECTED = "DUPLICATE_SUSPECTED"
+OVEREXECUTION_GUARD = "OVEREXECUTION_GUARD"
+LOSS_LIMIT = "LOSS_LIMIT"
+VENUE_BREAKER = "VENUE_BREAKER"
+MARKET_DATA_STALE = "MARKET_DATA_STALE"
+RESTRICTED = "RESTRICTED"
+LEDGER_MISMATCH = "LEDGER_MISMATCH"
 
 ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
 ORDER_CLOSED = "ORDER_CLOSED"
@@ -358,6 +375,91 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=NOTIFICATION_ADDRESS_REFUSED,
             meaning="The operator's settings do not allow this address.",
             hint="Use an address that is allowed, or ask the operator to allow this one.",
+        ),
+    ),
+    "Risk controls": (
+        ErrorCode(
+            code=PRICE_COLLAR,
+            meaning="The limit price is too far from the middle of the book.",
+            hint="Use details.nearest, or have an admin widen price_collar.",
+        ),
+        ErrorCode(
+            code=SLIPPAGE_LIMIT,
+            meaning="The market order would walk the book further than is allowed.",
+            hint="Ask for less, send a limit order, or use smart_order, which takes its time.",
+        ),
+        ErrorCode(
+            code=NOTIONAL_EXCEEDS_MAX_PER_ORDER,
+            meaning="The order is worth more than one order may be.",
+            hint="Ask for less, or use smart_order, which splits by itself.",
+        ),
+        ErrorCode(
+            code=QUANTITY_EXCEEDS_MAXIMUM,
+            meaning="The order is larger than the market's depth or volume allows.",
+            hint="Ask for at most details.most, or use smart_order, which splits by itself.",
+        ),
+        ErrorCode(
+            code=CREDIT_LIMIT,
+            meaning="Open and traded within 24 hours would together be more than is allowed.",
+            hint="get_risk shows what is used and what is left.",
+        ),
+        ErrorCode(
+            code=POSITION_LIMIT,
+            meaning="The account would hold more of the currency than is allowed.",
+            hint="Buy less, or sell some first; get_risk shows the limit.",
+        ),
+        ErrorCode(
+            code=MAX_OPEN_ORDERS,
+            meaning="As many orders are open as may be.",
+            hint="Cancel one, or wait until one ends.",
+            retry_safe=True,
+        ),
+        ErrorCode(
+            code=RATE_LIMIT_EXCEEDED,
+            meaning="New orders come faster than is allowed; cancels never do.",
+            hint="Wait details.retry_after_s seconds and send again with the same idempotency key.",
+            retry_safe=True,
+        ),
+        ErrorCode(
+            code=EXECUTION_THROTTLE,
+            meaning="Too many executions of one side of a market within a minute: the user is halted there.",
+            hint="Look at what the bot does; an admin lifts the halt with resume.",
+        ),
+        ErrorCode(
+            code=DUPLICATE_SUSPECTED,
+            meaning="The same plain order was sent a moment ago, under another key.",
+            hint="Send it again with allow_duplicate true if both are wanted.",
+        ),
+        ErrorCode(
+            code=OVEREXECUTION_GUARD,
+            meaning="An order beyond what its parent was asked for was stopped before it was sent.",
+            hint="Tell the operator: it is a mistake of the server. Nothing of it was sent.",
+        ),
+        ErrorCode(
+            code=LOSS_LIMIT,
+            meaning="More was lost today than is allowed: the user is halted.",
+            hint="An admin lifts the halt with resume; daily_loss is the limit.",
+        ),
+        ErrorCode(
+            code=VENUE_BREAKER,
+            meaning="The exchange answered so badly that it was halted.",
+            hint="Look at the exchange; an admin lifts the halt with resume.",
+        ),
+        ErrorCode(
+            code=MARKET_DATA_STALE,
+            meaning="There is no fresh price to measure the order against.",
+            hint="Wait a moment and send again; get_risk shows the limits that need a price.",
+            retry_safe=True,
+        ),
+        ErrorCode(
+            code=RESTRICTED,
+            meaning="The market, exchange, order type or hour is not among the allowed ones.",
+            hint="get_risk shows what is allowed; an admin allows more.",
+        ),
+        ErrorCode(
+            code=LEDGER_MISMATCH,
+            meaning="The exchange holds less than our fills say: the account is halted.",
+            hint="Compare get_balances with the fills; an admin lifts the halt with resume.",
         ),
     ),
     "The exchange's answer": (

@@ -86,6 +86,7 @@ class Ticket:
     send_fail_email: bool = True
     dry_run: bool = False
     nonce: NonceUse | None = None  # recorded in the same transaction as the intent
+    role: str = "trade"  # of the key: "trade" | "admin"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +120,7 @@ class MarketOrder:
     style: Style | None = None  # None: one plain order
     raise_to_minimum: bool = False  # a quantity below the smallest order becomes the smallest order
     resubmit: bool = False  # refused because the rules have changed, it is rounded and sent once more
+    allow_duplicate: bool = False  # the same order a moment ago is no mistake
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +136,7 @@ class LimitOrder:
     style: Style | None = None  # None: one plain order; else worked by an algorithm, never beyond `price`
     raise_to_minimum: bool = False  # as in MarketOrder
     resubmit: bool = False
+    allow_duplicate: bool = False  # the same order a moment ago is no mistake
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +167,7 @@ class PlaceOrder:
     resubmit: bool = False
     stop_loss: Exit | None = None  # for what it fills, as it fills
     take_profit: Exit | None = None  # the same; when one of them has sold it all, the other ends
+    allow_duplicate: bool = False  # the same order a moment ago is no mistake
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,6 +278,20 @@ class ResumeTrading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SetLimit:
+    """Set one limit of the risk controls for all orders that fit what is named."""
+
+    setting: str  # a name of ems.core.risk_limits.SETTINGS
+    value: str  # a number, names separated by commas, hours, "off", or "default": taken back
+    user: str | None = None
+    of_bot: str | None = None
+    exchange: str | None = None
+    account: str | None = None
+    symbol: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SetNotificationRule:
     """Tell somebody of events: `ems.core.notifications.NotificationRule`, as it is asked for."""
 
@@ -350,6 +368,7 @@ Command = (
     | ResumeTrading
     | SetSlice
     | NotificationCommand
+    | SetLimit
 )
 
 
@@ -778,7 +797,7 @@ class Submit:
     query_id: str  # made by the desk; every other id is derived from it
     ticket: Ticket
     command: Command
-    source: str = "api"  # "api" | "file": how it came, where that is recorded
+    source: str = "api"  # "api" | "file" | a code of a risk control: how it came, where that is recorded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

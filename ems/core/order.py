@@ -25,6 +25,7 @@ from ems.core.messages import FillReport, Liquidity, OrderType, Side, TimeInForc
 from ems.core.records import ENDED, Asked, Edit, Fill, HistoryEntry, Order, Phase, Status
 
 ZERO = Decimal(0)
+USD_STEP = Decimal("1e-8")
 
 
 class IllegalTransition(Exception):
@@ -189,6 +190,7 @@ def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEn
         closed_at=(order.closed_at or now) if ended else None,
         version=order.version + 1,
     )
+    changed = replace(changed, usd_value=worth(order, changed.quantity, changed.price, changed.stop_price))
     entry = HistoryEntry(
         order_id=order.order_id,
         version=changed.version,
@@ -198,6 +200,17 @@ def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEn
         report=change_to_json(change),
     )
     return changed, entry
+
+
+def worth(order: Order, quantity: Decimal, price: Decimal | None, stop_price: Decimal | None) -> Decimal:
+    """Return what an order is worth in USD with other terms, from what it was worth when it was sent."""
+    before, after = order.price or order.stop_price, price or stop_price
+    if (quantity, after) == (order.quantity, before):
+        return order.usd_value
+    scaled = order.usd_value * quantity / order.quantity
+    if before is not None and after is not None:
+        scaled = scaled * after / before
+    return scaled.quantize(USD_STEP)
 
 
 def _edit_after(order: Order, change: Change) -> Edit | None:
@@ -386,6 +399,8 @@ def _created_to_json(order: Order) -> dict[str, object]:
         attempt=order.attempt,
         reserved=str(order.reserved),
         created_at=order.created_at.isoformat(),
+        usd_value=str(order.usd_value),
+        release=order.release,
     )
     # What most orders lack is left out: so were these before they existed.
     if order.stop_price is not None:
@@ -425,6 +440,8 @@ def _created_from_json(body: dict[str, object]) -> Order:
         replaces=_text_or_none(body.get("replaces")),
         cross_id=_text_or_none(body.get("cross_id")),
         fee_saved=None if fee_saved is None else Decimal(str(fee_saved)),
+        usd_value=Decimal(str(body.get("usd_value", "0"))),
+        release=str(body.get("release", "")),
     )
 
 

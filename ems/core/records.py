@@ -1,9 +1,9 @@
 """What is written down. A restart is a replay of these.
 
 `Query`, `Parent`, `Order`, `Position`, `Cost` and `Haircut` are the latest state of a thing and are saved
-whole by id; `HistoryEntry`, `Fill`, `NonceUse`, `Notice`, `Halt` and `HaltLift` are facts and are only ever
-added. `Order` is the fold of its `HistoryEntry`s (`ems.core.order.fold`), and `Position` that of `Fill`s
-(`ems.core.positions.fold`): kept as rows for people and queries.
+whole by id; `HistoryEntry`, `Fill`, `NonceUse`, `Notice`, `Halt`, `HaltLift` and `RiskLimit` are facts and
+are only ever added. `Order` is the fold of its `HistoryEntry`s (`ems.core.order.fold`), and `Position` that
+of `Fill`s (`ems.core.positions.fold`): kept as rows for people and queries.
 
 `VenueOrder` and `Transfer` are none of these: copies of an exchange's own lists, which can be read again.
 """
@@ -228,6 +228,8 @@ class Order:
     updated_at: datetime | None = None
     closed_at: datetime | None = None
     version: int = 0  # number of history entries folded in
+    usd_value: Decimal = Decimal(0)  # what it was worth when it was sent, for the risk controls
+    release: str = ""  # version and hash of the settings that sent it
     edit: Edit | None = None  # asked for, and not known to be done; of an ended order: what its rest is to be
 
     @property
@@ -431,7 +433,7 @@ class Halt:
     symbol: str | None = None
     reason: str
     everything: bool = False  # orders on the account that are not ours were to be cancelled as well
-    source: str = "api"  # "api" | "file" | "command": with the server down
+    source: str = "api"  # "api" | "file" | "command": with the server down | the code of a risk control
     set_by: str
     set_at: datetime
 
@@ -467,6 +469,24 @@ class HaltLift:
     halt_id: str
     lifted_by: str
     lifted_at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RiskLimit:
+    """Somebody set a limit of the risk controls: once, for good. The last of a setting and scope holds."""
+
+    change_id: str  # the query that asked for it
+    setting: str  # a name of ems.core.risk.SETTINGS
+    user: str | None = None  # None of the five: everywhere
+    bot: str | None = None
+    exchange: str | None = None
+    account: str | None = None
+    symbol: str | None = None
+    old: str  # as `new`: what this scope had before
+    new: str  # a number, names, hours, "off", or "default": taken back
+    set_by: str
+    set_at: datetime
     reason: str = ""
 
 
@@ -526,4 +546,5 @@ Record = (
     | Haircut
     | Halt
     | HaltLift
+    | RiskLimit
 )

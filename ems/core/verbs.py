@@ -58,6 +58,7 @@ from ems.core.messages import (
     Rebalance,
     ResumeTrading,
     SendTestNotification,
+    SetLimit,
     SetNotificationRule,
     SetSlice,
     Side,
@@ -146,6 +147,15 @@ REASON_FIELD = Field(
     doc="Why, for the others; it is recorded.",
     required=False,
     example="prices look wrong",
+)
+
+DUPLICATE_FIELD = Field(
+    name="allow_duplicate",
+    kind=FLAG,
+    doc="Let the same order pass once more, though it was sent a moment ago under another key.",
+    required=False,
+    default=False,
+    example=False,
 )
 
 RAISE_FIELD = Field(
@@ -671,6 +681,7 @@ ORDER = Verb(
         ACCOUNT_FIELD,
         RAISE_FIELD,
         RESUBMIT_FIELD,
+        DUPLICATE_FIELD,
     ),
     check=_order_terms,
 )
@@ -721,6 +732,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 ACCOUNT_FIELD,
                 RAISE_FIELD,
                 RESUBMIT_FIELD,
+                DUPLICATE_FIELD,
             ),
             check=_style_has_algo,
         ),
@@ -761,6 +773,7 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 ACCOUNT_FIELD,
                 RAISE_FIELD,
                 RESUBMIT_FIELD,
+                DUPLICATE_FIELD,
             ),
             check=_limit_style,
         ),
@@ -894,6 +907,36 @@ VERBS: dict[str, Verb] = {  # name -> verb
                 Field(
                     name="halt_id", kind=KEY, doc="Which halt; get_halts lists them.", example="q-5f0c2a71"
                 ),
+                REASON_FIELD,
+            ),
+        ),
+        Verb(
+            name="set_limit",
+            summary="Set a limit of the risk controls",
+            doc="It holds at once for every order that fits all that is named; with nothing named: for all. "
+            "Anybody may tighten what names himself as user; everything else needs the role admin. Where "
+            "several settings fit an order all of them hold.",
+            command=SetLimit,
+            fields=(
+                Field(
+                    name="setting",
+                    kind=KEY,
+                    doc="Which; get_limits lists all.",
+                    example="credit_limit",
+                ),
+                Field(
+                    name="value",
+                    kind=KEY,
+                    doc='The limit in the setting\'s unit, "off", or "default" to take the setting back.',
+                    example="50000",
+                ),
+                Field(name="user", kind=NAME, doc="Only orders of this user.", required=False),
+                Field(name="of_bot", kind=NAME, doc="Only orders of this bot.", required=False),
+                Field(name="exchange", kind=EXCHANGE, doc="Only orders at this exchange.", required=False),
+                Field(
+                    name="account", kind=ACCOUNT, doc="Only on this account of the exchange.", required=False
+                ),
+                Field(name="symbol", kind=SYMBOL, doc="Only orders in this market.", required=False),
                 REASON_FIELD,
             ),
         ),

@@ -38,6 +38,7 @@ from ems.core.validation import stop_on_tick
 from ems.engine.account import Account
 from ems.engine.order_types import sellable, taken_at
 from ems.engine.orders import Orders
+from ems.engine.risk import Clearance
 from ems.engine.triggers import AGAIN_S, Triggers
 from ems.engine.work import Run, Work
 
@@ -194,6 +195,8 @@ class Attached:
             price=price,
             purpose=purpose,
             reserved=held,
+            # It sells what its own order has bought: what only reduces is never held up.
+            cleared=Clearance(quantity=left, usd_value=ZERO),
             now=now,
             stop_price=stop,
             emulated=True,

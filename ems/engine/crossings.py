@@ -38,6 +38,7 @@ from ems.core.records import (
 from ems.core.rest import rest_of
 from ems.engine.account import Account
 from ems.engine.orders import Orders
+from ems.engine.risk import Clearance
 from ems.engine.sight import usable
 from ems.engine.turn import Out
 from ems.engine.work import LegRun, Work
@@ -268,6 +269,7 @@ class Crossings:
             price=match.price,
             purpose="cross",
             reserved=ZERO,
+            cleared=Clearance(quantity=match.quantity, usd_value=ZERO),
             now=now,
             replaces=earlier[-1].order_id if parent.algo == "direct" and earlier else None,
             cross_id=cross_id,

@@ -30,6 +30,7 @@ from ems.engine.order_types import met_already, taken_at
 from ems.engine.orders import Orders, sent_type
 from ems.engine.queries import Queries
 from ems.engine.refusals import halted, not_ready
+from ems.engine.risk import Risk
 from ems.engine.shortages import Shortages
 from ems.engine.sight import Need, fresh, usable
 from ems.engine.turn import Out
@@ -42,7 +43,8 @@ TERMS = ("quantity", "price", "stop_price")
 class Edits:
     """Every edit that is asked for, and not known to be done."""
 
-    def __init__(self, out: Out, work: Work, queries: Queries, orders: Orders, cancels: Cancels):
+    def __init__(self, out: Out, work: Work, queries: Queries, orders: Orders, cancels: Cancels, risk: Risk):
+        self._risk = risk
         self._out = out
         self._work = work
         self._queries = queries
@@ -58,7 +60,7 @@ class Edits:
         if isinstance(order, Problem):
             return order
         account = self._work.accounts[order.exchange, order.account]
-        edit = self._judge(event.query_id, command, order, account, now, patient)
+        edit = self._judge(event, command, order, account, now, patient)
         if not isinstance(edit, Edit):
             return edit
         query = self._queries.make(
@@ -115,7 +117,7 @@ class Edits:
 
     def _judge(
         self,
-        query_id: str,
+        event: Submit,
         command: EditOrder,
         order: Order,
         account: Account,
@@ -154,8 +156,20 @@ class Edits:
             if patient and not fresh(account, now):
                 return Need(balances=frozenset({account.key}))
             return shortages.of_money(source, more)
+        no = self._risk.edited(
+            account,
+            order,
+            quantity,
+            price,
+            stop_price,
+            now,
+            patient=patient,
+            dry_run=event.ticket.dry_run,
+        )
+        if no is not None:
+            return no
         return Edit(
-            query_id=query_id,
+            query_id=event.query_id,
             asked_at=now,
             in_place=_in_one_step(market, order, terms),
             reserved=reserved,

@@ -37,6 +37,7 @@ from ems.core.messages import (
     ResumeTrading,
     SmartOrder,
     Submit,
+    Ticket,
 )
 from ems.core.records import (
     ENDED_PARENT,
@@ -55,7 +56,7 @@ from ems.engine.account import Account
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.queries import Queries, micros
-from ems.engine.refusals import halted
+from ems.engine.refusals import HALT_CODES, halted
 from ems.engine.turn import Out
 from ems.engine.waiting import Waiting, exchanges_of
 from ems.engine.work import Work
@@ -67,6 +68,7 @@ ANSWER_S = 15.0  # a list that has not come by then is asked for anew
 SILENT_S = 5.0  # an exchange that has not answered for so long is reported as unreachable
 BECAME = {Status.CANCELED: "canceled", Status.EXPIRED: "canceled", Status.FILLED: "filled"}
 BY_PEOPLE = ("api", "file", "command")  # how people halt; a halt that came otherwise tripped by itself
+BY_CONTROL = "oms"  # who halts for a risk control
 FOREIGN_SHOWN = 50  # orders that are not ours, named in a report
 
 
@@ -177,6 +179,20 @@ class Halts:
                 now=now,
             )
         return self._work.queries[halt.halt_id]
+
+    def trip(self, code: str, scope: HaltTrading, now: datetime) -> None:
+        """Halt for the reason of a risk control, unless its halt stands already."""
+        for halt in self._work.halts.values():
+            if halt.source == code and halt.covers(
+                scope.exchange or "", scope.account or "", scope.symbol, scope.user
+            ):
+                return
+        halt_id = f"halt-{code.lower().replace('_', '-')}-{micros(now)}"
+        ticket = Ticket(user=BY_CONTROL, bot="risk", idempotency_key=halt_id, body_digest="")
+        if halt_id in self._work.queries:
+            return  # another of this very moment; what it does not cover trips again
+        event = Submit(token=0, query_id=halt_id, ticket=ticket, command=scope, source=code)
+        self.submit(event, scope, now)
 
     def _nowhere(self, halt: Halt) -> Problem | None:
         """Refuse a halt of what does not exist: a name mistyped in a hurry must not pass for safety."""
@@ -574,4 +590,6 @@ class Halts:
 def _by(halt: Halt) -> str:
     """Say who halted, how and why."""
     how = {"file": " by file", "command": " by command, with the server down"}.get(halt.source, "")
+    if halt.source in HALT_CODES:
+        how = f" for the risk control {halt.source}"
     return f"Set by {halt.set_by}{how}" + (f": {halt.reason}." if halt.reason else ".")

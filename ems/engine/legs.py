@@ -22,6 +22,8 @@ from ems.core.messages import (
     Side,
 )
 from ems.core.records import Asked, Leg, Order, Parent, ParentState, Phase, Status
+from ems.core.risk import Proposal
+from ems.core.risk_limits import Scope
 from ems.core.validation import Terms, judge
 from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
@@ -29,6 +31,7 @@ from ems.engine.admission import picture_of
 from ems.engine.crossings import Crossings, Intent
 from ems.engine.orders import Orders
 from ems.engine.refusals import halted
+from ems.engine.risk import Delay, Risk
 from ems.engine.turn import Out
 from ems.engine.work import LegRun, Run, Work
 
@@ -55,12 +58,14 @@ class Legs:
         work: Work,
         orders: Orders,
         crossings: Crossings,
+        risk: Risk,
         save: Callable[[Parent], None],
     ):
         self._crossings = crossings
         self._out = out
         self._work = work
         self._orders = orders
+        self._risk = risk
         self._save = save
         self._params: dict[tuple[str, str], Params] = {}  # (algo, its overrides) -> parameters
 
@@ -208,7 +213,8 @@ class Legs:
                     self._close(parent, index, done.why + kept if done.why else "", now)
                     return
                 case view.Place() as place:
-                    self._place(parent, index, account, market, place, own, run, now)
+                    if not self._place(parent, index, account, market, place, own, run, now):
+                        return
         raise AssertionError(f"leg {index} of {parent_id} decides for ever")
 
     def _decide(
@@ -366,24 +372,45 @@ class Legs:
         own: list[list[Order]],
         run: LegRun,
         now: datetime,
-    ) -> None:
+    ) -> bool:
+        """Place what the algorithm decided, as far as the risk controls let it; False: it has to wait."""
         leg = parent.legs[index]
         fitted = self._within_rules(leg, account, market, place)
         if isinstance(fitted, Problem):
             run.problem = fitted
-            return
+            return True
         place = fitted
+        proposal = Proposal(
+            where=Scope(parent.user, parent.bot, *account.key, leg.symbol),
+            parent_id=parent.parent_id,
+            side=leg.side,
+            order_type=place.order_type,
+            quantity=place.quantity,
+            price=place.price,
+            worked=True,
+            at=now,
+        )
+        ends_at = leg.ends_at or parent.created_at + timedelta(seconds=float(parent.time_limit))
+        cleared = self._risk.fit(account, leg, proposal, ends_at)
+        if isinstance(cleared, Delay):
+            self._wait(run, cleared.why, cleared.until)
+            return False
+        if isinstance(cleared, Problem):
+            run.problem = cleared
+            return True
+        place = replace(place, quantity=cleared.quantity)
         reserved = market.reserve(leg.side, place.quantity, place.price, post_only=place.post_only)
         if self._beyond(parent, index, place, own, reserved):
             run.problem = errors.problem(
-                errors.INTERNAL_ERROR, "an order beyond what was asked for was stopped before it was sent"
+                errors.OVEREXECUTION_GUARD,
+                "an order beyond what was asked for was stopped before it was sent",
             )
-            return
+            return True
         if parent.state is not ParentState.WORKING:
             self._save(replace(parent, state=ParentState.WORKING))
         run.note = ""
         if self._met_inside(parent, index, account, market, place, own, now):
-            return  # what is left of the leg is decided on anew
+            return True  # what is left of the leg is decided on anew
         self._orders.place(
             self._work.parents[parent.parent_id],
             index,
@@ -395,8 +422,10 @@ class Legs:
             price=place.price,
             purpose=place.purpose,
             reserved=reserved,
+            cleared=cleared,
             now=now,
         )
+        return True
 
     def _within_rules(
         self, leg: Leg, account: Account, market: Market, place: view.Place

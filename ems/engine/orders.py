@@ -47,6 +47,7 @@ from ems.engine.account import Account
 from ems.engine.portfolio import Portfolio
 from ems.engine.queries import Queries, micros
 from ems.engine.reconciliation import Reconciliation
+from ems.engine.risk import Clearance, Risk
 from ems.engine.slices import Slices
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
@@ -84,6 +85,7 @@ class Orders:
         portfolio: Portfolio,
         reconciliation: Reconciliation,
         slices: Slices,
+        risk: Risk,
     ):
         self._out = out
         self._portfolio = portfolio
@@ -91,6 +93,7 @@ class Orders:
         self._slices = slices
         self._work = work
         self._queries = queries
+        self._risk = risk
         self.incidents = 0  # told by this process
         # order id -> (mid, touch) when it was sent
         self._pictures: dict[str, tuple[Decimal | None, Decimal | None]] = {}
@@ -105,6 +108,8 @@ class Orders:
         rejected = after_step.child.order.status is Status.REJECTED and before.phase is not Phase.SETTLED
         if rejected and run is not None:
             self.listener.learn_refusal(account, before, report, run, now)
+        if rejected:
+            self._risk.answered(account.exchange, report)
         self._after_step(account, after_step, now)
 
     def event(self, order_id: str, event: ChildEvent, now: datetime) -> None:
@@ -120,6 +125,11 @@ class Orders:
                 )
         if isinstance(event, OrderStatus) and event.filled_quantity is not None:
             self._work.said_filled[order_id] = event.filled_quantity
+        if isinstance(event, OutcomeUnknown):
+            if event.request == "create" and child.order.status is not Status.UNKNOWN:
+                self._risk.unclear(account.exchange, now)
+        elif isinstance(event, Acked):
+            self._risk.answered(account.exchange, None)
         self._after_step(account, step(child, event, now, account.patience_now), now)
 
     def _after_step(self, account: Account, done: Step, now: datetime) -> None:
@@ -163,8 +173,13 @@ class Orders:
             self._slices.booked(fill, now)
             self._work.fills.setdefault(order.order_id, []).append(fill)
             self._out.record(fill)
+            self._risk.filled(fill, now)
             if market is not None:
                 account.holdings.book(report, market.base, market.quote)
+        if order.phase is Phase.SETTLED:
+            self._risk.ended(order)
+        else:
+            self._risk.repriced(order)
         if done.entries:
             self._out.record(order)
             self._out.turn.touched.add(order.query_id)
@@ -234,6 +249,7 @@ class Orders:
         price: Decimal | None,
         purpose: str,
         reserved: Decimal,
+        cleared: Clearance,
         now: datetime,
         stop_price: Decimal | None = None,
         expires_at: datetime | None = None,
@@ -241,7 +257,7 @@ class Orders:
         replaces: str | None = None,
     ) -> None:
         """Write the intent of one order of the leg at `index` and send it: one turn, one transaction, then
-        the socket."""
+        the socket. `cleared`: the risk controls' word on this very order, of this very turn."""
         order_id = self.create(
             parent,
             index,
@@ -253,6 +269,7 @@ class Orders:
             price=price,
             purpose=purpose,
             reserved=reserved,
+            cleared=cleared,
             now=now,
             stop_price=stop_price,
             expires_at=expires_at,
@@ -274,6 +291,7 @@ class Orders:
         price: Decimal | None,
         purpose: str,
         reserved: Decimal,
+        cleared: Clearance,
         now: datetime,
         stop_price: Decimal | None = None,
         expires_at: datetime | None = None,
@@ -284,6 +302,7 @@ class Orders:
         fee_saved: Decimal | None = None,
     ) -> str:
         """Write down one order of the leg at `index`; return its id. Nothing is sent yet."""
+        assert cleared.quantity == quantity, "an order is placed as it was cleared"
         siblings = self._work.orders_of[parent.parent_id]
         attempt = len(siblings) + 1
         leg = parent.legs[index]
@@ -316,7 +335,10 @@ class Orders:
             replaces=replaces,
             cross_id=cross_id,
             fee_saved=fee_saved,
+            usd_value=cleared.usd_value,
+            release=self._work.release,
         )
+        self._risk.placed(order)
         self._out.record(created(order))
         self._out.record(order)
         self._out.turn.touched.add(order.query_id)

@@ -37,9 +37,10 @@ from ems.engine.crossings import Crossings
 from ems.engine.legs import Legs
 from ems.engine.orders import Orders
 from ems.engine.queries import Queries
-from ems.engine.refusals import HALTED
+from ems.engine.refusals import HALT_CODES, HALTED
 from ems.engine.replans import Replans
 from ems.engine.resubmissions import Resubmissions
+from ems.engine.risk import Risk
 from ems.engine.sight import Need, Sight
 from ems.engine.successors import Successors
 from ems.engine.triggers import Triggers
@@ -59,7 +60,7 @@ PASSABLE = frozenset(
     }
 )
 # Something is wrong with the parent or with us, or people halted it: nothing more is placed for its legs.
-GRAVE = frozenset({errors.INTERNAL_ERROR, errors.VENUE_INCONSISTENT, errors.TRADING_HALTED})
+GRAVE = frozenset({errors.INTERNAL_ERROR, errors.OVEREXECUTION_GUARD, errors.VENUE_INCONSISTENT, *HALT_CODES})
 
 GENERATIONS = 8  # plans of one parent; then what is left stays
 REVIEW_S = 15.0  # EXECUTION.md 5.2: compare the plan with a new one this often
@@ -82,6 +83,7 @@ class Parents:
         replans: Replans,
         sight: Sight,
         costs: Costs,
+        risk: Risk,
         ended: Callable[[datetime], None],  # an order, a parent, or what was asked of an order
     ):
         self._out = out
@@ -91,11 +93,12 @@ class Parents:
         self._replans = replans
         self._sight = sight
         self._costs = costs
+        self._risk = risk
         self._ended = ended  # told when an order or a parent has come to its end
-        self._legs = Legs(out, work, orders, crossings, self._save)
-        self._triggers = Triggers(out, work, orders)
+        self._legs = Legs(out, work, orders, crossings, risk, self._save)
+        self._triggers = Triggers(out, work, orders, risk)
         self._successors = Successors(work, orders)
-        self._resubmissions = Resubmissions(out, work, queries, orders)
+        self._resubmissions = Resubmissions(out, work, queries, orders, risk)
         self._attached = Attached(work, orders, self._triggers, self._save)
         self._busy: set[str] = set()  # parents being worked right now
         self._again: set[str] = set()  # of those, the ones to which something has happened meanwhile
@@ -327,7 +330,7 @@ class Parents:
         if order.phase is Phase.SETTLED:
             self._work.runs.pop(parent.parent_id, None)
             problem = run.problem
-            halted = problem is not None and problem.code == errors.TRADING_HALTED
+            halted = problem is not None and problem.code in HALT_CODES
             if halted and order.status is Status.FILLED:
                 problem, halted = None, False  # it came too late
             stopped = halted or order.status is Status.REJECTED
@@ -554,6 +557,8 @@ class Parents:
 
     def _save(self, parent: Parent) -> None:
         self._work.save_parent(parent)
+        if parent.state in ENDED_PARENT:
+            self._risk.parent_ended(parent)
         self._out.record(parent)
         self._out.turn.touched.add(parent.query_id)
 

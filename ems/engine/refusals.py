@@ -26,13 +26,23 @@ def not_ready(account: Account) -> Problem:
 
 
 HALTED = "trading is halted"  # starts the reason of everything that a halt has ended
+# What a halt is refused with: a person's, or that of the risk control that set it.
+HALT_CODES = frozenset(
+    {
+        errors.TRADING_HALTED,
+        errors.EXECUTION_THROTTLE,
+        errors.LOSS_LIMIT,
+        errors.VENUE_BREAKER,
+        errors.LEDGER_MISMATCH,
+    }
+)
 
 
 def halted(halt: Halt) -> Problem:
     """Say that nothing is placed there, by whose word, and how that is lifted."""
     why = f": {halt.reason}" if halt.reason else ""
     return errors.problem(
-        errors.TRADING_HALTED,
+        halt.source if halt.source in HALT_CODES else errors.TRADING_HALTED,
         f"{HALTED} ({halt.where}) by {halt.set_by}{why} [halt {halt.halt_id}]",
         hint=f"It stands until an admin lifts it: resume, halt_id {halt.halt_id}. get_halts lists all.",
         details={

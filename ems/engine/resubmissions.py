@@ -26,6 +26,7 @@ from ems.engine.admission import Admitted, concluded, picture_of
 from ems.engine.order_types import limit_to_take, taken_at
 from ems.engine.orders import Orders
 from ems.engine.queries import Queries
+from ems.engine.risk import Clearance, Risk
 from ems.engine.sight import usable
 from ems.engine.turn import Out
 from ems.engine.work import LegRun, Run, Work
@@ -37,11 +38,12 @@ MARKETS_S = 10.0  # wait this long for the exchange's rules, then its no stands
 class Resubmissions:
     """Every plain order that was refused and may be sent once more."""
 
-    def __init__(self, out: Out, work: Work, queries: Queries, orders: Orders):
+    def __init__(self, out: Out, work: Work, queries: Queries, orders: Orders, risk: Risk):
         self._out = out
         self._work = work
         self._queries = queries
         self._orders = orders
+        self._risk = risk
 
     def learn_refusal(
         self, account: Account, order: Order, report: Rejected, problem: Problem, run: Run, now: datetime
@@ -74,7 +76,18 @@ class Resubmissions:
         if isinstance(judged, Problem):
             run.problem = judged
             return False
-        self._send_again(parent, order, judged, leg, now)
+        cleared = self._risk.again(
+            self._work.accounts[order.exchange, order.account],
+            order,
+            judged.quantity,
+            judged.price,
+            judged.stop_price,
+            now,
+        )
+        if isinstance(cleared, Problem):
+            run.problem = cleared
+            return False
+        self._send_again(parent, order, judged, cleared, leg, now)
         return True
 
     def drop(self, meant: Callable[[Parent], bool]) -> list[str]:
@@ -143,7 +156,13 @@ class Resubmissions:
         return limit_to_take(market, order.side, book, order.quantity)
 
     def _send_again(
-        self, parent: Parent, order: Order, admitted: Admitted, leg: LegRun, now: datetime
+        self,
+        parent: Parent,
+        order: Order,
+        admitted: Admitted,
+        cleared: Clearance,
+        leg: LegRun,
+        now: datetime,
     ) -> None:
         account = self._work.accounts[order.exchange, order.account]
         said = leg.problem
@@ -160,6 +179,7 @@ class Resubmissions:
             price=admitted.price,
             purpose=order.purpose,
             reserved=admitted.reserved,
+            cleared=cleared,
             now=now,
             stop_price=admitted.stop_price,
             expires_at=order.expires_at,

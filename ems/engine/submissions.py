@@ -21,11 +21,13 @@ from ems.core.messages import (
     Liquidate,
     MarketOrder,
     NotificationCommand,
+    OrderType,
     PlaceOrder,
     Problem,
     Quote,
     Rebalance,
     ResumeTrading,
+    SetLimit,
     SetSlice,
     SmartOrder,
     Style,
@@ -41,6 +43,8 @@ from ems.core.records import (
     Query,
     QueryStatus,
 )
+from ems.core.risk import Proposal
+from ems.core.risk_limits import Scope
 from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
 from ems.engine.admission import Admitted, admit
@@ -58,6 +62,7 @@ from ems.engine.plans import Plans
 from ems.engine.queries import Queries, micros
 from ems.engine.quotes import Quotes
 from ems.engine.refusals import halted, not_ready
+from ems.engine.risk import Clearance, Risk
 from ems.engine.shortages import explained
 from ems.engine.sight import Need, Sight, usable
 from ems.engine.slices import Slices
@@ -98,7 +103,9 @@ class Submissions:
         sight: Sight,
         plans: Plans,
         costs: Costs,
+        risk: Risk,
     ):
+        self._risk = risk
         self._sight = sight
         self._plans = plans
         self._quotes = Quotes(work, plans)
@@ -162,6 +169,8 @@ class Submissions:
                 answer = self._halts.submit(event, command, now)
             case SetSlice():
                 answer = self._slices.submit(event, command, now)
+            case SetLimit():
+                answer = self._risk.submit(event, command, now)
             case _:
                 answer = self._submit_trade(event, command, now, patient)
         if answer is None:
@@ -236,9 +245,15 @@ class Submissions:
                 return halted(halt)
         if isinstance(judged, Admitted):
             assert isinstance(command, Plain)
+            cleared = self._cleared(event, command, judged, now, patient)
+            if isinstance(cleared, Problem):
+                return cleared
+            if isinstance(cleared, Need):
+                self._hold(event, cleared, now)
+                return None
             if event.ticket.dry_run:
                 return self._dry_run_order(event, command, judged, now)
-            return self._start_order(event, command, judged, now)
+            return self._start_order(event, command, judged, cleared, now)
         if isinstance(command, Quote):
             return self._quote(event, command, judged, now)
         if event.ticket.dry_run:
@@ -311,6 +326,35 @@ class Submissions:
             return Need(settled=frozenset(order.order_id for order in met))
         return selfmatch.refused(self._work, account, met[0], ticket.user, reach, admitted)
 
+    def _cleared(
+        self,
+        event: Submit,
+        command: Plain,
+        admitted: Admitted,
+        now: datetime,
+        patient: bool,
+    ) -> Clearance | Need | Problem:
+        """Ask the risk controls about a plain order."""
+        ticket, leg = event.ticket, admitted.leg
+        account = self._work.accounts[leg.exchange, leg.account]
+        asked_type = OrderType.MARKET if isinstance(command, MarketOrder) else admitted.order_type
+        if isinstance(command, PlaceOrder):
+            asked_type = command.order_type
+        proposal = Proposal(
+            where=Scope(ticket.user, ticket.bot, leg.exchange, leg.account, leg.symbol),
+            parent_id=f"{event.query_id}.1",
+            side=leg.side,
+            order_type=asked_type,
+            quantity=admitted.quantity,
+            # A limit that stands in for a market order is none of the caller's.
+            price=admitted.price if asked_type.limited else None,
+            stop_price=admitted.stop_price,
+            allow_duplicate=command.allow_duplicate,
+            at=now,
+        )
+        need = self._risk.missing(account, leg.symbol, proposal.where, now) if patient else None
+        return need or self._risk.judge(account, proposal, dry_run=ticket.dry_run)
+
     def _hold(self, event: Submit, need: Need, now: datetime) -> None:
         until = now + timedelta(seconds=LOOK_FIRST_S)
         times = self._waiting.times.pop(event.token, 0) + 1
@@ -366,7 +410,14 @@ class Submissions:
             **fields,  # type: ignore[arg-type]
         )
 
-    def _start_order(self, event: Submit, command: Plain, admitted: Admitted, now: datetime) -> Query:
+    def _start_order(
+        self,
+        event: Submit,
+        command: Plain,
+        admitted: Admitted,
+        cleared: Clearance,
+        now: datetime,
+    ) -> Query:
         leg = admitted.leg
         account = self._work.accounts[leg.exchange, leg.account]
         query = self._query(event, command, leg.exchange, account.mode, now)
@@ -414,6 +465,7 @@ class Submissions:
             price=admitted.price,
             purpose="direct",
             reserved=admitted.reserved * outside / admitted.quantity,
+            cleared=Clearance(quantity=outside, usd_value=cleared.usd_value * outside / admitted.quantity),
             now=now,
             stop_price=admitted.stop_price,
             expires_at=admitted.expires_at,

@@ -6,10 +6,12 @@ from datetime import datetime
 from decimal import Decimal
 
 from ems.core.messages import OrderType
+from ems.core.order import worth
 from ems.core.records import Order, Parent, ParentState
 from ems.core.rest import rest_of
 from ems.engine.account import Account, Readiness
 from ems.engine.orders import Orders, sent_type
+from ems.engine.risk import Clearance
 from ems.engine.work import Run, Work
 
 ZERO = Decimal(0)
@@ -77,6 +79,7 @@ def succeed(
     replaces: str | None = None,
 ) -> str:
     """Write down an order in the place of another; what is not said is as it was. Return its id."""
+    usd_value = worth(order, quantity, price, stop_price)  # judged when the edit was asked for
     return orders.create(
         parent,
         order.leg,
@@ -88,6 +91,7 @@ def succeed(
         price=price,
         purpose=order.purpose,
         reserved=parent.legs[order.leg].amount if reserved is None else reserved,
+        cleared=Clearance(quantity=quantity, usd_value=usd_value),
         now=now,
         stop_price=stop_price,
         expires_at=order.expires_at,

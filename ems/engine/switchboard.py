@@ -26,6 +26,7 @@ from ems.core.messages import (
     FillReport,
     FromFeed,
     FromVenue,
+    HaltTrading,
     LookupFailed,
     MarketsLoaded,
     OpenOrders,
@@ -63,6 +64,7 @@ from ems.engine.queries import Queries, micros
 from ems.engine.reconciliation import Reconciliation
 from ems.engine.references import References
 from ems.engine.replans import Replans
+from ems.engine.risk import Risk
 from ems.engine.sight import Sight
 from ems.engine.slices import Slices
 from ems.engine.submissions import NONCE_KEPT, Submissions
@@ -82,21 +84,31 @@ WATCH_IDLE_S = 300.0
 class Engine:
     """All trading state of this process."""
 
-    def __init__(self, accounts: Iterable[Account], *, mark: str, currency: str = "USDT"):
+    def __init__(self, accounts: Iterable[Account], *, mark: str, currency: str = "USDT", release: str = ""):
         """`mark`: eight hex digits that start every client order id of this installation.
 
-        `currency`: in which positions and what they earned are kept.
+        `currency`: in which positions and what they earned are kept. `release`: what runs, for the record of
+        every order.
         """
         assert len(mark) == 8 and int(mark, 16) >= 0
         self.work = Work(accounts, mark)
+        self.work.release = release
         self._out = Out()
         self._waiting = Waiting(self._out)
         self._queries = Queries(self._out, self.work)
         self.portfolio = Portfolio(self._out, self.work, currency)
         self.reconciliation = Reconciliation(self._out, self.work)
         self.slices = Slices(self._out, self.work, self._queries, self.portfolio)
+        self.risk = Risk(self._out, self.work, self._queries)
+        self.reconciliation.on_mismatch = self.risk.mismatch
         self.orders = Orders(
-            self._out, self.work, self._queries, self.portfolio, self.reconciliation, self.slices
+            self._out,
+            self.work,
+            self._queries,
+            self.portfolio,
+            self.reconciliation,
+            self.slices,
+            self.risk,
         )
         self.costs = Costs(self._out, self.work)
         self.references = References(self._out, self.work)
@@ -112,11 +124,12 @@ class Engine:
             Replans(self._out, self.work, sight),
             sight,
             self.costs,
+            self.risk,
             self._something_ended,
         )
         self.orders.listener = self.parents
         self.cancels = Cancels(self._out, self.work, self._queries, self.orders, self.parents, self._waiting)
-        self.edits = Edits(self._out, self.work, self._queries, self.orders, self.cancels)
+        self.edits = Edits(self._out, self.work, self._queries, self.orders, self.cancels, self.risk)
         self.halts = Halts(self._out, self.work, self._queries, self.orders, self.parents, self._waiting)
         self.submissions = Submissions(
             self._out,
@@ -133,6 +146,7 @@ class Engine:
             sight,
             plans,
             self.costs,
+            self.risk,
         )
 
     def handle(self, event: Event, now: datetime) -> Turn:
@@ -184,6 +198,7 @@ class Engine:
                 self._out.wake(("expiry", order.order_id), max(order.expires_at, now))
         for fill in unfinished.fills:
             self.work.fills.setdefault(fill.order_id, []).append(fill)
+        self.risk.restore(unfinished.risk_limits, unfinished.traded, unfinished.day_fills, now)
         for account in self.work.accounts.values():
             self._out.wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
         self.halts.restore(unfinished.halts, now)
@@ -412,6 +427,15 @@ class Engine:
                 held = self._waiting.held.pop(int(token), None)
                 if held is not None:
                     self.submissions.submit(held.event, now, patient=False)
+            case ("trip", code, exchange, account, user, symbol, why):
+                scope = HaltTrading(
+                    exchange=exchange or None,
+                    account=account or None,
+                    user=user or None,
+                    symbol=symbol or None,
+                    reason=why,
+                )
+                self.halts.trip(code, scope, now)
             case ("halt", halt_id):
                 self.halts.timer(halt_id, now)
             case ("cost", parent_id):

@@ -23,6 +23,7 @@ from ems.core.triggers import met, rising
 from ems.engine.account import Account, Readiness
 from ems.engine.order_types import limit_to_take, sellable
 from ems.engine.orders import Orders
+from ems.engine.risk import Delay, Risk
 from ems.engine.sight import usable
 from ems.engine.successors import succeed
 from ems.engine.turn import Out
@@ -36,16 +37,18 @@ PASSING = frozenset({Refusal.RATE_LIMIT, Refusal.CLOCK, Refusal.MARKET_CLOSED})
 class Triggers:
     """Every order that waits with us."""
 
-    def __init__(self, out: Out, work: Work, orders: Orders):
+    def __init__(self, out: Out, work: Work, orders: Orders, risk: Risk):
         self._out = out
         self._work = work
         self._orders = orders
+        self._risk = risk
 
     def work(self, order: Order, run: Run, now: datetime) -> None:
         """Send an order if its price has come."""
         if self.due(order, run, now):
             account = self._work.accounts[order.exchange, order.account]
-            self._fire(account, account.markets[order.symbol], account.books[order.symbol], order, now)
+            market, book = account.markets[order.symbol], account.books[order.symbol]
+            self._fire(account, market, book, order, run, now)
 
     def due(self, order: Order, run: Run, now: datetime) -> bool:
         """Say whether the price of an order has come, and it may be sent."""
@@ -61,7 +64,9 @@ class Triggers:
         assert order.stop_price is not None
         return met(order.order_type, order.side, order.stop_price, mid_of(book))
 
-    def _fire(self, account: Account, market: Market, book: BookUpdate, order: Order, now: datetime) -> None:
+    def _fire(
+        self, account: Account, market: Market, book: BookUpdate, order: Order, run: Run, now: datetime
+    ) -> None:
         quantity = order.quantity
         if order.reduce_only:
             quantity = min(quantity, sellable(market, self._held(account, market, order)))
@@ -72,6 +77,15 @@ class Triggers:
             why = f"only {plain(quantity)} {market.base} is held when its price came: too little to sell"
             self._orders.event(order.order_id, Drop(message=why), now)
             self._tell_lost(order, why, now)
+            return
+        no = self._risk.triggered(account, order, quantity, now)
+        if isinstance(no, Delay):
+            run.leg(order.leg).wait_until = no.until
+            self._out.wake(("parent", order.parent_id), no.until)
+            return
+        if no is not None:
+            self._orders.event(order.order_id, Drop(message=f"{no.code}: {no.message}"), now)
+            self._tell_lost(order, f"{no.code}: {no.message}", now)
             return
         assert order.stop_price is not None
         where = "at or above" if rising(order.order_type, order.side) else "at or below"

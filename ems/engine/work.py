@@ -85,6 +85,7 @@ class Work:
 
     def __init__(self, accounts: Iterable[Account], mark: str):
         self.mark = mark  # eight hex digits that start every client order id of this installation
+        self.release = ""  # version and hash of the settings, in every order
         self.accounts: dict[tuple[str, str], Account] = {
             a.key: a for a in accounts
         }  # (exchange, account) -> account

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
+from math import ceil
 
 from flask import Response, g
 
@@ -56,6 +58,23 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.QUOTE_UNKNOWN: 404,
     errors.QUOTE_EXPIRED: 410,
     errors.QUOTE_MOVED: 409,
+    errors.PRICE_COLLAR: 422,
+    errors.SLIPPAGE_LIMIT: 422,
+    errors.NOTIONAL_EXCEEDS_MAX_PER_ORDER: 422,
+    errors.QUANTITY_EXCEEDS_MAXIMUM: 422,
+    errors.CREDIT_LIMIT: 422,
+    errors.POSITION_LIMIT: 422,
+    # Not 429, to which a client waits and sends again: nobody knows when an order ends.
+    errors.MAX_OPEN_ORDERS: 422,
+    errors.RATE_LIMIT_EXCEEDED: 429,
+    errors.EXECUTION_THROTTLE: 423,
+    errors.DUPLICATE_SUSPECTED: 409,
+    errors.OVEREXECUTION_GUARD: 500,
+    errors.LOSS_LIMIT: 423,
+    errors.VENUE_BREAKER: 423,
+    errors.MARKET_DATA_STALE: 422,
+    errors.RESTRICTED: 422,
+    errors.LEDGER_MISMATCH: 423,
     errors.ORDER_NOT_FOUND: 404,
     errors.ORDER_CLOSED: 409,
     errors.ORDER_NOT_EDITABLE: 409,
@@ -101,7 +120,8 @@ def refused(problem: Problem, *, status: int | None = None, mode: str | None = N
         "error", "error", problem_view(problem), status or HTTP_STATUS.get(problem.code, 500), mode
     )
     if response.status_code in (429, 503):
-        response.headers["Retry-After"] = str(problem.details.get("retry_after_s", RETRY_AFTER_S))
+        wait_s = Decimal(str(problem.details.get("retry_after_s", RETRY_AFTER_S)))
+        response.headers["Retry-After"] = str(ceil(wait_s))  # HTTP knows whole seconds
     return response
 
 

@@ -23,6 +23,7 @@ from server.api.desk_port import Desk, Notifications
 from server.api.docs import docs
 from server.api.halts import halts
 from server.api.health import health
+from server.api.limits import limits
 from server.api.notifications import notifications as notification_calls
 from server.api.orders import orders
 from server.api.plans import plans
@@ -72,7 +73,7 @@ def create_app(
     app.after_request(_protect)
     app.register_error_handler(Exception, _explain)
     reads = (accounts, portfolio, slices, costs, notification_calls, health, docs)
-    for noun in (orders, plans, halts, queries, *reads):
+    for noun in (orders, plans, halts, limits, queries, *reads):
         app.register_blueprint(noun)
     return app
 

@@ -167,6 +167,12 @@ class Desk(Protocol):
     def slices(self, *, user: str, bot: str, everyone: bool) -> Mapping[str, object]:
         """Return bots' slices, and how each account's come out with what it holds."""
 
+    def limits(self, *, user: str, bot: str, everybody: bool, limit: int) -> Mapping[str, object]:
+        """Return the risk controls, their settings in force, and the latest changes."""
+
+    def risk(self, *, user: str, bot: str, everybody: bool) -> Mapping[str, object]:
+        """Return what of each counted limit is used and what is left."""
+
     def halts(self, *, user: str, bot: str, limit: int) -> Mapping[str, object]:
         """Return every halt with its report, those in force first."""
 

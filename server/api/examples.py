@@ -364,6 +364,64 @@ SLICES = {
     ],
 }
 
+SET_LIMIT = query(
+    "set_limit",
+    {"setting": "credit_limit", "value": "50000", "user": "alice", "exchange": "kraken"},
+    status="done",
+    finished_at="2026-11-21T06:30:00Z",
+    result={
+        "setting": "credit_limit",
+        "scope": "user alice, exchange kraken",
+        "old": "default",
+        "new": "50000",
+        "default": "100000",
+        "unit": "USD",
+        "loosened": False,
+    },
+)
+LIMITS = {
+    "controls": [
+        {
+            "number": 6,
+            "name": "Credit threshold",
+            "code": "CREDIT_LIMIT",
+            "settings": [
+                {
+                    "setting": "credit_limit",
+                    "default": "100000",
+                    "unit": "USD",
+                    "per": ["user", "exchange"],
+                    "set": [{"scope": "user alice, exchange kraken", "value": "50000", "set_by": "alice"}],
+                }
+            ],
+        }
+    ],
+    "changes": [
+        {
+            "change_id": "q-7d10be42",
+            "setting": "credit_limit",
+            "scope": "user alice, exchange kraken",
+            "old": "default",
+            "new": "50000",
+            "set_by": "alice",
+            "set_at": "2026-11-21T06:30:00Z",
+            "reason": "",
+        }
+    ],
+}
+RISK = {
+    "limits": [
+        {
+            "setting": "credit_limit",
+            "scope": "user alice, exchange kraken",
+            "limit": "50000",
+            "used": "12400.5",
+            "remaining": "37599.5",
+            "unit": "USD",
+        }
+    ]
+}
+
 HALTS = {
     "halts": [
         {

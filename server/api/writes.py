@@ -21,9 +21,11 @@ from ems.core.messages import (
     Problem,
     ResumeTrading,
     SendTestNotification,
+    SetLimit,
     Ticket,
 )
 from ems.core.records import QueryStatus
+from ems.core.risk_limits import CONTROLS
 from ems.desk import DeskRefused
 from server.api.answers import Refused, ok, refused, with_details
 from server.api.desk_port import QueryState
@@ -42,11 +44,9 @@ TRADE_ERRORS = (
     errors.EXCHANGE_UNKNOWN,
     errors.EXCHANGE_CLOSED,
     errors.EXCHANGE_UNAVAILABLE,
-    errors.TRADING_HALTED,
+    *(control.code for control in CONTROLS if control.code),
     errors.AMOUNT_TOO_SMALL,
     errors.AMOUNT_TOO_LARGE,
-    errors.FUNDS_INSUFFICIENT,
-    errors.SELF_MATCH,
     errors.VENUE_REJECTED,
     errors.VENUE_UNAVAILABLE,
     errors.STORE_UNAVAILABLE,
@@ -127,7 +127,7 @@ def _place(command: Command) -> AbstractContextManager[None]:
         return place_in(house().lanes.channel_tests)
     if isinstance(command, NotificationCommand):
         return nullcontext()
-    if isinstance(command, CancelOrder | CancelAllOrders | HaltTrading | ResumeTrading):
+    if isinstance(command, CancelOrder | CancelAllOrders | HaltTrading | ResumeTrading | SetLimit):
         return nullcontext()
     return place_in(house().lanes.new_orders)
 
@@ -159,6 +159,7 @@ def _ticket(identity: Identity, options: Options, key: str, body_digest: str) ->
         record_in_db=options.record_in_db,
         send_fail_email=options.send_fail_email,
         dry_run=options.dry_run,
+        role=identity.role,
         nonce=NonceUse(key_id=identity.keyid, nonce=identity.nonce, expires_at=identity.expires),
     )
 

@@ -58,11 +58,14 @@ from ems.core.records import (
     Query,
     QueryStatus,
     Record,
+    RiskLimit,
     Slice,
     SliceChange,
     Transfer,
     VenueOrder,
 )
+from ems.core.risk_ledger import DAY, MINUTE, Traded, traded_usd
+from ems.core.risk_limits import Scope
 from ems.core.spans import Span
 from ems.store import (
     Earned,
@@ -102,6 +105,7 @@ from server.store.tables import (
     parents,
     portfolio,
     queries,
+    risk_limits,
     slice_changes,
     slices,
 )
@@ -136,6 +140,7 @@ class _Batch:
     halts: list[Values] = field(default_factory=list)
     halt_lifts: list[Values] = field(default_factory=list)
     news: dict[News, Values] = field(default_factory=dict)
+    risk_limits: list[Values] = field(default_factory=list)
 
 
 class SqlStore:
@@ -176,7 +181,7 @@ class SqlStore:
         except NonceUsed as clash:
             raise NonceUsed(self._nonce_used(batch.nonces)) from clash
 
-    def load(self, ended_since: datetime) -> Unfinished:
+    def load(self, ended_since: datetime, now: datetime | None = None) -> Unfinished:
         wanted = union(
             select(parents.c.parent_id).where(WORKING_PARENT),
             select(parents.c.parent_id).where(parents.c.closed_at >= ended_since),
@@ -209,6 +214,10 @@ class SqlStore:
             own = select(slices).where(slices.c.ended_at.is_(None)).order_by(*slices.primary_key)
             found_slices = [tables.slice_from_row(row) for row in connection.execute(own)]
             booked = connection.execute(select(func.max(fills.c.booking))).scalar()
+            as_set = select(risk_limits).order_by(risk_limits.c.set_at, risk_limits.c.change_id)
+            found_limits = [tables.risk_limit_from_row(row) for row in connection.execute(as_set)]
+            found_traded = [] if now is None else self._traded(connection, now)
+            found_day = [] if now is None else self._day_fills(connection, now)
         return Unfinished(
             queries=tuple(sorted(found_queries.values(), key=lambda q: (q.accepted_at, q.query_id))),
             parents=tuple(found_parents),
@@ -220,7 +229,47 @@ class SqlStore:
             positions=tuple(found_positions),
             booking=booked or 0,
             slices=tuple(found_slices),
+            risk_limits=tuple(found_limits),
+            traded=tuple(found_traded),
+            day_fills=tuple(found_day),
         )
+
+    @staticmethod
+    def _traded(connection: Connection, now: datetime) -> list[Traded]:
+        """Return what orders that ended within 24 hours traded, for the risk controls."""
+        o = orders.c
+        asked = select(
+            o.user_id,
+            o.bot,
+            o.exchange,
+            o.account,
+            o.symbol,
+            o.usd_value,
+            o.filled_quantity,
+            o.quantity,
+            o.closed_at,
+        ).where(o.closed_at >= now - DAY - MINUTE, o.filled_quantity > Decimal(0))
+        return [
+            Traded(
+                where=Scope(row.user_id, row.bot, row.exchange, row.account, row.symbol),
+                usd=traded_usd(row.usd_value or Decimal(0), row.filled_quantity, row.quantity),
+                closed_at=row.closed_at,
+            )
+            for row in connection.execute(asked)
+        ]
+
+    @staticmethod
+    def _day_fills(connection: Connection, now: datetime) -> list[Fill]:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        asked = select(fills).where(fills.c.timestamp >= midnight).order_by(fills.c.timestamp)
+        return [tables.fill_from_row(row) for row in connection.execute(asked)]
+
+    def risk_changes(self, limit: int) -> list[RiskLimit]:
+        """Return the latest changes of limits, newest first."""
+        newest = (risk_limits.c.set_at.desc(), risk_limits.c.change_id.desc())
+        with self._reading() as connection:
+            rows = connection.execute(select(risk_limits).order_by(*newest).limit(limit))
+            return [tables.risk_limit_from_row(row) for row in rows]
 
     def query(self, user: str, query_id: str) -> Query | None:
         return self._one_query(and_(queries.c.query_id == query_id, queries.c.user_id == user))
@@ -708,6 +757,7 @@ class SqlStore:
             (prepared.new_halt, batch.halts),
             (prepared.new_halt_lift, batch.halt_lifts),
             (prepared.new_news, list(batch.news.values())),
+            (prepared.new_risk_limit, batch.risk_limits),
         ):
             if rows:
                 connection.execute(statement, rows)
@@ -806,6 +856,7 @@ class _Statements:
         self.new_notice = notices.insert()
         self.new_halt = halts.insert()
         self.new_halt_lift = halt_lifts.insert()
+        self.new_risk_limit = risk_limits.insert()
         self.new_account = insert(accounts).on_conflict_do_nothing()
         self.new_news = insert(notification_news).on_conflict_do_nothing()
 
@@ -843,6 +894,8 @@ def _sort(records: Sequence[Record]) -> _Batch:
             batch.halts.append(tables.halt_to_row(record))
         elif isinstance(record, HaltLift):
             batch.halt_lifts.append(tables.halt_lift_to_row(record))
+        elif isinstance(record, RiskLimit):
+            batch.risk_limits.append(tables.risk_limit_to_row(record))
         news = news_of(record)
         if news is not None:
             batch.news[news] = {"kind": news.kind, "subject": news.subject, "status": news.status}
@@ -870,6 +923,7 @@ def _fact_of(batch: _Batch) -> _Fact | None:
         (slice_changes, batch.slice_changes, ("change_id",)),
         (halts, batch.halts, ("halt_id",)),
         (halt_lifts, batch.halt_lifts, ("halt_id",)),
+        (risk_limits, batch.risk_limits, ("change_id",)),
     ):
         if rows:
             return _Fact(table, tuple((name, rows[0][name]) for name in key))

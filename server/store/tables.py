@@ -6,8 +6,8 @@ A change here is a new migration.
 
 Rules:
 1. `queries`, `parents`, `orders`, `portfolio`, `costs` and `haircuts` are the latest state, overwritten by
-   key. `order_history`, `fills`, `halts`, `halt_lifts` and `nonces` are facts and only added. `orders` is a
-   cache of the fold of `order_history`, `portfolio` of that of `fills`.
+   key. `order_history`, `fills`, `halts`, `halt_lifts`, `risk_limits` and `nonces` are facts and only
+   added. `orders` is a cache of the fold of `order_history`, `portfolio` of that of `fills`.
 2. The database itself keeps single what must never be double: the idempotency key of a query, the client
    order id at an account, a fill.
 3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
@@ -59,6 +59,7 @@ from ems.core.records import (
     Position,
     Query,
     QueryStatus,
+    RiskLimit,
     Slice,
     SliceChange,
     Status,
@@ -205,9 +206,12 @@ orders = Table(
     Column("cross_id", Key),
     Column("fee_saved", Money(MANY)),
     Column("edit", JsonDoc),
+    Column("usd_value", Money(MANY)),
+    Column("release", Words),
     PrimaryKeyConstraint("order_id"),
     Index(None, "query_id"),
     Index(None, "parent_id"),
+    Index(None, "closed_at"),
     Index(None, "user_id", "timestamp", "order_id"),
     # An order refused before it was named at a venue has no client order id.
     Index(
@@ -268,6 +272,7 @@ fills = Table(
     PrimaryKeyConstraint("exchange", "account", "symbol", "fill_id", "side"),
     Index(None, "order_id"),
     Index(None, "booking"),
+    Index(None, "timestamp"),
     Index(None, "user_id", "timestamp"),
 )
 
@@ -387,6 +392,25 @@ halt_lifts = Table(
     Column("lifted_at", UtcTime, nullable=False),
     Column("lift_reason", Words, nullable=False),
     PrimaryKeyConstraint("halt_id"),
+)
+
+# Limits of the risk controls, as they were set; the last row of a setting and scope is in force.
+risk_limits = Table(
+    "risk_limits",
+    metadata,
+    Column("change_id", Key, nullable=False),
+    Column("setting", Key, nullable=False),
+    Column("user_id", Key),
+    Column("bot", Key),
+    Column("exchange", Key),
+    Column("account", Key),
+    Column("symbol", Key),
+    Column("old_value", Words, nullable=False),
+    Column("new_value", Words, nullable=False),
+    Column("set_by", Words, nullable=False),
+    Column("set_at", UtcTime, nullable=False),
+    Column("reason", Words, nullable=False),
+    PrimaryKeyConstraint("change_id"),
 )
 
 nonces = Table(
@@ -816,6 +840,8 @@ def order_to_row(order: Order) -> Values:
         "cross_id": order.cross_id,
         "fee_saved": order.fee_saved,
         "edit": None if order.edit is None else edit_to_json(order.edit),
+        "usd_value": order.usd_value,
+        "release": order.release,
     }
 
 
@@ -864,6 +890,8 @@ def order_from_row(row: Row[Any], fill_ids: Iterable[str]) -> Order:
         cross_id=row.cross_id,
         fee_saved=row.fee_saved,
         edit=None if row.edit is None else edit_from_json(row.edit),
+        usd_value=row.usd_value or Decimal(0),
+        release=row.release or "",
     )
 
 
@@ -1132,6 +1160,40 @@ def halt_lift_to_row(lift: HaltLift) -> Values:
 def halt_lift_from_row(row: Row[Any]) -> HaltLift:
     return HaltLift(
         halt_id=row.halt_id, lifted_by=row.lifted_by, lifted_at=row.lifted_at, reason=row.lift_reason
+    )
+
+
+def risk_limit_to_row(limit: RiskLimit) -> Values:
+    return {
+        "change_id": limit.change_id,
+        "setting": limit.setting,
+        "user_id": limit.user,
+        "bot": limit.bot,
+        "exchange": limit.exchange,
+        "account": limit.account,
+        "symbol": limit.symbol,
+        "old_value": limit.old,
+        "new_value": limit.new,
+        "set_by": limit.set_by,
+        "set_at": limit.set_at,
+        "reason": limit.reason,
+    }
+
+
+def risk_limit_from_row(row: Row[Any]) -> RiskLimit:
+    return RiskLimit(
+        change_id=row.change_id,
+        setting=row.setting,
+        user=row.user_id,
+        bot=row.bot,
+        exchange=row.exchange,
+        account=row.account,
+        symbol=row.symbol,
+        old=row.old_value,
+        new=row.new_value,
+        set_by=row.set_by,
+        set_at=row.set_at,
+        reason=row.reason,
     )
 
 

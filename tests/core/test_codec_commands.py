@@ -31,7 +31,9 @@ from ems.core.messages import (
     Rebalance,
     ResumeTrading,
     SendTestNotification,
+    SetLimit,
     SetNotificationRule,
+    SetSlice,
     Share,
     Side,
     SmartOrder,
@@ -122,6 +124,8 @@ COMMANDS: dict[str, Command] = {
     "acknowledge_notification": AcknowledgeNotification(message_id="m-1"),
     "test_notification": SendTestNotification(name="night"),
     "resume": ResumeTrading(halt_id="q-1", reason="the drill is over"),
+    "set_slice": SetSlice(of_bot="b", exchange="kraken", amounts={"USDT": Decimal(1000)}),
+    "set_limit": SetLimit(setting="credit_limit", value="5000", user="alice", of_bot="b", exchange="kraken"),
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ems.algos.params import ALIASES, PROFILES, USER_PARAMETERS
 from ems.core.errors import GROUPS
 from ems.core.notifications import EVENTS
+from ems.core.risk_limits import CONTROLS, SETTINGS
 from ems.venues.dialects import DIALECTS
 from oms_client import cli
 from server.api.answers import HTTP_STATUS
@@ -50,6 +51,7 @@ TABLES = {
     "accounts": "Exchange accounts as first seen; never their keys.",
     "halts": "Where people stopped trading, only added to; in force until it has a row in `halt_lifts`.",
     "halt_lifts": "Who let it go on, when and why.",
+    "risk_limits": "Limits of the risk controls as they were set, only added to; the last of a scope holds.",
     "nonces": "Signatures seen lately, against replay; emptied as they expire.",
 }
 
@@ -198,6 +200,22 @@ def matrix() -> str:
     return table(("", *(code(exchange) for exchange in EXCHANGES)), rows) + "\n" + listed + "\n"
 
 
+def controls() -> str:
+    """List the risk controls with their settings."""
+    rows = []
+    for control in CONTROLS:
+        settings = [setting for setting in SETTINGS if setting.control == control.number]
+        limits = (
+            f"{code(s.name)} {s.default} {s.unit}"
+            + (f" per {' and '.join(s.per)}" if s.per else "")
+            + f": {s.doc[0].lower()}{s.doc[1:-1]}"
+            for s in settings
+        )
+        refusal = code(control.code) if control.code else "-"
+        rows.append((str(control.number), control.name, control.does, refusal, "; ".join(limits) or "-"))
+    return table(("#", "control", "what it stops or does", "code", "settings with their defaults"), rows)
+
+
 GENERATED: dict[str, Callable[[], str]] = {  # name of the block -> its content
     "variables": variables,
     "algorithms": algorithms,
@@ -208,6 +226,7 @@ GENERATED: dict[str, Callable[[], str]] = {  # name of the block -> its content
     "events": events,
     "exchanges": exchanges,
     "matrix": matrix,
+    "controls": controls,
 }
 
 

@@ -9,11 +9,14 @@ import pytest
 
 import app
 import demo
+from oms_client import OMSClient
+from tests.limits import take_away
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
     opened = demo.open_world(app, tmp_path_factory.mktemp("world"))
+    take_away(OMSClient("adam", opened.url, "desk", key=opened.admin_key))
     yield opened
     opened.close()
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import requests
 
-from oms_client import signing
+from oms_client import OMSClient, signing
+from tests.limits import take_away
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
@@ -96,6 +97,8 @@ class ServerProcess:
     environment: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
     keys: signing.KeyPair = field(default_factory=signing.generate_keys)
+    admin: signing.KeyPair = field(default_factory=signing.generate_keys)
+    limited: bool = False  # with limits as they are by default, or as they were set
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -108,13 +111,17 @@ class ServerProcess:
         started = time.monotonic()
         self.spawn()
         self.wait_ready(started + START_S)
-        return time.monotonic() - started
+        took = time.monotonic() - started
+        if not self.limited:
+            take_away(OMSClient("adam", self.url, "desk", key=self.admin.private))
+            self.limited = True  # as an admin set them: they are on record
+        return took
 
     def spawn(self) -> None:
         command = [sys.executable, "app.py", "serve", *self.arguments]
         environment = {
             "PATH": os.environ.get("PATH", ""),
-            "OMS_KEYS": f"alice,{self.keys.public}",
+            "OMS_KEYS": f"alice,{self.keys.public};adam,{self.admin.public},admin",
             "OMS_PORT": str(self.port),
             "DB_URL": self.db_url,
             **self.environment,

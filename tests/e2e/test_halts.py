@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from oms_client import OMSClient, signing
+from oms_client import OMSClient
 from oms_client.errors import AuthError, OMSError, OutcomeUnknown
 from tests.e2e.processes import ROOT, ServerProcess, SimulatorProcess
 
@@ -25,12 +25,7 @@ PROVEN_S = 60.0
 def house(tmp_path):
     simulators = [SimulatorProcess(name, tmp_path / f"{name}.log").start() for name in EXCHANGES]
     server = ServerProcess(simulators, f"sqlite:///{tmp_path / 'oms.sqlite'}", tmp_path / "server.log")
-    admin = signing.generate_keys()
-    server.environment = {
-        "OMS_KEYS": f"alice,{server.keys.public};adam,{admin.public},admin",
-        "OMS_HALT_FILE": str(tmp_path / "HALT"),
-    }
-    server.admin = admin  # type: ignore[attr-defined]
+    server.environment = {"OMS_HALT_FILE": str(tmp_path / "HALT")}
     server.start()
     yield server
     server.stop()

@@ -43,6 +43,7 @@ from ems.engine.account import Account
 from ems.store import MemoryStore
 from tests.builders import at, book, market
 from tests.engine.world import EngineWorld
+from tests.limits import opened
 
 D = Decimal
 EVERYTHING = HaltTrading(all=True, reason="prices look wrong")
@@ -497,7 +498,7 @@ class TwoExchanges:
         accounts = [Account(n, "default", mode="paper", patience=Patience(), id_style="uuid") for n in names]
         self.world = EngineWorld()
         self.world.engine = Engine(accounts, mark="0e5a51b2")
-        self.world.store = MemoryStore()
+        self.world.store = opened(MemoryStore())
         self.world.do(lambda now: self.world.engine.restore(self.world.store.load(at(-600)), now))
         for name in names:
             self.venue(name, MarketsLoaded(markets=(market("ETH/USDT"),)))

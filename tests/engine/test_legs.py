@@ -60,6 +60,7 @@ from ems.engine import Engine
 from ems.engine.account import Account
 from ems.store import MemoryStore
 from tests.builders import at, market, ticket
+from tests.limits import opened
 
 D = Decimal
 ZERO = D(0)
@@ -270,7 +271,7 @@ class Floor:
             for v in venues
         }
         self.engine = Engine(self.accounts.values(), mark="0e5a51b2")
-        self.store = store or MemoryStore()
+        self.store = store or opened(MemoryStore())
         self.now = max((q.accepted_at for q in self.store.queries.values()), default=at(0))
         self.now = (self.now - at(0)).total_seconds()
         self.timers = {}

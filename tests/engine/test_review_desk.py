@@ -30,6 +30,7 @@ from ems.loop import AsyncScheduler, LoopThread
 from ems.runner import Runner
 from ems.store import MemoryStore, StoreUnavailable
 from tests.builders import fill, market, ticket
+from tests.limits import opened
 
 D = Decimal
 
@@ -88,7 +89,7 @@ def limit(quantity="1"):
 
 
 def test_the_engine_computes_with_fifty_digits_whoever_asks():
-    office = Office(MemoryStore(), Silent())
+    office = Office(opened(MemoryStore()), Silent())
     seen = []
     handle = office.runner.engine.handle
 
@@ -105,7 +106,7 @@ def test_the_engine_computes_with_fifty_digits_whoever_asks():
 
 
 def test_a_long_poll_after_a_restart_waits():
-    store = MemoryStore()
+    store = opened(MemoryStore())
     before = Office(store, Silent())
     state = before.desk.submit(ticket(), limit())
     assert state.query.status is QueryStatus.WORKING
@@ -149,7 +150,7 @@ class Full(MemoryStore):
 
 
 def test_a_caller_can_cancel_while_the_store_cannot_be_written():
-    store, venue = Full(), Silent()
+    store, venue = opened(Full()), Silent()
     office = Office(store, venue)
     office.desk.submit(ticket(), limit())
     office.loop.call(lambda: venue.deliver(Acked(order_id="q1.1.1", exchange_order_id="X1")))

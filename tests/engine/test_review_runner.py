@@ -32,6 +32,7 @@ from ems.engine.account import Account
 from ems.runner import Runner
 from ems.store import MemoryStore, StoreUnavailable
 from tests.builders import book, market, ticket
+from tests.limits import opened
 from tests.simulation.clock import VirtualClock
 
 D = Decimal
@@ -71,7 +72,7 @@ class House:
 
     def __init__(self, disk=None):
         self.clock = VirtualClock()
-        self.disk = disk or Disk()
+        self.disk = disk or opened(Disk())
         self.venue = Venue(self.clock)
         self.answers = {}  # token -> answer
         self.tokens = 0

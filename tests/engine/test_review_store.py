@@ -25,6 +25,7 @@ from server.store.migrate import upgrade
 from server.store.sql import CommitInDoubt, SqlStore, _fact_of, _sort
 from tests.builders import fill
 from tests.engine.test_review_runner import House
+from tests.limits import opened
 
 D = Decimal
 
@@ -33,7 +34,7 @@ D = Decimal
 def disk(tmp_path):
     url = f"sqlite:///{tmp_path / 'oms.sqlite'}"
     upgrade(url)
-    store = SqlStore(url)
+    store = opened(SqlStore(url))
     yield store
     store.close()
 

@@ -29,6 +29,7 @@ from ems.runner import Runner
 from ems.store import MemoryStore, StoreUnavailable
 from tests.builders import at, book, smart_order, ticket
 from tests.engine.world import MARKETS
+from tests.limits import opened
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import CALM
 from tests.simulation.world import World
@@ -70,7 +71,7 @@ class Bench:
 
     def __init__(self, *, store=None, frozen=(), **options):
         self.clock = VirtualClock()
-        self.store = store or SickStore()
+        self.store = store or opened(SickStore())
         self.gateway = QuietGateway()
         self.answers = {}
         account = Account("binance", "default", mode="paper", patience=Patience(), id_style="uuid")

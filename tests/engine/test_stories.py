@@ -398,7 +398,7 @@ def test_the_guard_stops_an_order_beyond_what_was_asked(monkeypatch):
     monkeypatch.setattr(walker, "decide", greedy)
     world = started()
     assert world.placed() == []
-    assert world.query().error.code == errors.INTERNAL_ERROR
+    assert world.query().error.code == errors.OVEREXECUTION_GUARD
 
 
 # --- Cancels

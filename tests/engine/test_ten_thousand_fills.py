@@ -42,6 +42,7 @@ from server.store.sql import SqlStore
 from simulator.exchange import Exchange
 from simulator.exchange import Market as SimulatedMarket
 from tests.builders import ticket
+from tests.limits import opened
 from tests.recomputed import Ledger, decimal
 
 D = Decimal
@@ -177,7 +178,7 @@ class House:
     """The engine on a store, driven event by event."""
 
     def __init__(self, url: str, places: list[Place]):
-        self.store = SqlStore(url)
+        self.store = opened(SqlStore(url))
         migrate.upgrade(url)
         self.places = {place.name: place for place in places}
         self.engine = Engine([place.account for place in places], mark="0e5a51b2")

@@ -180,6 +180,16 @@ class StubDesk:
         self._may()
         return self.stats
 
+    def limits(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("limits", asked))
+        self._may()
+        return {"controls": [], "changes": []}
+
+    def risk(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("risk", asked))
+        self._may()
+        return {"limits": []}
+
     def halts(self, **asked: object) -> Mapping[str, object]:
         self.calls.append(("halts", asked))
         self._may()
@@ -356,4 +366,5 @@ BODIES: dict[str, dict[str, object]] = {  # verb -> a body it accepts
     "delete_notification_rule": {"name": "fills"},
     "acknowledge_notification": {"message_id": "m-1"},
     "test_notification": {"name": "fills"},
+    "set_limit": {"setting": "credit_limit", "value": "50000", "user": "alice"},
 }

@@ -25,6 +25,7 @@ from ems.store import MemoryStore, OrderFilter
 from ems.venues.gateway import Offer
 from server.api.app import create_app
 from server.settings import Settings
+from tests.limits import opened
 from tests.server.api_world import (
     LIMIT_ORDER,
     MARKET_ORDER,
@@ -219,7 +220,7 @@ def build(store: CountingStore, number: int = 1) -> Whole:
 
 @pytest.fixture
 def whole() -> Iterator[Whole]:
-    built = build(CountingStore())
+    built = build(opened(CountingStore()))
     yield built
     built.desk.stop()
     built.loop.stop()

@@ -26,10 +26,11 @@ from server.store.sql import SqlStore
 from server.store.tables import metadata
 from tests import builders
 from tests.engine.world import TRIANGLE, EngineWorld
+from tests.limits import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {*metadata.tables, "alembic_version"}
-HEAD = "0013"
+HEAD = "0014"
 
 
 @pytest.fixture
@@ -385,7 +386,7 @@ def test_an_unfinished_chain_goes_on_after_the_upgrade(any_db_url: str, engine: 
     write(engine, "parents", [{**OLD_PARENTS[0], "hop_started_at": builders.at(0)}])
     write(engine, "orders", [{**tables.order_to_row(bought), "hop": 0}])
     upgrade(any_db_url)
-    store = SqlStore(any_db_url)
+    store = opened(SqlStore(any_db_url))
     world = EngineWorld(
         free={"USDT": Decimal("0.5"), "BTC": Decimal("0.01998")}, store=store, markets=TRIANGLE
     )

@@ -31,6 +31,7 @@ from ems.core.records import (
     Query,
     QueryStatus,
     Record,
+    RiskLimit,
     Status,
     Transfer,
     VenueOrder,
@@ -893,3 +894,43 @@ def test_transfers_are_kept_filtered_and_paged(store: Store) -> None:
     assert store.listed_transfers(wanting(currency="BTC"))[0] == [rows[1]]
     some = wanting(since=NOON + timedelta(minutes=2), until=NOON + timedelta(minutes=3))
     assert store.listed_transfers(some)[0] == [rows[1]]
+
+
+def test_limits_of_the_risk_controls_and_what_they_count_are_read_back(
+    opened: tuple[Store, Reopen],
+) -> None:
+    store, reopen = opened
+    first = RiskLimit(
+        change_id="c-2", setting="credit_limit", old="default", new="50000", set_by="adam", set_at=NOON
+    )
+    second = RiskLimit(
+        change_id="c-1",
+        setting="max_open_orders",
+        user="bob",
+        bot="b",
+        exchange="kraken",
+        account="default",
+        symbol="ETH/USDT",
+        old="default",
+        new="3",
+        set_by="bob",
+        set_at=NOON + timedelta(seconds=1),
+        reason="a drill",
+    )
+    ended = replace(
+        order("o-1"),
+        closed_at=NOON,
+        filled_quantity=Decimal("0.5"),
+        quantity=Decimal(2),
+        usd_value=Decimal("4000.5"),
+        release="0.1.0+abc",
+    )
+    older = replace(ended, order_id="o-2", client_order_id="c2", closed_at=NOON - timedelta(days=2))
+    store.commit([query(query_id="q1"), parent(), first, second, ended, older])
+    later = reopen()
+    found = later.load(SOON, NOON + timedelta(hours=1))
+    assert found.risk_limits == (first, second)
+    assert later.risk_changes(1) == [second]
+    assert [(t.where.symbol, t.usd) for t in found.traded] == [(ended.symbol, Decimal("1000.125"))]
+    kept = later.order(ended.user, "o-1")
+    assert kept is not None and (kept.usd_value, kept.release) == (Decimal("4000.5"), "0.1.0+abc")

@@ -45,6 +45,7 @@ from ems.engine.account import Account
 from ems.runner import Runner
 from ems.store import MemoryStore
 from simulator.exchange import Exchange, Market, Reject
+from tests.limits import opened
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import CALM, Weather, draw
 from tests.simulation.venue import ACCOUNT, Venue, VenueGateway
@@ -129,7 +130,7 @@ class World:
         self.rng = Random(seed)
         self.clock = VirtualClock()
         self.weather: Weather = CALM if calm else draw(self.rng)
-        self.disk = MemoryStore()
+        self.disk = opened(MemoryStore())
         self.crashes = 0
         self.process: Process | None = None
         self.asks: list[Ask] = []

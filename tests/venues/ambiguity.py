@@ -65,6 +65,7 @@ from ems.store import MemoryStore
 from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.dialects import DIALECTS
 from simulator.faults import Rule
+from tests.limits import opened
 from tests.venues.listed import ASK, BID, EXCHANGES, ListedVenue
 
 REQUEST_TIMEOUT_S = 1.5
@@ -286,7 +287,7 @@ class World:
         self.exchange = exchange
         self.venue = ListedVenue(exchange)
         self.witness = Witness(self.venue)
-        self.witness.store = self.store = WatchedStore(self.witness)
+        self.witness.store = self.store = opened(WatchedStore(self.witness))
         self._build = build
         self._asked = 0
         self.answers: dict[int, object] = {}  # token -> what was answered to a command

@@ -1,0 +1,453 @@
+"""The risk controls at work: what is refused, what waits, what halts, and that a restart counts on."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from ems.core import errors
+from ems.core.messages import (
+    CancelOrder,
+    CancelRequest,
+    Ending,
+    FillReport,
+    LimitOrder,
+    Liquidity,
+    MarketsLoaded,
+    OutcomeUnknown,
+    Problem,
+    Refusal,
+    Rejected,
+    SetLimit,
+    Side,
+    SmartOrder,
+    Style,
+    WatchBook,
+)
+from ems.core.reconcile import Difference
+from ems.core.records import Query, QueryStatus
+from tests.builders import at
+from tests.engine.world import MARKETS, TRIANGLE, EngineWorld
+
+D = Decimal
+
+
+def limit(price="2000", **fields):
+    given = {"exchange": "binance", "symbol": "ETH/USDT", "side": Side.BUY, "quantity": D("0.5"), **fields}
+    return LimitOrder(price=D(price), **given)
+
+
+def smart(amount="1000", **style):
+    given = {"algo": "classic", "time_limit": D(60), **style}
+    return SmartOrder(
+        exchange="binance",
+        start_currency="USDT",
+        end_currency="ETH",
+        start_amount=D(amount),
+        style=Style(**given),
+    )
+
+
+def opened(**fields):
+    """Return a world with nothing limited and a book."""
+    world = EngineWorld(**fields)
+    world.book()
+    return world
+
+
+def set_limit(world, setting, value, role="admin", user="adam", **scope):
+    answer = world.submit(
+        SetLimit(setting=setting, value=value, **scope), key=f"set-{world.tokens}", user=user, role=role
+    )
+    return answer
+
+
+def number(world):
+    return f"key-{world.tokens}"
+
+
+def place(world, command=None, **fields):
+    return world.submit(command or limit(), key=number(world), **fields)
+
+
+def filled(order_id, quantity="0.5", exchange_id="X1", fill_id="f1", price="2000", when=0.0, side=Side.BUY):
+    return FillReport(
+        fill_id=fill_id,
+        exchange_order_id=exchange_id,
+        symbol="ETH/USDT",
+        side=side,
+        price=D(price),
+        quantity=D(quantity),
+        fee=D(0),
+        fee_currency="USDT",
+        liquidity=Liquidity.TAKER,
+        at=at(when),
+        order_id=order_id,
+    )
+
+
+def trade(world, command=None, **fields):
+    """Place an order that fills at once."""
+    query = place(world, command, **fields)
+    assert isinstance(query, Query), query
+    order_id = f"{query.query_id}.1.1"
+    order = world.order(order_id)
+    fill = filled(
+        order_id, str(order.quantity), f"X-{order_id}", f"f-{order_id}", when=world.now, side=order.side
+    )
+    world.ack(order_id, f"X-{order_id}", filled_quantity=order.quantity, ending=Ending.FILLED, fills=(fill,))
+    return order_id
+
+
+def restarted(world):
+    again = EngineWorld(store=world.store, ready=False)
+    again.now = world.now
+    again.engine = type(world.engine)([again.account], mark="0e5a51b2")
+    again.do(lambda now: again.engine.restore(again.store.load(at(world.now - 600), now), now))
+    again.venue(MarketsLoaded(markets=MARKETS))
+    again.connect()
+    again.book()
+    return again
+
+
+# --- Refused before anything is recorded
+
+
+def test_a_refused_order_leaves_nothing_and_says_code_limit_value_and_setting():
+    world = EngineWorld(limited=True)
+    world.book()
+    answer = place(world, limit("2200"))
+    assert isinstance(answer, Problem) and answer.code == errors.PRICE_COLLAR
+    assert answer.details["setting"] == "price_collar"
+    assert answer.details["limit"] == "5" and answer.details["value"] == "9.9863"
+    assert answer.details["nearest"] == "2100.26"
+    assert world.placed() == [] and world.engine.work.children == {} and world.store.orders == {}
+    assert isinstance(place(world, limit(answer.details["nearest"])), Query)
+
+
+def test_a_dry_run_is_judged_too_and_counts_nothing():
+    world = opened()
+    set_limit(world, "max_open_orders", "1")
+    for _ in range(2):
+        answer = place(world, dry_run=True)
+        assert isinstance(answer, Query) and answer.result["dry_run"]
+    assert isinstance(place(world), Query)
+    refused = place(world, dry_run=True)
+    assert isinstance(refused, Problem) and refused.code == errors.MAX_OPEN_ORDERS
+
+
+def test_a_book_is_looked_at_before_an_order_is_refused_for_lack_of_one():
+    world = EngineWorld(limited=True)
+    assert place(world) is None
+    assert world.sent(WatchBook) == [WatchBook(symbol="ETH/USDT")]
+    world.now = 1
+    world.book()
+    assert isinstance(world.answer(), Query) and len(world.placed()) == 1
+
+
+def test_without_a_book_an_order_is_refused_after_the_look():
+    world = EngineWorld(limited=True)
+    place(world)
+    world.now = 6
+    world.timer("held", "1")
+    assert world.problem().code == errors.MARKET_DATA_STALE
+    assert world.placed() == []
+
+
+def test_an_order_in_another_currency_is_valued_through_its_dollar_market():
+    world = EngineWorld(limited=True, markets=TRIANGLE, free={"BTC": D(10)})
+    world.book("ETH/BTC", bid="1", ask="2")
+    assert place(world, limit("1.49", symbol="ETH/BTC", quantity=D("0.1"))) is None
+    assert world.sent(WatchBook) == [WatchBook(symbol="BTC/USDT")]
+    world.book("BTC/USDT", bid="100000", ask="100001")
+    assert world.problem().code == errors.NOTIONAL_EXCEEDS_MAX_PER_ORDER
+    assert world.problem().details["value"] == "14900.0745"
+
+
+def test_cancels_pass_whatever_is_limited():
+    world = opened()
+    query = place(world)
+    world.ack(f"{query.query_id}.1.1")
+    for setting in ("orders_per_minute", "max_open_orders", "credit_limit"):
+        set_limit(world, setting, "0")
+    world.submit(CancelOrder(order_id=f"{query.query_id}.1.1"), key="cancel")
+    assert len(world.sent(CancelRequest)) == 1
+
+
+@pytest.mark.parametrize(
+    "setting, value, code",
+    [
+        ("max_open_orders", "2", errors.MAX_OPEN_ORDERS),
+        ("orders_per_minute", "2", errors.RATE_LIMIT_EXCEEDED),
+        ("order_burst", "2", errors.RATE_LIMIT_EXCEEDED),
+        ("credit_limit", "2000", errors.CREDIT_LIMIT),
+        ("global_credit_limit", "2000", errors.CREDIT_LIMIT),
+    ],
+)
+def test_what_is_counted_is_counted_on_after_a_restart(setting, value, code):
+    world = opened()
+    set_limit(world, setting, value)
+    if setting == "order_burst":
+        set_limit(world, "orders_per_second", "0.001")
+    for n in range(2):
+        query = place(world)
+        world.ack(f"{query.query_id}.1.1", f"X{n}")
+    for one in (world, restarted(world)):
+        one.tokens = 90
+        one.book()
+        answer = one.submit(limit(), key="after", query_id="q90")
+        assert isinstance(answer, Problem) and code in str(answer.details), answer
+
+
+def test_executions_duplicates_and_losses_survive_a_restart():
+    world = opened()
+    set_limit(world, "executions_per_minute", "2")
+    set_limit(world, "daily_loss", "100")
+    set_limit(world, "duplicate_window", "2")
+    trade(world, limit(quantity=D("0.4")))
+    trade(world, limit(quantity=D("0.3")))
+    world.now = 1
+    for one in (world, restarted(world)):
+        one.tokens = 90
+        one.book(bid="1800", ask="1800.5")
+        answer = one.submit(limit(quantity=D("0.4")), key="after")
+        codes = [p["code"] for p in answer.details["problems"]]
+        assert codes == [errors.EXECUTION_THROTTLE, errors.DUPLICATE_SUSPECTED, errors.LOSS_LIMIT]
+
+
+def test_every_order_carries_its_worth_and_its_release():
+    world = opened()
+    world.engine.work.release = "0.1.0+abc"
+    query = place(world)
+    order = world.store.orders[f"{query.query_id}.1.1"]
+    assert (order.usd_value, order.release) == (D(1000), "0.1.0+abc")
+
+
+# --- An algorithm's own orders
+
+
+def test_an_algorithms_order_is_made_as_large_as_one_may_be():
+    world = opened()
+    set_limit(world, "max_order_value", "600")
+    query = place(world, smart("1000"))
+    (first,) = world.placed()
+    assert first.quantity * first.price <= 600 and first.quantity * first.price > 590
+    world.ack(
+        first.order_id,
+        filled_quantity=first.quantity,
+        ending=Ending.FILLED,
+        fills=(replace(filled(first.order_id, str(first.quantity)), price=first.price),),
+    )
+    for world.now in range(1, 30):
+        world.book()
+        world.timer("parent", f"{query.query_id}.1")
+    second = world.order(f"{query.query_id}.1.2")
+    assert 390 < second.quantity * second.price <= 401
+    assert query.status is QueryStatus.WORKING
+
+
+def test_an_algorithm_waits_for_what_passes_with_time():
+    world = opened()
+    set_limit(world, "orders_per_minute", "1")
+    world.ack(f"{place(world).query_id}.1.1")
+    query = place(world, smart())
+    assert world.placed() == []
+    note = world.engine.parents.progress(query.query_id, at(0))["note"]
+    assert note.startswith("waiting for RATE_LIMIT_EXCEEDED")
+    for second in range(1, 62):
+        world.now = second
+        world.book()
+        world.timer("parent", f"{query.query_id}.1")
+        if world.placed():
+            break
+    assert second == 61
+
+
+def test_an_algorithm_ends_with_the_code_of_a_limit_that_time_does_not_mend():
+    world = opened()
+    set_limit(world, "credit_limit", "500")
+    query = place(world, smart("1000"))
+    ended = world.query(query.query_id)
+    assert ended.status is QueryStatus.FAILED and ended.error.code == errors.CREDIT_LIMIT
+    assert ended.error.details["remaining"] == "500"
+
+
+def test_an_algorithm_that_may_never_place_ends_with_the_code_when_its_time_is_over():
+    world = opened()
+    set_limit(world, "max_open_orders", "0")
+    query = place(world, smart())
+    for second in range(0, 140, 5):
+        world.now = second
+        world.book()
+        world.timer("parent", f"{query.query_id}.1")
+    ended = world.query(query.query_id)
+    assert ended.status is QueryStatus.FAILED and ended.error.code == errors.MAX_OPEN_ORDERS
+    assert world.store.orders == {}
+
+
+# --- What halts
+
+
+def tripped(world):
+    (key,) = [key for key in world.wakes() if key[0] == "trip"]
+    world.timer(*key)
+    (halt,) = world.engine.work.halts.values()
+    return halt
+
+
+def test_repeated_executions_halt_the_user_in_this_market():
+    world = opened()
+    set_limit(world, "executions_per_minute", "2")
+    trade(world)
+    trade(world)
+    assert place(world).code == errors.EXECUTION_THROTTLE
+    halt = tripped(world)
+    assert (halt.user, halt.symbol, halt.exchange) == ("alice", "ETH/USDT", None)
+    world.now = 120
+    world.book()
+    assert place(world).code == errors.EXECUTION_THROTTLE, "until it is lifted, not until a minute is over"
+    assert isinstance(place(world, user="bob"), Query)
+    assert [n.subject for n in world.store.notices if "halted" in n.subject]
+
+
+def test_a_loss_halts_the_user():
+    world = opened()
+    set_limit(world, "daily_loss", "99.875")
+    trade(world, limit("2000"))
+    world.book(bid="1800", ask="1800.5")  # 0.5 ETH bought at 2000: 99.875 lost
+    world.ack(f"{place(world).query_id}.1.1")
+    world.book(bid="1799", ask="1800.5")
+    refused = place(world)
+    assert refused.code == errors.LOSS_LIMIT
+    halt = tripped(world)
+    assert (halt.user, halt.symbol) == ("alice", None)
+    assert place(world).code == errors.LOSS_LIMIT
+
+
+def unclear(world, count):
+    for _ in range(count):
+        query = place(world)
+        world.venue(OutcomeUnknown(order_id=f"{query.query_id}.1.1", request="create", message="timeout"))
+
+
+def test_orders_without_a_clear_answer_halt_the_exchange():
+    world = opened()
+    set_limit(world, "unknowns_per_minute", "5")
+    unclear(world, 4)
+    assert not [key for key in world.wakes() if key[0] == "trip"]
+    world.now = 61
+    world.book()
+    unclear(world, 4)
+    assert not [key for key in world.wakes() if key[0] == "trip"], "the first four are a minute old"
+    unclear(world, 1)
+    halt = tripped(world)
+    assert (halt.exchange, halt.user, halt.source) == ("binance", None, errors.VENUE_BREAKER)
+    assert place(world).code == errors.VENUE_BREAKER
+
+
+def answers(world, refused, accepted, refusal=Refusal.PERMANENT):
+    for n in range(refused + accepted):
+        order_id = f"{place(world).query_id}.1.1"
+        if n < refused:
+            world.venue(Rejected(order_id=order_id, refusal=refusal, message="no"))
+        else:
+            world.ack(order_id, f"X{order_id}")
+
+
+@pytest.mark.parametrize("refused, halts", [(9, False), (10, False), (11, True)])
+def test_refusals_halt_the_exchange(refused, halts):
+    world = opened(free={"USDT": D(10**6)})
+    set_limit(world, "reject_share", "50")
+    answers(world, 0, 20 - refused)
+    answers(world, refused, 0)
+    assert bool([key for key in world.wakes() if key[0] == "trip"]) is halts
+
+
+def test_quotes_that_came_too_late_are_no_refusals():
+    world = opened(free={"USDT": D(10**6)})
+    set_limit(world, "reject_share", "50")
+    answers(world, 25, 0, Refusal.POST_ONLY_WOULD_CROSS)
+    assert not [key for key in world.wakes() if key[0] == "trip"]
+
+
+@pytest.mark.parametrize(
+    "held, limit, halts", [("9", "0", True), ("11", "0", False), ("9", "1", False), ("9", "0.99", True)]
+)
+def test_what_is_missing_halts_the_account_and_what_is_too_much_does_not(held, limit, halts):
+    world = opened()
+    set_limit(world, "ledger_mismatch", limit)
+    found = [Difference(currency="USDT", held=D(held), least=D(10), most=D(10))]
+    world.do(
+        lambda now: (
+            world.engine._out.begin(now),
+            world.engine.reconciliation.on_mismatch(world.account, found, now),
+        )[0]
+    )
+    if not halts:
+        assert not [key for key in world.wakes() if key[0] == "trip"]
+        return
+    halt = tripped(world)
+    assert (halt.exchange, halt.account, halt.source) == ("binance", "default", errors.LEDGER_MISMATCH)
+    assert place(world).code == errors.LEDGER_MISMATCH
+
+
+# --- Setting limits
+
+
+def test_tightening_ones_own_is_instant_and_on_record():
+    world = opened()
+    command = SetLimit(setting="max_order_value", value="500", user="alice")
+    answer = world.submit(command, key="t1", role="trade")
+    assert isinstance(answer, Query) and answer.status is QueryStatus.DONE
+    assert place(world).code == errors.NOTIONAL_EXCEEDS_MAX_PER_ORDER
+    row = world.store.risk_limits[-1]
+    assert (row.setting, row.old, row.new, row.set_by, row.user) == (
+        "max_order_value",
+        "default",
+        "500",
+        "alice",
+        "alice",
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        SetLimit(setting="max_order_value", value="10001", user="alice"),
+        SetLimit(setting="max_order_value", value="off", user="alice"),
+        SetLimit(setting="max_order_value", value="1"),
+        SetLimit(setting="max_order_value", value="1", user="bob"),
+        SetLimit(setting="max_order_value", value="1", exchange="binance"),
+    ],
+)
+def test_loosening_and_limits_of_others_need_an_admin(command):
+    world = EngineWorld(limited=True)
+    answer = world.submit(command, key="t1", role="trade")
+    assert isinstance(answer, Problem) and answer.code == errors.AUTH_FORBIDDEN
+    assert world.store.risk_limits == []
+    assert isinstance(world.submit(command, key="t2", role="admin"), Query)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        SetLimit(setting="credit_limt", value="1"),
+        SetLimit(setting="credit_limit", value="much"),
+        SetLimit(setting="global_credit_limit", value="1", user="alice"),
+        SetLimit(setting="credit_limit", value="1", account="main"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_by_field(command):
+    world = opened()
+    answer = world.submit(command, key="t1", role="admin")
+    assert answer.code == errors.REQUEST_FIELD_INVALID and answer.details["field"]
+
+
+def test_what_is_used_and_what_is_left():
+    world = opened()
+    set_limit(world, "credit_limit", "5000")
+    place(world)
+    rows = {row["setting"]: row for row in world.engine.risk.used("alice", at(0))}
+    assert (rows["credit_limit"]["used"], rows["credit_limit"]["remaining"]) == (D(1000), D(4000))
+    assert rows["credit_limit"]["scope"] == "user alice, exchange binance"
+    assert world.engine.risk.used("bob", at(0)) == []
