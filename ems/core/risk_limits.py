@@ -207,7 +207,7 @@ CONTROLS: tuple[Control, ...] = (
         number=21,
         name="Deployment guard",
         code="",
-        does="Version and hash of the settings in every order and at /version; one writer per database",
+        does="One writer per database; no name of a setting comes back with another meaning",
     ),
     Control(
         number=22,
