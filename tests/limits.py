@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from demo import DemoWorld
 from ems.core.records import RiskLimit
 from ems.core.risk_limits import OFF, SETTINGS
 from ems.store import Store
@@ -23,6 +24,11 @@ def take_away(client: OMSClient) -> None:
     """Switch every limit off; the client is an admin's."""
     for setting in SETTINGS:
         client.set_limit(setting.name, OFF)
+
+
+def without_limits(world: DemoWorld) -> None:
+    """Let the admin of a demo world switch every limit off."""
+    take_away(OMSClient("adam", world.url, "desk", key=world.admin_key))
 
 
 def taken_away() -> list[RiskLimit]:

@@ -2,8 +2,8 @@
 
     ./oms bench risk
 
-An engine with one account takes limit orders, with every limit at a value that passes and with all of them off;
-then each control is timed alone on the same question.
+An engine with one account takes limit orders, with every limit at a value that passes and with all off; then
+each control is timed alone on the same question.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from ems.core.records import Phase
 from oms_client.errors import OMSError
 from simulator.faults import Rule
 from tests.e2e.test_portfolios import World as Ledgers
+from tests.limits import without_limits
 from tests.venues.ambiguity import PART, QUANTITY, RESTING, World
 from tests.venues.listed import EXCHANGES
 
@@ -102,6 +103,7 @@ THREE = ("binance", "kraken", "okx")
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Ledgers]:
     opened = demo.open_world(app, tmp_path, names=THREE)
+    without_limits(opened)
     yield Ledgers(opened, dict.fromkeys(THREE, app.PAPER_DEPOSITS))
     opened.close()
 

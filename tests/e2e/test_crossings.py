@@ -12,6 +12,7 @@ import app
 import demo
 from oms_client.errors import Rejected
 from tests.e2e.conftest import Truth
+from tests.limits import without_limits
 
 D = Decimal
 EXCHANGES = ("binance", "kraken")
@@ -21,6 +22,7 @@ EXCHANGES = ("binance", "kraken")
 def matching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
     folder = tmp_path_factory.mktemp("matching")
     opened = demo.open_world(app, folder, more={"OMS_INTERNAL_MATCHING": ",".join(EXCHANGES)})
+    without_limits(opened)
     yield opened
     opened.close()
 

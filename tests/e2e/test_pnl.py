@@ -17,6 +17,7 @@ import app
 import demo
 from oms_client import OMSClient
 from oms_client.cli import main
+from tests.limits import without_limits
 from tests.recomputed import Ledger, decimal
 
 D = Decimal
@@ -29,6 +30,7 @@ DEPOSITS = {
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
     opened = demo.open_world(app, tmp_path_factory.mktemp("pnl"), made_up=True, deposits=DEPOSITS)
+    without_limits(opened)
     binance = next(e.server for e in opened.exchanges if e.venue.exchange == "binance")
     binance.call(lambda: setattr(binance.exchange.accounts["paper"], "fee_coin", "BNB"))
     yield opened

@@ -17,6 +17,7 @@ import app
 import demo
 from ems.core.messages import QueryMarkets
 from simulator.exchange import HALT, TRADING
+from tests.limits import without_limits
 
 D = Decimal
 DEPOSITS = {
@@ -124,6 +125,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     opened = demo.open_world(app, tmp_path_factory.mktemp("many"), made_up=True, deposits=DEPOSITS)
+    without_limits(opened)
     yield World(opened, DEPOSITS)
     opened.close()
 
@@ -132,6 +134,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     names = ("binance", "bybit", "kraken", "okx")
     opened = demo.open_world(app, tmp_path_factory.mktemp("four"), names=names)
+    without_limits(opened)
     yield World(opened, dict.fromkeys(names, app.PAPER_DEPOSITS))
     opened.close()
 
@@ -140,6 +143,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def limits_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """An exchange that knows no market orders at all."""
     opened = demo.open_world(app, tmp_path_factory.mktemp("limits"), names=("gemini",))
+    without_limits(opened)
     yield World(opened, {"gemini": app.PAPER_DEPOSITS})
     opened.close()
 

@@ -14,6 +14,7 @@ import demo
 from ems.core import reconcile
 from ems.core.messages import QueryBalances
 from ems.engine import reconciliation
+from tests.limits import without_limits
 
 D = Decimal
 EXCHANGES = ("binance", "kraken")
@@ -22,6 +23,7 @@ EXCHANGES = ("binance", "kraken")
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
     opened = demo.open_world(app, tmp_path_factory.mktemp("compared"), names=EXCHANGES)
+    without_limits(opened)
     yield opened
     opened.close()
 
