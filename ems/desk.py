@@ -31,7 +31,7 @@ from ems.core.messages import (
     Submit,
     Ticket,
 )
-from ems.core.records import Cost, Fill, Order, Phase, Query, QueryStatus
+from ems.core.records import Cost, Fill, HistoryEntry, Order, Phase, Query, QueryStatus
 from ems.engine.portfolio import Appraisal
 from ems.engine.risk import change_view
 from ems.histories import Histories, NotListed, Page
@@ -331,11 +331,12 @@ class Desk:
         orders = self._read(lambda: self._store.orders_of_query(query_id))
         return QueryState(query=query, orders=orders, fills=self._fills(orders), progress=None)
 
-    def order(self, user: str, order_id: str) -> tuple[Order, Sequence[Fill]] | None:
+    def order(self, user: str, order_id: str) -> tuple[Order, Sequence[Fill], Sequence[HistoryEntry]] | None:
+        """Return an order of the user, its fills and its history, oldest first; None: there is none."""
         order = self._read(lambda: self._store.order(user, order_id))
         if order is None:
             return None
-        return order, self._fills([order])[order_id]
+        return order, self._fills([order])[order_id], self._read(lambda: self._store.history(order_id))
 
     def past_orders(
         self, *, user: str, bot: str, wanted: OrderFilter

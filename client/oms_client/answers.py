@@ -137,6 +137,7 @@ class Order(Answer):
     closed_at: datetime | None
     pnl: dict[str, Any] | None
     fills: list[Fill]
+    history: list[dict[str, Any]]  # every change, oldest first; with `get_order` alone
 
     @property
     def is_closed(self) -> bool:

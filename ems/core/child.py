@@ -26,6 +26,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from ems.core import errors
 from ems.core.messages import (
     Acked,
     Amended,
@@ -210,6 +211,7 @@ class Drop:
     """An order that waits with us cannot be sent as it is meant."""
 
     message: str
+    code: str | None = None  # a constant of ems.core.errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,10 +267,10 @@ class _Work:
         self.order, entry = apply(self.order, change, self.now)
         self.entries.append(entry)
 
-    def go(self, phase: Phase, message: str = "") -> None:
+    def go(self, phase: Phase, message: str = "", **said: str | None) -> None:
         """Change only how well we know the order; nothing is written when nothing changed."""
         if self.order.status not in ENDED and self.order.phase is not phase:
-            self.change(Kind.PHASE, phase, message=message)
+            self.change(Kind.PHASE, phase, message=message, **said)
 
     def do(self, action: Do) -> None:
         if action not in self.actions:
@@ -341,7 +343,7 @@ def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> 
             work.lookup = replace(work.lookup, amend_answer_by=None)
             _not_amended(work, event.message, event)
         case Drop():
-            work.change(Kind.INVALIDATE, Phase.SETTLED, message=event.message)
+            work.change(Kind.INVALIDATE, Phase.SETTLED, message=event.message, code=event.code)
         case Tick():
             _tick(work)
         case Doubted():
@@ -356,7 +358,7 @@ def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> 
         case CancelAcked():
             _cancel_acked(work, event)
         case CancelRefused():
-            _in_doubt(work, Saw.CANCEL_REFUSED, f"cancel refused: {event.message}")
+            _in_doubt(work, Saw.CANCEL_REFUSED, f"cancel refused: {event.message}", **_said(event))
         case OutcomeUnknown():
             if event.request == "amend":
                 work.lookup = replace(work.lookup, amend_answer_by=None)
@@ -410,8 +412,7 @@ def _rejected(work: _Work, event: Rejected) -> None:
         Kind.REJECT,
         Phase.SETTLED,
         message=event.message,
-        venue_code=event.venue_code,
-        venue_message=event.message if event.sent else None,
+        **_said(event),
     )
 
 
@@ -489,8 +490,7 @@ def _not_amended(work: _Work, why: str, refused: AmendRefused | None = None) -> 
         Kind.NO_AMEND,
         work.order.phase,
         message=why,
-        venue_code=None if refused is None else refused.venue_code,
-        venue_message=refused.message if refused is not None and refused.sent else None,
+        **({} if refused is None else _said(refused)),
     )
     work.do(Do.LOOK)
 
@@ -543,25 +543,35 @@ def _cancel_acked(work: _Work, event: CancelAcked) -> None:
         _in_doubt(work, Saw.CANCEL_ACK, "cancel acknowledged, final quantity not said")
 
 
-def _in_doubt(work: _Work, saw: Saw, why: str) -> None:
+def _said(event: Rejected | AmendRefused | CancelRefused) -> dict[str, str | None]:
+    """Return whose no it was, in our code and in the exchange's own words; these only if it was asked."""
+    sent = not isinstance(event, Rejected | AmendRefused) or event.sent
+    return {
+        "code": errors.refusal_code(event.refusal),
+        "venue_code": event.venue_code,
+        "venue_message": event.message if sent else None,
+    }
+
+
+def _in_doubt(work: _Work, saw: Saw, why: str, **said: str | None) -> None:
     order = work.order
     if order.phase is Phase.SETTLED:
         return
     phase = PHASES[order.phase, saw]
     assert phase is Phase.UNKNOWN
-    _doubt(work, why)
+    _doubt(work, why, **said)
 
 
-def _doubt(work: _Work, why: str) -> None:
+def _doubt(work: _Work, why: str, **said: str | None) -> None:
     order = work.order
     if order.phase is Phase.SETTLED or order.status is Status.CREATED:
         return
     if order.phase is not Phase.UNKNOWN:
         work.lookup = replace(work.lookup, tries=0)
     if order.status is Status.PENDING:
-        work.change(Kind.DOUBT, Phase.UNKNOWN, message=why)
+        work.change(Kind.DOUBT, Phase.UNKNOWN, message=why, **said)
     else:
-        work.go(Phase.UNKNOWN, why)
+        work.go(Phase.UNKNOWN, why, **said)
     work.do(Do.LOOK)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ems.core.messages import Problem
+from ems.core.messages import Problem, Refusal
 
 REQUEST_MALFORMED = "REQUEST_MALFORMED"
 REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
@@ -540,6 +540,15 @@ def problem(
         venue_code=venue_code,
         venue_message=venue_message,
     )
+
+
+def refusal_code(refusal: Refusal) -> str:
+    """Return our code of an exchange's no."""
+    return {
+        Refusal.INSUFFICIENT_FUNDS: FUNDS_INSUFFICIENT,
+        Refusal.MIN_SIZE: AMOUNT_TOO_SMALL,
+        Refusal.RATE_LIMIT: VENUE_UNAVAILABLE,
+    }.get(refusal, VENUE_REJECTED)
 
 
 def combined(problems: Sequence[Problem]) -> Problem:

@@ -123,7 +123,8 @@ class Change:
     stop_price: Decimal | None = None
     reserved: Decimal | None = None  # the same, of the source currency
     edit: Edit | None = None
-    venue_code: str | None = None  # the exchange's own words, where it said no
+    code: str | None = None  # a constant of ems.core.errors, where somebody said no
+    venue_code: str | None = None  # the exchange's own words for it
     venue_message: str | None = None
 
 
@@ -198,6 +199,9 @@ def apply(order: Order, change: Change, now: datetime) -> tuple[Order, HistoryEn
         timestamp=now,
         message=change.message,
         report=change_to_json(change),
+        code=change.code,
+        venue_code=change.venue_code,
+        venue_message=change.venue_message,
     )
     return changed, entry
 
@@ -278,7 +282,7 @@ def remaining_quantity(order: Order) -> Decimal:
 
 _TERMS = ("price", "quantity", "stop_price", "reserved")
 _AMOUNTS_OF_A_CHANGE = ("final_quantity", *_TERMS)
-_VENUES_WORDS = ("venue_code", "venue_message")
+_WORDS_OF_A_NO = ("code", "venue_code", "venue_message")
 
 
 def change_to_json(change: Change) -> dict[str, object]:
@@ -292,7 +296,7 @@ def change_to_json(change: Change) -> dict[str, object]:
     for name in _AMOUNTS_OF_A_CHANGE:
         if (amount := getattr(change, name)) is not None:
             body[name] = str(amount)
-    for name in _VENUES_WORDS:
+    for name in _WORDS_OF_A_NO:
         if (words := getattr(change, name)) is not None:
             body[name] = words
     if change.edit is not None:
@@ -320,7 +324,7 @@ def change_from_json(body: dict[str, object]) -> Change:
     amounts: dict[str, Any] = {
         name: Decimal(str(body[name])) for name in _AMOUNTS_OF_A_CHANGE if name in body
     }
-    words: dict[str, Any] = {name: str(body[name]) for name in _VENUES_WORDS if name in body}
+    words: dict[str, Any] = {name: str(body[name]) for name in _WORDS_OF_A_NO if name in body}
     return Change(
         kind=Kind(str(body["kind"])),
         phase=Phase(str(body["phase"])),

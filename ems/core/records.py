@@ -366,6 +366,9 @@ class HistoryEntry:
     timestamp: datetime
     message: str
     report: dict[str, object]  # the report that caused it; JSON-ready, decimals as strings
+    code: str | None = None  # a constant of ems.core.errors, where somebody said no
+    venue_code: str | None = None  # the exchange's own words for it
+    venue_message: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,18 +103,13 @@ class Legs:
 
     def refusal_problem(self, order: Order, report: Rejected) -> Problem:
         """Return a venue's no as a problem, in the venue's own words."""
-        code = {
-            Refusal.INSUFFICIENT_FUNDS: errors.FUNDS_INSUFFICIENT,
-            Refusal.MIN_SIZE: errors.AMOUNT_TOO_SMALL,
-            Refusal.RATE_LIMIT: errors.VENUE_UNAVAILABLE,
-        }.get(report.refusal, errors.VENUE_REJECTED)
         what = f"an order of {plain(order.quantity)} {order.symbol}"
         if report.sent:
             text = f"{order.exchange} refused {what}: {report.message}"
         else:
             text = f"{what} was not sent to {order.exchange}: {report.message}"
         return errors.problem(
-            code,
+            errors.refusal_code(report.refusal),
             text,
             venue_code=report.venue_code,
             venue_message=report.message,

@@ -84,7 +84,7 @@ class Triggers:
             self._out.wake(("parent", order.parent_id), no.until)
             return
         if no is not None:
-            self._orders.event(order.order_id, Drop(message=f"{no.code}: {no.message}"), now)
+            self._orders.event(order.order_id, Drop(message=no.message, code=no.code), now)
             self._tell_lost(order, f"{no.code}: {no.message}", now)
             return
         assert order.stop_price is not None

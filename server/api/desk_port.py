@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ems.core.messages import Command, NotificationCommand, Problem, Ticket
-from ems.core.records import Fill, Order, Query
+from ems.core.records import Fill, HistoryEntry, Order, Query
 from ems.store import OrderFilter
 
 
@@ -69,7 +69,9 @@ class Desk(Protocol):
     def wait(self, user: str, query_id: str, after_seq: int, timeout_s: float) -> QueryState | None:
         """Return the query as soon as its seq exceeds `after_seq`, or as it is after `timeout_s`."""
 
-    def order(self, user: str, order_id: str) -> tuple[Order, Sequence[Fill]] | None: ...
+    def order(
+        self, user: str, order_id: str
+    ) -> tuple[Order, Sequence[Fill], Sequence[HistoryEntry]] | None: ...
 
     def past_orders(
         self, *, user: str, bot: str, wanted: OrderFilter

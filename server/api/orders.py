@@ -25,7 +25,7 @@ from server.api.reads import (
     parameters,
 )
 from server.api.routes import Call, Noun, house
-from server.api.views import order_view
+from server.api.views import change_view, order_view
 from server.api.writes import write
 
 orders = Noun("orders", __name__)
@@ -75,11 +75,11 @@ GET_ORDER = Call(
     method="GET",
     path="/api/get_order",
     role="read",
-    summary="One order with its fills",
+    summary="One order with its fills and all its changes",
     noun="orders",
     fields=(Field(name="order_id", kind=KEY, doc="Our id of the order.", example="o-5f0c2a71"),),
     answer="Order",
-    example=examples.ORDER,
+    example=examples.ORDER_WITH_HISTORY,
     errors=(*READ_ERRORS, errors.ORDER_NOT_FOUND),
 )
 
@@ -95,7 +95,9 @@ def get_order() -> Response:
                 errors.ORDER_NOT_FOUND, f"there is no order {shown(order_id)}", details={"order_id": order_id}
             )
         )
-    return ok(order_view(*found), mode=house().desk.mode(found[0].exchange))
+    order, fills, history = found
+    view = order_view(order, fills) | {"history": [change_view(entry) for entry in history]}
+    return ok(view, mode=house().desk.mode(order.exchange))
 
 
 FILTERS = (

@@ -7,7 +7,7 @@ from decimal import Decimal, localcontext
 
 from ems.core.codec import jsonable
 from ems.core.messages import Problem
-from ems.core.records import ENDED, Fill, Order, Transfer
+from ems.core.records import ENDED, Fill, HistoryEntry, Order, Transfer
 from ems.store import ListedOrder
 from server.api.desk_port import ListPage, QueryState
 
@@ -496,6 +496,19 @@ def order_view(order: Order, fills: Sequence[Fill]) -> dict[str, object]:
         "closed_at": order.closed_at,
         "pnl": order_pnl(fills),
         "fills": [fill_view(fill) for fill in fills],
+    }
+
+
+def change_view(entry: HistoryEntry) -> dict[str, object]:
+    """Show one change of an order: what it was then, why, and whose no it was."""
+    return {
+        "timestamp": entry.timestamp,
+        "status": entry.status,
+        "what": entry.report["kind"],
+        "message": entry.message,
+        "code": entry.code,
+        "venue_code": entry.venue_code,
+        "venue_message": entry.venue_message,
     }
 
 

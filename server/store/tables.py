@@ -236,6 +236,9 @@ order_history = Table(
     Column("timestamp", UtcTime, nullable=False),
     Column("message", Words, nullable=False),
     Column("report", JsonDoc, nullable=False),
+    Column("code", Words),
+    Column("venue_code", Words),
+    Column("venue_message", Words),
     PrimaryKeyConstraint("history_id"),
     UniqueConstraint("order_id", "version"),
 )
@@ -903,6 +906,9 @@ def history_to_row(entry: HistoryEntry) -> Values:
         "timestamp": entry.timestamp,
         "message": entry.message,
         "report": entry.report,
+        "code": entry.code,
+        "venue_code": entry.venue_code,
+        "venue_message": entry.venue_message,
     }
 
 
@@ -914,6 +920,9 @@ def history_from_row(row: Row[Any]) -> HistoryEntry:
         timestamp=row.timestamp,
         message=row.message,
         report=row.report,
+        code=row.code,
+        venue_code=row.venue_code,
+        venue_message=row.venue_message,
     )
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from oms_client import OMSClient
-from oms_client.errors import Rejected
+from oms_client.errors import QueryFailed, Rejected
 from tests.e2e.processes import ServerProcess, SimulatorProcess
 
 D = Decimal
@@ -153,3 +153,21 @@ def test_what_is_attached_sells_what_came_in_after_a_kill_and_nothing_twice(hous
     assert house.ended(guard.order_id).filled_quantity == guard.quantity
     assert house.ended(guards["take_profit"]).status == "canceled"
     assert len(house.exchange.admin("orders")) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("exchange", "venue_code", "words"),
+    [("binance", "-2010", "immediately match"), ("kraken", "EOrder:Post only order", "Post only")],
+)
+def test_every_change_of_an_order_is_told_with_whose_no_it_was(world, truth, exchange, venue_code, words):
+    client = world.client(f"history-{exchange}")
+    price = (truth.price(exchange, "ETH/USDT") * D("1.02")).quantize(D("0.01"))
+    with pytest.raises(QueryFailed) as refused:
+        client.limit_order(exchange, "buy", "ETH/USDT", "0.05", price, post_only=True)
+    history = client.get_order(refused.value.details["order_id"])["history"]
+    assert [change["status"] for change in history] == ["created", "pending", "rejected"]
+    assert [change["what"] for change in history] == ["created", "intend", "reject"]
+    no = history[-1]
+    assert (no["code"], no["venue_code"]) == ("VENUE_REJECTED", venue_code)
+    assert words in no["venue_message"] and words in no["message"]
+    assert all(change["venue_message"] is None for change in history[:-1])

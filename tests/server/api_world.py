@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from ems.core.codec import encode_command, verb_of
 from ems.core.messages import Command, Liquidity, OrderType, Problem, Side, Ticket, TimeInForce
-from ems.core.records import Fill, Order, Query, QueryStatus, Status
+from ems.core.records import Fill, HistoryEntry, Order, Query, QueryStatus, Status
 from ems.desk import DeskRefused
 from ems.histories import Page
 from ems.runner import QueryState
@@ -60,6 +60,17 @@ def make_order(**changes: object) -> Order:
     return Order(**given)  # type: ignore[arg-type]
 
 
+CHANGE = HistoryEntry(
+    order_id="o-1",
+    version=3,
+    status=Status.REJECTED,
+    timestamp=datetime(2026, 11, 21, 6, 30, 1, 250000, tzinfo=UTC),
+    message="no",
+    report={"kind": "reject"},
+    code="VENUE_REJECTED",
+    venue_code="-2010",
+    venue_message="No.",
+)
 FILL = Fill(
     fill_id="81236",
     order_id="o-1",
@@ -163,10 +174,10 @@ class StubDesk:
         state = self.states.get(query_id)
         return state if state is not None and state.query.user == user else None
 
-    def order(self, user: str, order_id: str) -> tuple[Order, Sequence[Fill]] | None:
+    def order(self, user: str, order_id: str) -> tuple[Order, Sequence[Fill], Sequence[HistoryEntry]] | None:
         self._may()
         found = self.orders.get(order_id)
-        return (found, [FILL]) if found is not None and found.user == user else None
+        return (found, [FILL], [CHANGE]) if found is not None and found.user == user else None
 
     def past_orders(
         self, *, user: str, bot: str, wanted: OrderFilter

@@ -86,10 +86,26 @@ ORDER = {
 }
 
 
+CHANGE = {
+    "timestamp": "2026-11-21T06:30:01.250000Z",
+    "status": "rejected",
+    "what": "reject",
+    "message": "no",
+    "code": "VENUE_REJECTED",
+    "venue_code": "-2010",
+    "venue_message": "No.",
+}
+
+
 def test_an_order_with_its_fills(alice: Caller) -> None:
     response = alice.get("/api/get_order?order_id=o-1")
     assert response.status_code == 200
-    assert response.get_json() == {"status": "ok", "mode": "paper", "request_id": "r-1", "data": ORDER}
+    assert response.get_json() == {
+        "status": "ok",
+        "mode": "paper",
+        "request_id": "r-1",
+        "data": {**ORDER, "history": [CHANGE]},
+    }
 
 
 def test_what_remains_of_an_ended_order_is_nothing() -> None:
