@@ -64,6 +64,7 @@ from server.notify.services import ServiceSender
 from server.notify.streams import StreamWatch
 from server.notify.webhook import WebhookSender
 from server.plots import cost_plot
+from server.release import release
 from server.settings import Settings, SettingsError, load_settings
 from server.store import migrate, tables
 from server.store.connect import BadDatabaseUrl
@@ -244,7 +245,12 @@ class Server:
             for gateway in self.gateways.values()
         ]
         self.runner = Runner(
-            Engine(accounts, mark=self.mark, currency=settings.reporting_currency),
+            Engine(
+                accounts,
+                mark=self.mark,
+                currency=settings.reporting_currency,
+                release=release(settings),
+            ),
             self.store,
             self.gateways,
             scheduler,

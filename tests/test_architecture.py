@@ -71,6 +71,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "ems.store",
         "server.api",
         "server.auth",
+        "server.release",
         "server.settings",
         "oms_client.signing",
     ),

@@ -207,7 +207,8 @@ CONTROLS: tuple[Control, ...] = (
         number=21,
         name="Deployment guard",
         code="",
-        does="One writer per database; no name of a setting comes back with another meaning",
+        does="Version and hash of the settings in every order and at `/version`; one writer per database; "
+        "no name of a setting comes back with another meaning",
     ),
     Control(
         number=22,

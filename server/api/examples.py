@@ -541,6 +541,7 @@ COSTS = {
 }
 ALIVE = {"alive": True, "loop_lag_ms": 0}
 READY = {"ready": True, "missing": []}
+VERSION = {"version": "0.1.0", "configuration": "5f0c2a71d204", "release": "0.1.0+5f0c2a71d204"}
 
 _READ = {
     "next_cursor": None,

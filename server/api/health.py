@@ -11,6 +11,7 @@ from server.api import examples
 from server.api.answers import ok
 from server.api.reads import READ_ERRORS, from_venue, parameters
 from server.api.routes import PUBLIC, Call, Noun, house
+from server.release import VERSION, configuration, release
 
 health = Noun("health", __name__)
 
@@ -58,6 +59,30 @@ def readyz() -> Response:
     # Of "kraken/default: why it is not ready" strangers get the name; the reason is for those who sign.
     missing = [item.partition(":")[0] for item in house().desk.not_ready()]
     return _plain({"ready": not missing, "missing": missing}, not missing)
+
+
+VERSION_CALL = Call(
+    name="version",
+    method="GET",
+    path="/version",
+    role="read",
+    summary="What runs: the version and a hash of the settings",
+    doc="release is written into every order. Another configuration means that some setting is another.",
+    noun="health",
+    answer="Object",
+    example=examples.VERSION,
+    errors=READ_ERRORS,
+)
+
+
+@health.call(VERSION_CALL)
+def version() -> Response:
+    """Answer with what this process was started with."""
+    parameters(VERSION_CALL)
+    settings = house().settings
+    return ok(
+        {"version": VERSION, "configuration": configuration(settings), "release": release(settings)},
+    )
 
 
 CHECK_HEALTH = Call(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from urllib.parse import quote
 
 import pytest
 
+import oms_client
 from ems.core import errors
 from ems.core.codec import jsonable
 from ems.core.records import Query, QueryStatus, Status
@@ -25,6 +27,8 @@ from server.api.lanes import (
 )
 from server.api.queries import MAX_WAIT_S
 from server.api.views import order_view
+from server.release import VERSION, configuration
+from server.settings import Settings
 from tests.server.api_world import FILL, NOW, SMART_ORDER, Caller, StubDesk, make_app, make_order
 
 
@@ -446,3 +450,12 @@ def make_lane_full(caller: Caller, name: str, places: int) -> Lane:
     for _ in range(places):
         assert lane.acquire(blocking=False)
     return lane
+
+
+def test_what_runs_is_told_and_changes_with_a_setting(alice: Caller) -> None:
+    told = alice.get("/version").get_json()["data"]
+    assert told["release"] == f"{told['version']}+{told['configuration']}"
+    one, other = Settings(port=8888), Settings(port=8889)
+    assert configuration(one) == configuration(Settings(port=8888)) != configuration(other)
+    assert configuration(replace(one, db_url="postgres://user:secret@host/name")) == configuration(one)
+    assert VERSION == oms_client.__version__

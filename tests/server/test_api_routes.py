@@ -67,6 +67,7 @@ EXPECTED = {  # "METHOD path" -> role
     "GET /api/docs": PUBLIC,
     "GET /livez": PUBLIC,
     "GET /readyz": PUBLIC,
+    "GET /version": "read",
 }
 
 TARGETS = {  # reads with required parameters
