@@ -36,7 +36,7 @@ def house(tmp_path_factory, sink, receiver):
     folder = tmp_path_factory.mktemp("notifications")
     simulators = [SimulatorProcess(name, folder / f"{name}.log").start() for name in ("binance", "kraken")]
     server = ServerProcess(simulators, f"sqlite:///{folder / 'oms.sqlite'}", folder / "server.log")
-    server.others = {name: signing.generate_keys() for name in ("bob", "adam")}  # type: ignore[attr-defined]
+    server.others = {"bob": signing.generate_keys(), "adam": server.admin}  # type: ignore[attr-defined]
     bob, adam = server.others["bob"].public, server.others["adam"].public  # type: ignore[attr-defined]
     server.environment = {
         "OMS_KEYS": f"alice,{server.keys.public};bob,{bob};adam,{adam},admin",

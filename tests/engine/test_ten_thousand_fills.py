@@ -178,8 +178,8 @@ class House:
     """The engine on a store, driven event by event."""
 
     def __init__(self, url: str, places: list[Place]):
-        self.store = opened(SqlStore(url))
         migrate.upgrade(url)
+        self.store = opened(SqlStore(url))
         self.places = {place.name: place for place in places}
         self.engine = Engine([place.account for place in places], mark="0e5a51b2")
         self.turns: list[Turn] = []

@@ -615,10 +615,11 @@ def test_a_create_is_signed_for_three_seconds_and_carries_nothing_more() -> None
         assert limit == {
             "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "timeInForce": "PostOnly",
             "orderLinkId": client_id(1), "price": "19000", "category": "spot", "qty": "0.1",
+            "smpType": "CancelTaker",
         }  # fmt: skip
         assert market == {
             "symbol": "BTCUSDT", "side": "Buy", "orderType": "Market", "orderLinkId": client_id(2),
-            "category": "spot", "marketUnit": "baseCoin", "qty": "0.1",
+            "category": "spot", "marketUnit": "baseCoin", "qty": "0.1", "smpType": "CancelTaker",
         }  # fmt: skip
 
     run(story())

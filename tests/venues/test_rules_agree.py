@@ -33,7 +33,7 @@ from tests.venues.listed import ASK, BID, EXCHANGES, listed
 
 D = Decimal
 MID = (BID + ASK) / 2
-ORDERS = 30  # of each exchange
+ORDERS = 60  # of each exchange
 NO_RULE = (Refusal.INSUFFICIENT_FUNDS, Refusal.POST_ONLY_WOULD_CROSS)
 
 each_exchange = pytest.mark.parametrize("exchange", EXCHANGES)
