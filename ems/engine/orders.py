@@ -31,7 +31,7 @@ from ems.core.messages import (
     Side,
     TimeInForce,
 )
-from ems.core.order import created, fill_record
+from ems.core.order import USD_STEP, created, fill_record
 from ems.core.records import (
     Leg,
     Notice,
@@ -335,7 +335,7 @@ class Orders:
             replaces=replaces,
             cross_id=cross_id,
             fee_saved=fee_saved,
-            usd_value=cleared.usd_value,
+            usd_value=cleared.usd_value.quantize(USD_STEP),  # a division may stand behind it
             release=self._work.release,
         )
         self._risk.placed(order)

@@ -238,7 +238,9 @@ def test_a_market_order_is_accepted_filled_and_found_again(whole: Whole) -> None
     assert len(whole.venue.sent) == 1
     past = whole.alice.get("/api/get_past_orders").get_json()["data"]
     assert past == {"orders": [order], "next_cursor": None}
-    assert whole.alice.get(f"/api/get_order?order_id={order['order_id']}").get_json()["data"] == order
+    found = whole.alice.get(f"/api/get_order?order_id={order['order_id']}").get_json()["data"]
+    assert [change["status"] for change in found.pop("history")][-1] == "filled"
+    assert found == order
     assert whole.alice.get("/api/get_order_stats").get_json()["data"] == {"orders": 1}
     assert whole.bob.get(f"/api/get_order?order_id={order['order_id']}").status_code == 404
     assert whole.bob.get(f"/api/get_query?query_id={done['query_id']}").status_code == 404

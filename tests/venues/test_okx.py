@@ -490,6 +490,7 @@ def test_the_recorded_markets_are_read_with_their_steps() -> None:
             tick_key=None,
             precision_mode=ccxt_exchange.precisionMode,
             market_orders=True,
+            rules=DIALECTS["okx"].rules(raw["info"]),
         )
         for raw in ccxt_exchange.parse_markets(body["data"])
     ]
