@@ -66,7 +66,7 @@ from server.notify.webhook import WebhookSender
 from server.plots import cost_plot
 from server.release import release
 from server.settings import Settings, SettingsError, load_settings
-from server.store import migrate, tables
+from server.store import mapping, migrate
 from server.store.connect import BadDatabaseUrl
 from server.store.owner import AlreadyOwned
 from server.store.sql import SqlStore
@@ -548,7 +548,7 @@ def _mark(store: SqlStore, gateways: Mapping[tuple[str, str], Gateway]) -> str:
     first_seen = utc_now()
 
     def remember(exchange: str, account: str, mode: str, mark: str) -> str:
-        seen = tables.Account(
+        seen = mapping.Account(
             exchange=exchange, account=account, mode=mode, client_id_tag=mark, first_seen_at=first_seen
         )
         return store.remember_account(seen).client_id_tag

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ems.core.records import Transfer, VenueOrder
 from ems.core.spans import Span
 from ems.store import ListedOrder, Subject, VenueFilter, list_key, read_list_key
-from server.store import tables
+from server.store import mapping
 from server.store.tables import history_spans, orders, transfers, venue_orders
 
 
@@ -28,8 +28,8 @@ def keep(
 ) -> None:
     insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for table, values in (
-        (venue_orders, [tables.venue_order_to_row(row) for row in rows if isinstance(row, VenueOrder)]),
-        (transfers, [tables.transfer_to_row(row) for row in rows if isinstance(row, Transfer)]),
+        (venue_orders, [mapping.VENUE_ORDER.row(row) for row in rows if isinstance(row, VenueOrder)]),
+        (transfers, [mapping.TRANSFER.row(row) for row in rows if isinstance(row, Transfer)]),
     ):
         if values:
             statement = insert(table)
@@ -62,7 +62,7 @@ def unended_orders(connection: Connection, subject: Subject, span: Span) -> list
     )
     if subject.symbol:
         asked = asked.where(venue_orders.c.symbol == subject.symbol)
-    return [tables.venue_order_from_row(row) for row in connection.execute(asked)]
+    return [mapping.VENUE_ORDER.record(row) for row in connection.execute(asked)]
 
 
 def listed_orders(connection: Connection, wanted: VenueFilter) -> tuple[list[ListedOrder], str | None]:
@@ -83,7 +83,7 @@ def listed_orders(connection: Connection, wanted: VenueFilter) -> tuple[list[Lis
     rows = connection.execute(asked.order_by(*newest_first).limit(wanted.limit + 1)).all()
     page = [
         ListedOrder(
-            order=tables.venue_order_from_row(row), order_id=row.order_id, user=row.user_id, bot=row.bot
+            order=mapping.VENUE_ORDER.record(row), order_id=row.order_id, user=row.user_id, bot=row.bot
         )
         for row in rows[: wanted.limit]
     ]
@@ -97,7 +97,7 @@ def listed_transfers(connection: Connection, wanted: VenueFilter) -> tuple[list[
         asked = asked.where(transfers.c.currency == wanted.currency)
     newest_first = (transfers.c.timestamp.desc(), transfers.c.transfer_id.desc())
     rows = connection.execute(asked.order_by(*newest_first).limit(wanted.limit + 1)).all()
-    page = [tables.transfer_from_row(row) for row in rows[: wanted.limit]]
+    page = [mapping.TRANSFER.record(row) for row in rows[: wanted.limit]]
     more = len(rows) > wanted.limit
     return page, list_key(page[-1].at, page[-1].transfer_id) if more else None
 

@@ -7,27 +7,18 @@ keys make its repeat the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ems.core.notifications import (
-    Channel,
-    Happening,
-    Message,
-    News,
-    Notification,
-    NotificationRule,
-    Severity,
-)
+from ems.core.notifications import Channel, Message, News, Notification, NotificationRule
 from ems.core.records import Notice, Order, Query
 from ems.store import list_key, read_list_key
-from server.store import tables
+from server.store import mapping
 from server.store.tables import (
     NO_MESSAGE_YET,
     WAITING_MESSAGE,
@@ -61,11 +52,11 @@ class NotificationRows:
         if user is not None:
             asked = asked.where(notification_rules.c.user_id == user)
         with self._reading() as connection:
-            return [_rule_from_row(row) for row in connection.execute(asked)]
+            return [mapping.NOTIFICATION_RULE.record(row) for row in connection.execute(asked)]
 
     def putting_rule(self, rule: NotificationRule) -> Work:
         """Return the work that makes or replaces a rule."""
-        return lambda connection: _put(connection, notification_rules, [_rule_to_row(rule)])
+        return lambda connection: _put(connection, notification_rules, [mapping.NOTIFICATION_RULE.row(rule)])
 
     def deleting_rule(self, user: str, name: str) -> Work:
         """Return the work that removes a rule, and what waits because of it."""
@@ -95,15 +86,15 @@ class NotificationRows:
     def order(self, order_id: str) -> Order | None:
         """Return an order, whosesoever; without its fill ids."""
         row = self._one(orders, orders.c.order_id == order_id)
-        return None if row is None else tables.order_from_row(row, ())
+        return None if row is None else mapping.ORDER.record(row, fill_ids=frozenset())
 
     def query(self, query_id: str) -> Query | None:
         row = self._one(queries, queries.c.query_id == query_id)
-        return None if row is None else tables.query_from_row(row)
+        return None if row is None else mapping.QUERY.record(row)
 
     def notice(self, notice_id: str) -> Notice | None:
         row = self._one(notices, notices.c.notice_id == notice_id)
-        return None if row is None else tables.notice_from_row(row)
+        return None if row is None else mapping.NOTICE.record(row)
 
     def _one(self, table: Table, condition: Any) -> Row[Any] | None:
         with self._reading() as connection:
@@ -126,7 +117,7 @@ class NotificationRows:
 
         def work(connection: Connection) -> None:
             if made:
-                rows = [_notification_to_row(one) for one in made]
+                rows = [mapping.NOTIFICATION.row(one) for one in made]
                 connection.execute(_insert(connection, notifications).on_conflict_do_nothing(), rows)
             key = tuple_(notification_news.c.kind, notification_news.c.subject, notification_news.c.status)
             for some in _slices(news):
@@ -140,7 +131,7 @@ class NotificationRows:
         asked = select(notifications).where(NO_MESSAGE_YET, notifications.c.due_at <= now)
         with self._reading() as connection:
             rows = connection.execute(asked.order_by(notifications.c.at).limit(limit))
-            return [_notification_from_row(row) for row in rows]
+            return [mapping.NOTIFICATION.record(row) for row in rows]
 
     def put_together(
         self, messages: Sequence[tuple[Message, Sequence[Notification]]], orphans: Sequence[Notification]
@@ -149,7 +140,7 @@ class NotificationRows:
 
         def work(connection: Connection) -> None:
             if messages:
-                rows = [_message_to_row(message) for message, _ in messages]
+                rows = [mapping.MESSAGE.row(message) for message, _ in messages]
                 connection.execute(_insert(connection, notification_messages).on_conflict_do_nothing(), rows)
             for message, parts in messages:
                 for some in _slices(parts):
@@ -167,7 +158,7 @@ class NotificationRows:
         self._write(self.putting_message(message))
 
     def putting_message(self, message: Message) -> Work:
-        return lambda connection: _put(connection, notification_messages, [_message_to_row(message)])
+        return lambda connection: _put(connection, notification_messages, [mapping.MESSAGE.row(message)])
 
     def repeat(self, now: datetime) -> int:
         """Put messages that nobody has acknowledged in time back into the queue; return how many."""
@@ -196,7 +187,7 @@ class NotificationRows:
         )
         with self._reading() as connection:
             rows = connection.execute(asked.order_by(messages.c.created_at).limit(limit))
-            return [_message_from_row(row) for row in rows]
+            return [mapping.MESSAGE.record(row) for row in rows]
 
     def outcome(self, message_id: str, values: Mapping[str, Any]) -> None:
         """Note what came of an attempt; one that was acknowledged meanwhile is not repeated."""
@@ -225,7 +216,7 @@ class NotificationRows:
     def message(self, user: str, message_id: str) -> Message | None:
         messages = notification_messages
         row = self._one(messages, and_(messages.c.user_id == user, messages.c.message_id == message_id))
-        return None if row is None else _message_from_row(row)
+        return None if row is None else mapping.MESSAGE.record(row)
 
     def messages(
         self,
@@ -252,7 +243,7 @@ class NotificationRows:
             asked = asked.where(place > _place(after))
         asked = asked.order_by(messages.c.created_at.desc(), messages.c.message_id.desc())
         with self._reading() as connection:
-            rows = [_message_from_row(row) for row in connection.execute(asked.limit(limit + 1))]
+            rows = [mapping.MESSAGE.record(row) for row in connection.execute(asked.limit(limit + 1))]
         page = rows[:limit]
         return page, cursor_of(page[-1]) if len(rows) > limit else None
 
@@ -320,66 +311,3 @@ def _done(_: object) -> None:
 def _slices(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
     for start in range(0, len(rows), IDS_PER_STATEMENT):
         yield rows[start : start + IDS_PER_STATEMENT]
-
-
-# --- Records to rows: columns are called as fields are, but for these ------------------------------
-
-_COLUMN = {"user": "user_id", "group": "event_group", "count": "times", "key": "event_key"}
-
-
-def _row(record: Any, names: Iterable[str]) -> dict[str, Any]:
-    found = {_COLUMN.get(name, name): getattr(record, name) for name in names}
-    return {
-        name: str(value) if isinstance(value, Severity | Channel) else value for name, value in found.items()
-    }
-
-
-def _values(row: Row[Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(row, _COLUMN.get(name, name)) for name in names}
-
-
-_RULE = tuple(f.name for f in fields(NotificationRule))
-_MESSAGE = tuple(f.name for f in fields(Message))
-_HAPPENING = tuple(f.name for f in fields(Happening) if f.name != "user")
-
-
-def _rule_to_row(rule: NotificationRule) -> dict[str, Any]:
-    return {**_row(rule, _RULE), "events": list(rule.events)}
-
-
-def _rule_from_row(row: Row[Any]) -> NotificationRule:
-    typed = {"channel": Channel(row.channel), "severity": Severity(row.severity), "events": tuple(row.events)}
-    return NotificationRule(**{**_values(row, _RULE), **typed})
-
-
-def _message_to_row(message: Message) -> dict[str, Any]:
-    return _row(message, _MESSAGE)
-
-
-def _message_from_row(row: Row[Any]) -> Message:
-    typed = {"channel": Channel(row.channel), "severity": Severity(row.severity)}
-    return Message(**{**_values(row, _MESSAGE), **typed})
-
-
-def _notification_to_row(one: Notification) -> dict[str, Any]:
-    told = one.happening
-    return {
-        **_row(told, _HAPPENING),
-        "facts": dict(told.facts),
-        "owner": told.user,
-        "notification_id": one.notification_id,
-        "user_id": one.user,
-        "rule": one.rule,
-        "due_at": one.due_at,
-    }
-
-
-def _notification_from_row(row: Row[Any]) -> Notification:
-    typed = {"severity": Severity(row.severity), "user": row.owner}
-    return Notification(
-        notification_id=row.notification_id,
-        rule=row.rule,
-        due_at=row.due_at,
-        user=row.user_id,
-        happening=Happening(**{**_values(row, _HAPPENING), **typed}),
-    )

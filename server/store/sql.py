@@ -79,9 +79,10 @@ from ems.store import (
     VenueFilter,
     page_key,
 )
-from server.store import histories, tables
+from server.store import histories, mapping
 from server.store.columns import EXACT, money_sum, money_sum_product, plain, utc_day
 from server.store.connect import database_url, open_engine, sqlite_file
+from server.store.mapping import Account, Values
 from server.store.notifications import NotificationRows
 from server.store.owner import AlreadyOwned, FileOwner, OwnershipLost, lock_session
 from server.store.tables import (
@@ -89,8 +90,6 @@ from server.store.tables import (
     UNSETTLED_ORDER,
     WORKING_PARENT,
     WORKING_QUERY,
-    Account,
-    Values,
     accounts,
     costs,
     fills,
@@ -192,30 +191,30 @@ class SqlStore:
             rows = connection.execute(
                 select(parents).where(parents.c.parent_id.in_(wanted)).order_by(*in_order)
             )
-            found_parents = [tables.parent_from_row(row) for row in rows]
+            found_parents = [mapping.PARENT.record(row) for row in rows]
             found_orders = self._orders(connection, orders.c.parent_id, [p.parent_id for p in found_parents])
             found_fills = self._fills(connection, [order.order_id for order in found_orders])
             found_queries = {
-                row.query_id: tables.query_from_row(row)
+                row.query_id: mapping.QUERY.record(row)
                 for ids in _slices([parent.query_id for parent in found_parents])
                 for row in connection.execute(select(queries).where(queries.c.query_id.in_(ids)))
             }
             for row in connection.execute(select(queries).where(WORKING_QUERY)):
-                found_queries[row.query_id] = tables.query_from_row(row)
+                found_queries[row.query_id] = mapping.QUERY.record(row)
             fresh = select(nonces).where(nonces.c.expires_at >= ended_since)
-            found_nonces = [tables.nonce_from_row(row) for row in connection.execute(fresh)]
+            found_nonces = [mapping.NONCE.record(row) for row in connection.execute(fresh)]
             learned = select(haircuts).order_by(*haircuts.primary_key)
-            found_haircuts = [tables.haircut_from_row(row) for row in connection.execute(learned)]
+            found_haircuts = [mapping.HAIRCUT.record(row) for row in connection.execute(learned)]
             in_force = select(halts).where(halts.c.halt_id.not_in(select(halt_lifts.c.halt_id)))
             in_force = in_force.order_by(halts.c.set_at, halts.c.halt_id)
-            found_halts = [tables.halt_from_row(row) for row in connection.execute(in_force)]
+            found_halts = [mapping.HALT.record(row) for row in connection.execute(in_force)]
             held = connection.execute(select(portfolio).order_by(*portfolio.primary_key))
-            found_positions = [tables.position_from_row(row) for row in held]
+            found_positions = [mapping.POSITION.record(row) for row in held]
             own = select(slices).where(slices.c.ended_at.is_(None)).order_by(*slices.primary_key)
-            found_slices = [tables.slice_from_row(row) for row in connection.execute(own)]
+            found_slices = [mapping.SLICE.record(row) for row in connection.execute(own)]
             booked = connection.execute(select(func.max(fills.c.booking))).scalar()
             as_set = select(risk_limits).order_by(risk_limits.c.set_at, risk_limits.c.change_id)
-            found_limits = [tables.risk_limit_from_row(row) for row in connection.execute(as_set)]
+            found_limits = [mapping.RISK_LIMIT.record(row) for row in connection.execute(as_set)]
             found_traded = [] if now is None else self._traded(connection, now)
             found_day = [] if now is None else self._day_fills(connection, now)
         return Unfinished(
@@ -262,14 +261,14 @@ class SqlStore:
     def _day_fills(connection: Connection, now: datetime) -> list[Fill]:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         asked = select(fills).where(fills.c.timestamp >= midnight).order_by(fills.c.timestamp)
-        return [tables.fill_from_row(row) for row in connection.execute(asked)]
+        return [mapping.FILL.record(row) for row in connection.execute(asked)]
 
     def risk_changes(self, limit: int) -> list[RiskLimit]:
         """Return the latest changes of limits, newest first."""
         newest = (risk_limits.c.set_at.desc(), risk_limits.c.change_id.desc())
         with self._reading() as connection:
             rows = connection.execute(select(risk_limits).order_by(*newest).limit(limit))
-            return [tables.risk_limit_from_row(row) for row in rows]
+            return [mapping.RISK_LIMIT.record(row) for row in rows]
 
     def query(self, user: str, query_id: str) -> Query | None:
         return self._one_query(and_(queries.c.query_id == query_id, queries.c.user_id == user))
@@ -315,7 +314,7 @@ class SqlStore:
         asked = select(order_history).where(order_history.c.order_id == order_id)
         with self._reading() as connection:
             rows = connection.execute(asked.order_by(order_history.c.version))
-            return [tables.history_from_row(row) for row in rows]
+            return [mapping.HISTORY.record(row) for row in rows]
 
     def order_by_venue_id(self, exchange: str, account: str, client_order_id: str) -> Order | None:
         return self._one_order(
@@ -335,14 +334,14 @@ class SqlStore:
         with self._reading() as connection:
             rows = connection.execute(asked.select_from(lifted).order_by(*newest_first).limit(limit)).all()
             reports = {
-                row.query_id: tables.query_from_row(row)
+                row.query_id: mapping.QUERY.record(row)
                 for ids in _slices([row.halt_id for row in rows])
                 for row in connection.execute(select(queries).where(queries.c.query_id.in_(ids)))
             }
         return [
             KeptHalt(
-                halt=tables.halt_from_row(row),
-                lift=None if row.lifted_at is None else tables.halt_lift_from_row(row),
+                halt=mapping.HALT.record(row),
+                lift=None if row.lifted_at is None else mapping.HALT_LIFT.record(row),
                 query=reports.get(row.halt_id),
             )
             for row in rows
@@ -376,7 +375,7 @@ class SqlStore:
             asked = asked.where(costs.c.algo == algo)
         newest_first = asked.order_by(costs.c.ended_at.desc(), costs.c.parent_id.desc())
         with self._reading() as connection:
-            return [tables.cost_from_row(row) for row in connection.execute(newest_first.limit(limit))]
+            return [mapping.COST.record(row) for row in connection.execute(newest_first.limit(limit))]
 
     def earned(
         self,
@@ -431,7 +430,7 @@ class SqlStore:
         if user is not None:
             asked = asked.where(queries.c.user_id == user)
         with self._reading() as connection:
-            return [tables.query_from_row(row) for row in connection.execute(asked)]
+            return [mapping.QUERY.record(row) for row in connection.execute(asked)]
 
     def order_stats(self, user: str, wanted: OrderFilter) -> dict[str, object]:
         """Sum up a user's orders that a filter names (its limit and cursor are ignored), as JSON values.
@@ -540,7 +539,7 @@ class SqlStore:
         asked = select(notices).where(UNSENT_NOTICE, notices.c.next_attempt_at <= due_before)
         with self._reading() as connection:
             rows = connection.execute(asked.order_by(notices.c.created_at, notices.c.notice_id).limit(limit))
-            return [(tables.notice_from_row(row), row.attempts) for row in rows]
+            return [(mapping.NOTICE.record(row), row.attempts) for row in rows]
 
     def notices_of(self, group: str, since: datetime) -> int:
         """Count the letters of a group that were written since."""
@@ -591,11 +590,11 @@ class SqlStore:
         )
 
         def work(connection: Connection) -> None:
-            connection.execute(self._statements.new_account, tables.account_to_row(account))
+            connection.execute(self._statements.new_account, mapping.ACCOUNT.row(account))
 
         self._write(work)
         with self._reading() as connection:
-            return tables.account_from_row(connection.execute(asked).one())
+            return mapping.ACCOUNT.record(connection.execute(asked).one())
 
     def purge(self, now: datetime) -> tuple[int, int]:
         """Remove expired nonces and erase finished queries nobody wants archived; return how many of each.
@@ -797,7 +796,7 @@ class SqlStore:
     def _one_query(self, condition: ColumnElement[bool]) -> Query | None:
         with self._reading() as connection:
             row = connection.execute(select(queries).where(condition)).first()
-        return None if row is None else tables.query_from_row(row)
+        return None if row is None else mapping.QUERY.record(row)
 
     def _one_order(self, condition: ColumnElement[bool]) -> Order | None:
         with self._reading() as connection:
@@ -817,11 +816,11 @@ class SqlStore:
             pairs = select(fills.c.order_id, fills.c.fill_id).where(fills.c.order_id.in_(ids))
             for order_id, fill_id in connection.execute(pairs):
                 fill_ids.setdefault(order_id, []).append(fill_id)
-        return [tables.order_from_row(row, fill_ids.get(row.order_id, ())) for row in rows]
+        return [mapping.ORDER.record(row, fill_ids=frozenset(fill_ids.get(row.order_id, ()))) for row in rows]
 
     def _fills(self, connection: Connection, order_ids: list[str]) -> list[Fill]:
         found = [
-            tables.fill_from_row(row)
+            mapping.FILL.record(row)
             for ids in _slices(order_ids)
             for row in connection.execute(select(fills).where(fills.c.order_id.in_(ids)))
         ]
@@ -866,36 +865,36 @@ def _sort(records: Sequence[Record]) -> _Batch:
     batch = _Batch()
     for record in records:
         if isinstance(record, Order):
-            batch.orders[record.order_id] = tables.order_to_row(record)
+            batch.orders[record.order_id] = mapping.ORDER.row(record)
         elif isinstance(record, HistoryEntry):
-            batch.history.append(tables.history_to_row(record))
+            batch.history.append(mapping.HISTORY.row(record))
         elif isinstance(record, Fill):
-            batch.fills.append(tables.fill_to_row(record))
+            batch.fills.append(mapping.FILL.row(record))
         elif isinstance(record, Parent):
-            batch.parents[record.parent_id] = tables.parent_to_row(record)
+            batch.parents[record.parent_id] = mapping.PARENT.row(record)
         elif isinstance(record, Query):
-            batch.queries[record.query_id] = tables.query_to_row(record)
+            batch.queries[record.query_id] = mapping.QUERY.row(record)
         elif isinstance(record, NonceUse):
-            batch.nonces.append(tables.nonce_to_row(record))
+            batch.nonces.append(mapping.NONCE.row(record))
         elif isinstance(record, Notice):
-            batch.notices.append(tables.notice_to_row(record))
+            batch.notices.append(mapping.NOTICE.row(record))
         elif isinstance(record, Cost):
-            batch.costs[record.parent_id] = tables.cost_to_row(record)
+            batch.costs[record.parent_id] = mapping.COST.row(record)
         elif isinstance(record, Haircut):
             place = (record.exchange, record.account, record.currency, record.side.value)
-            batch.haircuts[place] = tables.haircut_to_row(record)
+            batch.haircuts[place] = mapping.HAIRCUT.row(record)
         elif isinstance(record, Position):
-            batch.positions[record.key] = tables.position_to_row(record)
+            batch.positions[record.key] = mapping.POSITION.row(record)
         elif isinstance(record, Slice):
-            batch.slices[record.key] = tables.slice_to_row(record)
+            batch.slices[record.key] = mapping.SLICE.row(record)
         elif isinstance(record, SliceChange):
-            batch.slice_changes.append(tables.slice_change_to_row(record))
+            batch.slice_changes.append(mapping.SLICE_CHANGE.row(record))
         elif isinstance(record, Halt):
-            batch.halts.append(tables.halt_to_row(record))
+            batch.halts.append(mapping.HALT.row(record))
         elif isinstance(record, HaltLift):
-            batch.halt_lifts.append(tables.halt_lift_to_row(record))
+            batch.halt_lifts.append(mapping.HALT_LIFT.row(record))
         elif isinstance(record, RiskLimit):
-            batch.risk_limits.append(tables.risk_limit_to_row(record))
+            batch.risk_limits.append(mapping.RISK_LIMIT.row(record))
         news = news_of(record)
         if news is not None:
             batch.news[news] = {"kind": news.kind, "subject": news.subject, "status": news.status}

@@ -18,7 +18,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, Table, inspect, select
 
 from ems.core.messages import BookUpdate, Liquidity, Side
 from ems.core.records import Fill, Grant, Leg, Parent, ParentState, Phase, Status
-from server.store import migrate, tables
+from server.store import mapping, migrate
 from server.store.columns import EXACT, JsonDoc, UtcTime
 from server.store.connect import database_url, open_engine
 from server.store.migrate import SchemaTooNew, downgrade, upgrade
@@ -215,8 +215,8 @@ def test_each_step_keeps_what_was_written_before_it(any_db_url: str, engine: Eng
     for path in (("0001", "head"), ("0002", "head"), ("head", "0001", "head")):
         downgrade(any_db_url)
         upgrade(any_db_url, path[0])
-        write(engine, "orders", [{**tables.order_to_row(made), "hop": 0}])
-        write(engine, "fills", [tables.fill_to_row(fill) for fill in fills])
+        write(engine, "orders", [{**mapping.ORDER.row(made), "hop": 0}])
+        write(engine, "fills", [mapping.FILL.row(fill) for fill in fills])
         for revision in path[1:]:
             (upgrade if revision == "head" else downgrade)(any_db_url, revision)
         store = SqlStore(any_db_url)
@@ -340,7 +340,7 @@ def test_chains_become_legs_and_chains_again(any_db_url: str, engine: Engine) ->
 def test_an_order_of_a_second_hop_is_one_of_the_second_leg(any_db_url: str, engine: Engine) -> None:
     upgrade(any_db_url, "0003")
     orders = [builders.order(order_id=f"o{hop}", client_order_id=f"c{hop}") for hop in (0, 1)]
-    write(engine, "orders", [{**tables.order_to_row(made), "hop": hop} for hop, made in enumerate(orders)])
+    write(engine, "orders", [{**mapping.ORDER.row(made), "hop": hop} for hop, made in enumerate(orders)])
     upgrade(any_db_url)
     store = SqlStore(any_db_url)
     assert [(order.order_id, order.leg) for order in store.orders_of_query("q1")] == [("o0", 0), ("o1", 1)]
@@ -384,7 +384,7 @@ def test_an_unfinished_chain_goes_on_after_the_upgrade(any_db_url: str, engine: 
     }
     write(engine, "queries", [asked])
     write(engine, "parents", [{**OLD_PARENTS[0], "hop_started_at": builders.at(0)}])
-    write(engine, "orders", [{**tables.order_to_row(bought), "hop": 0}])
+    write(engine, "orders", [{**mapping.ORDER.row(bought), "hop": 0}])
     upgrade(any_db_url)
     store = opened(SqlStore(any_db_url))
     world = EngineWorld(

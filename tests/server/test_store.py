@@ -28,10 +28,10 @@ from ems.store import NonceUsed, OrderFilter, StoreUnavailable
 from server.store import connect
 from server.store.columns import EXACT, Money, UtcTime, plain
 from server.store.connect import BadDatabaseUrl, database_url
+from server.store.mapping import Account
 from server.store.migrate import upgrade
 from server.store.owner import AlreadyOwned, OwnershipLost
 from server.store.sql import CommitInDoubt, SqlStore
-from server.store.tables import Account
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
