@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ems.appraisals import pnl_view, portfolio_view, unpriced
+from ems.contracts import Held, positions_view, read_positions
 from ems.core import errors
 from ems.core.codec import exchange_problem, jsonable, nearest, printable
 from ems.core.messages import (
@@ -472,6 +473,35 @@ class Desk:
         body = {"exchange": exchange, "account": account, "slice": own is not None, "balances": found}
         self._record(user, bot, "get_balances", exchange, asked, body)
         return body
+
+    def positions(
+        self, *, user: str, bot: str, exchange: str | None, account: str | None
+    ) -> Mapping[str, object]:
+        """Return what accounts hold in contracts, as their exchanges tell it.
+
+        An account that was asked for and cannot say is a refusal; among several it is told beside the others.
+        """
+        verb, asked = "get_positions", {"exchange": exchange, "account": account}
+        self._known_exchange(exchange)
+        if exchange is not None and account is not None:
+            self._gateway(user, bot, verb, exchange, account)
+        found = self._held(exchange, account)
+        only = found[0] if len(found) == 1 and exchange is not None else None
+        if only is not None and only.problem is not None:
+            self._record(user, bot, verb, exchange, asked, None, only.problem)
+            raise DeskRefused(only.problem)
+        body = positions_view([held for held in found if not held.offers_none])
+        self._record(user, bot, verb, exchange, asked, body)
+        return body
+
+    def _held(self, exchange: str | None, account: str | None) -> list[Held]:
+        asked = [
+            gateway
+            for key, gateway in sorted(self._gateways.items())
+            if exchange in (None, key[0]) and account in (None, key[1])
+        ]
+        found: list[Held] = self._loop.wait(read_positions(asked), READ_S)
+        return found
 
     def exchange_orders(
         self,

@@ -39,8 +39,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ems/histories.py": ("ems.core", "ems.store", "ems.venues.gateway"),
     # What is held and was earned, as answers.
     "ems/appraisals.py": ("ems.core", "ems.engine", "ems.store"),
+    # What is held in contracts, read from the exchanges through the protocol.
+    "ems/contracts.py": ("ems.core", "ems.venues.gateway"),
     "ems/desk.py": (
         "ems.appraisals",
+        "ems.contracts",
         "ems.core",
         "ems.engine",
         "ems.runner",

@@ -42,6 +42,7 @@ from .answers import (
     Transfers,
 )
 from .client import OMSClient
+from .contracts import ContractPosition, Positions
 from .errors import (
     AuthError,
     ConfigError,
@@ -80,6 +81,7 @@ __all__ = [
     "Risk",
     "ConfigError",
     "ConnectionFailed",
+    "ContractPosition",
     "Costs",
     "ExchangeOrders",
     "Fees",
@@ -102,6 +104,7 @@ __all__ = [
     "OrderPage",
     "OutcomeUnknown",
     "PendingCalls",
+    "Positions",
     "PortfolioResult",
     "Query",
     "QueryFailed",

@@ -20,6 +20,7 @@ from typing import Any, Callable
 from . import __version__, signing
 from .answers import Answer, Query, Quote
 from .client import DEFAULT_URL, OMSClient
+from .contracts import positions_text
 from .cost_text import KINDS, cost_text
 from .errors import AuthError, ConfigError, ConnectionFailed, OMSError, OutcomeUnknown, QueryFailed
 from .plan_text import plan_text
@@ -282,6 +283,9 @@ def _parser() -> argparse.ArgumentParser:
 
     balances = add("balances", "what an account holds", _balances, show_balances)
     balances.add_argument("exchange")
+    positions = add("positions", "what accounts hold in contracts", _positions, positions_text)
+    positions.add_argument("exchange", nargs="?")
+    positions.add_argument("--account", help="only accounts of this name")
     orders = add("orders", "orders, newest first", _orders, show_orders)
     orders.add_argument("exchange", nargs="?")
     stats = add("stats", "counts and volumes of orders", _stats, show_stats)
@@ -808,6 +812,10 @@ def _balances(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_balances(options.exchange)
 
 
+def _positions(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.get_positions(options.exchange, account=options.account)
+
+
 def _orders(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_past_orders(
         options.exchange,
@@ -1005,6 +1013,7 @@ _TYPED_WORDS = {
     "; call resolve(), do not send it again under a new key": "",
     "call resolve() or wait(query_id)": "follow it with: oms wait {query_id}",
     "get_balances": "oms balances",
+    "get_positions": "oms positions",
     "get_past_orders": "oms orders",
     "get_order_stats": "oms stats",
     "get_exchange_orders": "oms exchange-orders",

@@ -66,6 +66,7 @@ from .answers import (
     Stats,
     Transfers,
 )
+from .contracts import ContractCalls
 from .errors import (
     ConfigError,
     ConnectionFailed,
@@ -91,7 +92,7 @@ AlgoParams = Mapping[str, "str | int | float | Decimal | bool"]
 log = logging.getLogger("oms_client")
 
 
-class OMSClient:
+class OMSClient(ContractCalls):
     """A bot's connection to its OMS; safe to use from many threads.
 
     The first five arguments are the manual's. `key` is the private key (text), by default OMS_KEY from the

@@ -44,6 +44,7 @@ EXCHANGE_UNKNOWN = "EXCHANGE_UNKNOWN"
 EXCHANGE_CLOSED = "EXCHANGE_CLOSED"
 EXCHANGE_UNAVAILABLE = "EXCHANGE_UNAVAILABLE"
 EXCHANGE_OFFERS_NONE = "EXCHANGE_OFFERS_NONE"
+POSITION_MODE_UNSUPPORTED = "POSITION_MODE_UNSUPPORTED"
 TRADING_HALTED = "TRADING_HALTED"
 HALT_NOT_FOUND = "HALT_NOT_FOUND"
 CURRENCY_UNKNOWN = "CURRENCY_UNKNOWN"
@@ -242,6 +243,11 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=EXCHANGE_OFFERS_NONE,
             meaning="The exchange offers no such list, or not in this form.",
             hint="The message says what it offers and how to ask (on the command line: --symbol BASE/QUOTE).",
+        ),
+        ErrorCode(
+            code=POSITION_MODE_UNSUPPORTED,
+            meaning="The account keeps long and short positions of a contract apart (hedge mode).",
+            hint="Close its positions and set the account to net (one-way) mode at the exchange.",
         ),
         ErrorCode(
             code=TRADING_HALTED,

@@ -9,17 +9,17 @@ from typing import Any
 from ems.venues.asking import Asking, Reading
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import Derivatives, Dialect, Pair
-from ems.venues.gateway import VenueRefused
+from ems.venues.gateway import NoContracts, VenueRefused
 
 _LINEAR = re.compile(r"(?P<base>[^/:]+)/(?P<quote>[^/:]+):(?P=quote)")  # settled in its quote currency
 
 
 def derivatives_of(dialect: Dialect) -> Derivatives:
-    """Return how an exchange is asked about contracts; raise VenueRefused where it has none for us."""
+    """Return how an exchange is asked about contracts; raise NoContracts where it has none for us."""
     if dialect.derivatives is not None:
         return dialect.derivatives
     those = ", ".join(name for name, one in sorted(DIALECTS.items()) if one.derivatives is not None)
-    raise VenueRefused(
+    raise NoContracts(
         f"no positions and no leverage at {dialect.exchange}: only spot is reached; see {those}"
     )
 

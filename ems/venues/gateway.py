@@ -29,6 +29,14 @@ class VenueRefused(Exception):
         self.code = code
 
 
+class NoContracts(VenueRefused):
+    """There are no contracts for us at this exchange; it was not asked."""
+
+
+class HedgeMode(VenueRefused):
+    """The account keeps long and short positions of a contract apart; here they are one (net mode)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
     """What an account holds of a linear contract, as the venue tells it."""
@@ -41,6 +49,7 @@ class Position:
     currency: str  # in which the contract is settled
     leverage: Decimal
     margin_mode: str  # cross, isolated, or the venue's own word
+    margin: Decimal | None  # in `currency`, what it requires; None: the venue does not tell
     liquidation_price: Decimal | None  # None: there is none
 
 
@@ -125,7 +134,10 @@ class Gateway(Protocol):
         """Return the venue's own record of one order's fills."""
 
     async def fetch_positions(self) -> list[Position]:
-        """Return the account's positions in contracts; VenueRefused where the venue has none for us."""
+        """Return the account's positions in contracts, one for each.
+
+        NoContracts where the venue has none for us, HedgeMode where long and short are kept apart.
+        """
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         """Choose the leverage of a contract, cross margin; harmless when repeated.

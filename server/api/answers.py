@@ -42,6 +42,7 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.EXCHANGE_CLOSED: 410,
     errors.EXCHANGE_UNAVAILABLE: 503,
     errors.EXCHANGE_OFFERS_NONE: 422,
+    errors.POSITION_MODE_UNSUPPORTED: 422,
     # Not 503: that invites to try again, and this stands until a person lifts it.
     errors.TRADING_HALTED: 423,
     errors.HALT_NOT_FOUND: 404,

@@ -18,6 +18,7 @@ from ems.core.messages import Problem
 from ems.desk import DeskRefused
 from server.api.accounts import accounts
 from server.api.answers import Refused, mode_of, refused
+from server.api.contracts import contracts
 from server.api.costs import costs
 from server.api.desk_port import Desk, Notifications
 from server.api.docs import docs
@@ -72,7 +73,7 @@ def create_app(
     app.before_request(_admit)
     app.after_request(_protect)
     app.register_error_handler(Exception, _explain)
-    reads = (accounts, portfolio, slices, costs, notification_calls, health, docs)
+    reads = (accounts, contracts, portfolio, slices, costs, notification_calls, health, docs)
     for noun in (orders, plans, halts, limits, queries, *reads):
         app.register_blueprint(noun)
     return app

@@ -86,6 +86,11 @@ class Desk(Protocol):
 
     def balances(self, *, user: str, bot: str, exchange: str, account: str) -> Mapping[str, object]: ...
 
+    def positions(
+        self, *, user: str, bot: str, exchange: str | None, account: str | None
+    ) -> Mapping[str, object]:
+        """Return what accounts hold in contracts, as their exchanges tell it."""
+
     def exchange_orders(
         self,
         *,

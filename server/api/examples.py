@@ -76,6 +76,30 @@ _FIGURES = {
     "unpriced": [],
 }
 
+POSITIONS = {
+    "positions": [
+        {
+            "exchange": "okx",
+            "account": "default",
+            "symbol": "BTC/USDT:USDT",
+            "side": "short",
+            "quantity": "-0.05",
+            "entry_price": "60001",
+            "mark_price": "60500",
+            "value": "-3025",
+            "leverage": "3",
+            "margin_mode": "cross",
+            "margin": "1008.33333333",
+            "liquidation_price": "255721.39303482",
+            "unrealised": "-24.95",
+            "currency": "USDT",
+        }
+    ],
+    "accounts": [
+        {"exchange": "okx", "account": "default", "mode": "paper", "read": True, "problem": None},
+    ],
+}
+
 PORTFOLIO = {
     "currency": "USDT",
     "at": "2026-11-21T06:31:00.000000Z",

@@ -281,6 +281,43 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "updated_at": _TIME,
         }
     ),
+    "ContractPositions": _object(
+        {
+            "positions": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "exchange": _TEXT,
+                        "account": _TEXT,
+                        "symbol": _TEXT,
+                        "side": {"type": "string", "enum": ["long", "short"]},
+                        "quantity": {**_AMOUNT, "description": "in base currency; below zero: short"},
+                        "entry_price": {**_AMOUNT, "description": "the average, as the exchange keeps it"},
+                        "mark_price": {**_AMOUNT, "description": "at which the exchange values it"},
+                        "value": {**_AMOUNT, "description": "quantity x mark_price, in `currency`"},
+                        "leverage": _AMOUNT,
+                        "margin_mode": {"type": "string", "description": "cross, isolated or portfolio"},
+                        "margin": {**_MAYBE_AMOUNT, "description": "what it requires; null: not told"},
+                        "liquidation_price": {**_MAYBE_AMOUNT, "description": "null: there is none"},
+                        "unrealised": {**_AMOUNT, "description": "at the mark price, in `currency`"},
+                        "currency": {"type": "string", "description": "in which the contract is settled"},
+                    }
+                ),
+            },
+            "accounts": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "exchange": _TEXT,
+                        "account": _TEXT,
+                        "mode": _TEXT,
+                        "read": {"type": "boolean", "description": "false: its positions are not known"},
+                        "problem": _MAYBE_OBJECT,
+                    }
+                ),
+            },
+        }
+    ),
     "Portfolio": _object(
         {
             "currency": _TEXT,

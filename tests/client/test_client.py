@@ -429,6 +429,11 @@ SINCE = datetime(2026, 11, 21, 7, 0, tzinfo=timezone(timedelta(hours=1)))
             lambda c: c.get_fees("kraken", symbol="ETH/USDT"),
             "/api/get_fees?exchange=kraken&symbol=ETH%2FUSDT&bot=bot-1",
         ),
+        (lambda c: c.get_positions(), "/api/get_positions?bot=bot-1"),
+        (
+            lambda c: c.get_positions("okx", account="two"),
+            "/api/get_positions?exchange=okx&account=two&bot=bot-1",
+        ),
         (lambda c: c.tca(), "/api/tca?bot=bot-1"),
         (
             lambda c: c.tca(since=SINCE, exchange="kraken", algo="twap", limit=5),

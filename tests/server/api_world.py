@@ -211,6 +211,11 @@ class StubDesk:
         self._may()
         return {"exchange": asked["exchange"], "balances": {"USDT": {"free": Decimal("1000.50")}}}
 
+    def positions(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("positions", asked))
+        self._may()
+        return examples.POSITIONS
+
     def exchange_stats(self, **asked: object) -> Mapping[str, object]:
         self.calls.append(("exchange_stats", asked))
         self._may()

@@ -221,6 +221,8 @@ def test_without_filters_the_whole_user_is_meant(desk: StubDesk, alice: Caller) 
 
 PASSED_ON: dict[str, tuple[str, dict[str, object]]] = {  # target -> what the desk is asked
     "/api/get_balances?exchange=Kraken": ("balances", {"exchange": "kraken", "account": "default"}),
+    "/api/get_positions?account=one": ("positions", {"exchange": None, "account": "one"}),
+    "/api/get_positions?exchange=OKX&account=two": ("positions", {"exchange": "okx", "account": "two"}),
     "/api/get_fees?exchange=kraken&account=two&symbol=eth/usdt": (
         "fees",
         {"exchange": "kraken", "account": "two", "symbol": "ETH/USDT"},

@@ -53,6 +53,7 @@ EXPECTED = {  # "METHOD path" -> role
     "GET /api/get_order_stats": "read",
     "GET /api/get_query": "read",
     "GET /api/get_balances": "read",
+    "GET /api/get_positions": "read",
     "GET /api/get_exchange_orders": "read",
     "GET /api/get_withdrawal_deposit_history": "read",
     "GET /api/get_fees": "read",

@@ -11,7 +11,7 @@ from ems.core.messages import MarketsLoaded
 from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import CannotSay
-from ems.venues.gateway import Position, VenueRefused, VenueUnavailable
+from ems.venues.gateway import HedgeMode, NoContracts, Position, VenueRefused, VenueUnavailable
 from simulator.dialects import LISTED
 from simulator.exchange import Exchange
 from simulator.faults import Faults, Rule
@@ -89,6 +89,7 @@ def test_positions_are_told_in_base_currency_as_the_venue_keeps_them(name):
                     unrealised_pnl=venue.positions.unrealised(position),
                     currency="USDT",
                     leverage=venue.positions.leverage(venue.account, symbol),
+                    margin=told[symbol].margin,  # judged by hand below
                     margin_mode="cross",
                     liquidation_price=liquidation,
                 )
@@ -97,6 +98,7 @@ def test_positions_are_told_in_base_currency_as_the_venue_keeps_them(name):
             assert (told[BTC].average_entry_price, told[BTC].unrealised_pnl) == (60_001, D("249.5"))
             assert (told[ETH].quantity, told[ETH].unrealised_pnl) == (-2, -202)
             assert (told[ETH].mark_price, told[ETH].leverage) == (3_100, 10)
+            assert (told[BTC].margin, told[ETH].margin) == (D("1512.5"), 620)  # value over leverage
             venue.trade(BTC, "sell", "0.5")
             assert [one.symbol for one in await gateway.fetch_positions()] == [ETH]
 
@@ -163,7 +165,7 @@ def test_an_exchange_without_contracts_says_so(name):
     async def story():
         async with opened(name, "http://127.0.0.1:9", KEYS, wait=False) as (gateway, _):
             for asked in (gateway.fetch_positions(), gateway.set_leverage(BTC, D(5))):
-                with pytest.raises(VenueRefused, match=f"at {name}: only spot is reached; see bybit, okx"):
+                with pytest.raises(NoContracts, match=f"at {name}: only spot is reached; see bybit, okx"):
                     await asked
 
     if name in ("binance", "kraken"):  # the keys of the others have shapes of their own
@@ -212,7 +214,7 @@ def test_an_answer_that_is_none_is_neither_no_position_nor_a_refusal(name, actio
 def test_a_contract_whose_worth_is_not_read_is_no_shorter_list():
     """An inverse contract beside a linear one: all or nothing."""
     row = {"posSide": "net", "mgnMode": "cross", "lever": "3", "liqPx": ""}
-    row |= {"pos": "5", "avgPx": "100", "markPx": "100", "upl": "0"}
+    row |= {"pos": "5", "avgPx": "100", "markPx": "100", "upl": "0", "imr": "1"}
     listed = [
         {"instId": "BTC-USD-SWAP", "ctType": "inverse", "ctVal": "100", "ctMult": "1"},
         {"instId": "BTC-USDT-SWAP", "ctType": "linear", "ctVal": "0.01", "ctMult": "1"}
@@ -233,3 +235,31 @@ def test_a_contract_whose_worth_is_not_read_is_no_shorter_list():
     assert (position.symbol, position.quantity, position.liquidation_price) == (BTC, D("0.05"), None)
     with pytest.raises(CannotSay, match="BTC-USD-SWAP"):
         asyncio.run(told("BTC-USDT-SWAP", "BTC-USD-SWAP"))
+
+
+HEDGED = {
+    "okx": [
+        {"data": [{"instId": "BTC-USDT-SWAP", "posSide": "long", "pos": "5", "mgnMode": "cross"}]},
+        {"data": [{"instId": "BTC-USDT-SWAP", "ctType": "linear"}]},
+    ],
+    "bybit": [
+        {"result": {"list": [{"symbol": "BTCUSDT", "positionIdx": 2, "size": "1"}]}},
+        {"result": {"marginMode": "REGULAR_MARGIN"}},
+        {"result": {"list": [{"symbol": "BTCUSDT", "contractType": "LinearPerpetual"}]}},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", WITH_CONTRACTS)
+def test_positions_that_are_not_netted_are_not_told_as_if_they_were(name):
+    answers = iter(HEDGED[name])
+
+    async def ask(what, question):
+        return next(answers)
+
+    class Ccxt:
+        privateGetAccountPositions = publicGetPublicInstruments = dict  # never called
+        privateGetV5PositionList = privateGetV5AccountInfo = publicGetV5MarketInstrumentsInfo = dict
+
+    with pytest.raises(HedgeMode, match="netted"):
+        asyncio.run(DIALECTS[name].derivatives.positions(ask, Ccxt))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ems.venues.dialects.dialect import PAGES_MAX, Ask, CannotSay, Derivatives, Pair, amount_in
-from ems.venues.gateway import Position
+from ems.venues.gateway import HedgeMode, Position
 
 _PAGE = 200  # https://bybit-exchange.github.io/docs/v5/position, limit
 
@@ -47,6 +47,8 @@ def _position(row: Any, listed: list[Any], margin_mode: str) -> Position:
     contract = next((one for one in listed if one["symbol"] == row["symbol"]), None)
     if contract is None or contract["contractType"] != "LinearPerpetual":
         raise CannotSay(f"{row['symbol']} is no linear perpetual contract: it is not read here")
+    if row["positionIdx"] != 0:  # https://bybit-exchange.github.io/docs/v5/enum#positionidx
+        raise HedgeMode(f"{row['symbol']} is in hedge mode: its positions are not netted")
     size = amount_in(row, "size")
     return Position(
         symbol=f"{contract['baseCoin']}/{contract['quoteCoin']}:{contract['settleCoin']}",
@@ -57,6 +59,7 @@ def _position(row: Any, listed: list[Any], margin_mode: str) -> Position:
         currency=contract["settleCoin"],
         leverage=amount_in(row, "leverage"),
         margin_mode=margin_mode,
+        margin=amount_in(row, "positionIM") if row.get("positionIM") else None,  # empty: portfolio margin
         liquidation_price=amount_in(row, "liqPrice") if row.get("liqPrice") else None,
     )
 

@@ -160,7 +160,8 @@ class Pair:
 class Derivatives:
     """What is asked about contracts where an exchange has them; trading them is not among it."""
 
-    positions: Callable[[Ask, Any], Awaitable[list[Position]]]  # (ask, ccxt), all of them, or raise CannotSay
+    # (ask, ccxt), all of them, or raise CannotSay or HedgeMode
+    positions: Callable[[Ask, Any], Awaitable[list[Position]]]
     set_leverage: Callable[[Ask, Any, Pair, Decimal], Awaitable[None]]
     settled_in: frozenset[str] = frozenset()  # the only currencies; empty: any
     unchanged: frozenset[str] = frozenset()  # codes for "so it is already"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ems.venues.dialects.dialect import Ask, CannotSay, Derivatives, Pair, amount_in
-from ems.venues.gateway import Position
+from ems.venues.gateway import HedgeMode, Position
 
 
 async def _positions(ask: Ask, ccxt_exchange: Any) -> list[Position]:
@@ -26,21 +26,23 @@ async def _positions(ask: Ask, ccxt_exchange: Any) -> list[Position]:
 
 
 def _position(row: Any, contract: Any) -> Position:
+    if row["posSide"] != "net":  # https://www.okx.com/docs-v5/en/#trading-account-rest-api-set-position-mode
+        raise HedgeMode("the account is in long_short_mode: its positions are not netted")
     if contract is None or contract["ctType"] != "linear":
         raise CannotSay(f"{row['instId']} is no linear contract: what it is worth is not read here")
     base, _, quote = contract["instFamily"].partition("-")
     quantity = amount_in(row, "pos") * amount_in(contract, "ctVal") * (amount_in(contract, "ctMult") or 1)
-    # In net mode the sign says which way, in the other mode `posSide` does.
-    side = row["posSide"]
     return Position(
         symbol=f"{base}/{quote}:{contract['settleCcy']}",
-        quantity=quantity if side == "net" else abs(quantity) if side == "long" else -abs(quantity),
+        quantity=quantity,  # the sign says which way
         average_entry_price=amount_in(row, "avgPx"),
         mark_price=amount_in(row, "markPx"),
         unrealised_pnl=amount_in(row, "upl"),
         currency=contract["settleCcy"],
         leverage=amount_in(row, "lever"),
         margin_mode=row["mgnMode"],
+        # `imr` is told of cross margin alone, `margin` of what was set aside for one position.
+        margin=amount_in(row, "imr" if row["mgnMode"] == "cross" else "margin"),
         liquidation_price=amount_in(row, "liqPx") if row.get("liqPx") else None,
     )
 
