@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
+from ems.core.jsontext import plain
 from ems.core.messages import Side
 from ems.core.records import Fill, Position, SliceChange
 
@@ -217,6 +218,26 @@ class Books:
         shelf = (position.user, position.exchange, position.account, position.asset)
         self._shelves.setdefault(shelf, {})[position.bot] = position
         self._changed[shelf, position.bot] = position
+
+
+def result_of(fills: Iterable[Fill], currency: str) -> dict[str, object]:
+    """Add up what fills earned, JSON-ready; `unvalued_fills` are those whose worth nobody knew then."""
+    realised = fees = ZERO
+    count = unvalued = 0
+    for fill in fills:
+        count += 1
+        if fill.value_currency != currency or fill.value is None or fill.fee_value is None:
+            unvalued += 1
+        if fill.value_currency == currency:
+            realised, fees = EXACT.add(realised, fill.realised), EXACT.add(fees, fill.fee_cost)
+    return {
+        "currency": currency,
+        "realised": plain(realised),
+        "fees": plain(fees),
+        "pnl": plain(EXACT.subtract(realised, fees)),
+        "fills": count,
+        "unvalued_fills": unvalued,
+    }
 
 
 def fold(fills: Iterable[Fill], currency: str, changes: Iterable[SliceChange] = ()) -> Books:

@@ -369,6 +369,9 @@ class HistoryEntry:
     code: str | None = None  # a constant of ems.core.errors, where somebody said no
     venue_code: str | None = None  # the exchange's own words for it
     venue_message: str | None = None
+    # What the order earned in all, as `ems.core.positions.result_of` says: with the entry that ends it, and
+    # with each later one that brings a fill.
+    pnl: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ reports every change to whoever works the parent.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -32,7 +33,10 @@ from ems.core.messages import (
     TimeInForce,
 )
 from ems.core.order import USD_STEP, created, fill_record
+from ems.core.positions import result_of
 from ems.core.records import (
+    ENDED,
+    HistoryEntry,
     Leg,
     Notice,
     Order,
@@ -152,8 +156,6 @@ class Orders:
         self._work.keep(done.child)
         if order.exchange_order_id is not None:
             self._work.by_exchange_id[(*account.key, order.symbol, order.exchange_order_id)] = order.order_id
-        for entry in done.entries:
-            self._out.record(entry)
         market = account.markets.get(order.symbol)
         for report in done.fills:
             mid, touch = self._picture(account, order, report.liquidity)
@@ -176,6 +178,8 @@ class Orders:
             self._risk.filled(fill, now)
             if market is not None:
                 account.holdings.book(report, market.base, market.quote)
+        for entry in self._with_result(order, done.entries):
+            self._out.record(entry)
         if order.phase is Phase.SETTLED:
             self._risk.ended(order)
         else:
@@ -183,6 +187,14 @@ class Orders:
         if done.entries:
             self._out.record(order)
             self._out.turn.touched.add(order.query_id)
+
+    def _with_result(self, order: Order, entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
+        """Write what an order earned beside the last of its entries, once it has ended: late fills correct
+        it."""
+        if not entries or order.status not in ENDED:
+            return list(entries)
+        result = result_of(self._work.fills.get(order.order_id, ()), self._portfolio.currency)
+        return [*entries[:-1], replace(entries[-1], pnl=result)]
 
     def fill_inside(self, account: Account, order_id: str, report: FillReport, now: datetime) -> None:
         """Book the fill of an order that was made for a cross. It is sent to nobody, and nobody is told yet:

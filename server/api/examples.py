@@ -55,14 +55,33 @@ ORDER = {
     "fills": [FILL],
 }
 
-_CHANGE: dict[str, object] = {"message": "", "code": None, "venue_code": None, "venue_message": None}
+_CHANGE: dict[str, object] = {
+    "message": "",
+    "code": None,
+    "venue_code": None,
+    "venue_message": None,
+    "pnl": None,
+}
 ORDER_WITH_HISTORY: dict[str, object] = {
     **ORDER,
     "history": [
         {**_CHANGE, "timestamp": "2026-11-21T06:30:00.100000Z", "status": "created", "what": "created"},
         {**_CHANGE, "timestamp": "2026-11-21T06:30:00.100000Z", "status": "pending", "what": "intend"},
         {**_CHANGE, "timestamp": "2026-11-21T06:30:00.190000Z", "status": "submitted", "what": "ack"},
-        {**_CHANGE, "timestamp": "2026-11-21T06:30:01.250000Z", "status": "filled", "what": "last_fill"},
+        {
+            **_CHANGE,
+            "timestamp": "2026-11-21T06:30:01.250000Z",
+            "status": "filled",
+            "what": "last_fill",
+            "pnl": {
+                "currency": "USDT",
+                "realised": "0",
+                "fees": "0.612525",
+                "pnl": "-0.612525",
+                "fills": 1,
+                "unvalued_fills": 0,
+            },
+        },
     ],
 }
 

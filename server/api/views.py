@@ -7,6 +7,7 @@ from decimal import Decimal, localcontext
 
 from ems.core.codec import jsonable
 from ems.core.messages import Problem
+from ems.core.positions import result_of
 from ems.core.records import ENDED, Fill, HistoryEntry, Order, Transfer
 from ems.store import ListedOrder
 from server.api.desk_port import ListPage, QueryState
@@ -537,7 +538,7 @@ def order_view(order: Order, fills: Sequence[Fill]) -> dict[str, object]:
 
 
 def change_view(entry: HistoryEntry) -> dict[str, object]:
-    """Show one change of an order: what it was then, why, and whose no it was."""
+    """Show one change of an order: what it was then, why, whose no it was, and what came of it in the end."""
     return {
         "timestamp": entry.timestamp,
         "status": entry.status,
@@ -546,6 +547,7 @@ def change_view(entry: HistoryEntry) -> dict[str, object]:
         "code": entry.code,
         "venue_code": entry.venue_code,
         "venue_message": entry.venue_message,
+        "pnl": entry.pnl,
     }
 
 
@@ -554,16 +556,8 @@ def order_pnl(fills: Sequence[Fill]) -> dict[str, object] | None:
     booked = [fill for fill in fills if fill.booking]
     if not booked:
         return None
-    with localcontext(prec=60):
-        realised = sum((fill.realised for fill in booked), ZERO)
-        fees = sum((fill.fee_cost for fill in booked), ZERO)
-        return {
-            "currency": booked[-1].value_currency,
-            "realised": realised,
-            "fees": fees,
-            "pnl": realised - fees,
-            "unvalued_fills": sum(1 for fill in booked if fill.value is None or fill.fee_value is None),
-        }
+    result = result_of(booked, booked[-1].value_currency)
+    return {name: value for name, value in result.items() if name != "fills"}
 
 
 def remaining_quantity(order: Order) -> Decimal:

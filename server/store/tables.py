@@ -205,6 +205,7 @@ order_history = Table(
     Column("code", Words),
     Column("venue_code", Words),
     Column("venue_message", Words),
+    Column("pnl", JsonDoc),
     PrimaryKeyConstraint("history_id"),
     UniqueConstraint("order_id", "version"),
 )

@@ -109,6 +109,16 @@ def test_pnl_over_http_is_that_of_the_exchanges_ledgers(world: demo.DemoWorld, c
     order = world.client("first").get_past_orders(bot="second").orders[0]
     earned = [row for row in booked if row["order_id"] == order.order_id]
     assert D(order.pnl["realised"]) == sum(D(row["realised"]) for row in earned)
+    for exchange in ("binance", "kraken"):
+        order = world.client("first").get_past_orders(exchange=exchange, bot="second").orders[0]
+        *before, end = world.client("first").get_order(order.order_id).history
+        assert [entry["pnl"] for entry in before] == [None] * len(before) and order.is_closed
+        mine = [row for row in booked if row["order_id"] == order.order_id]
+        assert (D(end["pnl"]["realised"]), D(end["pnl"]["fees"]), end["pnl"]["fills"]) == (
+            sum(D(row["realised"]) for row in mine),
+            sum(D(row["fee_cost"]) for row in mine),
+            len(mine),
+        )
 
     told = ["--url", world.url, "--bot", "first"]
     for words in (["portfolio"], ["pnl", "--by", "bot"]):

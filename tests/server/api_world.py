@@ -70,6 +70,7 @@ CHANGE = HistoryEntry(
     code="VENUE_REJECTED",
     venue_code="-2010",
     venue_message="No.",
+    pnl={"currency": "USDT", "realised": "0", "fees": "0", "pnl": "0", "fills": 0, "unvalued_fills": 0},
 )
 FILL = Fill(
     fill_id="81236",

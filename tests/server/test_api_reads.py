@@ -98,6 +98,7 @@ CHANGE = {
     "code": "VENUE_REJECTED",
     "venue_code": "-2010",
     "venue_message": "No.",
+    "pnl": {"currency": "USDT", "realised": "0", "fees": "0", "pnl": "0", "fills": 0, "unvalued_fills": 0},
 }
 
 

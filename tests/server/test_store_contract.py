@@ -196,6 +196,7 @@ def entry(version: int = 0, order_id: str = "q1-p-0", **changes: object) -> Hist
         timestamp=NOON,
         message="",
         report={"kind": "created", "quantity": "2", "price": None},
+        pnl={"currency": "USDT", "pnl": "-0.3", "fills": 2},
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
