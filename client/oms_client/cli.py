@@ -19,7 +19,8 @@ from typing import Any, Callable
 
 from . import __version__, signing
 from .answers import Answer, Query, Quote
-from .client import DEFAULT_URL, OMSClient
+from .client import OMSClient
+from .connection import DEFAULT_URL
 from .contracts import positions_text
 from .cost_text import KINDS, cost_text
 from .errors import AuthError, ConfigError, ConnectionFailed, OMSError, OutcomeUnknown, QueryFailed

@@ -1,4 +1,4 @@
-"""Perpetual contracts: the calls, what they return, and how that looks on a terminal."""
+"""Perpetual contracts: what the calls return, and how that looks on a terminal."""
 
 from __future__ import annotations
 
@@ -48,23 +48,6 @@ class Positions(Answer):
 
     def __str__(self) -> str:
         return positions_text(self)
-
-
-class ContractCalls:
-    """The calls of `OMSClient` that are about contracts."""
-
-    bot_name: str
-    _ask: Any
-
-    def get_positions(self, exchange: str | None = None, *, account: str | None = None) -> Positions:
-        """Ask what accounts hold in perpetual contracts: net positions, as the exchanges tell them.
-
-        Without `exchange` all accounts are asked; one that cannot be read has a `problem` in `accounts`.
-        """
-        found: Positions = self._ask(
-            Positions, "get_positions", exchange=exchange, account=account, bot=self.bot_name
-        )
-        return found
 
 
 def positions_text(answer: Mapping[str, Any]) -> str:

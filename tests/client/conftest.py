@@ -241,7 +241,7 @@ class Heard:
 @pytest.fixture
 def oms(monkeypatch):
     monkeypatch.setattr("oms_client.transport.BACKOFF_S", 0.01)
-    monkeypatch.setattr("oms_client.client.POLL_PAUSE_S", 0.01)
+    monkeypatch.setattr("oms_client.connection.POLL_PAUSE_S", 0.01)
     server = StubOMS()
     yield server
     server.stop()

@@ -334,7 +334,7 @@ def test_interrupted_while_waiting(oms, run, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oms_client.client._is_over", interrupt)
+    monkeypatch.setattr("oms_client.connection.is_over", interrupt)
     status, _, err = run("smart-order", "kraken", "USDT", "ETH", "5")
     assert status == 130 and "the server goes on with q-1; follow it with: oms wait q-1" in err
 

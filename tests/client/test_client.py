@@ -1157,7 +1157,7 @@ def test_idempotency_keys_are_version_7_uuids_in_order():
 
     keys = []
     for _ in range(3):
-        keys.append(oms_client.client.new_idempotency_key())
+        keys.append(oms_client.connection.new_idempotency_key())
         time.sleep(0.002)
     assert keys == sorted(keys) and len(set(keys)) == 3
     assert {uuid.UUID(key).version for key in keys} == {7} and {uuid.UUID(key).variant for key in keys} == {

@@ -1,0 +1,1 @@
+"""The calls by subject; `OMSClient` is all of them in one."""
