@@ -116,6 +116,7 @@ class Order(Answer):
     reduce_only: bool
     price: Decimal | None
     stop_price: Decimal | None
+    protection_price: Decimal | None  # the limit a market order went out with
     emulated: bool  # the server waits for its stop price, not the exchange
     expires_at: datetime | None
     expires_by: str | None  # "server"

@@ -409,6 +409,8 @@ def _created_to_json(order: Order) -> dict[str, object]:
     # What most orders lack is left out: so were these before they existed.
     if order.stop_price is not None:
         body["stop_price"] = str(order.stop_price)
+    if order.protection_price is not None:
+        body["protection_price"] = str(order.protection_price)
     if order.expires_at is not None:
         body["expires_at"] = order.expires_at.isoformat()
     if order.replaces is not None:
@@ -423,7 +425,7 @@ def _created_to_json(order: Order) -> dict[str, object]:
 
 def _created_from_json(body: dict[str, object]) -> Order:
     price, stop_price, expires_at = body["price"], body.get("stop_price"), body.get("expires_at")
-    fee_saved = body.get("fee_saved")
+    fee_saved, protection_price = body.get("fee_saved"), body.get("protection_price")
     texts = {name: str(body[name]) for name in _TEXTS}
     return Order(
         **texts,  # type: ignore[arg-type]
@@ -438,6 +440,7 @@ def _created_from_json(body: dict[str, object]) -> Order:
         reserved=Decimal(str(body["reserved"])),
         created_at=datetime.fromisoformat(str(body["created_at"])),
         stop_price=None if stop_price is None else Decimal(str(stop_price)),
+        protection_price=None if protection_price is None else Decimal(str(protection_price)),
         expires_at=None if expires_at is None else datetime.fromisoformat(str(expires_at)),
         reduce_only=bool(body.get("reduce_only", False)),
         emulated=bool(body.get("emulated", False)),

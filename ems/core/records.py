@@ -202,6 +202,7 @@ class Order:
     client_order_id: str
     created_at: datetime
     stop_price: Decimal | None = None  # quote per base, of the types that wait
+    protection_price: Decimal | None = None  # a market order goes out as a limit here, or cancel at once
     expires_at: datetime | None = None  # when the server cancels it
     reduce_only: bool = False  # sells no more than is held
     emulated: bool = False  # the server waits for its stop price; the exchange hears of it then

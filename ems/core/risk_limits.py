@@ -99,7 +99,7 @@ CONTROLS: tuple[Control, ...] = (
         number=3,
         name="Market-order protection",
         code=errors.SLIPPAGE_LIMIT,
-        does="A market order that would walk the book too far",
+        does="A market order that would walk the book too far; the others go as a limit at the bound",
     ),
     Control(
         number=4,

@@ -220,6 +220,16 @@ def _highest_price(market: Market, side: Side, mid: Decimal | None) -> _Limit | 
     return min(limits, key=lambda limit: limit.value, default=None)
 
 
+def within_limits(market: Market, side: Side, price: Decimal, mid: Decimal) -> Decimal:
+    """Return a price, or the nearest that the market takes where that is beyond its limits."""
+    lowest, highest = _lowest_price(market, side, mid), _highest_price(market, side, mid)
+    if price < lowest.value:
+        return ceil_to(lowest.value, market.tick)
+    if highest is not None and price > highest.value:
+        return floor_to(highest.value, market.tick)
+    return price
+
+
 def _price_problem(
     market: Market, side: Side, name: str, asked: Decimal, limit: _Limit, nearest: Decimal
 ) -> Problem:

@@ -7,8 +7,7 @@ check on a missing book).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -20,7 +19,7 @@ from ems.core.records import Leg
 from ems.core.validation import Judged, Picture, Terms, judge
 from ems.engine.account import Account
 from ems.engine.crossings import Match
-from ems.engine.plans import TAKE_THROUGH
+from ems.engine.protection import limit_to_take, protection
 from ems.engine.refusals import no_book, symbol_unknown
 from ems.engine.shortages import Shortages
 from ems.engine.sight import DARK_S, Need, fresh, usable
@@ -36,11 +35,12 @@ class Admitted:
     leg: Leg
     order_type: OrderType
     quantity: Decimal  # base
-    price: Decimal | None
+    price: Decimal | None  # None: a market order
     time_in_force: TimeInForce
     post_only: bool
     reserved: Decimal  # of the source currency
     stop_price: Decimal | None = None
+    protection_price: Decimal | None = None  # the limit that a market order goes out with
     expires_at: datetime | None = None
     reduce_only: bool = False
     emulated: bool = False  # this server waits for its stop price
@@ -56,8 +56,12 @@ def admit(
     now: datetime,
     *,
     patient: bool,
+    guard: Decimal | None = None,
 ) -> Admitted | Need | Problem:
-    """Judge an order. With `patient` False nothing more can be waited for: judge on what is known."""
+    """Judge an order. With `patient` False nothing more can be waited for: judge on what is known.
+
+    `guard`: percent beyond the best price at which a market order is to stop; None: nothing stops it.
+    """
     market = account.markets.get(command.symbol)
     if market is None:
         return errors.combined([symbol_unknown(account, command.symbol, work.accounts.values())])
@@ -67,10 +71,12 @@ def admit(
         if patient:
             return Need(books=frozenset({(*account.key, command.symbol)}))
         account.dark[command.symbol] = now
-    limit = _limit_of(command, market, book)
+    money = Shortages(work, account, user).available(market.quote)
+    bound = _bound_of(command, market, book, guard, money)
+    limit = bound or _limit_of(command, market, book)
     judged = judge(
         market,
-        _terms(command, market, limit),
+        _terms(command, bound),
         picture_of(work, account, market, book, limit),
         raise_to_minimum=command.raise_to_minimum,
     )
@@ -79,7 +85,17 @@ def admit(
         problems.append(no_book(account, [command.symbol], now))
     duration = command.time_in_force if isinstance(command, LimitOrder) else TimeInForce.IOC
     paid = judged.terms.price or limit
-    return concluded(judged, market, account, work, user, now, paid=paid, duration=duration, patient=patient)
+    answer = concluded(
+        judged, market, account, work, user, now, paid=paid, duration=duration, patient=patient
+    )
+    if isinstance(command, MarketOrder) and isinstance(answer, Admitted):
+        return as_asked(answer)
+    return answer
+
+
+def as_asked(admitted: Admitted) -> Admitted:
+    """Tell a limit that stands in for a market order as the market order that was asked for."""
+    return replace(admitted, order_type=OrderType.MARKET, price=None, protection_price=admitted.price)
 
 
 def concluded(
@@ -155,20 +171,28 @@ def _wants_book(command: MarketOrder | LimitOrder, market: Market, account: Acco
     return market.rules.band is not None and not lately
 
 
+def _bound_of(
+    command: MarketOrder | LimitOrder,
+    market: Market,
+    book: BookUpdate | None,
+    guard: Decimal | None,
+    money: Decimal,
+) -> Decimal | None:
+    """Return the limit that is sent with a market order; None: it has none."""
+    if book is None or isinstance(command, LimitOrder):
+        return None
+    return protection(market, command.side, book, command.quantity, guard, money)
+
+
 def _limit_of(command: MarketOrder | LimitOrder, market: Market, book: BookUpdate | None) -> Decimal | None:
     """Return how far an order may take; None where that is not known."""
     if isinstance(command, LimitOrder):
         return command.price
-    if book is None:
-        return None
-    side = command.side
-    levels = book.asks if side is Side.BUY else book.bids
-    # A limit stands in for a market order where there are none: it has to reach all that is wanted.
-    far = levels[0][0] if market.market_orders else reaching(levels, command.quantity)
-    return market.taker_price(side, far * (1 + (TAKE_THROUGH if side is Side.BUY else -TAKE_THROUGH)))
+    # Without a limit its money is counted at the touch: more depth is not asked for.
+    return None if book is None else limit_to_take(market, command.side, book, ZERO)
 
 
-def _terms(command: MarketOrder | LimitOrder, market: Market, limit: Decimal | None) -> Terms:
+def _terms(command: MarketOrder | LimitOrder, bound: Decimal | None) -> Terms:
     if isinstance(command, LimitOrder):
         return Terms(
             side=command.side,
@@ -177,16 +201,5 @@ def _terms(command: MarketOrder | LimitOrder, market: Market, limit: Decimal | N
             price=command.price,
             post_only=command.post_only,
         )
-    if market.market_orders or limit is None:
-        return Terms(side=command.side, order_type=OrderType.MARKET, quantity=command.quantity)
-    return Terms(side=command.side, order_type=OrderType.LIMIT, quantity=command.quantity, price=limit)
-
-
-def reaching(levels: Sequence[tuple[Decimal, Decimal]], quantity: Decimal) -> Decimal:
-    """Return the price of the level with which this much is reached; the last one where there is less."""
-    reached = ZERO
-    for price, size in levels:
-        reached += size
-        if reached >= quantity:
-            return price
-    return levels[-1][0]
+    kind = OrderType.MARKET if bound is None else OrderType.LIMIT
+    return Terms(side=command.side, order_type=kind, quantity=command.quantity, price=bound)

@@ -16,7 +16,6 @@ from ems.core.codec import plain
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market, ceil_to, floor_to
 from ems.core.messages import (
-    BookUpdate,
     LimitOrder,
     MarketOrder,
     OrderType,
@@ -28,7 +27,7 @@ from ems.core.messages import (
 from ems.core.triggers import met, rising
 from ems.core.validation import Terms, judge, stop_on_tick
 from ems.engine.account import Account
-from ems.engine.admission import Admitted, admit, concluded, picture_of, reaching
+from ems.engine.admission import Admitted, admit, concluded, picture_of
 from ems.engine.plans import TAKE_THROUGH
 from ems.engine.refusals import no_book, short_of, symbol_unknown
 from ems.engine.shortages import explained
@@ -41,7 +40,14 @@ GTD_MAX = timedelta(days=366)
 
 
 def admit_any(
-    command: PlaceOrder, account: Account, work: Work, user: str, now: datetime, *, patient: bool
+    command: PlaceOrder,
+    account: Account,
+    work: Work,
+    user: str,
+    now: datetime,
+    *,
+    patient: bool,
+    guard: Decimal | None = None,
 ) -> Admitted | Need | Problem:
     """Judge an order, as `admission.admit` does its two types."""
     market = account.markets.get(command.symbol)
@@ -60,7 +66,7 @@ def admit_any(
     if command.order_type.waits:
         judged = _admit_waiting(command, account, market, work, user, now, patient)
     else:
-        judged = admit(_as_plain(command), account, work, user, now, patient=patient)
+        judged = admit(_as_plain(command), account, work, user, now, patient=patient, guard=guard)
     if not isinstance(judged, Admitted):
         return judged
     wrong = exits_refused(command, judged, market, account, now)
@@ -217,12 +223,6 @@ def native(market: Market, kind: OrderType, duration: TimeInForce) -> bool:
 def taken_at(stop: Decimal) -> Decimal:
     """Return the price at which an order without a limit is paid, at the worst, once its price has come."""
     return stop * (1 + TAKE_THROUGH)
-
-
-def limit_to_take(market: Market, side: Side, book: BookUpdate, quantity: Decimal) -> Decimal:
-    """Return the limit that stands in for a market order where there are none."""
-    far = reaching(book.asks if side is Side.BUY else book.bids, quantity)
-    return market.taker_price(side, far * (1 + (TAKE_THROUGH if side is Side.BUY else -TAKE_THROUGH)))
 
 
 def met_already(market: Market, kind: OrderType, side: Side, stop: Decimal, mid: Decimal) -> Problem:

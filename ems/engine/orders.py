@@ -264,6 +264,7 @@ class Orders:
         cleared: Clearance,
         now: datetime,
         stop_price: Decimal | None = None,
+        protection_price: Decimal | None = None,
         expires_at: datetime | None = None,
         reduce_only: bool = False,
         replaces: str | None = None,
@@ -284,6 +285,7 @@ class Orders:
             cleared=cleared,
             now=now,
             stop_price=stop_price,
+            protection_price=protection_price,
             expires_at=expires_at,
             reduce_only=reduce_only,
             replaces=replaces,
@@ -306,6 +308,7 @@ class Orders:
         cleared: Clearance,
         now: datetime,
         stop_price: Decimal | None = None,
+        protection_price: Decimal | None = None,
         expires_at: datetime | None = None,
         reduce_only: bool = False,
         emulated: bool = False,
@@ -341,6 +344,7 @@ class Orders:
             attempt=attempt,
             reserved=reserved,
             stop_price=stop_price,
+            protection_price=protection_price,
             expires_at=expires_at,
             reduce_only=reduce_only,
             emulated=emulated,
@@ -505,7 +509,7 @@ def _as_sent(order: Order) -> NewOrder:
         side=order.side,
         order_type=kind,
         quantity=order.quantity,
-        price=order.price,
+        price=order.protection_price if order.price is None else order.price,
         time_in_force=duration,
         post_only=order.post_only,
         stop_price=order.stop_price if kind.waits else None,
@@ -514,6 +518,8 @@ def _as_sent(order: Order) -> NewOrder:
 
 def sent_type(order: Order) -> OrderType:
     """Return the type that the exchange knows the order by."""
+    if order.protection_price is not None:
+        return OrderType.LIMIT
     if not order.emulated:
         return order.order_type
     return OrderType.MARKET if order.price is None else OrderType.LIMIT

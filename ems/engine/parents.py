@@ -329,6 +329,7 @@ class Parents:
             return
         if order.phase is Phase.SETTLED:
             self._work.runs.pop(parent.parent_id, None)
+            self._triggers.tell_left(order, now)
             problem = run.problem
             halted = problem is not None and problem.code in HALT_CODES
             if halted and order.status is Status.FILLED:

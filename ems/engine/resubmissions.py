@@ -17,14 +17,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ems.core.instrument import Market
-from ems.core.messages import Problem, QueryMarkets, Refusal, Rejected
+from ems.core.messages import OrderType, Problem, QueryMarkets, Refusal, Rejected
 from ems.core.records import Order, Parent, Phase, Query, QueryStatus, Status
 from ems.core.validation import Terms, judge
 from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
-from ems.engine.admission import Admitted, concluded, picture_of
-from ems.engine.order_types import limit_to_take, taken_at
+from ems.engine.admission import Admitted, as_asked, concluded, picture_of
+from ems.engine.order_types import taken_at
 from ems.engine.orders import Orders
+from ems.engine.protection import limit_to_take
 from ems.engine.queries import Queries
 from ems.engine.risk import Clearance, Risk
 from ems.engine.sight import usable
@@ -113,11 +114,12 @@ class Resubmissions:
         paid = self._paid(order, account, market, now)
         if paid is None:
             return leg.problem
+        protected = order.protection_price is not None
         asked = Terms(
             side=order.side,
-            order_type=order.order_type,
+            order_type=OrderType.LIMIT if protected else order.order_type,
             quantity=order.quantity,
-            price=order.price,
+            price=order.protection_price if protected else order.price,
             stop_price=order.stop_price,
             post_only=order.post_only,
         )
@@ -139,6 +141,7 @@ class Resubmissions:
             patient=False,
         )
         if isinstance(answer, Admitted):
+            answer = as_asked(answer) if protected else answer
             return selfmatch.refusal(self._work, account, answer, order.user) or answer
         assert isinstance(answer, Problem), "nothing is waited for"
         said = leg.problem
@@ -146,8 +149,8 @@ class Resubmissions:
 
     def _paid(self, order: Order, account: Account, market: Market, now: datetime) -> Decimal | None:
         """Return the price its money is reckoned at; None: no book says."""
-        if order.price is not None:
-            return order.price
+        if order.price is not None or order.protection_price is not None:
+            return order.price or order.protection_price
         if order.stop_price is not None:
             return taken_at(order.stop_price)
         book = account.books.get(order.symbol)
@@ -182,6 +185,7 @@ class Resubmissions:
             cleared=cleared,
             now=now,
             stop_price=admitted.stop_price,
+            protection_price=admitted.protection_price,
             expires_at=order.expires_at,
             reduce_only=order.reduce_only,
             replaces=order.order_id,

@@ -151,6 +151,11 @@ class Risk:
             usd=lambda currency: self.usd(currency, account, now),
         )
 
+    def guard(self, where: Scope) -> Decimal | None:
+        """Return how far from the best price a market order may trade, in percent; None: any distance."""
+        limits = (r.limit for r in self.limits.rules(where)["slippage_limit"])
+        return min((one for one in limits if isinstance(one, Decimal)), default=None)
+
     def judge(self, account: Account, proposal: Proposal, *, dry_run: bool = False) -> Clearance | Problem:
         """Judge a plain order as it is."""
         question = self.question(account, proposal)
@@ -251,7 +256,7 @@ class Risk:
         It was judged and counted when it was created; now it is what the market and the limits say now. What
         only reduces is never held up.
         """
-        if order.reduce_only or order.purpose in EXITS:
+        if reduces(order):
             return None
         proposal = Proposal(
             where=place_of(order),
@@ -549,6 +554,11 @@ class Risk:
             won = self.ledger.result(key, now, lambda currency: self.usd(currency, account, now))
             return None if won is None else max(-won, ZERO)
         return None
+
+
+def reduces(order: Order) -> bool:
+    """Say whether an order only sells what another has bought."""
+    return order.reduce_only or order.purpose in EXITS
 
 
 def _invalid(name: str, value: object, why: str, hint: str) -> Problem:

@@ -22,8 +22,9 @@ from ems.core.messages import Problem, Side
 from ems.core.records import Order
 from ems.core.rest import rest_of
 from ems.engine.account import Account
-from ems.engine.admission import Admitted, reaching
+from ems.engine.admission import Admitted
 from ems.engine.plans import TAKE_THROUGH
+from ems.engine.protection import reaching
 from ems.engine.work import Work
 
 ZERO = Decimal(0)

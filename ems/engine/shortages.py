@@ -31,7 +31,7 @@ class Shortages:
 
     def lacks(self, currency: str, wanted: Decimal) -> bool:
         """Say whether this is more than is available."""
-        return wanted > self._available(currency)
+        return wanted > self.available(currency)
 
     def of_money(self, currency: str, wanted: Decimal) -> Problem:
         """Return the refusal of something that takes so much of a currency."""
@@ -44,7 +44,7 @@ class Shortages:
         """Return the refusal of an order, with the largest quantity that could be paid."""
         buys = terms.side is Side.BUY
         source = market.quote if buys else market.base
-        available = self._available(source)
+        available = self.available(source)
         if buys:
             most = market.largest_buy(available, price, haircut=ZERO, post_only=terms.post_only)
         else:
@@ -64,7 +64,8 @@ class Shortages:
         }
         return replace(problem, details={**about, **problem.details})
 
-    def _available(self, currency: str) -> Decimal:
+    def available(self, currency: str) -> Decimal:
+        """Return what is held and free beside the claims of work in progress."""
         claimed = self._work.claims(self._account).get(currency, ZERO)
         return max(self._account.holdings.usable(currency) - claimed, ZERO)
 

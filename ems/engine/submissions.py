@@ -21,7 +21,6 @@ from ems.core.messages import (
     Liquidate,
     MarketOrder,
     NotificationCommand,
-    OrderType,
     PlaceOrder,
     Problem,
     Quote,
@@ -282,10 +281,11 @@ class Submissions:
         if account.readiness is not Readiness.READY:
             return not_ready(account)
         user = event.ticket.user
+        guard = self._risk.guard(Scope(user, event.ticket.bot, *account.key, command.symbol))
         if isinstance(command, PlaceOrder):
-            admitted = admit_any(command, account, self._work, user, now, patient=patient)
+            admitted = admit_any(command, account, self._work, user, now, patient=patient, guard=guard)
         elif command.style is None:
-            admitted = admit(command, account, self._work, user, now, patient=patient)
+            admitted = admit(command, account, self._work, user, now, patient=patient, guard=guard)
         else:
             return self._plans.order(command, account, now, patient=patient)
         if not isinstance(admitted, Admitted) or admitted.order_type.waits:
@@ -337,17 +337,13 @@ class Submissions:
         """Ask the risk controls about a plain order."""
         ticket, leg = event.ticket, admitted.leg
         account = self._work.accounts[leg.exchange, leg.account]
-        asked_type = OrderType.MARKET if isinstance(command, MarketOrder) else admitted.order_type
-        if isinstance(command, PlaceOrder):
-            asked_type = command.order_type
         proposal = Proposal(
             where=Scope(ticket.user, ticket.bot, leg.exchange, leg.account, leg.symbol),
             parent_id=f"{event.query_id}.1",
             side=leg.side,
-            order_type=asked_type,
+            order_type=admitted.order_type,
             quantity=admitted.quantity,
-            # A limit that stands in for a market order is none of the caller's.
-            price=admitted.price if asked_type.limited else None,
+            price=admitted.price,
             stop_price=admitted.stop_price,
             allow_duplicate=command.allow_duplicate,
             at=now,
@@ -468,6 +464,7 @@ class Submissions:
             cleared=Clearance(quantity=outside, usd_value=cleared.usd_value * outside / admitted.quantity),
             now=now,
             stop_price=admitted.stop_price,
+            protection_price=admitted.protection_price,
             expires_at=admitted.expires_at,
             reduce_only=admitted.reduce_only,
             emulated=admitted.emulated,
@@ -561,6 +558,9 @@ class Submissions:
             "path": [{"exchange": leg.exchange, "symbol": leg.symbol, "side": str(leg.side)}],
             "amount": plain(admitted.quantity),
             "price": None if admitted.price is None else plain(admitted.price),
+            "protection_price": None
+            if admitted.protection_price is None
+            else plain(admitted.protection_price),
             "emulated": admitted.emulated,
             "corrections": list(admitted.corrections),
             "taking_at_once": None,

@@ -19,11 +19,13 @@ from ems.core.fitness import mid_of
 from ems.core.instrument import Market
 from ems.core.messages import BookUpdate, Refusal, Rejected
 from ems.core.records import Notice, Order, Parent, Status
+from ems.core.risk_ledger import place_of
 from ems.core.triggers import met, rising
 from ems.engine.account import Account, Readiness
-from ems.engine.order_types import limit_to_take, sellable
+from ems.engine.order_types import sellable
 from ems.engine.orders import Orders
-from ems.engine.risk import Delay, Risk
+from ems.engine.protection import protection
+from ems.engine.risk import Delay, Risk, reduces
 from ems.engine.sight import usable
 from ems.engine.successors import succeed
 from ems.engine.turn import Out
@@ -69,10 +71,13 @@ class Triggers:
     ) -> None:
         quantity = order.quantity
         if order.reduce_only:
-            quantity = min(quantity, sellable(market, self._held(account, market, order)))
+            quantity = min(quantity, sellable(market, self._held(account, market.base, order)))
         price = order.price
-        if price is None and not market.market_orders:
-            price = limit_to_take(market, order.side, book, quantity)
+        if price is None:
+            # What only reduces gets out at any price: a bound would hold it in when it is needed most.
+            guard = None if reduces(order) else self._risk.guard(place_of(order))
+            money = self._held(account, market.quote, order)
+            price = protection(market, order.side, book, quantity, guard, money)
         if quantity < order.quantity and not market.order_ok(quantity, price or book.bids[0][0]):
             why = f"only {plain(quantity)} {market.base} is held when its price came: too little to sell"
             self._orders.event(order.order_id, Drop(message=why), now)
@@ -92,11 +97,11 @@ class Triggers:
         why = f"triggered: the price is {plain(mid_of(book))}, {where} {plain(order.stop_price)}"
         self._orders.send(order.order_id, now, message=why, price=price, quantity=quantity)
 
-    def _held(self, account: Account, market: Market, order: Order) -> Decimal:
-        """Return what is held and not claimed by others than this order."""
+    def _held(self, account: Account, currency: str, order: Order) -> Decimal:
+        """Return what is held of the currency that it spends, and not claimed by others than this order."""
         whose = (order.user, order.bot)
-        claimed = self._work.claims(account, whose).get(market.base, ZERO) - order.reserved
-        return account.holdings.usable(market.base) - claimed
+        claimed = self._work.claims(account, whose).get(currency, ZERO) - order.reserved
+        return account.holdings.usable(currency) - claimed
 
     def learn_refusal(self, order: Order, report: Rejected, run: Run, now: datetime) -> bool:
         """Take note of a no; say whether the order waits again: not one that was to go."""
@@ -132,6 +137,19 @@ class Triggers:
         leg.wait_until = now + timedelta(seconds=AGAIN_S)
         self._out.wake(("parent", parent.parent_id), leg.wait_until)
         return True
+
+    def tell_left(self, order: Order, now: datetime) -> None:
+        """Tell people when the bound of its price left something of an order that had none."""
+        bounded = order.emulated and not order.order_type.limited and order.price is not None
+        left = order.quantity - order.filled_quantity
+        if (
+            bounded
+            and left > ZERO
+            and order.status in (Status.CANCELED, Status.EXPIRED)
+            and not order.leaving
+        ):
+            assert order.price is not None
+            self._tell_lost(order, f"{plain(left)} were not to be had up to {plain(order.price)}", now)
 
     def _tell_lost(self, order: Order, why: str, now: datetime) -> None:
         self._out.record(

@@ -27,6 +27,7 @@ ORDER = {
     "post_only": False,
     "reduce_only": False,
     "stop_price": None,
+    "protection_price": None,
     "emulated": False,
     "expires_at": None,
     "expires_by": None,

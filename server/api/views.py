@@ -82,6 +82,10 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "reduce_only": _FLAG,
             "price": _MAYBE_AMOUNT,
             "stop_price": _MAYBE_AMOUNT,
+            "protection_price": {
+                **_MAYBE_AMOUNT,
+                "description": "the limit a market order went out with; null: with none",
+            },
             "emulated": {
                 "type": "boolean",
                 "description": "this server waits for its stop price, not the exchange",
@@ -515,6 +519,7 @@ def order_view(order: Order, fills: Sequence[Fill]) -> dict[str, object]:
         "reduce_only": order.reduce_only,
         "price": order.price,
         "stop_price": order.stop_price,
+        "protection_price": order.protection_price,
         "emulated": order.emulated,
         "expires_at": order.expires_at,
         "expires_by": None if order.expires_at is None else "server",

@@ -174,6 +174,7 @@ orders = Table(
     Column("edit", JsonDoc),
     Column("usd_value", Money(MANY)),
     Column("release", Words),
+    Column("protection_price", Money),
     PrimaryKeyConstraint("order_id"),
     Index(None, "query_id"),
     Index(None, "parent_id"),

@@ -232,7 +232,8 @@ def test_an_exchange_without_market_orders_is_traded_on_by_limits_alone(limits_o
     result = client.smart_order("gemini", "ETH", "BTC", "0.5", time_limit=12)
     query_id = finished(limits_only, "limits", result)
     assert D(result["spent"]) + D(result["unspent"]) == D("0.5") and D(result["received"]) > 0
-    sent = limits_only.rows("select distinct order_type from orders")
-    assert [row["order_type"] for row in sent] == ["limit"]
+    assert order.order_type == "market" and order.price is None
+    sent = limits_only.rows("select coalesce(protection_price, price) as price from orders")
+    assert sent and all(row["price"] is not None for row in sent)
     limits_only.the_identity_holds(query_id)
     limits_only.the_ledgers_agree()

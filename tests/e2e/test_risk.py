@@ -99,6 +99,24 @@ def test_an_order_is_refused_by_name_limit_and_value_and_nothing_reaches_the_exc
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_market_order_reaches_the_exchange_as_a_limit_at_the_bound(house, exchange):
+    wait_all_ready(house)
+    client, price = alice(house), mid(house, exchange)
+    order = client.market_order(exchange, "buy", "ETH/USDT", "0.021")
+    assert (order.status, order.order_type, order.price) == ("filled", "market", None)
+    assert price < order.protection_price <= price * Decimal("1.015")
+    assert order.average_price <= order.protection_price
+    simulator = next(s for s in house.simulators if s.exchange == exchange)
+    (there,) = [o for o in simulator.admin("orders") if o["client_order_id"] == order.client_order_id]
+    assert Decimal(there["price"]) == order.protection_price
+    with pytest.raises(OMSError) as refused:
+        client.market_order(exchange, "buy", "ETH/USDT", "2000")
+    codes = [p["code"] for p in refused.value.details.get("problems", [])] or [refused.value.code]
+    assert "FUNDS_INSUFFICIENT" in codes
+
+
+@pytest.mark.timeout(180)
 def test_who_may_set_what_and_that_a_restart_keeps_it(house):
     wait_all_ready(house)
     client, price = alice(house), mid(house, "binance")

@@ -12,6 +12,7 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     CancelRequest,
+    Ending,
     Found,
     MarketsLoaded,
     OrderStatus,
@@ -27,7 +28,8 @@ from ems.core.messages import (
 )
 from ems.core.order import fold
 from ems.core.records import Notice, Phase, Query, QueryStatus, Status
-from tests.builders import at, book, market
+from tests.builders import at, book, fill, market
+from tests.engine.test_risk import set_limit
 from tests.engine.world import EngineWorld
 
 D = Decimal
@@ -173,6 +175,31 @@ def test_where_there_are_no_market_orders_it_goes_as_a_limit_that_reaches():
     (request,) = world.placed()
     assert (request.order_type, request.time_in_force) == (OrderType.LIMIT, TimeInForce.IOC)
     assert D(1890) < request.price < D(1899) and world.order("q1.1.1").price == request.price
+
+
+def test_with_a_slippage_limit_it_goes_as_a_limit_at_the_bound_and_people_hear_of_what_is_left():
+    world = emulating()
+    set_limit(world, "slippage_limit", "1")
+    world.submit(stop_sell(), query_id="q1")
+    quoted(world, "1899")
+    (request,) = world.placed()
+    assert (request.order_type, request.time_in_force, request.price) == (
+        OrderType.LIMIT,
+        TimeInForce.IOC,
+        D("1880.01"),
+    )
+    got = fill("f1", "0.4", price="1881", order_id="q1.1.1", side=Side.SELL, symbol="ETH/USDT")
+    world.ack("q1.1.1", filled_quantity=D("0.4"), ending=Ending.CANCELED, fills=(got,))
+    (notice,) = [n for n in world.store.notices if n.group.endswith("not-triggered")]
+    assert "0.6 were not to be had up to 1880.01" in notice.why
+
+
+def test_what_only_reduces_gets_out_at_any_price():
+    world = emulating()
+    set_limit(world, "slippage_limit", "1")
+    world.submit(replace(stop_sell(), reduce_only=True), query_id="q1")
+    quoted(world, "1899")
+    assert [(r.order_type, r.price) for r in world.placed()] == [(OrderType.MARKET, None)]
 
 
 def test_its_money_is_held_against_the_rest_of_our_work():

@@ -62,6 +62,7 @@ ORDER = {
     "expires_at": None,
     "expires_by": None,
     "replaces": None,
+    "protection_price": None,
     "cross_id": None,
     "fee_saved": None,
     "purpose": "direct",

@@ -308,6 +308,7 @@ ORDERS = {
         closed_at=SOON,
         version=12,
     ),
+    "protected": order(order_type=OrderType.MARKET, price=None, protection_price=Decimal("20020.505")),
     "crossed": order(
         status=Status.FILLED,
         phase=Phase.SETTLED,
