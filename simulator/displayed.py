@@ -41,8 +41,7 @@ class Displayed:
     def available(self, price: Decimal, now: float) -> Decimal:
         """What can be traded at a price now: displayed, less our takes that have not refilled."""
         size = self.sizes.get(price, ZERO)
-        taken = self._still_taken(price, now) if price in self.taken else ZERO
-        if not taken:
+        if price not in self.taken or not (taken := self._still_taken(price, now)):
             return size
         left = size - taken
         return left // self.lot * self.lot if left > 0 else ZERO
@@ -98,6 +97,25 @@ class MarketState:
             if displayed.taken:
                 self.touched[side].update(displayed.taken)
                 self._changed[self.market.symbol] = self
+
+    def changed(self, side: Side, now: float) -> list[tuple[Decimal, Decimal]]:
+        """Take the levels of a side that look otherwise than when they were last published."""
+        prices = self.touched[side] | self.hidden[side]
+        self.touched[side], self.hidden[side] = set(), set()
+        shown, own = self.shown[side], self.book
+        changes = []
+        for price in prices:
+            size = self.visible(side, price, now)
+            if own:
+                size += own.size_at(side, price)
+            if size == shown.get(price, ZERO):
+                continue
+            changes.append((price, size))
+            if size:
+                shown[price] = size
+            else:
+                del shown[price]
+        return changes
 
     def visible(self, side: Side, price: Decimal, now: float) -> Decimal:
         """The displayed size people see at a price.

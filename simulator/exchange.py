@@ -743,12 +743,15 @@ class Exchange:
                 old = displayed.set(price, size)
                 traded = displayed.traded.pop(price, ZERO)
                 if size < old:
-                    self._cancel_ahead(state, side, price, old, max(ZERO, old - size - traded))
+                    if state.front:
+                        self._cancel_ahead(state, side, price, old, max(ZERO, old - size - traded))
                 elif size > old:
                     grown[side].append((price, size - old))
                 state.touch(side, price)
-        for side, levels in (("sell", grown["sell"]), ("buy", grown["buy"])):
-            for price, size in sorted(levels, reverse=side == "buy"):
+        for side, other in (("sell", "buy"), ("buy", "sell")):
+            if state.book.best(other) is None:  # nothing of ours waits there
+                continue
+            for price, size in sorted(grown[side], reverse=side == "buy"):
                 self._cross(state, side, price, size, now)
         self._deliver(now)
 
@@ -1511,29 +1514,15 @@ class Exchange:
         touched = list(self._touched.values())
         self._touched.clear()
         for state in touched:
-            changes: dict[Side, Levels] = {"buy": [], "sell": []}
-            for side, prices in state.touched.items():
-                shown = state.shown[side]
-                if state.hidden[side]:
-                    prices |= state.hidden[side]
-                    state.hidden[side] = set()
-                for price in prices:
-                    size = state.visible(side, price, now) + state.book.size_at(side, price)
-                    if size != shown.get(price, ZERO):
-                        changes[side].append((price, size))
-                        if size:
-                            shown[price] = size
-                        else:
-                            del shown[price]
-                prices.clear()
-            if changes["buy"] or changes["sell"]:
+            bids, asks = state.changed("buy", now), state.changed("sell", now)
+            if bids or asks:
                 state.sequence += 1
                 self._events.append(
                     BookChange(
                         symbol=state.market.symbol,
                         sequence=state.sequence,
-                        bids=changes["buy"],
-                        asks=changes["sell"],
+                        bids=bids,
+                        asks=asks,
                         now=now,
                     )
                 )
