@@ -15,6 +15,17 @@ import pytest
 from tests import services
 
 CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+# Files are shared out whole and in order: the longest begin first, so that no core waits for one at the end.
+LONGEST = (
+    "tests/simulation/test_campaign.py",
+    "tests/e2e/test_processes.py",
+    "tests/e2e/test_halts.py",
+    "tests/venues/test_books.py",
+    "tests/engine/test_ten_thousand_fills.py",
+    "tests/e2e/",
+    "tests/venues/test_ambiguity.py",
+    "tests/docs/",
+)
 RECORDED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
 
@@ -28,6 +39,11 @@ def pytest_report_header() -> list[str]:
         f"services: {found}" + (" (CI: what is missing fails)" if CI else ""),
         f"recorded samples: {'found' if RECORDED.is_dir() else 'absent, their tests are skipped'}",
     ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: next((n for n, at in enumerate(LONGEST) if item.nodeid.startswith(at)), 99))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
