@@ -7,10 +7,10 @@ matches against both; this file only knows what is there and what people see of 
 import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from ems.core.book import Book, SelfTrade, Side, crosses
-from simulator.records import FEE_QUANTUM, TRADING, ZERO, Market, PublicTrade
+from simulator.records import FEE_QUANTUM, TRADING, ZERO, Market, PublicTrade, QueueModel, Step
 
 
 class Displayed:
@@ -68,9 +68,15 @@ class MarketState:
     """All that moves in one market."""
 
     def __init__(
-        self, market: Market, self_trade: SelfTrade, refill_s: float, changed: "dict[str, MarketState]"
+        self,
+        market: Market,
+        self_trade: SelfTrade,
+        refill_s: float,
+        queue_model: QueueModel,
+        changed: "dict[str, MarketState]",
     ) -> None:
         self.market = market
+        self.queue_model: QueueModel = queue_model
         self._changed = changed
         self.book = Book(self_trade)
         self.displayed: dict[Side, Displayed] = {
@@ -129,3 +135,76 @@ class MarketState:
                 self.hidden[side].add(price)
                 return ZERO
         return size
+
+    def best_price(self, side: Side, now: float) -> Decimal | None:
+        """The best price of a side, ours or displayed."""
+        own = self.book.best(side)
+        displayed = self.displayed[side]
+        for price in displayed.best_first():
+            if own is not None and crosses(side, own, price):
+                return own
+            if self.visible(side, price, now):
+                return price
+        return own
+
+    def reference_price(self) -> Decimal | None:
+        """What an order without a limit is valued at: the last trade, without one the displayed quotes."""
+        if self.last_price is not None:
+            return self.last_price
+        quotes = [p for half in self.displayed.values() for p in list(half.best_first())[:1]]
+        return sum(quotes, ZERO) / len(quotes) if quotes else None
+
+    def walk(self, side: Side, limit: Decimal | None, now: float) -> Iterator[Step]:
+        """The liquidity a taker of `side` meets, best price first; changes nothing."""
+        other: Side = "sell" if side == "buy" else "buy"
+        displayed, book = self.displayed[other], self.book
+        # Descending bids or ascending asks, each price once, without building the whole list.
+        ours = iter([price for price, _ in book.levels(other)]) if len(book) else iter(())
+        theirs = displayed.best_first()
+        own, ext = next(ours, None), next(theirs, None)
+        while own is not None or ext is not None:
+            if own is None or (ext is not None and own != ext and not crosses(other, own, ext)):
+                assert ext is not None
+                price = ext
+            else:
+                price = own
+            if limit is not None and not crosses(side, limit, price):
+                return
+            available = displayed.available(price, now) if price == ext else ZERO
+            if price == own:
+                passed = ZERO
+                for resting in book.at(other, price):
+                    ahead = min(self.front.get(resting.order_id, ZERO), available) - passed
+                    if ahead > 0:
+                        yield price, ahead, None
+                        passed += ahead
+                    yield price, resting.remaining, resting.order_id
+                available -= passed
+            if available > 0:
+                yield price, available, None
+            at_own, at_ext = price == own, price == ext
+            own = next(ours, None) if at_own else own
+            ext = next(theirs, None) if at_ext else ext
+
+    def cancel_ahead(self, side: Side, price: Decimal, total: Decimal, canceled: Decimal) -> None:
+        """Move our orders at a price forward for displayed size that was cancelled, not traded."""
+        left = self.displayed[side].sizes.get(price, ZERO)
+        for resting in self.book.at(side, price):
+            front = self.front.get(resting.order_id, ZERO)
+            if not front:
+                continue
+            if self.queue_model == "risk_averse":
+                ahead = ZERO
+            elif self.queue_model == "optimistic":
+                ahead = canceled
+            else:
+                ahead = (canceled * (min(front, total) / total) ** 3).quantize(FEE_QUANTUM, ROUND_DOWN)
+            # What is ahead can never exceed what is still displayed.
+            self.front[resting.order_id] = max(ZERO, min(front - ahead, left))
+
+    def shrink_fronts(self, side: Side, price: Decimal, used: Decimal) -> None:
+        """Move our orders at a price forward for displayed size that was traded."""
+        for resting in self.book.at(side, price):
+            front = self.front.get(resting.order_id, ZERO)
+            if front:
+                self.front[resting.order_id] = max(ZERO, front - used)

@@ -27,14 +27,17 @@ The queue model for a waiting order at price P with `front` displayed ahead of i
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from ems.core.book import SELF_TRADE, Closed, SelfTrade, Side, TimeInForce, Traded, crosses
+from simulator.admission import check_band, check_mode, check_shape
+from simulator.contracts import Contracts
 from simulator.displayed import MarketState
+from simulator.intents import planned, reserve_for, reserve_waiting, still_reserved
 from simulator.records import (
     BAD_PARAMETER,
     BELOW_FILLED,
@@ -94,6 +97,7 @@ from simulator.records import (
     QueueModel,
     Reject,
     SelfTradeRule,
+    Step,
     Transfer,
     Trigger,
     UpdateKind,
@@ -120,66 +124,6 @@ __all__ = [
 
 SIDES: tuple[Side, Side] = ("buy", "sell")
 
-# One piece of liquidity a taker would meet: price, quantity, and whose order it is (None: displayed).
-_Step = tuple[Decimal, Decimal, int | None]
-
-
-class Contracts(Protocol):
-    """Who keeps the positions in contracts, and the margin behind them: `simulator.positions`."""
-
-    def free(self, account: Account, currency: str) -> Decimal:
-        """What an account may spend or withdraw of a currency."""
-        ...
-
-    def allowed(
-        self,
-        account: Account,
-        market: Market,
-        side: Side,
-        quantity: Decimal,
-        but: Order | None,
-    ) -> Decimal:
-        """How much of a reduce-only order there is to reduce, beside the other orders than `but`."""
-        ...
-
-    def check_margin(
-        self,
-        account: Account,
-        market: Market,
-        side: Side,
-        quantity: Decimal,
-        price: Decimal | None,
-        plan: list[_Step],
-        but: Order | None,
-    ) -> None:
-        """Refuse an order for which the margin is missing; `but` is what it was before."""
-        ...
-
-    def settle(
-        self,
-        account: Account | None,
-        market: Market,
-        side: Side,
-        price: Decimal,
-        quantity: Decimal,
-        fee: Decimal,
-        now: float,
-    ) -> tuple[Decimal, Decimal]:
-        """Book one side of a trade (None: outside) and return what of it closed, and what that earned."""
-        ...
-
-    def records(self, account: Account) -> list[dict[str, Any]]:
-        """The account's positions as JSON, amounts as decimal strings."""
-        ...
-
-    def wake(self, now: float) -> None:
-        """Pay the funding that is due."""
-        ...
-
-    def tidy(self, now: float) -> bool:
-        """Do what follows from all that happened in a call; False: that is being done, tell nobody yet."""
-        ...
-
 
 class Exchange:
     """A whole exchange in memory."""
@@ -200,7 +144,7 @@ class Exchange:
         self.name = name
         self.rng = rng or Random(0)
         self.client_ids = client_ids
-        self.queue_model = queue_model
+        self._queue_model: QueueModel = queue_model
         self.refill_s = refill_s
         self.trades_kept = trades_kept
         self.mode = TRADING
@@ -237,7 +181,9 @@ class Exchange:
         self.markets[market.symbol] = market
         state = self._states.get(market.symbol)
         if state is None:
-            self._states[market.symbol] = MarketState(market, self._self_trade, self.refill_s, self._touched)
+            self._states[market.symbol] = MarketState(
+                market, self._self_trade, self.refill_s, self._queue_model, self._touched
+            )
         else:
             state.market = market
 
@@ -415,17 +361,17 @@ class Exchange:
         own_rule = self._self_trade if self_trade is None else self_trade
         self._catch_up(now)
         self._check_mode(state, order_type, post_only)
-        self._check_shape(state, side, order_type, quantity, price, quote_quantity, trigger, reduce_only)
-        self._check_band(state, side, price, now)
+        check_shape(state, side, order_type, quantity, price, quote_quantity, trigger, reduce_only)
+        check_band(state, side, price, now)
         self._check_client_id(account, client_order_id)
         if expires_at is not None and expires_at <= now:
             raise Reject(BAD_PARAMETER, "the order's time is over already", parameter="expires_at")
         if sum(1 for order in account.open.values() if order.symbol == symbol) >= market.max_orders:
             raise Reject(MAX_ORDERS, f"more than {market.max_orders} open orders in {symbol}")
-        plan: list[_Step] = []
+        plan: list[Step] = []
         if trigger is not None:
             wanted = ZERO if quantity is None else quantity
-            reserve = self._reserve_waiting(market, side, wanted, price, quote_quantity, trigger)
+            reserve = reserve_waiting(market, side, wanted, price, quote_quantity, trigger)
             reserve = reserve if reserve_early else ZERO
         else:
             wanted, reserve, plan = self._intend(
@@ -526,7 +472,7 @@ class Exchange:
         if (new_quantity, new_price, trigger) == (order.quantity, order.price, order.trigger):
             raise Reject(NO_CHANGE, "the order is so already")
         counted = new_quantity if order.quote_quantity is None else None
-        self._check_shape(
+        check_shape(
             state, order.side, order.order_type, counted, new_price, order.quote_quantity,
             trigger if order.waiting else None, order.reduce_only,
         )  # fmt: skip
@@ -537,15 +483,13 @@ class Exchange:
         left = new_quantity - order.filled_quantity
         in_book = state.book.get(order.order_id) is not None
         keeps_place = in_book and new_price == order.price and new_quantity <= order.quantity
-        plan: list[_Step] = []
+        plan: list[Step] = []
         if order.waiting:
             assert trigger is not None
-            reserve = self._reserve_waiting(
-                market, order.side, left, new_price, order.quote_quantity, trigger
-            )
+            reserve = reserve_waiting(market, order.side, left, new_price, order.quote_quantity, trigger)
             reserve = reserve if order.reserve_early else ZERO
         elif keeps_place:
-            reserve = self._reserve_for(market, order.side, left, new_price, plan)
+            reserve = reserve_for(market, order.side, left, new_price, plan)
         else:
             wanted, reserve, plan = self._intend(
                 state,
@@ -744,7 +688,7 @@ class Exchange:
                 traded = displayed.traded.pop(price, ZERO)
                 if size < old:
                     if state.front:
-                        self._cancel_ahead(state, side, price, old, max(ZERO, old - size - traded))
+                        state.cancel_ahead(side, price, old, max(ZERO, old - size - traded))
                 elif size > old:
                     grown[side].append((price, size - old))
                 state.touch(side, price)
@@ -786,7 +730,7 @@ class Exchange:
             self._publish_trade(state, self._take_trade_id(), price, unmet, taker_side, now)
         used = passed.get(price, ZERO) + left
         if used and price in state.displayed[side].sizes:
-            self._shrink_fronts(state, side, price, used)
+            state.shrink_fronts(side, price, used)
             traded = state.displayed[side].traded
             traded[price] = traded.get(price, ZERO) + used
         self._deliver(now)
@@ -809,7 +753,7 @@ class Exchange:
     def best(self, symbol: str, side: Side, now: float) -> tuple[Decimal, Decimal] | None:
         """Best price of one side and what is there."""
         state = self._state(symbol)
-        price = self._best_price(state, side, now)
+        price = state.best_price(side, now)
         if price is None:
             return None
         return price, state.visible(side, price, now) + state.book.size_at(side, price)
@@ -869,78 +813,7 @@ class Exchange:
 
     def _check_mode(self, state: MarketState, order_type: OrderType, post_only: bool) -> None:
         self._check_reachable()
-        for mode in (self.mode, state.mode):
-            if mode in (HALT, MAINTENANCE_MODE):
-                raise Reject(HALTED, f"{state.market.symbol} is not trading")
-            if mode == CANCEL_ONLY_MODE:
-                raise Reject(CANCEL_ONLY, f"{state.market.symbol} accepts cancellations only")
-            if mode == POST_ONLY_ONLY_MODE and not (order_type == "limit" and post_only):
-                raise Reject(POST_ONLY_MODE, f"{state.market.symbol} accepts post-only orders only")
-
-    def _check_shape(
-        self,
-        state: MarketState,
-        side: Side,
-        order_type: OrderType,
-        quantity: Decimal | None,
-        price: Decimal | None,
-        quote_quantity: Decimal | None,
-        trigger: Trigger | None = None,
-        reduce_only: bool = False,
-    ) -> None:
-        market = state.market
-        if reduce_only and market.settled_in is None:
-            raise Reject(BAD_PARAMETER, "only orders in contracts reduce a position", parameter="reduce_only")
-        if market.settled_in is not None and quantity is None:
-            raise Reject(BAD_PARAMETER, "contracts are ordered by quantity", parameter="quote_quantity")
-        if side not in ("buy", "sell"):
-            raise Reject(BAD_PARAMETER, "side must be buy or sell", parameter="side")
-        if order_type not in ("market", "limit"):
-            raise Reject(BAD_PARAMETER, "order_type must be market or limit", parameter="order_type")
-        if (quantity is None) == (quote_quantity is None):
-            raise Reject(BAD_PARAMETER, "give either quantity or quote_quantity", parameter="quantity")
-        if order_type == "limit":
-            if price is None or quantity is None:
-                raise Reject(BAD_PARAMETER, "a limit order needs price and quantity", parameter="price")
-            if not price.is_finite() or price <= 0 or price % market.tick:
-                raise Reject(PRICE_FILTER, f"price must be a positive multiple of {market.tick}")
-            if market.max_price is not None and price > market.max_price:
-                raise Reject(PRICE_FILTER, f"price must be at most {market.max_price}")
-        elif price is not None:
-            raise Reject(BAD_PARAMETER, "a market order has no price", parameter="price")
-        if quantity is not None:
-            if not quantity.is_finite() or quantity <= 0 or quantity % market.lot:
-                raise Reject(LOT_SIZE, f"quantity must be a positive multiple of {market.lot}")
-            if not market.min_qty <= quantity <= market.max_qty:
-                raise Reject(LOT_SIZE, f"quantity must be from {market.min_qty} to {market.max_qty}")
-        elif quote_quantity is None or not quote_quantity.is_finite() or quote_quantity <= 0:
-            raise Reject(BAD_PARAMETER, "quote_quantity must be positive", parameter="quote_quantity")
-        if trigger is not None:
-            if not trigger.price.is_finite() or trigger.price <= 0 or trigger.price % market.tick:
-                raise Reject(PRICE_FILTER, f"the trigger must be a positive multiple of {market.tick}")
-            if quote_quantity is not None and side == "sell":
-                raise Reject(BAD_PARAMETER, "a sale that waits has a quantity", parameter="quantity")
-        waits_for = None if trigger is None else trigger.price
-        reference = price or waits_for or self._reference_price(state)
-        notional = quote_quantity if quantity is None else quantity * reference if reference else None
-        if notional is not None and notional < market.min_notional and not reduce_only:
-            raise Reject(MIN_NOTIONAL, f"the order is worth less than {market.min_notional} {market.quote}")
-        most = market.max_notional if order_type == "limit" else None
-        if most is not None and notional is not None and notional > most:
-            raise Reject(MAX_NOTIONAL, f"the order is worth more than {most} {market.quote}")
-
-    def _check_band(self, state: MarketState, side: Side, price: Decimal | None, now: float) -> None:
-        """Refuse a limit outside its band of prices; where nothing was traded, measured from the mid."""
-        band = state.market.band
-        if band is None or price is None:
-            return
-        traded = [t for t in state.trades if now - t.now <= band.minutes * 60]
-        volume = sum((t.quantity for t in traded), ZERO)
-        value = sum((t.price * t.quantity for t in traded), ZERO)
-        average = value / volume if volume else self._reference_price(state)
-        low, high = band.buy if side == "buy" else band.sell
-        if average is not None and not average * low <= price <= average * high:
-            raise Reject(PRICE_BAND, f"price must be from {average * low} to {average * high}")
+        check_mode((self.mode, state.mode), state, order_type, post_only)
 
     def _check_client_id(self, account: Account, client_order_id: str) -> None:
         same = account.by_client_id.get(client_order_id) if client_order_id else None
@@ -950,130 +823,6 @@ class Exchange:
             raise Reject(DUPLICATE_CLIENT_ID, f"client order id {client_order_id} is in use")
 
     # Matching
-
-    def _best_price(self, state: MarketState, side: Side, now: float) -> Decimal | None:
-        own = state.book.best(side)
-        displayed = state.displayed[side]
-        for price in displayed.best_first():
-            if own is not None and crosses(side, own, price):
-                return own
-            if state.visible(side, price, now):
-                return price
-        return own
-
-    def _best_opposite(self, state: MarketState, side: Side, now: float) -> Decimal | None:
-        return self._best_price(state, "sell" if side == "buy" else "buy", now)
-
-    def _reference_price(self, state: MarketState) -> Decimal | None:
-        # Exchanges value a market order at a recent price; without a trade the displayed quotes must do.
-        if state.last_price is not None:
-            return state.last_price
-        quotes = [p for half in state.displayed.values() for p in list(half.best_first())[:1]]
-        return sum(quotes, ZERO) / len(quotes) if quotes else None
-
-    def _walk(self, state: MarketState, side: Side, limit: Decimal | None, now: float) -> Iterator[_Step]:
-        """The liquidity a taker of `side` meets, best price first; changes nothing."""
-        other: Side = "sell" if side == "buy" else "buy"
-        displayed, book = state.displayed[other], state.book
-        # Descending bids or ascending asks, each price once, without building the whole list.
-        ours = iter([price for price, _ in book.levels(other)]) if len(book) else iter(())
-        theirs = displayed.best_first()
-        own, ext = next(ours, None), next(theirs, None)
-        while own is not None or ext is not None:
-            if own is None or (ext is not None and own != ext and not crosses(other, own, ext)):
-                assert ext is not None
-                price = ext
-            else:
-                price = own
-            if limit is not None and not crosses(side, limit, price):
-                return
-            available = displayed.available(price, now) if price == ext else ZERO
-            if price == own:
-                passed = ZERO
-                for resting in book.at(other, price):
-                    ahead = min(state.front.get(resting.order_id, ZERO), available) - passed
-                    if ahead > 0:
-                        yield price, ahead, None
-                        passed += ahead
-                    yield price, resting.remaining, resting.order_id
-                available -= passed
-            if available > 0:
-                yield price, available, None
-            at_own, at_ext = price == own, price == ext
-            own = next(ours, None) if at_own else own
-            ext = next(theirs, None) if at_ext else ext
-
-    def _plan(
-        self,
-        state: MarketState,
-        side: Side,
-        limit: Decimal | None,
-        quantity: Decimal | None,
-        quote_quantity: Decimal | None,
-        account: Account,
-        own_rule: SelfTradeRule,
-        now: float,
-    ) -> list[_Step]:
-        """What the order would take at once; own makers are in it with quantity 0, to be ended on the way.
-
-        Where they are to become smaller, the quantity is by how much, below zero.
-        """
-        market = state.market
-        plan: list[_Step] = []
-        left = quantity
-        quote_left = quote_quantity
-        if quote_left is not None and side == "buy" and market.fee_mode == "quote":
-            quote_left = quote_left / (1 + max(ZERO, market.taker_fee))
-        for price, size, maker_id in self._walk(state, side, limit, now):
-            if maker_id is not None and self.orders[maker_id].account == account.name:
-                if own_rule in ("expire_taker", "expire_both"):
-                    plan.append((price, ZERO, maker_id))
-                    break
-                if own_rule == "expire_maker":
-                    plan.append((price, ZERO, maker_id))
-                    continue
-                if own_rule == "decrement":
-                    if quote_left is not None:
-                        cut = min(size, quote_left / price // market.lot * market.lot)
-                        quote_left -= cut * price
-                    else:
-                        assert left is not None
-                        cut = min(size, left)
-                        left -= cut
-                    if cut:
-                        plan.append((price, -cut, maker_id))
-                    if cut < size or (left is not None and not left):
-                        break
-                    continue
-            if quote_left is not None:
-                take = min(size, quote_left / price // market.lot * market.lot)
-                quote_left -= take * price
-            else:
-                assert left is not None
-                take = min(size, left)
-                left -= take
-            if not take:
-                break
-            plan.append((price, take, maker_id))
-            if take < size or (left is not None and not left):
-                break
-        return plan
-
-    def _reserve_for(
-        self,
-        market: Market,
-        side: Side,
-        quantity: Decimal,
-        price: Decimal | None,
-        plan: list[_Step],
-    ) -> Decimal:
-        if market.settled_in is not None:
-            return ZERO  # margin is a requirement, not an amount set aside
-        fee = max(ZERO, market.maker_fee, market.taker_fee)
-        if side == "sell":
-            return quantity * (1 + fee) if market.fee_mode == "base" else quantity
-        cost = quantity * price if price is not None else sum((p * q for p, q, _ in plan if q > 0), ZERO)
-        return cost * (1 + fee) if market.fee_mode == "quote" else cost
 
     def _intend(
         self,
@@ -1090,7 +839,7 @@ class Exchange:
         now: float,
         *,
         but: Order | None = None,
-    ) -> tuple[Decimal, Decimal, list[_Step]]:
+    ) -> tuple[Decimal, Decimal, list[Step]]:
         """Say how much an order that reaches the book wants, what it holds, and what it takes at once.
 
         `but` is the same order as it is counted among the open ones.
@@ -1098,20 +847,24 @@ class Exchange:
         market, contracts = state.market, self.contracts
         if reduce_only and contracts is not None and quantity is not None:
             quantity = contracts.allowed(account, market, side, quantity, but)
-        plan = self._plan(state, side, price, quantity, quote_quantity, account, own_rule, now)
+        plan = planned(state, side, price, quantity, quote_quantity, account.name, own_rule, now)
         if post_only and plan:
             raise Reject(POST_ONLY_WOULD_CROSS, "the order would trade at once")
-        planned = sum((step[1] for step in plan if step[1] > 0), ZERO)
+        at_once = sum((step[1] for step in plan if step[1] > 0), ZERO)
         if quantity is None:
             assert quote_quantity is not None
-            if not planned and plan == [] and self._best_opposite(state, side, now) is not None:
+            if (
+                not planned
+                and plan == []
+                and state.best_price("sell" if side == "buy" else "buy", now) is not None
+            ):
                 raise Reject(MIN_NOTIONAL, "the quote amount buys less than one lot")
-        wanted = planned if quantity is None else quantity
-        if time_in_force == "FOK" and planned < wanted:
+        wanted = at_once if quantity is None else quantity
+        if time_in_force == "FOK" and at_once < wanted:
             plan = []
         if market.settled_in is not None and contracts is not None and not reduce_only:
             contracts.check_margin(account, market, side, wanted, price, plan, but)
-        return wanted, self._reserve_for(market, side, wanted, price, plan), plan
+        return wanted, reserve_for(market, side, wanted, price, plan), plan
 
     def _fire_due(self, now: float) -> None:
         """Place the orders whose triggers were met, and those that these meet in turn."""
@@ -1150,7 +903,7 @@ class Exchange:
         if self._end_expired(now):
             self._deliver(now)
 
-    def _execute(self, state: MarketState, order: Order, plan: list[_Step], now: float) -> bool:
+    def _execute(self, state: MarketState, order: Order, plan: list[Step], now: float) -> bool:
         """Carry out the plan; True when meeting an own order ended the taker."""
         for price, quantity, maker_id in plan:
             if quantity < 0:
@@ -1167,7 +920,7 @@ class Exchange:
                 trade_id = self._take_trade_id()
                 other: Side = "sell" if order.side == "buy" else "buy"
                 state.displayed[other].take(price, quantity, now)
-                self._shrink_fronts(state, other, price, quantity)
+                state.shrink_fronts(other, price, quantity)
                 state.touch(other, price)
                 self._apply_fill(state, order, price, quantity, "taker", trade_id, now)
                 self._outsider(state.market, order.side, price, quantity, now)
@@ -1203,7 +956,7 @@ class Exchange:
             order.quantity -= cut
             order.updated_at = now
             order.history.append((now, order.status, order.filled_quantity, order.filled_quote))
-            self._hold(order, self._still_reserved(state.market, order, ZERO) - order.reserved, now)
+            self._hold(order, still_reserved(state.market, order, ZERO) - order.reserved, now)
             self._report(order, "amended", None, now)
 
     def _settle_remainder(self, state: MarketState, order: Order, stopped: bool, now: float) -> None:
@@ -1219,30 +972,6 @@ class Exchange:
                 order.order_id, order.side, order.remaining_quantity, order.price, owner=order.account
             )
             state.touch(order.side, order.price)
-
-    def _cancel_ahead(
-        self, state: MarketState, side: Side, price: Decimal, total: Decimal, canceled: Decimal
-    ) -> None:
-        """Move our orders at a price forward for displayed size that was cancelled, not traded."""
-        left = state.displayed[side].sizes.get(price, ZERO)
-        for resting in state.book.at(side, price):
-            front = state.front.get(resting.order_id, ZERO)
-            if not front:
-                continue
-            if self.queue_model == "risk_averse":
-                ahead = ZERO
-            elif self.queue_model == "optimistic":
-                ahead = canceled
-            else:
-                ahead = (canceled * (min(front, total) / total) ** 3).quantize(FEE_QUANTUM, ROUND_DOWN)
-            # What is ahead can never exceed what is still displayed.
-            state.front[resting.order_id] = max(ZERO, min(front - ahead, left))
-
-    def _shrink_fronts(self, state: MarketState, side: Side, price: Decimal, used: Decimal) -> None:
-        for resting in state.book.at(side, price):
-            front = state.front.get(resting.order_id, ZERO)
-            if front:
-                state.front[resting.order_id] = max(ZERO, front - used)
 
     def _cross(self, state: MarketState, side: Side, price: Decimal, size: Decimal, now: float) -> None:
         """Newly displayed size of `side` that reaches our waiting orders on the other side fills them."""
@@ -1271,21 +1000,6 @@ class Exchange:
         return trade_id
 
     # Money movements
-
-    def _reserve_waiting(
-        self,
-        market: Market,
-        side: Side,
-        quantity: Decimal,
-        price: Decimal | None,
-        quote_quantity: Decimal | None,
-        trigger: Trigger,
-    ) -> Decimal:
-        """What an order holds while it waits; one without a limit is valued at its trigger."""
-        if quote_quantity is not None:
-            return quote_quantity
-        limit = trigger.price if price is None else price
-        return self._reserve_for(market, side, quantity, limit, [])
 
     def _check_funds(self, account: Account, market: Market, side: Side, needed: Decimal) -> None:
         currency = market.settled_in or (market.quote if side == "buy" else market.base)
@@ -1328,7 +1042,7 @@ class Exchange:
         else:
             paid_currency, paid = (market.quote, cost) if order.side == "buy" else (market.base, quantity)
             got_currency, got = (market.base, quantity) if order.side == "buy" else (market.quote, cost)
-            released = order.reserved - self._still_reserved(market, order, paid)
+            released = order.reserved - still_reserved(market, order, paid)
             order.reserved -= released
             self._move(account, paid_currency, released - paid, -released, now)
             self._move(account, got_currency, got, ZERO, now)
@@ -1375,19 +1089,6 @@ class Exchange:
         charged = cost * market.contract_size if pays_quote else quantity
         fee = (charged * rate).quantize(FEE_QUANTUM, ROUND_DOWN)
         return fee, market.quote if pays_quote else market.base
-
-    def _still_reserved(self, market: Market, order: Order, paid: Decimal) -> Decimal:
-        remaining = order.quantity - order.filled_quantity
-        if not remaining:
-            return ZERO
-        fee = max(ZERO, market.maker_fee, market.taker_fee)
-        if order.side == "sell":
-            return remaining * (1 + fee) if market.fee_mode == "base" else remaining
-        if order.price is not None:
-            cost = remaining * order.price
-            return cost * (1 + fee) if market.fee_mode == "quote" else cost
-        # A market order reserved what its plan costs; each fill releases its own part.
-        return max(ZERO, order.reserved - (paid * (1 + fee) if market.fee_mode == "quote" else paid))
 
     def _outsider(self, market: Market, side: Side, price: Decimal, quantity: Decimal, now: float) -> None:
         if market.settled_in is not None:

@@ -16,6 +16,8 @@ QueueModel = Literal["probable", "risk_averse", "optimistic"]
 UpdateKind = Literal["new", "trade", "canceled", "expired", "triggered", "amended"]
 ClientIdRule = Literal["open", "forever", "none"]
 Levels = list[tuple[Decimal, Decimal]]
+# One piece of liquidity a taker would meet: price, quantity, and whose order it is (None: displayed).
+Step = tuple[Decimal, Decimal, int | None]
 
 ZERO = Decimal(0)
 FEE_QUANTUM = Decimal("0.00000001")
