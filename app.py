@@ -241,6 +241,7 @@ class Server:
                 patience=Patience(recv_window_s=gateway.recv_window_s),
                 id_style=gateway.client_id_style,
                 internal_matching=(gateway.exchange, gateway.account) in settings.internal_matching,
+                swaps=(gateway.exchange, gateway.account) in settings.swaps,
             )
             for gateway in self.gateways.values()
         ]
@@ -492,7 +493,7 @@ def _gateways(
             mode="live",
             clock=clock,
             limiter=limiter,
-            **_manners(settings, exchange),
+            **_manners(settings, exchange, account),
         )
     for venue in venues:
         gateways[venue.exchange, DEFAULT_ACCOUNT] = CcxtGateway(
@@ -504,7 +505,7 @@ def _gateways(
             ws_url=venue.ws_url,
             clock=clock,
             shapes=() if unlimited else None,
-            **_manners(settings, venue.exchange),
+            **_manners(settings, venue.exchange, DEFAULT_ACCOUNT),
         )
     for name, exchanges in (
         ("OMS_ALLOW_WITHDRAW_KEYS", settings.allow_withdraw),
@@ -513,9 +514,17 @@ def _gateways(
         unknown = sorted(exchanges - DIALECTS.keys())
         if unknown:
             raise SettingsError(f"{name}: {unknown[0]} is not among {', '.join(sorted(DIALECTS))}")
-    for exchange, account in sorted(settings.internal_matching - gateways.keys()):
-        here = ", ".join("/".join(key) for key in sorted(gateways))
-        raise SettingsError(f"OMS_INTERNAL_MATCHING: {exchange}/{account} is not among the accounts: {here}")
+    for name, accounts in (
+        ("OMS_INTERNAL_MATCHING", settings.internal_matching),
+        ("OMS_SWAPS", settings.swaps),
+    ):
+        for exchange, account in sorted(accounts - gateways.keys()):
+            here = ", ".join("/".join(key) for key in sorted(gateways))
+            raise SettingsError(f"{name}: {exchange}/{account} is not among the accounts: {here}")
+    for exchange, _ in sorted(settings.swaps):
+        if DIALECTS[exchange].derivatives is None:
+            those = ", ".join(sorted(one for one, d in DIALECTS.items() if d.derivatives is not None))
+            raise SettingsError(f"OMS_SWAPS: {exchange} is reached for spot alone; contracts are at {those}")
     return gateways
 
 
@@ -538,9 +547,13 @@ def _admins(settings: Settings) -> set[str]:
     return {key.user for key in keys if key.role == "admin" and (key.expires is None or now < key.expires)}
 
 
-def _manners(settings: Settings, exchange: str) -> dict[str, bool]:
-    """Say what the operator has declared about the accounts at an exchange."""
-    return {"may_withdraw": exchange in settings.allow_withdraw, "exclusive": exchange in settings.exclusive}
+def _manners(settings: Settings, exchange: str, account: str) -> dict[str, bool]:
+    """Say what the operator has declared about an account."""
+    return {
+        "may_withdraw": exchange in settings.allow_withdraw,
+        "exclusive": exchange in settings.exclusive,
+        "swaps": (exchange, account) in settings.swaps,
+    }
 
 
 def _mark(store: SqlStore, gateways: Mapping[tuple[str, str], Gateway]) -> str:

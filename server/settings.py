@@ -107,6 +107,12 @@ VARIABLES = (
         meaning="Where opposite orders of different bots and users meet inside before they go out.",
     ),
     Variable(
+        name="OMS_SWAPS",
+        form="exchanges, or exchange/account, separated by commas",
+        default="none",
+        meaning="Where perpetual contracts may be traded beside spot (OKX, Bybit).",
+    ),
+    Variable(
         name="BINANCE_API_KEY, BINANCE_API_SECRET",
         form="a key each",
         default="none",
@@ -265,6 +271,7 @@ class Settings:
     exclusive: frozenset[str] = frozenset()  # exchanges
     # (exchange, account) where orders of different bots meet inside
     internal_matching: frozenset[tuple[str, str]] = frozenset()
+    swaps: frozenset[tuple[str, str]] = frozenset()  # (exchange, account) where contracts may be traded
     warnings: tuple[str, ...] = ()  # for the operator; the start goes on
 
     def secrets(self) -> Iterator[str]:
@@ -338,6 +345,7 @@ def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...
         allow_withdraw=_exchanges(environ, "OMS_ALLOW_WITHDRAW_KEYS"),
         exclusive=_exchanges(environ, "OMS_EXCLUSIVE"),
         internal_matching=_accounts(environ, "OMS_INTERNAL_MATCHING"),
+        swaps=_accounts(environ, "OMS_SWAPS"),
         warnings=tuple(noticed),
     )
 

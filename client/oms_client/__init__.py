@@ -42,7 +42,7 @@ from .answers import (
     Transfers,
 )
 from .client import OMSClient
-from .contracts import ContractPosition, Positions
+from .contracts import ContractPosition, LeverageSet, Positions
 from .errors import (
     AuthError,
     ConfigError,
@@ -75,6 +75,7 @@ __all__ = [
     "HaltReport",
     "HaltedAccount",
     "Halts",
+    "LeverageSet",
     "LimitSet",
     "Limits",
     "Resumed",

@@ -287,6 +287,12 @@ def _parser() -> argparse.ArgumentParser:
     positions = add("positions", "what accounts hold in contracts", _positions, positions_text)
     positions.add_argument("exchange", nargs="?")
     positions.add_argument("--account", help="only accounts of this name")
+    leverage = add("set-leverage", "choose the leverage of a contract", _set_leverage, show_facts)
+    leverage.add_argument("exchange")
+    leverage.add_argument("symbol", help="such as BTC/USDT:USDT")
+    leverage.add_argument("leverage", help="how many times its margin a position may be worth")
+    leverage.add_argument("--account", help="which account there")
+    leverage.add_argument("--dry-run", action="store_true", help="check it, and change nothing")
     orders = add("orders", "orders, newest first", _orders, show_orders)
     orders.add_argument("exchange", nargs="?")
     stats = add("stats", "counts and volumes of orders", _stats, show_stats)
@@ -813,6 +819,16 @@ def _balances(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_balances(options.exchange)
 
 
+def _set_leverage(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.set_leverage(
+        options.exchange,
+        options.symbol,
+        options.leverage,
+        account=options.account,
+        dry_run=options.dry_run,
+    )
+
+
 def _positions(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_positions(options.exchange, account=options.account)
 
@@ -1015,6 +1031,7 @@ _TYPED_WORDS = {
     "call resolve() or wait(query_id)": "follow it with: oms wait {query_id}",
     "get_balances": "oms balances",
     "get_positions": "oms positions",
+    "set_leverage": "oms set-leverage",
     "get_past_orders": "oms orders",
     "get_order_stats": "oms stats",
     "get_exchange_orders": "oms exchange-orders",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from .answers import Answer
+from .answers import Answer, _Outcome
 from .portfolio_text import money
 from .tables import clean, short, table
 
@@ -48,6 +48,16 @@ class Positions(Answer):
 
     def __str__(self) -> str:
         return positions_text(self)
+
+
+class LeverageSet(_Outcome):
+    """A choice of leverage, and the leverage as it was read back from the exchange."""
+
+    exchange: str
+    account: str
+    symbol: str
+    asked: Decimal
+    leverage: Decimal | None  # None: a dry run
 
 
 def positions_text(answer: Mapping[str, Any]) -> str:

@@ -67,6 +67,7 @@ NOTIONAL_EXCEEDS_MAX_PER_ORDER = "NOTIONAL_EXCEEDS_MAX_PER_ORDER"
 QUANTITY_EXCEEDS_MAXIMUM = "QUANTITY_EXCEEDS_MAXIMUM"
 CREDIT_LIMIT = "CREDIT_LIMIT"
 POSITION_LIMIT = "POSITION_LIMIT"
+LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
 MAX_OPEN_ORDERS = "MAX_OPEN_ORDERS"
 RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
 EXECUTION_THROTTLE = "EXECUTION_THROTTLE"
@@ -413,6 +414,11 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=POSITION_LIMIT,
             meaning="The account would hold more of the currency than is allowed.",
             hint="Buy less, or sell some first; get_risk shows the limit.",
+        ),
+        ErrorCode(
+            code=LEVERAGE_LIMIT,
+            meaning="The leverage of the contract is, or would be, more than is allowed.",
+            hint="Choose less with set_leverage; get_limits shows max_leverage.",
         ),
         ErrorCode(
             code=MAX_OPEN_ORDERS,

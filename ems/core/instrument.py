@@ -90,6 +90,9 @@ class Market:
     amends: frozenset[str] = frozenset()  # of "quantity", "price", "stop_price": what it changes in one step
     amends_shrink_only: bool = False
     rules: Rules = NO_RULES
+    # Of a perpetual contract: how much base one of the exchange's contracts is. All quantities are in base,
+    # and it is settled in its quote currency. None: a spot market.
+    contract_size: Decimal | None = None
 
     @property
     def status(self) -> MarketStatus:

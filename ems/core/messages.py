@@ -347,6 +347,16 @@ class SetSlice:
     reason: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetLeverage:
+    """Choose the leverage of a contract on one account."""
+
+    exchange: str
+    symbol: str
+    leverage: Decimal
+    account: str = "default"
+
+
 # Carried out at the server's face; the engine never sees them.
 NotificationCommand = (
     SetNotificationRule | DeleteNotificationRule | AcknowledgeNotification | SendTestNotification
@@ -367,6 +377,7 @@ Command = (
     | HaltTrading
     | ResumeTrading
     | SetSlice
+    | SetLeverage
     | NotificationCommand
     | SetLimit
 )
@@ -387,6 +398,7 @@ class NewOrder:
     time_in_force: TimeInForce
     post_only: bool
     stop_price: Decimal | None = None  # of the types that wait
+    reduce_only: bool = False  # of contracts: the exchange itself sees to it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -449,6 +461,22 @@ class QueryBalances:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueryContract:
+    """Ask how the account stands in a contract."""
+
+    symbol: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChooseLeverage:
+    """Choose the leverage of a contract; harmless when repeated. What it is then is told by looking."""
+
+    query_id: str
+    symbol: str
+    leverage: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueryTransfers:
     """Ask for deposits and withdrawals begun since."""
 
@@ -491,6 +519,8 @@ Request = (
     | QueryOrder
     | QueryTrades
     | QueryBalances
+    | QueryContract
+    | ChooseLeverage
     | QueryTransfers
     | QueryOpenOrders
     | CancelEverything
@@ -665,6 +695,27 @@ class Balances:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ContractRead:
+    """How an account stands in a contract, or why that is not known."""
+
+    symbol: str
+    quantity: Decimal = Decimal(0)  # base; below zero: short
+    leverage: Decimal = Decimal(0)
+    query_sent_at: datetime | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeverageAnswered:
+    """A choice of leverage went out; `refused` is the venue's no. Nothing else is proven by it."""
+
+    query_id: str
+    symbol: str
+    refused: str = ""
+    venue_code: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Moved:
     """A deposit or a withdrawal."""
 
@@ -759,6 +810,8 @@ VenueReport = (
     | TradesAnswer
     | LookupFailed
     | Balances
+    | ContractRead
+    | LeverageAnswered
     | TransfersRead
     | OpenOrders
     | EverythingCancelled

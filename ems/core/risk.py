@@ -48,6 +48,7 @@ class Proposal:
     stop_price: Decimal | None = None
     worked: bool = False  # an algorithm's: one of many for what was asked
     allow_duplicate: bool = False
+    reduce_only: bool = False  # of a contract: the exchange sees to it
     replaced: Decimal | None = None  # USD counted of the order whose place it takes; None: it takes no place
     at: datetime
 
@@ -66,7 +67,12 @@ class Picture:
     usd: Decimal | None = None  # what one of the quote currency is worth
     volume_24h: Decimal | None = None  # base
     range_24h: Decimal | None = None  # percent
-    position: Decimal | None = None  # USD: base on the account with open purchases, without this order
+    # USD: base on the account with open purchases, without this order; of a contract the net position with
+    # the open orders of this side, below zero when short
+    position: Decimal | None = None
+    contract: bool = False
+    opens: bool = False  # of a contract: it does more than reduce a position
+    leverage: Decimal | None = None
 
 
 class Counts(Protocol):
@@ -269,15 +275,37 @@ def credit_limit(q: Question) -> Answers:
 
 
 def max_position(q: Question) -> Answers:
-    if q.proposal.side is not Side.BUY or q.value is None or q.picture.position is None:
+    picture, buys = q.picture, q.proposal.side is Side.BUY
+    if not (picture.opens if picture.contract else buys) or q.value is None or picture.position is None:
         return
-    after = q.picture.position + q.value
+    after = abs(picture.position + (q.value if buys else -q.value))
     for rule in q.rules["max_position"]:
         if after > _number(rule):
             yield _breach(
                 rule,
                 plain(after),
                 f"the account would hold {plain(after)} USD of it; {plain(_number(rule))} USD is the most",
+            )
+
+
+def max_leverage(q: Question) -> Answers:
+    """Refuse to open a position at more leverage than is allowed, or at one that is not known."""
+    if q.picture.opens:
+        yield from too_much_leverage(q.rules, q.picture.leverage)
+
+
+def too_much_leverage(rules: dict[str, tuple[Rule, ...]], leverage: Decimal | None) -> Answers:
+    """Say what limits of leverage are exceeded."""
+    for rule in rules["max_leverage"]:
+        if leverage is None or leverage > _number(rule):
+            told = "unknown" if leverage is None else plain(leverage)
+            yield _breach(
+                rule,
+                told,
+                f"leverage: {told} times; {plain(_number(rule))} times is the most",
+                code=errors.LEVERAGE_LIMIT,
+                hint=f"Choose {plain(_number(rule))} or less with set_leverage first.",
+                more={"field": "leverage", "nearest": plain(_number(rule))},
             )
 
 
@@ -447,6 +475,7 @@ CHECKS: tuple[Callable[[Question], Answers], ...] = (
     max_volume,
     credit_limit,
     max_position,
+    max_leverage,
     max_open_orders,
     message_throttle,
     execution_throttle,

@@ -123,7 +123,8 @@ CONTROLS: tuple[Control, ...] = (
         number=7,
         name="Position limit",
         code=errors.POSITION_LIMIT,
-        does="A purchase that would make too much of one currency on an account",
+        does="A purchase that would make too much of one currency on an account; in contracts a "
+        "position too large either way, or at too much leverage (`LEVERAGE_LIMIT`)",
     ),
     Control(
         number=8,
@@ -287,7 +288,15 @@ SETTINGS: tuple[Setting, ...] = (
         default=OFF,
         unit="USD",
         scopes=("exchange", "account", "symbol"),
-        doc="Of the base currency on the account, with what is being bought.",
+        doc="Of the base currency on the account, with what is being bought; of a contract, the net position "
+        "either way.",
+    ),
+    Setting(
+        name="max_leverage",
+        control=7,
+        default="3",
+        unit="times",
+        doc="Of a contract: what may be chosen, and what may be in force when an order opens a position.",
     ),
     Setting(
         name="max_open_orders",

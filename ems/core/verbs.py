@@ -58,6 +58,7 @@ from ems.core.messages import (
     Rebalance,
     ResumeTrading,
     SendTestNotification,
+    SetLeverage,
     SetLimit,
     SetNotificationRule,
     SetSlice,
@@ -960,6 +961,25 @@ VERBS: dict[str, Verb] = {  # name -> verb
                     name="of_user", kind=NAME, doc="Whose bot; the asking user's otherwise.", required=False
                 ),
                 REASON_FIELD,
+            ),
+        ),
+        Verb(
+            name="set_leverage",
+            summary="Choose the leverage of a contract",
+            doc="For one contract on one account, with cross margin: it holds for everybody who trades "
+            "there. The answer is the leverage as it was read back from the exchange afterwards.",
+            command=SetLeverage,
+            fields=(
+                EXCHANGE_FIELD,
+                Field(name="symbol", kind=SYMBOL, doc="The contract.", example="BTC/USDT:USDT"),
+                Field(
+                    name="leverage",
+                    kind=POSITIVE,
+                    doc="How many times its margin a position may be worth; max_leverage is the most.",
+                    example="2",
+                    unit="times",
+                ),
+                ACCOUNT_FIELD,
             ),
         ),
         Verb(

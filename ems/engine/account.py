@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +11,7 @@ from enum import StrEnum
 from ems.algos.signals import Tape
 from ems.core.child import Patience
 from ems.core.instrument import HAIRCUTS, Market
-from ems.core.messages import BookUpdate, Side
+from ems.core.messages import BookUpdate, ContractRead, Side
 from ems.core.portfolio import Holdings
 from ems.core.records import Haircut
 
@@ -37,6 +38,7 @@ class Account:
         patience: Patience,
         id_style: str,
         internal_matching: bool = False,
+        swaps: bool = False,
     ):
         self.exchange = exchange
         self.account = account
@@ -50,19 +52,27 @@ class Account:
         self.ready_at: datetime | None = None  # when it last became ready
         self.trouble = ""  # why it is not ready, for people
         self.barred = ""  # why nothing may be placed, whatever else is well
-        self.markets: dict[str, Market] = {}  # symbol -> market
+        self.markets: dict[str, Market] = {}  # symbol -> market, contracts among them
+        self.spot: dict[str, Market] = {}  # the same without contracts: what plans may use
         self.books: dict[str, BookUpdate] = {}  # symbol -> latest book
         self.watched: dict[str, datetime] = {}  # symbol -> when a book was last needed
         self.dark: dict[str, datetime] = {}  # symbol -> when its book was last waited for in vain
         self.tapes: dict[str, Tape] = {}  # symbol -> what public data say of it
         self.holdings = Holdings()
         self.internal_matching = internal_matching  # orders of different bots meet inside before they go out
+        self.swaps = swaps  # perpetual contracts may be traded here
+        self.contracts: dict[str, ContractRead] = {}  # symbol -> how the account stood when it was last read
         self.haircuts: dict[tuple[str, Side], Haircut] = {}  # (currency, side) -> what was learned
 
     @property
     def patience_now(self) -> Patience:
         """Return how often to look: without a stream, nobody else tells us what happens to a live order."""
         return self.patience if self.streaming else replace(self.patience, poll_s=BLIND_POLL_S)
+
+    def list_markets(self, markets: Iterable[Market]) -> None:
+        """Take over what the exchange lists."""
+        self.markets = {m.symbol: m for m in markets}
+        self.spot = {symbol: m for symbol, m in self.markets.items() if m.contract_size is None}
 
     @property
     def key(self) -> tuple[str, str]:
@@ -73,7 +83,7 @@ class Account:
         return self.tapes.setdefault(symbol, Tape())
 
     def currencies(self) -> set[str]:
-        return {c for market in self.markets.values() for c in (market.base, market.quote)}
+        return {c for market in self.spot.values() for c in (market.base, market.quote)}
 
     def haircut(self, currency: str, side: Side) -> Decimal:
         """Return the share of a currency to leave over."""

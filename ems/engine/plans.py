@@ -183,7 +183,7 @@ class Plans:
             known = {c for a in accounts for c in a.currencies()}
             if currency not in known:
                 return currency_unknown(accounts, name, currency, known)
-        routed = [a for a in accounts if shortest_chain(a.markets.values(), start, end)]
+        routed = [a for a in accounts if shortest_chain(a.spot.values(), start, end)]
         for account in accounts:
             if account not in routed:
                 left_out[account.exchange] = f"no chain of up to three markets from {start} to {end}"
@@ -205,7 +205,7 @@ class Plans:
         nothing = not any(supplies.values())
         symbols = {}
         for a in routed:
-            between = {hop.target for hop in shortest_chain(a.markets.values(), start, end)}  # perhaps no hub
+            between = {hop.target for hop in shortest_chain(a.spot.values(), start, end)}  # perhaps no hub
             symbols[a.key] = candidates(a, {start, end} | between, start, end)
         missing = self._sight.missing(routed, symbols, now)
         needs_balance = stale if asks_all or short or nothing else frozenset()
@@ -417,7 +417,7 @@ class Plans:
     def _chain_too_small(self, account: Account, start: str, end: str, amount: Decimal) -> Problem | None:
         """Refuse an amount of which some market of the shortest chain could not make a legal order."""
         carried = amount
-        for hop in shortest_chain(account.markets.values(), start, end):
+        for hop in shortest_chain(account.spot.values(), start, end):
             market, book = account.markets[hop.symbol], account.books.get(hop.symbol)
             if book is None or not book.bids or not book.asks:
                 return None

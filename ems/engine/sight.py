@@ -186,7 +186,7 @@ def candidates(
     inside = set(currencies) | set(HUBS)
     found = {
         m.symbol: (m.base, m.quote)
-        for m in account.markets.values()
+        for m in account.spot.values()
         if m.base in inside
         and m.quote in inside
         and (m.base in currencies or m.quote in currencies or m.active)

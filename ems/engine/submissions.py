@@ -26,6 +26,7 @@ from ems.core.messages import (
     Quote,
     Rebalance,
     ResumeTrading,
+    SetLeverage,
     SetLimit,
     SetSlice,
     SmartOrder,
@@ -49,6 +50,7 @@ from ems.engine.account import Account, Readiness
 from ems.engine.admission import Admitted, admit
 from ems.engine.attached import attached_to, exits_of
 from ems.engine.cancels import Cancels
+from ems.engine.contracts import Contracts, contract_refused
 from ems.engine.costs import Costs
 from ems.engine.crossings import Crossings, Intent
 from ems.engine.drafts import Draft
@@ -103,8 +105,10 @@ class Submissions:
         plans: Plans,
         costs: Costs,
         risk: Risk,
+        contracts: Contracts,
     ):
         self._risk = risk
+        self._contracts = contracts
         self._sight = sight
         self._plans = plans
         self._quotes = Quotes(work, plans)
@@ -170,6 +174,8 @@ class Submissions:
                 answer = self._slices.submit(event, command, now)
             case SetLimit():
                 answer = self._risk.submit(event, command, now)
+            case SetLeverage():
+                answer = self._contracts.submit(event, command, now)
             case _:
                 answer = self._submit_trade(event, command, now, patient)
         if answer is None:
@@ -280,6 +286,9 @@ class Submissions:
             return self._work.no_account(command.exchange, command.account)
         if account.readiness is not Readiness.READY:
             return not_ready(account)
+        no = contract_refused(account, command)
+        if no is not None:
+            return no
         user = event.ticket.user
         guard = self._risk.guard(Scope(user, event.ticket.bot, *account.key, command.symbol))
         if isinstance(command, PlaceOrder):

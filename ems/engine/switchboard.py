@@ -21,12 +21,14 @@ from ems.core.messages import (
     BookUpdate,
     CancelAcked,
     CancelRefused,
+    ContractRead,
     Event,
     EverythingCancelled,
     FillReport,
     FromFeed,
     FromVenue,
     HaltTrading,
+    LeverageAnswered,
     LookupFailed,
     MarketsLoaded,
     OpenOrders,
@@ -52,6 +54,7 @@ from ems.core.records import (
 )
 from ems.engine.account import Account, Readiness
 from ems.engine.cancels import Cancels
+from ems.engine.contracts import Contracts
 from ems.engine.costs import Costs
 from ems.engine.crossings import Crossings
 from ems.engine.edits import Edits
@@ -110,6 +113,7 @@ class Engine:
             self.slices,
             self.risk,
         )
+        self.contracts = Contracts(self._out, self.work, self._queries, self.risk)
         self.costs = Costs(self._out, self.work)
         self.references = References(self._out, self.work)
         sight = Sight(self._out, self.work)
@@ -147,6 +151,7 @@ class Engine:
             plans,
             self.costs,
             self.risk,
+            self.contracts,
         )
 
     def handle(self, event: Event, now: datetime) -> Turn:
@@ -187,6 +192,7 @@ class Engine:
             self.work.remember(query)
             self.cancels.take_up(query)
             self.edits.take_up(query)
+            self.contracts.take_up(query, now)
         for parent in unfinished.parents:
             self.work.add_parent(parent)
             if parent.state not in ENDED_PARENT:
@@ -279,6 +285,10 @@ class Engine:
                 self._lookup_failed(account, report, now)
             case Balances():
                 self._balances(account, report, now)
+            case ContractRead():
+                self.contracts.read(account, report, now)
+            case LeverageAnswered():
+                self.contracts.answered(account, report, now)
             case TransfersRead():
                 self.reconciliation.transfers_read(account, report)
             case OpenOrders():
@@ -289,7 +299,7 @@ class Engine:
                 account.tape(report.symbol).trade(report)
                 self.costs.trade(account, report)
             case MarketsLoaded():
-                account.markets = {m.symbol: m for m in report.markets if isinstance(m, Market)}
+                account.list_markets(m for m in report.markets if isinstance(m, Market))
                 self.parents.markets_came(account, now)
             case StreamUp():
                 account.streaming = True
@@ -446,6 +456,8 @@ class Engine:
                 self._out.send(self.work.accounts[exchange, account], QueryBalances())
             case ("ask", "open_orders", exchange, account):
                 self._out.send(self.work.accounts[exchange, account], QueryOpenOrders())
+            case ("contract", exchange, account, symbol):
+                self.contracts.look(self.work.accounts[exchange, account], symbol, now)
             case ("opinion", exchange, account, symbol):
                 self._judge(self.work.accounts[exchange, account], symbol, now)
             case ("account", exchange, account):

@@ -23,6 +23,7 @@ from ems.core.messages import (
     Balances,
     CancelEverything,
     CancelRequest,
+    ChooseLeverage,
     EverythingCancelled,
     FillReport,
     LookupFailed,
@@ -30,6 +31,7 @@ from ems.core.messages import (
     NewOrder,
     OrderStatus,
     QueryBalances,
+    QueryContract,
     QueryMarkets,
     QueryOpenOrders,
     QueryOrder,
@@ -45,11 +47,11 @@ from ems.core.messages import (
 )
 from ems.core.records import Transfer, VenueOrder
 from ems.venues.amends import Amends
-from ems.venues.asking import ASK_PATIENCE_S, Asking, Reading
+from ems.venues.asking import ASK_PATIENCE_S, Asking
 from ems.venues.cancels import Cancels
 from ems.venues.clock import VenueClock
 from ems.venues.connection import VenueKeys, connection
-from ems.venues.contracts import derivatives_of, linear, set_leverage
+from ems.venues.contracts import Contracts
 from ems.venues.creates import Creates
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import Dialect
@@ -88,7 +90,8 @@ class CcxtGateway:
     all accounts that reach the same exchange from here; without one this account counts for itself. `shapes`
     replaces the venue's rate limits where the other side has none (a simulator under measurement).
     `may_withdraw` lets a key trade that may also withdraw; `exclusive` says that nobody else trades on the
-    account, so that the exchange's dead-man's switch may cancel everything there.
+    account, so that the exchange's dead-man's switch may cancel everything there. `swaps` trades perpetual
+    contracts beside spot.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class CcxtGateway:
         shapes: tuple[Limit, ...] | None = None,
         may_withdraw: bool = False,
         exclusive: bool = False,
+        swaps: bool = False,
     ):
         if exchange not in DIALECTS:
             raise ValueError(f"exchange {exchange!r} is not among {', '.join(sorted(DIALECTS))}")
@@ -132,7 +136,7 @@ class CcxtGateway:
         self._asking = Asking(self.dialect, limits=self._limits, now=clock, timeout_s=request_timeout_s)
         self._may_withdraw = may_withdraw
         self._exclusive = exclusive
-        self._ccxt = connection(self.dialect, keys, base_url, ws_url)
+        self._ccxt = connection(self.dialect, keys, base_url, ws_url, swaps=swaps)
         self._ccxt.request_timeout_s = request_timeout_s
         self._ccxt.timeout = int(request_timeout_s * 1000)
         self._ccxt.steady = limiter.clock
@@ -183,6 +187,7 @@ class CcxtGateway:
             wait_ready=markets.wait_ready,
             timeout_s=timeout_s,
         )
+        self._contracts = Contracts(*venue, asking, wait_ready=markets.wait_ready)
         self._streams = Streams(
             self._ccxt, self.dialect, deliver=self._hint, now=now, fetch_book=self._fetch_book
         )
@@ -220,6 +225,10 @@ class CcxtGateway:
                 self._start(self._query_trades(request))
             case QueryBalances():
                 self._start(self._answer("balances", None, self._read_balances))
+            case QueryContract():
+                self._start(self._report(self._contracts.read(request.symbol)))
+            case ChooseLeverage():
+                self._start(self._report(self._contracts.choose(request)))
             case QueryTransfers():
                 self._start(self._tell_transfers(request.since))
             case QueryOpenOrders():
@@ -370,16 +379,10 @@ class CcxtGateway:
         return list(fills)
 
     async def fetch_positions(self) -> list[Position]:
-        derivatives = derivatives_of(self.dialect)
-        await self._markets.wait_ready(ASK_PATIENCE_S)
-        return await derivatives.positions(Reading(self._asking.ask), self._ccxt)
+        return await self._contracts.positions()
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
-        pair = linear(self.dialect, symbol)
-        if not leverage.is_finite() or leverage <= 0:
-            raise VenueRefused(f"leverage must be greater than 0, not {leverage}")
-        await self._markets.wait_ready(ASK_PATIENCE_S)
-        await set_leverage(self.dialect, self._ccxt, self._asking, pair, leverage)
+        await self._contracts.set_leverage(symbol, leverage)
 
     async def cancel_all(self, symbol: str | None) -> CancelledAll:
         return await self._cancels.cancel_all(symbol)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ems.venues.dialects.dialect import Dialect
+from ems.venues.dialects.dialect import SWAPS, Dialect
 from ems.venues.transport import exchange_class, repoint
 
 
@@ -21,13 +21,18 @@ class VenueKeys:
         return "VenueKeys(...)"
 
 
-def connection(dialect: Dialect, keys: VenueKeys, base_url: str | None, ws_url: str | None) -> Any:
-    """Return it; nothing is sent before it is asked something."""
+def connection(
+    dialect: Dialect, keys: VenueKeys, base_url: str | None, ws_url: str | None, *, swaps: bool = False
+) -> Any:
+    """Return it; nothing is sent before it is asked something. `swaps`: contracts are traded, too."""
+    options = dict(dialect.options)
+    if swaps and dialect.derivatives is not None:
+        options |= dialect.derivatives.options | {SWAPS: True}
     config: dict[str, object] = {
         "apiKey": keys.public,
         "secret": keys.private,
         "enableRateLimit": False,
-        "options": dict(dialect.options),
+        "options": options,
     }
     if keys.passphrase is not None:
         config["password"] = keys.passphrase

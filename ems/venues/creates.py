@@ -151,6 +151,8 @@ class Creates:
         """Return what ccxt is told beside type, side, quantity and price."""
         params = order_params(order, self._dialect.create_parameter)
         params.update(self._dialect.create_words(order))
+        if order.reduce_only:
+            params["reduceOnly"] = True
         params.update(self._clock.expiry(waited_s))
         if order.order_type.waits and self._dialect.triggers is not None:
             params.update(self._dialect.triggers.words(order))

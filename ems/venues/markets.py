@@ -12,7 +12,8 @@ from typing import Any
 from ems.core.instrument import Market
 from ems.core.messages import MarketsLoaded, OrderType, StreamDown, VenueReport
 from ems.venues.asking import Asking
-from ems.venues.dialects.dialect import Dialect, Fees
+from ems.venues.contracts import in_base
+from ems.venues.dialects.dialect import Dialect, Fees, contract_size, with_swaps
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.limiter import TooBusy
 from ems.venues.supported import native_stops
@@ -46,6 +47,7 @@ class Markets:
         self._loop = asyncio.get_running_loop()
         self._loading = asyncio.Lock()
         self._doubted = asyncio.Event()
+        self._swaps = dialect.derivatives if with_swaps(ccxt_exchange) else None
         self._fees: Fees = {}  # the account's own, as last read
         self._halted_since: dict[str, float] = {}  # symbol -> loop time, of those that traded before
         self.ready = asyncio.Event()  # they were loaded once
@@ -111,11 +113,16 @@ class Markets:
             self._trouble["fees"] = f"own fees unknown, {used} are used: {error}"
         else:
             self._trouble.pop("fees", None)
+        if self._swaps is not None:
+            swaps = self._swaps
+            self._fees |= (await self._asking.ask("fees", lambda: swaps.fees(self._ccxt))).value
         traded = {market.symbol for market in self.listed if market.active}
         listed = [raw for raw in self._ccxt.markets.values() if raw["spot"]]
+        contracts = [raw for raw in self._ccxt.markets.values() if self._trades(raw)]
         # What ccxt knows of it, it knows of all spot markets alike.
         stops = native_stops(listed[0]["symbol"], self._dialect, self._ccxt) if listed else frozenset()
         markets = tuple(market for raw in listed if (market := self._market(raw, stops)) is not None)
+        markets += tuple(one for raw in contracts if (one := self._contract(raw)) is not None)
         if not markets:
             raise Unreadable("no market in the venue's list")
         self.listed = markets
@@ -142,6 +149,26 @@ class Markets:
         if market is not None and amending is not None:
             market = replace(market, amends=amending.terms, amends_shrink_only=amending.shrinks_only)
         return market
+
+    def _trades(self, raw: Any) -> bool:
+        """Say whether this is a contract that is traded here: linear, perpetual, settled in its quote."""
+        if self._swaps is None or not raw["swap"] or not raw["linear"] or raw["settle"] != raw["quote"]:
+            return False
+        return raw["quote"] in (self._swaps.settled_in or {raw["quote"]})
+
+    def _contract(self, raw: Any) -> Market | None:
+        assert self._swaps is not None
+        market = market_of(
+            self._dialect.exchange,
+            raw,
+            fees=self._fees.get(raw["symbol"]),
+            fee_mode="quote",
+            tick_key=None,
+            market_orders=self._dialect.market_orders,
+            precision_mode=self._ccxt.precisionMode,
+            rules=self._swaps.rules(raw["info"]),
+        )
+        return None if market is None else in_base(market, contract_size(self._ccxt, raw["symbol"]))
 
     async def wait_ready(self, max_wait_s: float) -> None:
         """Wait until they are there; raise VenueUnavailable when that takes too long."""

@@ -65,6 +65,7 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.QUANTITY_EXCEEDS_MAXIMUM: 422,
     errors.CREDIT_LIMIT: 422,
     errors.POSITION_LIMIT: 422,
+    errors.LEVERAGE_LIMIT: 422,
     # Not 429, to which a client waits and sends again: nobody knows when an order ends.
     errors.MAX_OPEN_ORDERS: 422,
     errors.RATE_LIMIT_EXCEEDED: 429,

@@ -12,8 +12,16 @@ from server.api import examples
 from server.api.answers import ok
 from server.api.reads import EXCHANGE_ERRORS, READ_ERRORS, asking, from_venue, parameters
 from server.api.routes import Call, Noun, house
+from server.api.writes import write
 
 contracts = Noun("contracts", __name__)
+
+write(
+    contracts,
+    "set_leverage",
+    example=examples.SET_LEVERAGE,
+    more_errors=(errors.LEVERAGE_LIMIT, errors.EXCHANGE_OFFERS_NONE),
+)
 
 GET_POSITIONS = Call(
     name="get_positions",

@@ -419,6 +419,19 @@ SLICES = {
     ],
 }
 
+SET_LEVERAGE = query(
+    "set_leverage",
+    {"exchange": "okx", "symbol": "BTC/USDT:USDT", "leverage": "2", "account": "default"},
+    status="done",
+    finished_at="2026-11-21T06:30:00.250000Z",
+    result={
+        "exchange": "okx",
+        "account": "default",
+        "symbol": "BTC/USDT:USDT",
+        "asked": "2",
+        "leverage": "2",
+    },
+)
 SET_LIMIT = query(
     "set_limit",
     {"setting": "credit_limit", "value": "50000", "user": "alice", "exchange": "kraken"},

@@ -31,6 +31,7 @@ from ems.core.messages import (
     Rebalance,
     ResumeTrading,
     SendTestNotification,
+    SetLeverage,
     SetLimit,
     SetNotificationRule,
     SetSlice,
@@ -125,6 +126,7 @@ COMMANDS: dict[str, Command] = {
     "test_notification": SendTestNotification(name="night"),
     "resume": ResumeTrading(halt_id="q-1", reason="the drill is over"),
     "set_slice": SetSlice(of_bot="b", exchange="kraken", amounts={"USDT": Decimal(1000)}),
+    "set_leverage": SetLeverage(exchange="okx", symbol="BTC/USDT:USDT", leverage=Decimal("2.5")),
     "set_limit": SetLimit(setting="credit_limit", value="5000", user="alice", of_bot="b", exchange="kraken"),
 }
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from simulator.dialects import LISTED
 from simulator.exchange import Exchange
+from simulator.faults import Faults
 from simulator.positions import Position, Positions
 from simulator.wire import SimulatorServer
 
@@ -28,7 +29,7 @@ class ContractVenue:
         self.account = self.house.open_account(public, private, name="desk", passphrase=passphrase)
         self.house.deposit(self.account, "USDT", D(10_000), time.time())
         dialect = listed.dialect(self.house, **listed.unlimited)
-        self.server = SimulatorServer(self.house, dialect)
+        self.server = SimulatorServer(self.house, dialect, faults=Faults())
         self.server.start()
         self.show(BTC, "59999", "60001")
         self.show(ETH, "2999", "3001")
@@ -53,6 +54,9 @@ class ContractVenue:
             assert order.status == "filled"
 
         self.server.call(place)
+
+    def leverage(self, symbol: str) -> Decimal:
+        return self.server.call(lambda: self.positions.leverage(self.account, symbol))
 
     def held(self, symbol: str) -> Position:
         return self.server.call(lambda: self.positions.position(self.account, symbol))

@@ -383,5 +383,6 @@ BODIES: dict[str, dict[str, object]] = {  # verb -> a body it accepts
     "delete_notification_rule": {"name": "fills"},
     "acknowledge_notification": {"message_id": "m-1"},
     "test_notification": {"name": "fills"},
+    "set_leverage": {"exchange": "okx", "symbol": "BTC/USDT:USDT", "leverage": "2"},
     "set_limit": {"setting": "credit_limit", "value": "50000", "user": "alice"},
 }

@@ -45,6 +45,7 @@ EXPECTED = {  # "METHOD path" -> role
     "POST /api/test_notification": "trade",
     "GET /api/get_notification_rules": "read",
     "GET /api/get_notifications": "read",
+    "POST /api/set_leverage": "trade",
     "POST /api/set_limit": "trade",
     "GET /api/get_limits": "read",
     "GET /api/get_risk": "read",

@@ -352,5 +352,6 @@ def test_accounts_where_orders_meet_inside() -> None:
     asked = read_settings({"OMS_INTERNAL_MATCHING": "Kraken, gdax/desk2"}).internal_matching
     assert asked == {("kraken", "default"), ("coinbaseexchange", "desk2")}
     assert read_settings({}).internal_matching == frozenset()
+    assert read_settings({"OMS_SWAPS": "okx, Bybit/two"}).swaps == {("okx", "default"), ("bybit", "two")}
     with pytest.raises(SettingsError, match="OMS_INTERNAL_MATCHING: 'kra ken'"):
         read_settings({"OMS_INTERNAL_MATCHING": "kra ken"})

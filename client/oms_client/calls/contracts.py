@@ -1,13 +1,16 @@
-"""Perpetual contracts: what is held in them."""
+"""Perpetual contracts: what is held in them, and at which leverage."""
 
 from __future__ import annotations
 
+from ..amounts import Amount, amount_text, one_exchange
+from ..answers import Query
 from ..connection import Connection
-from ..contracts import Positions
+from ..contracts import LeverageSet, Positions
+from ..outcomes import result_of
 
 
 class ContractCalls(Connection):
-    """Positions in contracts."""
+    """Positions in contracts, and their leverage."""
 
     def get_positions(self, exchange: str | None = None, *, account: str | None = None) -> Positions:
         """Ask what accounts hold in perpetual contracts: net positions, as the exchanges tell them.
@@ -18,3 +21,28 @@ class ContractCalls(Connection):
             Positions, "get_positions", exchange=exchange, account=account, bot=self.bot_name
         )
         return found
+
+    def set_leverage(
+        self,
+        exchange: str,
+        symbol: str,
+        leverage: Amount,
+        *,
+        account: str | None = None,
+        idempotency_key: str | None = None,
+        wait: bool = True,
+        dry_run: bool = False,
+    ) -> LeverageSet | Query:
+        """Choose the leverage of a contract on an account; returns it as read back from the exchange.
+
+        It holds for everybody who trades this contract on the account. More than the limit max_leverage is
+        refused.
+        """
+        body = {
+            "exchange": one_exchange(exchange),
+            "symbol": symbol,
+            "leverage": amount_text("leverage", leverage),
+            "account": account,
+            **self._options(None, None, dry_run),
+        }
+        return self._work("set_leverage", body, idempotency_key, result_of(LeverageSet), wait)

@@ -21,7 +21,7 @@ from ems.core.messages import (
     Refusal,
     Side,
 )
-from ems.venues.dialects.bybit_linear import BYBIT_LINEAR
+from ems.venues.dialects.bybit_linear import BYBIT_LINEAR, LINEAR, LINEAR_SETTLED
 from ems.venues.dialects.dialect import (
     DAY_MS,
     PAGES_MAX,
@@ -49,6 +49,7 @@ from ems.venues.dialects.dialect import (
     stop_words,
     terms,
     transfers_by_page,
+    with_swaps,
 )
 from ems.venues.errors import Refusals, Said, coded, of_orders
 from ems.venues.limiter import Scope, Shape, Window
@@ -91,6 +92,7 @@ BYBIT_CREATE: Refusals = {
     **dict.fromkeys(coded(170005, 170222), Refusal.RATE_LIMIT),
     **dict.fromkeys(coded(110004, 110007, 110012, 170033, 170131), Refusal.INSUFFICIENT_FUNDS),
     **dict.fromkeys(coded(110094, 170136, 170140), Refusal.MIN_SIZE),
+    **dict.fromkeys(coded(110017), Refusal.PERMANENT),  # reduce-only, and nothing to reduce
     **dict.fromkeys(coded(170134, 170137, 170148), Refusal.LOT_TICK),
     **dict.fromkeys(coded(170218), Refusal.POST_ONLY_WOULD_CROSS),
     **dict.fromkeys(coded(170151, 170217), Refusal.MARKET_CLOSED),
@@ -140,6 +142,16 @@ def _bybit_result(body: object, part: str) -> bool:
     )
 
 
+def _bybit_category(ccxt_exchange: Any, symbol: str) -> str:
+    return LINEAR if ccxt_exchange.market(symbol)["swap"] else "spot"
+
+
+def _bybit_categories(ccxt_exchange: Any) -> list[dict[str, object]]:
+    """Return how all orders of this connection are asked for."""
+    spot: dict[str, object] = {"category": "spot"}
+    return [spot, dict(LINEAR_SETTLED)] if with_swaps(ccxt_exchange) else [spot]
+
+
 async def _bybit_pages(
     question: Callable[[dict[str, object]], Awaitable[Any]], request: Mapping[str, object], pages: int
 ) -> tuple[list[Any], int]:
@@ -174,7 +186,7 @@ async def _bybit_executions(
     while pages > 0:
         until = min(start + _BYBIT_SPAN_MS, end)
         span = {"startTime": start, "endTime": until, "limit": _BYBIT_EXECUTIONS}
-        found, taken = await _bybit_pages(page, {"category": "spot", **request, **span}, pages)
+        found, taken = await _bybit_pages(page, {**request, **span}, pages)
         rows.update((row["execId"], row) for row in found)
         pages -= taken
         if until >= end:
@@ -194,14 +206,16 @@ async def _bybit_fills(ask: Ask, ccxt_exchange: Any, symbol: str, exchange_order
         return None
     # An order of last month may have been filled then, and no question without times reaches so far.
     start, end = order["timestamp"], order["lastUpdateTimestamp"] + 1000
-    rows = await _bybit_executions(ask, "fills", ccxt_exchange, {"orderId": exchange_order_id}, start, end)
+    request = {"category": _bybit_category(ccxt_exchange, symbol), "orderId": exchange_order_id}
+    rows = await _bybit_executions(ask, "fills", ccxt_exchange, request, start, end)
     trades = ccxt_exchange.parse_trades(rows, ccxt_exchange.market(symbol))
     return FillsRead(trades=trades, expected=order["filled"])
 
 
 async def _bybit_history(ask: Ask, ccxt_exchange: Any, symbol: str, since_ms: int, now_ms: int) -> list[Any]:
     market = ccxt_exchange.market(symbol)
-    request = {"symbol": market["id"], "execType": "Trade"}
+    category = _bybit_category(ccxt_exchange, symbol)
+    request = {"category": category, "symbol": market["id"], "execType": "Trade"}
     rows = await _bybit_executions(ask, "history", ccxt_exchange, request, since_ms, now_ms)
     names = {row["orderId"]: row.get("orderLinkId") or None for row in rows}
     trades = ccxt_exchange.parse_trades(rows, market)
@@ -216,10 +230,15 @@ async def _bybit_names(
 
 
 async def _bybit_open_orders(ccxt_exchange: Any) -> list[Any]:
-    rows, _ = await _bybit_pages(
-        ccxt_exchange.privateGetV5OrderRealtime, {"category": "spot", "limit": _BYBIT_ORDERS}, PAGES_MAX
-    )
-    orders: list[Any] = ccxt_exchange.parse_orders(rows)
+    orders: list[Any] = []
+    for category in _bybit_categories(ccxt_exchange):
+        asked = {**category, "limit": _BYBIT_ORDERS}
+        rows, _ = await _bybit_pages(ccxt_exchange.privateGetV5OrderRealtime, asked, PAGES_MAX)
+        kind = "spot" if category["category"] == "spot" else "swap"
+        orders += [
+            ccxt_exchange.parse_order(row, ccxt_exchange.safe_market(row["symbol"], None, None, kind))
+            for row in rows
+        ]
     return orders
 
 
@@ -258,9 +277,12 @@ def _bybit_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Order
     https://bybit-exchange.github.io/docs/v5/websocket/private/order and .../private/execution
     """
     for row in frame["data"]:
-        if row["category"] != "spot":
+        spot = row["category"] == "spot"
+        if not spot and not (row["category"] == LINEAR and with_swaps(ccxt_exchange)):
             continue
-        symbol = ccxt_exchange.safe_symbol(row["symbol"], None, None, "spot")
+        symbol = ccxt_exchange.safe_symbol(row["symbol"], None, None, "spot" if spot else "swap")
+        if symbol not in ccxt_exchange.markets:
+            continue  # of a kind that is not traded here
         client_order_id = row.get("orderLinkId") or None
         if frame["topic"] == "execution":
             if row["execType"] == "Trade":
@@ -274,7 +296,7 @@ def _bybit_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | Order
         side = Side(row["side"].lower())
         # The quantity of a market order may be an amount of money; without a word for it, a buy's is.
         unit = row.get("marketUnit") or ("quoteCoin" if side is Side.BUY else "baseCoin")
-        in_quote = row["orderType"] == "Market" and unit == "quoteCoin"
+        in_quote = spot and row["orderType"] == "Market" and unit == "quoteCoin"
         reason = row.get("rejectReason")
         yield OrderStatus(
             order_id=None,
@@ -300,8 +322,10 @@ def _bybit_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[Pub
     https://bybit-exchange.github.io/docs/v5/websocket/public/trade
     """
     for row in frame["data"]:
+        # Only trades of contracts say in which direction they moved the price.
+        kind = "swap" if "L" in row else "spot"
         yield PublicTrade(
-            symbol=ccxt_exchange.safe_symbol(row["s"], None, None, "spot"),
+            symbol=ccxt_exchange.safe_symbol(row["s"], None, None, kind),
             price=Decimal(row["p"]),
             quantity=Decimal(row["v"]),
             side=Side(row["S"].lower()),
@@ -316,7 +340,7 @@ def _bybit_book(ccxt_exchange: Any, frame: Any, url: str) -> Iterator[tuple[str,
     """
     data = frame["data"]
     yield (
-        ccxt_exchange.safe_symbol(data["s"], None, None, "spot"),
+        ccxt_exchange.safe_symbol(data["s"], None, None, "swap" if url.endswith(LINEAR) else "spot"),
         Change(
             bids=rows(data["b"]),
             asks=rows(data["a"]),
@@ -401,9 +425,14 @@ async def _bybit_cancel_all(
     """
     where = {} if symbol is None else {"symbol": ccxt_exchange.market(symbol)["id"]}
     method = ccxt_exchange.privatePostV5OrderCancelAll
-    kinds = [
-        {"category": "spot", "orderFilter": kind, **where} for kind in ("Order", "tpslOrder", "StopOrder")
-    ]
+    contract = symbol is not None and _bybit_category(ccxt_exchange, symbol) == LINEAR
+    kinds: list[dict[str, object]] = []
+    if not contract:
+        kinds += [
+            {"category": "spot", "orderFilter": kind, **where} for kind in ("Order", "tpslOrder", "StopOrder")
+        ]
+    if contract or (symbol is None and with_swaps(ccxt_exchange)):
+        kinds.append({**LINEAR_SETTLED, **where})  # all kinds at once
     await each(ask("cancel_all", partial(method, kind)) for kind in kinds)
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from ems.venues.dialects.dialect import PAGES_MAX, Ask, CannotSay, Derivatives, Pair, amount_in
+from ems.core.instrument import MarketStatus, Rules
+from ems.venues.dialects.dialect import (
+    PAGES_MAX,
+    Ask,
+    CannotSay,
+    Derivatives,
+    Fees,
+    Pair,
+    Standing,
+    amount_in,
+    limit_in,
+)
 from ems.venues.gateway import HedgeMode, Position
+
+LINEAR = "linear"  # the category
+LINEAR_SETTLED = {"category": LINEAR, "settleCoin": "USDT"}
 
 _PAGE = 200  # https://bybit-exchange.github.io/docs/v5/position, limit
 
@@ -76,9 +91,54 @@ async def _set_leverage(ask: Ask, ccxt_exchange: Any, pair: Pair, leverage: Deci
     await ask("leverage", partial(ccxt_exchange.privatePostV5PositionSetLeverage, request))
 
 
+async def _stand(ask: Ask, ccxt_exchange: Any, symbol: str) -> Standing:
+    """Read one contract, which is told also where nothing is held.
+
+    https://bybit-exchange.github.io/docs/v5/position
+    """
+    asked = {"category": LINEAR, "symbol": ccxt_exchange.market(symbol)["id"]}
+    answer = await ask("positions", partial(ccxt_exchange.privateGetV5PositionList, asked))
+    rows = answer["result"]["list"]
+    if not rows:
+        raise CannotSay(f"nothing is told of {symbol}")
+    if any(row["positionIdx"] != 0 for row in rows):
+        raise HedgeMode(f"{symbol} is in hedge mode: its positions are not netted")
+    size = amount_in(rows[0], "size")
+    return Standing(
+        quantity=-size if rows[0]["side"] == "Sell" else size, leverage=amount_in(rows[0], "leverage")
+    )
+
+
+async def _fees(ccxt_exchange: Any) -> Fees:
+    """https://bybit-exchange.github.io/docs/v5/account/fee-rate"""
+    answer = await ccxt_exchange.privateGetV5AccountFeeRate({"category": LINEAR})
+    return {
+        ccxt_exchange.safe_symbol(row["symbol"], None, None, "swap"): (
+            Decimal(row["makerFeeRate"]),
+            Decimal(row["takerFeeRate"]),
+        )
+        for row in answer["result"]["list"]
+    }
+
+
+def _rules(info: Mapping[str, Any]) -> Rules:
+    """https://bybit-exchange.github.io/docs/v5/market/instrument"""
+    sizes = info["lotSizeFilter"]
+    return Rules(
+        status=MarketStatus.OPEN if info["status"] == "Trading" else MarketStatus.HALTED,
+        max_market_quantity=limit_in(sizes, "maxMktOrderQty"),
+        max_post_only_quantity=limit_in(sizes, "postOnlyMaxOrderQty"),
+        max_open_orders=500,
+    )
+
+
 BYBIT_LINEAR = Derivatives(
     positions=_positions,
     set_leverage=_set_leverage,
+    stand=_stand,
+    fees=_fees,
+    rules=_rules,
+    options={"fetchMarkets": {"types": ["spot", LINEAR]}},
     settled_in=frozenset({"USDT"}),
     # https://bybit-exchange.github.io/docs/v5/error
     unchanged=frozenset({"110043"}),

@@ -157,12 +157,27 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How an account stands in one contract."""
+
+    quantity: Decimal  # base; below zero: short
+    leverage: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Derivatives:
-    """What is asked about contracts where an exchange has them; trading them is not among it."""
+    """What is asked about contracts where an exchange has them, and how they are traded.
+
+    Quantities are in base currency everywhere: where an exchange counts in contracts, its dialect multiplies.
+    """
 
     # (ask, ccxt), all of them, or raise CannotSay or HedgeMode
     positions: Callable[[Ask, Any], Awaitable[list[Position]]]
     set_leverage: Callable[[Ask, Any, Pair, Decimal], Awaitable[None]]
+    stand: Callable[[Ask, Any, str], Awaitable[Standing]]  # (ask, ccxt, symbol), or raise as `positions`
+    fees: Callable[[Any], Awaitable[Fees]]
+    rules: Callable[[Mapping[str, Any]], Rules]  # of ccxt's `info`; quantities as the exchange counts them
+    options: Mapping[str, object]  # ccxt's, where contracts are traded
     settled_in: frozenset[str] = frozenset()  # the only currencies; empty: any
     unchanged: frozenset[str] = frozenset()  # codes for "so it is already"
 
@@ -361,6 +376,20 @@ async def each(questions: Iterable[Awaitable[Any]]) -> None:
 
 class CannotSay(TooMuch):
     """There is more to read than we read in one go, or what was read does not add up."""
+
+
+SWAPS = "oms_swaps"  # our mark among ccxt's options: contracts are traded on this connection
+
+
+def with_swaps(ccxt_exchange: Any) -> bool:
+    """Say whether contracts are traded on this connection."""
+    return bool(ccxt_exchange.options.get(SWAPS))
+
+
+def contract_size(ccxt_exchange: Any, symbol: str) -> Decimal:
+    """Return how much of the base currency one contract stands for; 1 of a spot market."""
+    size = ccxt_exchange.market(symbol).get("contractSize")
+    return Decimal(1) if size is None else Decimal(str(size))
 
 
 # What one question may read: beyond it the answer is that we cannot say, never the part that was read.

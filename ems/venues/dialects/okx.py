@@ -42,6 +42,7 @@ from ems.venues.dialects.dialect import (
     Tier,
     Triggers,
     about,
+    contract_size,
     each,
     has,
     named,
@@ -49,12 +50,18 @@ from ems.venues.dialects.dialect import (
     stop_words,
     terms,
     transfers_by_page,
+    with_swaps,
 )
-from ems.venues.dialects.okx_swaps import OKX_SWAPS
+from ems.venues.dialects.okx_swaps import (
+    OKX_SWAPS,
+    ContractWire,
+    in_base,
+    kind_of,
+    symbol_of,
+)
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Scope, Window
 from ems.venues.translation import from_ms
-from ems.venues.transport import Wire
 
 
 def okx_said(status: int, body: object) -> tuple[Said, ...]:
@@ -119,6 +126,7 @@ OKX_CREATE: Refusals = {
             *(51277, 51278, 51279, 51280),  # a trigger on the wrong side of the last price
             *(50028, 50032, 50033, 50052, 51005, 51006, 51010, 51025, 51033, 51056, 51102, 51109),
             *(51116, 51122, 51137, 51138, 51174, 51201, 51202, 51203, 51204),
+            *(51112, 51113, 51169, 51170, 51205),  # reduce-only, and nothing or too little to reduce
         )
     },
 }
@@ -196,12 +204,18 @@ async def _okx_pages(
 
 
 def _okx_market(ccxt_exchange: Any, symbol: str) -> dict[str, object]:
-    return {"instType": "SPOT", "instId": ccxt_exchange.market(symbol)["id"]}
+    inst_id = ccxt_exchange.market(symbol)["id"]
+    return {"instType": kind_of(inst_id).upper(), "instId": inst_id}
+
+
+def _okx_kinds(ccxt_exchange: Any) -> tuple[str, ...]:
+    """Return the kinds of instruments that are traded on this connection."""
+    return ("SPOT", "SWAP") if with_swaps(ccxt_exchange) else ("SPOT",)
 
 
 def _okx_read(ccxt_exchange: Any, symbol: str, rows: list[Any]) -> list[Any]:
     """Read rows of fills as ccxt's trades; where nothing was charged, both parts of a fee may be empty."""
-    base, _, quote = symbol.partition("/")
+    base, _, quote = symbol.partition(":")[0].partition("/")
     received = {"buy": base, "sell": quote}
     whole = [
         {**row, "fee": row["fee"] or "0", "feeCcy": row["feeCcy"] or received[row["side"]]} for row in rows
@@ -210,7 +224,7 @@ def _okx_read(ccxt_exchange: Any, symbol: str, rows: list[Any]) -> list[Any]:
     return trades
 
 
-class OkxWire(Wire):
+class OkxWire(ContractWire):
     """ccxt's OKX, for which an algo order and the order it places are one, under the algo order's number.
 
     ccxt reads that number first wherever there is one, so that what was told when the order was sent stays
@@ -218,8 +232,24 @@ class OkxWire(Wire):
     waits, and how one is found and cancelled whichever it is just now.
     """
 
+    def parse_trading_balance(self, response: Any) -> Any:
+        """Count the cash of a currency: ccxt counts its equity, in which unrealised profits are.
+
+        https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-balance
+        """
+        parsed = super().parse_trading_balance(response)  # type: ignore[misc]
+        ex: Any = self
+        for row in response["data"][0]["details"]:
+            code = ex.safe_currency_code(row["ccy"])
+            total = Decimal(row.get("cashBal") or row["eq"])
+            free = min(Decimal(row.get("availBal") or row.get("availEq") or total), total)
+            parsed[code] |= {"total": total, "free": free, "used": total - free}
+            for part in ("total", "free", "used"):
+                parsed[part][code] = parsed[code][part]
+        return parsed
+
     def parse_order(self, order: Any, market: Any = None) -> Any:
-        parsed = super().parse_order(order, market)  # type: ignore[misc]
+        parsed = super().parse_order(order, market)
         if order.get("algoClOrdId"):
             parsed["clientOrderId"] = order["algoClOrdId"]
         if order.get("algoId") and "accFillSz" not in order and order.get("state") is not None:
@@ -360,9 +390,10 @@ def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderSt
         yield from _okx_algos(ccxt_exchange, frame)
         return
     for row in frame["data"]:
-        if row.get("instType") != "SPOT":
+        if row.get("instType") not in _okx_kinds(ccxt_exchange):
             continue
-        symbol = ccxt_exchange.safe_symbol(row["instId"], None, "-", "spot")
+        symbol = symbol_of(ccxt_exchange, row["instId"])
+        size = contract_size(ccxt_exchange, symbol)
         client_order_id = row.get("clOrdId") or row.get("algoClOrdId") or None
         number = row.get("algoId") or row["ordId"]  # as `OkxWire` has it
         side = Side(row["side"])
@@ -374,11 +405,11 @@ def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderSt
                 symbol=symbol,
                 side=side,
                 price=Decimal(row["fillPx"]),
-                quantity=Decimal(row["fillSz"]),
+                quantity=Decimal(row["fillSz"]) * size,
                 # Empty where nothing was charged.
                 fee=-Decimal(row["fillFee"] or 0),
                 fee_currency=ccxt_exchange.safe_currency_code(
-                    row["fillFeeCcy"] or symbol.split("/")[side is Side.SELL]
+                    row["fillFeeCcy"] or symbol.partition(":")[0].split("/")[side is Side.SELL]
                 ),
                 liquidity=Liquidity.MAKER if row["execType"] == "M" else Liquidity.TAKER,
                 at=from_ms(row["fillTime"]),
@@ -392,11 +423,11 @@ def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderSt
             exchange_order_id=number,
             client_order_id=client_order_id,
             symbol=symbol,
-            filled_quantity=Decimal(row["accFillSz"]),
+            filled_quantity=Decimal(row["accFillSz"]) * size,
             ending=ending,
             side=side,
             # The size of an order by its cost is an amount of the other currency.
-            quantity=None if row.get("tgtCcy") == "quote_ccy" else Decimal(row["sz"]),
+            quantity=None if row.get("tgtCcy") == "quote_ccy" else Decimal(row["sz"]) * size,
             reason=row.get("cancelSourceReason") or None,
             price=Decimal(row["px"]) if row.get("px") else None,
         )
@@ -434,10 +465,11 @@ def _okx_trades(ccxt_exchange: Any, frame: Any, now: datetime) -> Iterator[Publi
     https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel
     """
     for row in frame["data"]:
+        symbol = symbol_of(ccxt_exchange, row["instId"])
         yield PublicTrade(
-            symbol=ccxt_exchange.safe_symbol(row["instId"], None, "-", "spot"),
+            symbol=symbol,
             price=Decimal(row["px"]),
-            quantity=Decimal(row["sz"]),
+            quantity=Decimal(row["sz"]) * contract_size(ccxt_exchange, symbol),
             side=Side(row["side"]),
             at=now,
         )
@@ -449,17 +481,19 @@ def _okx_book(ccxt_exchange: Any, frame: Any, url: str) -> Iterator[tuple[str, C
     The checksum is nought where there is none: so on today's wire, while the recordings of 2022 and their
     page have one. https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel
     """
-    symbol = ccxt_exchange.safe_symbol(frame["arg"]["instId"], None, "-", "spot")
+    symbol = symbol_of(ccxt_exchange, frame["arg"]["instId"])
+    size = contract_size(ccxt_exchange, symbol)
     for row in frame["data"]:
         yield (
             symbol,
             Change(
-                bids=rows(row["bids"]),
-                asks=rows(row["asks"]),
+                bids=in_base(rows(row["bids"]), size),
+                asks=in_base(rows(row["asks"]), size),
                 snapshot=frame["action"] == "snapshot",
                 follows=row.get("prevSeqId"),
                 last=row.get("seqId"),
-                checksum=row.get("checksum") or None,
+                # It is of the quantities as they were written.
+                checksum=None if size != 1 else row.get("checksum") or None,
                 told_at=from_ms(row["ts"]),
             ),
         )
@@ -603,20 +637,23 @@ async def _okx_open(
     raise CannotSay(f"more than {len(found)} open orders")
 
 
-async def _okx_all_open(ccxt_exchange: Any, where: Mapping[str, object]) -> tuple[list[Any], list[Any]]:
+async def _okx_all_open(
+    ccxt_exchange: Any, where: Mapping[str, object], kinds: Collection[str]
+) -> tuple[list[Any], list[Any]]:
     """Return the open orders and the algo orders that wait, which are listed apart and by kind."""
-    orders = await _okx_open(
-        ccxt_exchange.privateGetTradeOrdersPending, {"instType": "SPOT", **where}, "ordId"
-    )
+    orders: list[Any] = []
     algos: list[Any] = []
-    for kind in _OKX_ALGOS:
-        request = {"instType": "SPOT", "ordType": kind, **where}
-        algos += await _okx_open(ccxt_exchange.privateGetTradeOrdersAlgoPending, request, "algoId")
+    for kind in kinds:
+        asked = {"instType": kind, **where}
+        orders += await _okx_open(ccxt_exchange.privateGetTradeOrdersPending, asked, "ordId")
+        for algo in _OKX_ALGOS:
+            request = {**asked, "ordType": algo}
+            algos += await _okx_open(ccxt_exchange.privateGetTradeOrdersAlgoPending, request, "algoId")
     return orders, algos
 
 
 async def _okx_open_orders(ccxt_exchange: Any) -> list[Any]:
-    orders, algos = await _okx_all_open(ccxt_exchange, {})
+    orders, algos = await _okx_all_open(ccxt_exchange, {}, _okx_kinds(ccxt_exchange))
     found: list[Any] = ccxt_exchange.parse_orders([*algos, *orders])
     return found
 
@@ -628,8 +665,9 @@ async def _okx_cancel_all(
 
     https://www.okx.com/docs-v5/en/#order-book-trading-trade-post-cancel-multiple-orders
     """
-    where = {} if symbol is None else {"instId": ccxt_exchange.market(symbol)["id"]}
-    plain_orders, algos = await ask("open_orders", partial(_okx_all_open, ccxt_exchange, where))
+    where: dict[str, object] = {} if symbol is None else {"instId": ccxt_exchange.market(symbol)["id"]}
+    kinds = _okx_kinds(ccxt_exchange) if symbol is None else (kind_of(str(where["instId"])).upper(),)
+    plain_orders, algos = await ask("open_orders", partial(_okx_all_open, ccxt_exchange, where, kinds))
     batches = [
         (method, [{"instId": row["instId"], number: row[number]} for row in rows[start : start + most]])
         for method, rows, number, most in (

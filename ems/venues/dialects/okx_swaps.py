@@ -1,13 +1,35 @@
-"""OKX's perpetual contracts: an account's positions, and the leverage it chose."""
+"""OKX's perpetual contracts: an account's positions, the leverage it chose, and contracts as base currency.
+
+OKX counts in contracts of `ctVal` base currency. Everything that comes in is multiplied here, and what goes
+out is divided, so that nobody else has to know.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from ems.venues.dialects.dialect import Ask, CannotSay, Derivatives, Pair, amount_in
+from ems.core.depth import Row
+from ems.core.instrument import MarketStatus, Rules
+from ems.venues.dialects.dialect import (
+    Ask,
+    CannotSay,
+    Derivatives,
+    Fees,
+    Pair,
+    Standing,
+    amount_in,
+    contract_size,
+    limit_in,
+)
 from ems.venues.gateway import HedgeMode, Position
+from ems.venues.translation import plain
+from ems.venues.transport import Wire
+
+ONE = Decimal(1)
+NETTED = "the account is in long_short_mode: its positions are not netted"
 
 
 async def _positions(ask: Ask, ccxt_exchange: Any) -> list[Position]:
@@ -27,7 +49,7 @@ async def _positions(ask: Ask, ccxt_exchange: Any) -> list[Position]:
 
 def _position(row: Any, contract: Any) -> Position:
     if row["posSide"] != "net":  # https://www.okx.com/docs-v5/en/#trading-account-rest-api-set-position-mode
-        raise HedgeMode("the account is in long_short_mode: its positions are not netted")
+        raise HedgeMode(NETTED)
     if contract is None or contract["ctType"] != "linear":
         raise CannotSay(f"{row['instId']} is no linear contract: what it is worth is not read here")
     base, _, quote = contract["instFamily"].partition("-")
@@ -53,4 +75,117 @@ async def _set_leverage(ask: Ask, ccxt_exchange: Any, pair: Pair, leverage: Deci
     await ask("leverage", partial(ccxt_exchange.privatePostAccountSetLeverage, request))
 
 
-OKX_SWAPS = Derivatives(positions=_positions, set_leverage=_set_leverage)
+async def _stand(ask: Ask, ccxt_exchange: Any, symbol: str) -> Standing:
+    """https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-leverage"""
+    asked = {"instId": ccxt_exchange.market(symbol)["id"]}
+    held = await ask(
+        "positions", partial(ccxt_exchange.privateGetAccountPositions, {"instType": "SWAP", **asked})
+    )
+    quantity = Decimal(0)
+    for row in held["data"]:
+        if not row["pos"] or not amount_in(row, "pos"):
+            continue
+        if row["posSide"] != "net":
+            raise HedgeMode(NETTED)
+        if row["mgnMode"] != "cross":
+            raise CannotSay(f"{row['instId']} is held with {row['mgnMode']} margin, orders are cross")
+        quantity += amount_in(row, "pos")
+    chosen = await ask(
+        "leverage", partial(ccxt_exchange.privateGetAccountLeverageInfo, {**asked, "mgnMode": "cross"})
+    )
+    size = contract_size(ccxt_exchange, symbol)
+    return Standing(quantity=quantity * size, leverage=amount_in(chosen["data"][0], "lever"))
+
+
+async def _fees(ccxt_exchange: Any) -> Fees:
+    """What is charged is below zero; contracts settled in dollars have fields of their own.
+
+    https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-fee-rates
+    """
+    listed = (await ccxt_exchange.privateGetAccountTradeFee({"instType": "SWAP"}))["data"][0]
+    groups = {group["groupId"]: group for group in listed.get("feeGroup") or ()}
+    fees: Fees = {}
+    for market in ccxt_exchange.markets.values():
+        if market["swap"]:
+            group = groups.get(market["info"].get("groupId"))
+            maker, taker = (group["maker"], group["taker"]) if group else (listed["makerU"], listed["takerU"])
+            if maker and taker:
+                fees[market["symbol"]] = (-Decimal(maker), -Decimal(taker))
+    return fees
+
+
+def _rules(info: Mapping[str, Any]) -> Rules:
+    """https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments"""
+    states = {"live": MarketStatus.OPEN, "post_only": MarketStatus.POST_ONLY}
+    return Rules(
+        status=states.get(info["state"], MarketStatus.HALTED),
+        max_market_quantity=limit_in(info, "maxMktSz"),
+        max_open_orders=500,
+    )
+
+
+OKX_SWAPS = Derivatives(
+    positions=_positions,
+    set_leverage=_set_leverage,
+    stand=_stand,
+    fees=_fees,
+    rules=_rules,
+    options={"fetchMarkets": {"types": ["spot", "swap"]}, "defaultMarginMode": "cross"},
+)
+
+
+def kind_of(inst_id: str) -> str:
+    """Return ccxt's word for what an instrument is."""
+    return "swap" if inst_id.endswith("-SWAP") else "spot"
+
+
+def symbol_of(ccxt_exchange: Any, inst_id: str) -> str:
+    symbol: str = ccxt_exchange.safe_symbol(inst_id, None, "-", kind_of(inst_id))
+    return symbol
+
+
+def in_base(levels: Iterable[Row], size: Decimal) -> tuple[Row, ...]:
+    """Return levels of a book with quantities in base currency."""
+    if size == ONE:
+        return tuple(levels)
+    return tuple((price, plain(Decimal(quantity) * size)) for price, quantity in levels)
+
+
+class ContractWire(Wire):
+    """Orders, trades and books of contracts in base currency."""
+
+    def parse_order(self, order: Any, market: Any = None) -> Any:
+        known: Any = super()
+        return self._counted(known.parse_order(order, market), "amount", "filled", "remaining")
+
+    def parse_trade(self, trade: Any, market: Any = None) -> Any:
+        known: Any = super()
+        return self._counted(known.parse_trade(trade, market), "amount")
+
+    async def create_order(
+        self,
+        symbol: str,
+        type: str,
+        side: str,
+        amount: str,
+        price: str | None = None,
+        params: Mapping[str, object] | None = None,
+    ) -> Any:
+        known: Any = super()
+        contracts = plain(Decimal(amount) / contract_size(self, symbol))
+        return await known.create_order(symbol, type, side, contracts, price, dict(params or {}))
+
+    async def fetch_order_book(self, symbol: str, limit: int | None = None, params: Any = None) -> Any:
+        known: Any = super()
+        book = await known.fetch_order_book(symbol, limit, dict(params or {}))
+        size = contract_size(self, symbol)
+        for side in ("bids", "asks"):
+            book[side] = [[level[0], level[1] * size, *level[2:]] for level in book[side]]
+        return book
+
+    def _counted(self, parsed: Any, *names: str) -> Any:
+        ex: Any = self
+        if parsed.get("symbol") in ex.markets and ex.markets[parsed["symbol"]]["swap"]:
+            size = contract_size(self, parsed["symbol"])
+            parsed.update({name: parsed[name] * size for name in names if parsed.get(name) is not None})
+        return parsed
