@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -45,6 +45,65 @@ class Traded:
     closed_at: datetime
 
 
+@dataclass(kw_only=True, slots=True)
+class Bought:
+    """What of an asset came since midnight, and what of that is still there."""
+
+    left: Decimal = ZERO  # what came less what went; below zero: some that was held before went too
+    came: Decimal = ZERO
+    paid: Decimal = ZERO  # for what came, in the reporting currency
+
+    def receive(self, amount: Decimal, value: Decimal) -> None:
+        self.left, self.came, self.paid = self.left + amount, self.came + amount, self.paid + value
+
+
+@dataclass(kw_only=True, slots=True)
+class Day:
+    """What the fills of one place have done since midnight."""
+
+    # Reporting currency -> realised less fees, by the books: what `get_pnl` says of the day.
+    earned: dict[str, Decimal] = field(default_factory=dict)
+    # (asset, reporting currency) -> what was bought
+    bought: dict[tuple[str, str], Bought] = field(default_factory=dict)
+    # Currency -> change by fills of which the books do not know what they were worth
+    flows: dict[str, Decimal] = field(default_factory=dict)
+
+    def add(self, fill: Fill, base: str, quote: str) -> None:
+        buys, notional = fill.side is Side.BUY, fill.price * fill.quantity
+        come, given = ((base, fill.quantity), (quote, notional))
+        if not buys:
+            come, given = given, come
+        value, fee_value, currency = fill.value, fill.fee_value, fill.value_currency
+        if value is None or fee_value is None or not currency:
+            for asset, amount in (come, (given[0], -given[1]), (fill.fee_currency, -fill.fee)):
+                self.flows[asset] = self.flows.get(asset, ZERO) + amount
+            return
+        self.earned[currency] = self.earned.get(currency, ZERO) + fill.realised - fill.fee_cost
+        self._of(come[0], currency).receive(come[1], value)
+        self._of(given[0], currency).left -= given[1]
+        if fill.fee < ZERO:
+            self._of(fill.fee_currency, currency).receive(-fill.fee, -fee_value)
+        elif fill.fee:
+            self._of(fill.fee_currency, currency).left -= fill.fee
+
+    def _of(self, asset: str, currency: str) -> Bought:
+        return self.bought.setdefault((asset, currency), Bought())
+
+    def result(self, usd: Callable[[str], Decimal | None]) -> Decimal | None:
+        """Return realised less fees and what was bought and is left at present prices, in USD."""
+        amounts = [*self.earned.items(), *self.flows.items()]
+        for (asset, currency), one in self.bought.items():
+            if asset != currency and one.left > ZERO and one.came > ZERO:
+                amounts += [(asset, one.left), (currency, -one.paid * one.left / one.came)]
+        total = ZERO
+        for currency, amount in amounts:
+            price = usd(currency) if amount else ZERO
+            if price is None:
+                return None
+            total += amount * price
+        return total
+
+
 def place_of(order: Order) -> Scope:
     return Scope(order.user, order.bot, order.exchange, order.account, order.symbol)
 
@@ -76,8 +135,8 @@ class RiskLedger:
         self._executed: dict[str, None] = {}  # parent ids that traded, while they may trade more
         self._done: deque[tuple[datetime, Scope, Side]] = deque()  # executions of the last minute
         self._twins: dict[Twin, tuple[str, datetime]] = {}  # plain orders of the last minute
-        self._flows: dict[Scope, dict[str, Decimal]] = {}  # place -> currency -> change since midnight
-        self._day: datetime | None = None
+        self._days: dict[Scope, Day] = {}  # place -> what was done there since midnight
+        self._midnight: datetime | None = None
         # Counted together, from the above:
         self._keys: dict[Scope, tuple[Bucket, ...]] = {}
         self._credit: dict[Bucket, Decimal] = {}
@@ -130,19 +189,11 @@ class RiskLedger:
             self._done.append((now, where, fill.side))
             self._count_execution(where, fill.side, now)
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        if self._day != midnight:
-            self._day = midnight
-            self._flows.clear()
-        if fill.timestamp < midnight:
-            return
-        flows = self._flows.setdefault(where, {})
-        sign = 1 if fill.side is Side.BUY else -1
-        for currency, amount in (
-            (base, sign * fill.quantity),
-            (quote, -sign * fill.price * fill.quantity),
-            (fill.fee_currency, -fill.fee),
-        ):
-            flows[currency] = flows.get(currency, ZERO) + amount
+        if self._midnight != midnight:
+            self._midnight = midnight
+            self._days.clear()
+        if fill.timestamp >= midnight:
+            self._days.setdefault(where, Day()).add(fill, base, quote)
 
     def forget(self, parent_id: str) -> None:
         """Forget that a parent traded: it is over."""
@@ -180,18 +231,17 @@ class RiskLedger:
         return self._twins.get(_twin(proposal.where, proposal))
 
     def result(self, key: Scope, now: datetime, usd: Callable[[str], Decimal | None]) -> Decimal | None:
-        if self._day != now.replace(hour=0, minute=0, second=0, microsecond=0):
+        if self._midnight != now.replace(hour=0, minute=0, second=0, microsecond=0):
             return ZERO
         total = ZERO
-        for where, flows in self._flows.items():
+        for where, day in self._days.items():
             if not key.covers(where):
                 continue
-            for currency, amount in flows.items():
-                price = usd(currency) if amount else ZERO
-                if price is None:
-                    return None
-                total += amount * price
-        return total
+            result = day.result(usd)
+            if result is None:
+                return None
+            total += result
+        return total.quantize(USD_STEP)
 
     def places(self) -> list[Scope]:
         """Return every place of which something is counted just now."""

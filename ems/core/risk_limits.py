@@ -367,7 +367,7 @@ SETTINGS: tuple[Setting, ...] = (
         unit="USD",
         counted=True,
         per=_PER_USER,
-        doc="Lost since midnight UTC by what was traded since then, at present prices.",
+        doc="Lost since midnight UTC: what get_pnl says of the day, and what was bought since and is left.",
     ),
     Setting(
         name="unknowns_per_minute",

@@ -117,6 +117,20 @@ def test_a_market_order_reaches_the_exchange_as_a_limit_at_the_bound(house, exch
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_the_loss_that_is_limited_is_the_one_that_get_pnl_tells(house, exchange):
+    wait_all_ready(house)
+    client = adam(house)
+    client.set_limit("daily_loss", 100000, user="adam", exchange=exchange)
+    client.market_order(exchange, "buy", "ETH/USDT", "0.021")
+    client.market_order(exchange, "sell", "ETH/USDT", "0.033")  # more than was bought: none of it is left
+    earned = client.get_pnl(exchange=exchange)["total"]
+    rows = {(r["setting"], r["scope"]): r for r in client.get_risk()["limits"]}
+    used = Decimal(rows["daily_loss", f"user adam, exchange {exchange}"]["used"])
+    assert used > 0 and abs(used + Decimal(earned["pnl"])) <= Decimal("1e-8")
+
+
+@pytest.mark.timeout(180)
 def test_who_may_set_what_and_that_a_restart_keeps_it(house):
     wait_all_ready(house)
     client, price = alice(house), mid(house, "binance")

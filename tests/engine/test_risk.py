@@ -24,9 +24,10 @@ from ems.core.messages import (
     Style,
     WatchBook,
 )
+from ems.core.positions import result_of
 from ems.core.reconcile import Difference
 from ems.core.records import Query, QueryStatus
-from tests.builders import at
+from tests.builders import at, market
 from tests.engine.world import MARKETS, TRIANGLE, EngineWorld
 
 D = Decimal
@@ -322,6 +323,56 @@ def test_a_loss_halts_the_user():
     halt = tripped(world)
     assert (halt.user, halt.symbol) == ("alice", None)
     assert place(world).code == errors.LOSS_LIMIT
+
+
+DAY_S = 86400.0
+WITH_COIN = (market("ETH/USDT"), market("BNB/USDT", lot="0.001"))
+
+
+def booked(world, command, price, fee="0", fee_currency="USDT"):
+    """Place an order that fills at once at a price, for a fee."""
+    query = place(world, command)
+    assert isinstance(query, Query), query
+    order = world.order(f"{query.query_id}.1.1")
+    fill = filled(order.order_id, str(order.quantity), f"X-{order.order_id}", f"f-{order.order_id}", price)
+    fill = replace(fill, side=order.side, at=at(world.now), fee=D(fee), fee_currency=fee_currency)
+    world.ack(order.order_id, f"X-{order.order_id}", filled_quantity=order.quantity,
+              ending=Ending.FILLED, fills=(fill,))  # fmt: skip
+    return world.store.fills([order.order_id])[0]
+
+
+def lost(world):
+    rows = {row["setting"]: row for row in world.engine.risk.used("alice", at(world.now))}
+    return rows["daily_loss"]["used"]
+
+
+def test_the_days_loss_is_what_get_pnl_says_and_what_is_open_of_the_day():
+    world = EngineWorld(markets=WITH_COIN, free={"USDT": D(10000), "ETH": D(0), "BNB": D(5)})
+    world.book()
+    world.book("BNB/USDT", bid="599", ask="601")
+    set_limit(world, "daily_loss", "1000")
+    booked(world, limit(quantity=D(1)), "3000")  # yesterday, and dear
+    world.now = DAY_S + 10
+    world.book(bid="1999", ask="2001")
+    world.book("BNB/USDT", bid="599", ask="601")
+    world.balances(free={"USDT": D(10000), "ETH": D(1), "BNB": D(5)})
+    assert lost(world) == 0, "yesterday's purchase is yesterday's"
+    today = [booked(world, limit(side=Side.SELL, quantity=D("0.4")), "2000", "0.002", "BNB")]
+    assert lost(world) == D("401.2") == -D(result_of(today, "USDT")["pnl"]), "sold below cost, and the fee"
+    today.append(booked(world, limit(quantity=D("0.2")), "2000"))
+    today.append(booked(world, limit(side=Side.SELL, quantity=D("0.1")), "2000"))
+    world.book(bid="1899", ask="1901")
+    earned = D(result_of(today, "USDT")["pnl"])
+    assert lost(world) == -earned, "what was bought today went too"
+    today.append(booked(world, limit(quantity=D("0.5")), "2000"))
+    world.book(bid="1899", ask="1901")
+    open_of_the_day = (D("0.2") + D("0.5") - D("0.4") - D("0.1")) * (1900 - 2000)
+    earned = D(result_of(today, "USDT")["pnl"])
+    assert lost(world) == -(earned + open_of_the_day)
+    again = restarted(world)
+    again.book(bid="1899", ask="1901")
+    again.book("BNB/USDT", bid="599", ask="601")
+    assert lost(again) == lost(world)
 
 
 def unclear(world, count):
