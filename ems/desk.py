@@ -258,12 +258,16 @@ class Desk:
         return {"controls": controls, "changes": rows}
 
     def risk(self, *, user: str, bot: str, everybody: bool) -> Mapping[str, object]:
-        """Return what of each counted limit is used and left; of others only to `everybody`."""
+        """Return what of each counted limit is used and left, and how many cancels were asked for lately; of
+        others only to `everybody`."""
         engine = self._runner.engine
         now = self._runner.scheduler.now
-        rows = self._loop.call(lambda: engine.risk.used(None if everybody else user, now()))
+        whose = None if everybody else user
+        rows, cancels = self._loop.call(
+            lambda: (engine.risk.used(whose, now()), engine.risk.cancels(whose, now()))
+        )
         self._record(user, bot, "get_risk", None, {}, {"limits": len(rows)})
-        return {"limits": rows}
+        return {"limits": rows, "cancels": cancels}
 
     def _ask_engine(
         self,

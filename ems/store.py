@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
+from ems.core import errors
+from ems.core.breaker import RECENT
 from ems.core.messages import NonceUse
 from ems.core.records import (
     ENDED_PARENT,
@@ -36,6 +38,7 @@ from ems.core.records import (
     VenueOrder,
 )
 from ems.core.risk_ledger import DAY, MINUTE, Traded, place_of, traded_usd
+from ems.core.risk_limits import Scope
 from ems.core.spans import Span
 
 
@@ -64,6 +67,9 @@ class Unfinished:
     risk_limits: tuple[RiskLimit, ...] = ()  # all of them, in the order in which they were set
     traded: tuple[Traded, ...] = ()  # by orders that ended within the last 24 hours
     day_fills: tuple[Fill, ...] = ()  # since midnight UTC, oldest first
+    # (whose order and where, a change of it): the latest that exchanges know of, oldest first
+    changes: tuple[tuple[Scope, HistoryEntry], ...] = ()
+    breaker_halts: tuple[Halt, ...] = ()  # every one that the breaker has set, lifted or not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -298,6 +304,8 @@ class MemoryStore:
             risk_limits=tuple(self.risk_limits),
             traded=() if now is None else self._traded(now),
             day_fills=() if now is None else self._day_fills(now),
+            changes=() if now is None else self._changes(),
+            breaker_halts=tuple(h for h in self.halt_rows.values() if h.source == errors.VENUE_BREAKER),
         )
 
     def _traded(self, now: datetime) -> tuple[Traded, ...]:
@@ -310,6 +318,12 @@ class MemoryStore:
             for o in self.orders.values()
             if o.closed_at is not None and o.closed_at >= now - DAY - MINUTE and o.filled_quantity > 0
         )
+
+    def _changes(self) -> tuple[tuple[Scope, HistoryEntry], ...]:
+        outside = (i for i, order in self.orders.items() if order.cross_id is None)
+        entries = (entry for i in outside for entry in self.history_rows.get(i, {}).values())
+        newest = sorted(entries, key=lambda e: (e.timestamp, e.order_id, e.version))[-RECENT:]
+        return tuple((place_of(self.orders[e.order_id]), e) for e in newest)
 
     def _day_fills(self, now: datetime) -> tuple[Fill, ...]:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)

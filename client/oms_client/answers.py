@@ -525,6 +525,7 @@ class Risk(Answer):
     """What is counted: of each limit its scope, what is used and what is left."""
 
     limits: list[dict[str, Any]]
+    cancels: list[dict[str, Any]]  # asked for within 60 seconds; never throttled
 
 
 class Resumed(_Outcome):

@@ -208,6 +208,10 @@ def show_risk(answer: Mapping[str, Any]) -> str:
     """Show what is used of each counted limit."""
     names = ("setting", "scope", "used", "limit", "remaining", "unit")
     rows = [[row.get(name) for name in names] for row in answer.get("limits") or ()]
+    rows += [
+        ["(cancels in 60 s)", row.get("scope"), row.get("used"), "none", "", row.get("unit")]
+        for row in answer.get("cancels") or ()
+    ]
     return table(names, rows) if rows else "nothing is counted yet"
 
 

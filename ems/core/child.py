@@ -550,6 +550,7 @@ def _said(event: Rejected | AmendRefused | CancelRefused) -> dict[str, str | Non
         "code": errors.refusal_code(event.refusal),
         "venue_code": event.venue_code,
         "venue_message": event.message if sent else None,
+        "refusal": str(event.refusal) if sent else None,
     }
 
 

@@ -126,6 +126,7 @@ class Change:
     code: str | None = None  # a constant of ems.core.errors, where somebody said no
     venue_code: str | None = None  # the exchange's own words for it
     venue_message: str | None = None
+    refusal: str | None = None  # the kind of an exchange's no
 
 
 def next_status(order: Order, kind: Kind) -> Status:
@@ -296,7 +297,7 @@ def change_to_json(change: Change) -> dict[str, object]:
     for name in _AMOUNTS_OF_A_CHANGE:
         if (amount := getattr(change, name)) is not None:
             body[name] = str(amount)
-    for name in _WORDS_OF_A_NO:
+    for name in (*_WORDS_OF_A_NO, "refusal"):
         if (words := getattr(change, name)) is not None:
             body[name] = words
     if change.edit is not None:
@@ -324,7 +325,7 @@ def change_from_json(body: dict[str, object]) -> Change:
     amounts: dict[str, Any] = {
         name: Decimal(str(body[name])) for name in _AMOUNTS_OF_A_CHANGE if name in body
     }
-    words: dict[str, Any] = {name: str(body[name]) for name in _WORDS_OF_A_NO if name in body}
+    words: dict[str, Any] = {name: str(body[name]) for name in (*_WORDS_OF_A_NO, "refusal") if name in body}
     return Change(
         kind=Kind(str(body["kind"])),
         phase=Phase(str(body["phase"])),

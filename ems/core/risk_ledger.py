@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -134,6 +134,7 @@ class RiskLedger:
         self._recent: deque[tuple[datetime, Scope]] = deque()  # orders sent in the last minute
         self._executed: dict[str, None] = {}  # parent ids that traded, while they may trade more
         self._done: deque[tuple[datetime, Scope, Side]] = deque()  # executions of the last minute
+        self._cancels: deque[tuple[datetime, Scope]] = deque()  # asked for in the last minute
         self._twins: dict[Twin, tuple[str, datetime]] = {}  # plain orders of the last minute
         self._days: dict[Scope, Day] = {}  # place -> what was done there since midnight
         self._midnight: datetime | None = None
@@ -195,6 +196,10 @@ class RiskLedger:
         if fill.timestamp >= midnight:
             self._days.setdefault(where, Day()).add(fill, base, quote)
 
+    def canceling(self, where: Scope, at: datetime) -> None:
+        """Count a cancel that is asked for: it is never throttled."""
+        self._cancels.append((at, where))
+
     def forget(self, parent_id: str) -> None:
         """Forget that a parent traded: it is over."""
         self._executed.pop(parent_id, None)
@@ -242,6 +247,11 @@ class RiskLedger:
                 return None
             total += result
         return total.quantize(USD_STEP)
+
+    def cancels(self, now: datetime) -> Counter[str]:
+        """Return user -> cancels asked for within the last 60 seconds."""
+        self.expire(now)
+        return Counter(where.user or "" for _, where in self._cancels)
 
     def places(self) -> list[Scope]:
         """Return every place of which something is counted just now."""
@@ -372,6 +382,8 @@ class RiskLedger:
             self._add_credit(where, -usd)
         while self._recent and self._recent[0][0] < now - MINUTE:
             self._recent.popleft()
+        while self._cancels and self._cancels[0][0] < now - MINUTE:
+            self._cancels.popleft()
         while self._done and self._done[0][0] < now - MINUTE:
             self._done.popleft()
         while self._twins:

@@ -32,7 +32,7 @@ from ems.core.messages import (
     Side,
     TimeInForce,
 )
-from ems.core.order import USD_STEP, created, fill_record
+from ems.core.order import USD_STEP, Kind, created, fill_record
 from ems.core.positions import result_of
 from ems.core.records import (
     ENDED,
@@ -47,6 +47,7 @@ from ems.core.records import (
     QueryStatus,
     Status,
 )
+from ems.core.risk_ledger import place_of
 from ems.engine.account import Account
 from ems.engine.portfolio import Portfolio
 from ems.engine.queries import Queries, micros
@@ -113,7 +114,7 @@ class Orders:
         if rejected and run is not None:
             self.listener.learn_refusal(account, before, report, run, now)
         if rejected:
-            self._risk.answered(account.exchange, report)
+            self._risk.answered(account.exchange, report, now)
         self._after_step(account, after_step, now)
 
     def event(self, order_id: str, event: ChildEvent, now: datetime) -> None:
@@ -133,7 +134,7 @@ class Orders:
             if event.request == "create" and child.order.status is not Status.UNKNOWN:
                 self._risk.unclear(account.exchange, now)
         elif isinstance(event, Acked):
-            self._risk.answered(account.exchange, None)
+            self._risk.answered(account.exchange, None, now)
         self._after_step(account, step(child, event, now, account.patience_now), now)
 
     def _after_step(self, account: Account, done: Step, now: datetime) -> None:
@@ -156,6 +157,8 @@ class Orders:
         self._work.keep(done.child)
         if order.exchange_order_id is not None:
             self._work.by_exchange_id[(*account.key, order.symbol, order.exchange_order_id)] = order.order_id
+        if any(entry.report["kind"] == Kind.ASK_CANCEL for entry in done.entries):
+            self._risk.ledger.canceling(place_of(order), now)
         market = account.markets.get(order.symbol)
         for report in done.fills:
             mid, touch = self._picture(account, order, report.liquidity)

@@ -13,13 +13,13 @@ How a no acts on work in progress (an algorithm's own order):
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from ems.core import errors, risk, risk_limits
+from ems.core import breaker, errors, risk, risk_limits
+from ems.core.breaker import Breaker
 from ems.core.codec import encode_command, nearest, verb_of
 from ems.core.fitness import mid_of
 from ems.core.jsontext import plain
@@ -27,16 +27,16 @@ from ems.core.messages import (
     BookUpdate,
     OrderType,
     Problem,
-    Refusal,
     Rejected,
     SetLimit,
     Side,
     Submit,
 )
+from ems.core.order import Kind
 from ems.core.reconcile import Difference
 from ems.core.records import Fill, Leg, Order, Parent, Query, QueryStatus, RiskLimit
 from ems.core.risk import Breach, Picture, Proposal, Question
-from ems.core.risk_ledger import CREDITS, MESSAGES, OPENS, RiskLedger, Traded, outstanding, place_of
+from ems.core.risk_ledger import CREDITS, MESSAGES, OPENS, RiskLedger, outstanding, place_of
 from ems.core.risk_limits import DEFAULT, Limits, Scope
 from ems.engine.account import Account
 from ems.engine.queries import Queries
@@ -44,6 +44,7 @@ from ems.engine.sight import Need
 from ems.engine.turn import Out
 from ems.engine.work import Work
 from ems.routing.planner_prices import DOLLARS
+from ems.store import Unfinished
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -51,8 +52,6 @@ MINUTE = timedelta(seconds=60)
 
 VALUED_S = 60.0  # a price this old still tells what an order is worth
 LATE = timedelta(seconds=60)  # past its time a leg waits no longer for a limit to let it go on
-# The market's ordinary no to a quote that came too late: it says nothing about the exchange.
-ORDINARY = frozenset({Refusal.POST_ONLY_WOULD_CROSS})
 EXITS = ("stop_loss", "take_profit")  # purposes of orders that sell what another has bought
 # What an order that waits with us was counted against when it was created.
 COUNTED_BEFORE = frozenset({*CREDITS, *OPENS, *MESSAGES, "max_position"})
@@ -84,22 +83,28 @@ class Risk:
         self._queries = queries
         self.limits = Limits()
         self.ledger = RiskLedger(self.limits)
-        self._unknown: dict[str, deque[datetime]] = {}  # exchange -> orders without a clear answer
-        self._answers: dict[str, deque[bool]] = {}  # exchange -> refused? of its last orders
+        self._breaker = Breaker()
 
-    def restore(
-        self, rows: Iterable[RiskLimit], traded: Iterable[Traded], fills: Iterable[Fill], now: datetime
-    ) -> None:
+    def restore(self, unfinished: Unfinished, now: datetime) -> None:
         """Count again what was counted before a restart, from records alone."""
-        for row in rows:
+        for row in unfinished.risk_limits:
             self.limits.put(row)
         self.ledger.restored(
             [child.order for child in self._work.children.values()],
-            traded,
-            [(fill, *_currencies(fill.symbol)) for fill in fills],
+            unfinished.traded,
+            [(fill, *_currencies(fill.symbol)) for fill in unfinished.day_fills],
             [ids for parents in self._work.at_work.values() for ids in parents],
             now,
         )
+        for where, entry in unfinished.changes:
+            if entry.report.get("kind") == Kind.ASK_CANCEL:
+                self.ledger.canceling(where, entry.timestamp)
+        halted_at: dict[tuple[str, str], datetime] = {}
+        for halt in sorted(unfinished.breaker_halts, key=lambda h: h.set_at):
+            halted_at[halt.exchange or "", breaker.window_of(halt.reason)] = halt.set_at
+        for answer in breaker.answers_of(unfinished.changes, halted_at):
+            if answer.refused is not None or answer.at >= now - MINUTE:
+                self._breaker.add(answer)
 
     # --- Before an order ----------------------------------------------------------------------------------
 
@@ -364,32 +369,32 @@ class Risk:
 
     def unclear(self, exchange: str, now: datetime) -> None:
         """Count an order that got no clear answer; too many halt the exchange."""
-        times = self._unknown.setdefault(exchange, deque())
-        times.append(now)
-        while times[0] < now - MINUTE:
-            times.popleft()
+        self._breaker.add(breaker.Answer(exchange=exchange, at=now, refused=None))
+        count = self._breaker.unknowns(exchange)
         for rule in self.limits.rules(Scope(exchange=exchange))["unknowns_per_minute"]:
-            if isinstance(rule.limit, Decimal) and len(times) >= rule.limit:
-                why = f"{len(times)} orders got no clear answer within 60 s; {rule.limit} are the most"
-                times.clear()
-                self._trip(errors.VENUE_BREAKER, f"unknowns_per_minute: {why}", exchange=exchange)
+            if isinstance(rule.limit, Decimal) and count >= rule.limit:
+                why = f"{count} orders got no clear answer within 60 s; {rule.limit} are the most"
+                self._break(exchange, breaker.UNKNOWNS, why)
                 return
 
-    def answered(self, exchange: str, report: Rejected | None) -> None:
+    def answered(self, exchange: str, report: Rejected | None, now: datetime) -> None:
         """Count an answer to a new order; too many refusals among the last ones halt the exchange."""
-        if report is not None and (not report.sent or report.refusal in ORDINARY):
+        if report is not None and (not report.sent or report.refusal in breaker.ORDINARY):
             return
-        last = self._answers.setdefault(exchange, deque(maxlen=risk_limits.REJECTS_OF))
-        last.append(report is not None)
-        if len(last) < risk_limits.REJECTS_OF:
+        self._breaker.add(breaker.Answer(exchange=exchange, at=now, refused=report is not None))
+        refused, last = self._breaker.refusals(exchange)
+        if last < risk_limits.REJECTS_OF:
             return
-        share = Decimal(100 * sum(last)) / len(last)
+        share = Decimal(100 * refused) / last
         for rule in self.limits.rules(Scope(exchange=exchange))["reject_share"]:
             if isinstance(rule.limit, Decimal) and share > rule.limit:
-                why = f"{sum(last)} of the last {len(last)} orders were refused; {rule.limit} % is the most"
-                last.clear()
-                self._trip(errors.VENUE_BREAKER, f"reject_share: {why}", exchange=exchange)
+                why = f"{refused} of the last {last} orders were refused; {rule.limit} % is the most"
+                self._break(exchange, breaker.REFUSALS, why)
                 return
+
+    def _break(self, exchange: str, window: str, why: str) -> None:
+        self._breaker.start_anew(exchange, window)
+        self._trip(errors.VENUE_BREAKER, f"{window}: {why}", exchange=exchange)
 
     # --- Setting limits -----------------------------------------------------------------------------------
 
@@ -537,6 +542,15 @@ class Risk:
                             "unit": rule.setting.unit,
                         }
         return [found[key] for key in sorted(found, key=lambda key: (key[0], found[key]["scope"]))]
+
+    def cancels(self, user: str | None, now: datetime) -> list[dict[str, object]]:
+        """Return who asked for how many cancels within 60 seconds; of one user, or of all."""
+        counts = self.ledger.cancels(now)
+        return [
+            {"scope": Scope(user=who).words, "used": count, "unit": "cancels", "seconds": 60}
+            for who, count in sorted(counts.items())
+            if user in (None, who)
+        ]
 
     def _counted(self, rule: risk_limits.Rule, now: datetime) -> Decimal | None:
         """Return what is used of a limit; None where it is of each order by itself."""

@@ -204,7 +204,7 @@ class Engine:
                 self._out.wake(("expiry", order.order_id), max(order.expires_at, now))
         for fill in unfinished.fills:
             self.work.fills.setdefault(fill.order_id, []).append(fill)
-        self.risk.restore(unfinished.risk_limits, unfinished.traded, unfinished.day_fills, now)
+        self.risk.restore(unfinished, now)
         for account in self.work.accounts.values():
             self._out.wake(("account", *account.key), now + timedelta(seconds=HOUSEKEEPING_S))
         self.halts.restore(unfinished.halts, now)

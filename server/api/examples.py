@@ -487,7 +487,8 @@ RISK = {
             "remaining": "37599.5",
             "unit": "USD",
         }
-    ]
+    ],
+    "cancels": [{"scope": "user alice", "used": 3, "unit": "cancels", "seconds": 60}],
 }
 
 HALTS = {

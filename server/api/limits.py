@@ -45,7 +45,8 @@ GET_RISK = Call(
     path="/api/get_risk",
     role="read",
     summary="What of each counted limit is used, and what is left",
-    doc="Counts of yours and of everybody together; an admin sees those of others, too.",
+    doc="Counts of yours and of everybody together; an admin sees those of others, too. "
+    "`cancels` counts those asked for within 60 s; nothing throttles them.",
     noun="limits",
     fields=(BOT_FIELD,),
     answer="Object",

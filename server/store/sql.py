@@ -42,6 +42,8 @@ from sqlalchemy import (
 from sqlalchemy import exc as sql_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ems.core import errors
+from ems.core.breaker import RECENT
 from ems.core.messages import Liquidity, NonceUse
 from ems.core.notifications import News, news_of
 from ems.core.records import (
@@ -217,6 +219,9 @@ class SqlStore:
             found_limits = [mapping.RISK_LIMIT.record(row) for row in connection.execute(as_set)]
             found_traded = [] if now is None else self._traded(connection, now)
             found_day = [] if now is None else self._day_fills(connection, now)
+            found_changes = [] if now is None else self._changes(connection)
+            tripped = select(halts).where(halts.c.source == errors.VENUE_BREAKER)
+            found_trips = [mapping.HALT.record(row) for row in connection.execute(tripped)]
         return Unfinished(
             queries=tuple(sorted(found_queries.values(), key=lambda q: (q.accepted_at, q.query_id))),
             parents=tuple(found_parents),
@@ -231,6 +236,8 @@ class SqlStore:
             risk_limits=tuple(found_limits),
             traded=tuple(found_traded),
             day_fills=tuple(found_day),
+            changes=tuple(found_changes),
+            breaker_halts=tuple(found_trips),
         )
 
     @staticmethod
@@ -256,6 +263,23 @@ class SqlStore:
             )
             for row in connection.execute(asked)
         ]
+
+    @staticmethod
+    def _changes(connection: Connection) -> list[tuple[Scope, HistoryEntry]]:
+        """Return the latest changes of orders that exchanges know of, oldest first."""
+        o = orders.c
+        asked = (
+            select(o.user_id, o.bot, o.exchange, o.account, o.symbol, order_history)
+            .join(order_history, order_history.c.order_id == o.order_id)
+            .where(o.cross_id.is_(None))
+            .order_by(order_history.c.history_id.desc())
+            .limit(RECENT)
+        )
+        found = [
+            (Scope(row.user_id, row.bot, row.exchange, row.account, row.symbol), mapping.HISTORY.record(row))
+            for row in connection.execute(asked)
+        ]
+        return found[::-1]
 
     @staticmethod
     def _day_fills(connection: Connection, now: datetime) -> list[Fill]:

@@ -18,6 +18,7 @@ from ems.core.messages import (
     Problem,
     Refusal,
     Rejected,
+    ResumeTrading,
     SetLimit,
     Side,
     SmartOrder,
@@ -396,6 +397,24 @@ def test_orders_without_a_clear_answer_halt_the_exchange():
     assert place(world).code == errors.VENUE_BREAKER
 
 
+def no_trip(world):
+    return not [key for key in world.wakes() if key[0] == "trip"]
+
+
+@pytest.mark.parametrize("later, halts", [(60, True), (60.001, False)])
+def test_orders_without_a_clear_answer_are_counted_on_after_a_restart(later, halts):
+    world = opened()
+    set_limit(world, "unknowns_per_minute", "5")
+    unclear(world, 4)
+    again = restarted(world)
+    again.tokens, again.now = 90, later
+    again.book()
+    unclear(again, 1)
+    assert no_trip(again) is not halts
+    if halts:
+        assert tripped(again).source == errors.VENUE_BREAKER
+
+
 def answers(world, refused, accepted, refusal=Refusal.PERMANENT):
     for n in range(refused + accepted):
         order_id = f"{place(world).query_id}.1.1"
@@ -414,11 +433,52 @@ def test_refusals_halt_the_exchange(refused, halts):
     assert bool([key for key in world.wakes() if key[0] == "trip"]) is halts
 
 
+def test_refusals_are_counted_on_after_a_restart_and_not_again_after_the_halt_they_led_to():
+    world = opened(free={"USDT": D(10**6)})
+    set_limit(world, "reject_share", "50")
+    answers(world, 0, 9)
+    answers(world, 10, 0)
+    again = restarted(world)
+    again.tokens = 900
+    again.balances(free={"USDT": D(10**6)})
+    answers(again, 1, 0)
+    halt = tripped(again)
+    assert (halt.exchange, halt.reason.split(":")[0]) == ("binance", "reject_share")
+    again.submit(ResumeTrading(halt_id=halt.halt_id), key="resume", user="adam", role="admin")
+    anew = restarted(again)
+    anew.tokens = 1900
+    anew.now = again.now = 5
+    anew.book()
+    anew.balances(free={"USDT": D(10**6)})
+    answers(anew, 9, 0)
+    assert no_trip(anew)
+    answers(anew, 0, 9)
+    answers(anew, 2, 0)
+    assert not no_trip(anew)
+
+
+def test_cancels_are_counted_and_counted_on_after_a_restart():
+    world = opened()
+    for n in range(3):
+        query = place(world, limit(quantity=D(n + 1) / 10))
+        world.ack(f"{query.query_id}.1.1", f"X{n}")
+        world.submit(CancelOrder(order_id=f"{query.query_id}.1.1"), key=f"cancel-{n}")
+    row = {"scope": "user alice", "used": 3, "unit": "cancels", "seconds": 60}
+    for one in (world, restarted(world)):
+        assert one.engine.risk.cancels("alice", at(0)) == one.engine.risk.cancels(None, at(60)) == [row]
+        assert one.engine.risk.cancels("bob", at(0)) == one.engine.risk.cancels("alice", at(61)) == []
+
+
 def test_quotes_that_came_too_late_are_no_refusals():
     world = opened(free={"USDT": D(10**6)})
     set_limit(world, "reject_share", "50")
     answers(world, 25, 0, Refusal.POST_ONLY_WOULD_CROSS)
-    assert not [key for key in world.wakes() if key[0] == "trip"]
+    assert no_trip(world)
+    again = restarted(world)
+    again.tokens = 900
+    again.balances(free={"USDT": D(10**6)})
+    answers(again, 0, 1)
+    assert no_trip(again)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ems.core import errors
 from ems.core.messages import Liquidity, NonceUse, OrderType, Problem, Side, TimeInForce
 from ems.core.order import Change, Kind, apply, created, fold
 from ems.core.records import (
@@ -36,6 +37,7 @@ from ems.core.records import (
     Transfer,
     VenueOrder,
 )
+from ems.core.risk_ledger import place_of
 from ems.store import MemoryStore, NonceUsed, OrderFilter, Store, Subject, VenueFilter
 from server.store.migrate import upgrade
 from server.store.sql import SqlStore
@@ -928,11 +930,25 @@ def test_limits_of_the_risk_controls_and_what_they_count_are_read_back(
         release="0.1.0+abc",
     )
     older = replace(ended, order_id="o-2", client_order_id="c2", closed_at=NOON - timedelta(days=2))
-    store.commit([query(query_id="q1"), parent(), first, second, ended, older])
+    inside = replace(ended, order_id="o-3", client_order_id="c3", cross_id="x")
+    trips = [
+        Halt(
+            halt_id=n, source=source, reason="reject_share: 11", exchange="kraken", set_by="oms", set_at=NOON
+        )
+        for n, source in (("h-1", errors.VENUE_BREAKER), ("h-2", errors.LOSS_LIMIT))
+    ]
+    changes = [entry(n, order_id) for order_id in ("o-1", "o-2", "o-3") for n in range(2)]
+    store.commit(
+        [query(query_id="q1"), parent(), first, second, ended, older, inside, *changes[::-1], *trips]
+    )
     later = reopen()
     found = later.load(SOON, NOON + timedelta(hours=1))
     assert found.risk_limits == (first, second)
     assert later.risk_changes(1) == [second]
-    assert [(t.where.symbol, t.usd) for t in found.traded] == [(ended.symbol, Decimal("1000.125"))]
+    assert found.breaker_halts == (trips[0],)
+    assert {(where, e.order_id, e.version) for where, e in found.changes} == {
+        (place_of(ended), order_id, n) for order_id in ("o-1", "o-2") for n in range(2)
+    }
+    assert [(t.where.symbol, t.usd) for t in found.traded] == [(ended.symbol, Decimal("1000.125"))] * 2
     kept = later.order(ended.user, "o-1")
     assert kept is not None and (kept.usd_value, kept.release) == (Decimal("4000.5"), "0.1.0+abc")
