@@ -406,7 +406,7 @@ class Legs:
         run.note = ""
         if self._met_inside(parent, index, account, market, place, own, now):
             return True  # what is left of the leg is decided on anew
-        self._orders.place(
+        order_id = self._orders.create(
             self._work.parents[parent.parent_id],
             index,
             account,
@@ -420,6 +420,7 @@ class Legs:
             cleared=cleared,
             now=now,
         )
+        self._orders.send(order_id, now)
         return True
 
     def _within_rules(

@@ -251,50 +251,6 @@ class Orders:
             since=order.sent_at or order.created_at,
         )
 
-    def place(
-        self,
-        parent: Parent,
-        index: int,
-        account: Account,
-        *,
-        order_type: OrderType,
-        time_in_force: TimeInForce,
-        post_only: bool,
-        quantity: Decimal,
-        price: Decimal | None,
-        purpose: str,
-        reserved: Decimal,
-        cleared: Clearance,
-        now: datetime,
-        stop_price: Decimal | None = None,
-        protection_price: Decimal | None = None,
-        expires_at: datetime | None = None,
-        reduce_only: bool = False,
-        replaces: str | None = None,
-    ) -> None:
-        """Write the intent of one order of the leg at `index` and send it: one turn, one transaction, then
-        the socket. `cleared`: the risk controls' word on this very order, of this very turn."""
-        order_id = self.create(
-            parent,
-            index,
-            account,
-            order_type=order_type,
-            time_in_force=time_in_force,
-            post_only=post_only,
-            quantity=quantity,
-            price=price,
-            purpose=purpose,
-            reserved=reserved,
-            cleared=cleared,
-            now=now,
-            stop_price=stop_price,
-            protection_price=protection_price,
-            expires_at=expires_at,
-            reduce_only=reduce_only,
-            replaces=replaces,
-        )
-        self.send(order_id, now)
-
     def create(
         self,
         parent: Parent,
@@ -319,7 +275,10 @@ class Orders:
         cross_id: str | None = None,
         fee_saved: Decimal | None = None,
     ) -> str:
-        """Write down one order of the leg at `index`; return its id. Nothing is sent yet."""
+        """Write down one order of the leg at `index`; return its id. Nothing is sent yet.
+
+        `cleared`: the risk controls' word on this very order, of this very turn.
+        """
         assert cleared.quantity == quantity, "an order is placed as it was cleared"
         siblings = self._work.orders_of[parent.parent_id]
         attempt = len(siblings) + 1

@@ -171,7 +171,7 @@ class Resubmissions:
         said = leg.problem
         assert said is not None
         leg.problem, leg.note = None, ""
-        self._orders.place(
+        order_id = self._orders.create(
             parent,
             order.leg,
             account,
@@ -190,6 +190,7 @@ class Resubmissions:
             reduce_only=order.reduce_only,
             replaces=order.order_id,
         )
+        self._orders.send(order_id, now)
         self._record(self._work.queries[order.query_id], order, admitted, said)
 
     def _record(self, query: Query, order: Order, admitted: Admitted, said: Problem) -> None:
