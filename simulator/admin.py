@@ -26,9 +26,10 @@ from random import Random
 from typing import Any
 
 from simulator.dialects.dialect import Request, Response
-from simulator.exchange import BAD_PARAMETER, Account, Exchange, Levels, Reject, order_record, text
+from simulator.exchange import Exchange
 from simulator.faults import PROFILES, BadRule, Faults, read_rules
 from simulator.positions import Positions
+from simulator.records import BAD_PARAMETER, Account, Levels, Reject, order_record, text
 
 
 class Admin:

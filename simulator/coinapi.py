@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from aiohttp import WSMsgType, web
 
-from simulator.exchange import BookChange, Event, Levels
+from simulator.records import BookChange, Event, Levels
 from simulator.wire import SimulatorServer
 
 HEARTBEAT_S = 1.0

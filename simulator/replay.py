@@ -29,7 +29,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Literal
 
-from simulator.exchange import TRADING, Exchange, Market
+from simulator.exchange import Exchange
+from simulator.records import TRADING, Market
 
 Side = Literal["buy", "sell"]
 Levels = tuple[tuple[Decimal, Decimal], ...]  # (price, quantity), best first

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from random import Random
 
-from simulator.exchange import TRADING, Exchange, Levels, Market
+from simulator.exchange import Exchange
+from simulator.records import TRADING, Levels, Market
 
 ZERO = Decimal(0)
 LEVELS = 20

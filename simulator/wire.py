@@ -27,8 +27,9 @@ from aiohttp import WSMsgType, web
 
 from simulator.admin import Admin
 from simulator.dialects.dialect import REPLY, Cut, Dialect, Request, Response, Session
-from simulator.exchange import Event, Exchange
+from simulator.exchange import Exchange
 from simulator.faults import BODIES, Channel, Faults, Strike
+from simulator.records import Event
 
 TICK_S = 0.1
 T = TypeVar("T")

@@ -22,8 +22,8 @@ from simulator.dialects import (
     okx_swaps,
 )
 from simulator.dialects.dialect import Dialect
-from simulator.exchange import Market
 from simulator.positions import SwapMarket
+from simulator.records import Market
 
 # What an API key consists of: public part, secret, passphrase where the exchange has one.
 KeyParts = tuple[str, str, str | None]

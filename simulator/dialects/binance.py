@@ -52,22 +52,22 @@ from simulator.dialects.binance_words import (
     working_ms,
 )
 from simulator.dialects.dialect import Request, Response, Send, Session
-from simulator.exchange import (
+from simulator.exchange import Exchange
+from simulator.records import (
     MAINTENANCE,
     MAINTENANCE_MODE,
     TRADING,
     Account,
     Band,
-    Exchange,
     Fill,
     Key,
     Market,
     Order,
     OrderType,
     Reject,
+    SelfTradeRule,
     Trigger,
 )
-from simulator.records import SelfTradeRule
 from simulator.triggers import met, stop_or_profit
 
 ZERO = Decimal(0)

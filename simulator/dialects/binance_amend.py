@@ -30,7 +30,7 @@ from simulator.dialects.binance_words import (
     status_of,
     type_of,
 )
-from simulator.exchange import PARTIALLY_FILLED, SUBMITTED, Order, Reject
+from simulator.records import PARTIALLY_FILLED, SUBMITTED, Order, Reject
 
 if TYPE_CHECKING:
     from simulator.dialects.binance import Binance

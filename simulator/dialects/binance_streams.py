@@ -28,7 +28,7 @@ from simulator.dialects.binance_words import (
     written,
 )
 from simulator.dialects.dialect import Request, Send
-from simulator.exchange import (
+from simulator.records import (
     EXPIRED,
     MAINTENANCE,
     MAINTENANCE_MODE,

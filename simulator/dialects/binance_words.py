@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from simulator.dialects.dialect import View
-from simulator.exchange import (
+from simulator.records import (
     CANCEL_ONLY,
     CANCELED,
     DUPLICATE_CLIENT_ID,
@@ -41,9 +41,9 @@ from simulator.exchange import (
     Market,
     Order,
     Reject,
+    SelfTradeRule,
     text,
 )
-from simulator.records import SelfTradeRule
 
 DAY_MS = 24 * 3600 * 1000
 

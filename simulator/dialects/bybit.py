@@ -112,7 +112,8 @@ from simulator.dialects.bybit_words import (
     time_in_force,
 )
 from simulator.dialects.dialect import Request, Response, Send
-from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, Trigger, text
+from simulator.exchange import Exchange
+from simulator.records import ZERO, Account, Fill, Key, Market, Order, Reject, Trigger, text
 
 # Rules as instruments-info gives them, fees of the lowest tier:
 # https://www.bybit.com/en/help-center/article/Trading-Fee-Structure

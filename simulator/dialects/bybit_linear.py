@@ -41,9 +41,8 @@ from simulator.dialects.bybit_words import count_of as count
 from simulator.dialects.bybit_words import page_of as page
 from simulator.dialects.bybit_words import span_of as span
 from simulator.dialects.dialect import Request
-from simulator.exchange import ZERO, Account, Fill, Key, Market, Order, OrderUpdate, Reject, text
 from simulator.positions import LIQUIDATION, POSITION_GONE, FundingPayment, Position, Positions, SwapMarket
-from simulator.records import LEVERAGE
+from simulator.records import LEVERAGE, ZERO, Account, Fill, Key, Market, Order, OrderUpdate, Reject, text
 
 if TYPE_CHECKING:
     from simulator.dialects.bybit import Bybit

@@ -39,7 +39,7 @@ from simulator.dialects.bybit_words import (
     status_of,
 )
 from simulator.dialects.dialect import Request, Send
-from simulator.exchange import (
+from simulator.records import (
     ZERO,
     BalanceChange,
     BookChange,

@@ -17,8 +17,7 @@ from ems.core.book import SELF_TRADE, TimeInForce
 from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response
-from simulator.exchange import Market, Order, Reject
-from simulator.records import SelfTradeRule
+from simulator.records import Market, Order, Reject, SelfTradeRule
 
 PUBLIC_PATH = "/v5/public/spot"
 LINEAR_PATH = "/v5/public/linear"

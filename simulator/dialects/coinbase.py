@@ -41,7 +41,8 @@ from simulator.dialects.coinbase_words import (
     stamp,
 )
 from simulator.dialects.dialect import Request, Response, Send
-from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, text
+from simulator.exchange import Exchange
+from simulator.records import ZERO, Account, Fill, Key, Market, Order, Reject, text
 
 V3 = "/api/v3/brokerage"
 V2 = "/v2"

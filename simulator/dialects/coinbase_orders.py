@@ -16,7 +16,7 @@ from ems.core.book import TimeInForce
 from simulator import exchange as ex
 from simulator.dialects import coinbase_words as words
 from simulator.dialects.coinbase_words import Failed, order_name, product_name, read_stamp, stamp
-from simulator.exchange import ZERO, Fill, Market, Order, Trigger, text
+from simulator.records import ZERO, Fill, Market, Order, Trigger, text
 
 DIGITS_MAX = 18
 

@@ -30,7 +30,7 @@ from simulator.dialects.coinbase import Coinbase, ex_sides, trade_row
 from simulator.dialects.coinbase_tokens import Unauthorized
 from simulator.dialects.coinbase_words import product_name, stamp
 from simulator.dialects.dialect import Request, Send
-from simulator.exchange import BookChange, Key, Levels, Market, OrderUpdate, PublicTrade, text
+from simulator.records import BookChange, Key, Levels, Market, OrderUpdate, PublicTrade, text
 
 MESSAGES_PER_S = 8
 HEARTBEAT_S = 1.0

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from simulator.exchange import Key
+from simulator.records import Key
 
 LIFE_S = 120
 HOST = "api.coinbase.com"  # what the official client signs, wherever it is sent

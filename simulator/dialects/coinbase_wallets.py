@@ -13,7 +13,8 @@ from typing import Any
 
 from simulator.dialects import coinbase_words as words
 from simulator.dialects.coinbase_words import stamp, wallet_name, whole_stamp
-from simulator.exchange import ZERO, Account, Exchange, Transfer, text
+from simulator.exchange import Exchange
+from simulator.records import ZERO, Account, Transfer, text
 
 FIAT = frozenset(("USD", "EUR", "GBP"))
 OPENED = 1_600_000_000.0  # when the wallets were made; nobody asks

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from simulator import exchange as ex
-from simulator.exchange import Market, Reject
+from simulator.records import Market, Reject
 
 # An order's reason to fail: (error, message, preview_failure_reason), in words that clients have seen.
 Failure = tuple[str, str, str]

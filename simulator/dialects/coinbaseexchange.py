@@ -54,10 +54,10 @@ from simulator.dialects.coinbaseexchange_words import (
     wallet_of,
 )
 from simulator.dialects.dialect import Request, Response, Send
-from simulator.exchange import (
+from simulator.exchange import Exchange
+from simulator.records import (
     ZERO,
     Account,
-    Exchange,
     Fill,
     Key,
     Market,

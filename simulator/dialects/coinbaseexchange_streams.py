@@ -42,7 +42,8 @@ from simulator.dialects.coinbaseexchange_words import (
     verify,
 )
 from simulator.dialects.dialect import Request, Send
-from simulator.exchange import ZERO, BookChange, Exchange, Fill, Order, OrderUpdate, PublicTrade, text
+from simulator.exchange import Exchange
+from simulator.records import ZERO, BookChange, Fill, Order, OrderUpdate, PublicTrade, text
 
 if TYPE_CHECKING:
     from simulator.dialects.coinbaseexchange import CoinbaseExchange

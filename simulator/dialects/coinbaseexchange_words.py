@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from simulator import exchange as ex
-from simulator.exchange import Exchange, Key, Market, Reject
+from simulator.exchange import Exchange
+from simulator.records import Key, Market, Reject
 
 TIME_WINDOW_S = 30.0  # https://docs.cdp.coinbase.com/exchange/rest-api/authentication
 ORDER_PREFIX = "0c5e1a7e-5eed-4000-8000-"

@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from simulator.exchange import Event, Exchange
+from simulator.exchange import Exchange
+from simulator.records import Event
 
 # Kinds of requests, the words fault rules select by.
 CREATE = "create"

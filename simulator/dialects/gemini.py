@@ -63,7 +63,8 @@ from simulator.dialects.gemini_words import (
     unavailable,
     wanted_of,
 )
-from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject, text
+from simulator.exchange import Exchange
+from simulator.records import ZERO, Account, Fill, Key, Market, Order, Reject, text
 
 ORDER_EVENTS = "/v1/order/events"
 MARKET_DATA = "/v2/marketdata"

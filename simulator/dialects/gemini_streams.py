@@ -36,7 +36,7 @@ from simulator.dialects.gemini_words import (
     options_of,
     priced,
 )
-from simulator.exchange import BookChange, Key, Levels, Market, Order, OrderUpdate, PublicTrade, text
+from simulator.records import BookChange, Key, Levels, Market, Order, OrderUpdate, PublicTrade, text
 
 HEARTBEAT_EVERY_S = 5.0
 TRADES_FIRST = 100  # of a symbol, in its first message: recorded

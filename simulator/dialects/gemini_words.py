@@ -15,7 +15,7 @@ from typing import Any, Literal
 from ems.core.book import Side
 from simulator import exchange as ex
 from simulator.dialects.dialect import Response
-from simulator.exchange import Fill, Market, Order, Reject, Trigger, text
+from simulator.records import Fill, Market, Order, Reject, Trigger, text
 from simulator.triggers import stop_or_profit
 
 CLIENT_ORDER_ID = re.compile(r"[:\-_.#a-zA-Z0-9]{1,36}", re.ASCII)

@@ -98,7 +98,8 @@ from simulator.dialects.kraken_words import (
     whole_seconds,
     words,
 )
-from simulator.exchange import ZERO, Account, Exchange, Fill, Key, Market, Order, Reject
+from simulator.exchange import Exchange
+from simulator.records import ZERO, Account, Fill, Key, Market, Order, Reject
 from simulator.triggers import stop_or_profit
 
 # Rules from AssetPairs and the `instrument` channel, fees of the lowest tier:

@@ -26,7 +26,7 @@ from simulator.dialects.kraken_words import (
     number,
     words,
 )
-from simulator.exchange import Key, Order, Reject
+from simulator.records import Key, Order, Reject
 
 if TYPE_CHECKING:
     from simulator.dialects.kraken import Kraken

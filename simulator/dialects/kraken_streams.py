@@ -45,7 +45,7 @@ from simulator.dialects.kraken_words import (
     summary,
     write,
 )
-from simulator.exchange import (
+from simulator.records import (
     ZERO,
     BalanceChange,
     BookChange,

@@ -18,8 +18,7 @@ from typing import Any, Literal
 from simulator import exchange as ex
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Response
-from simulator.exchange import ZERO, Market, Order, Reject, Trigger
-from simulator.records import SelfTradeRule
+from simulator.records import ZERO, Market, Order, Reject, SelfTradeRule, Trigger
 
 # Two paths on one port: ccxt keeps one connection for each URL, and Kraken has two hosts with the same path.
 PUBLIC_PATH = "/pub/v2"

@@ -86,10 +86,10 @@ from simulator.dialects.okx_words import (
     uid,
     whole,
 )
-from simulator.exchange import (
+from simulator.exchange import Exchange
+from simulator.records import (
     ZERO,
     Account,
-    Exchange,
     Fill,
     Key,
     Market,

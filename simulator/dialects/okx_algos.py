@@ -34,7 +34,7 @@ from simulator.dialects.okx_words import (
     positive,
     refusal,
 )
-from simulator.exchange import ZERO, Account, Market, Order, Reject, Trigger, text
+from simulator.records import ZERO, Account, Market, Order, Reject, Trigger, text
 from simulator.triggers import met, stop_or_profit
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ from simulator.dialects.okx_words import (
     symbol_of,
     uid,
 )
-from simulator.exchange import (
+from simulator.records import (
     ZERO,
     Account,
     BalanceChange,

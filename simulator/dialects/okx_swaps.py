@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any
 from simulator.dialects.dialect import Request
 from simulator.dialects.okx_words import Refused, inst_id, ms, positive, signed
 from simulator.dialects.okx_words import page_of as page
-from simulator.exchange import ZERO, Account, Fill, Market, Order, Reject, text
 from simulator.positions import Position, Positions, SwapMarket
-from simulator.records import LEVERAGE
+from simulator.records import LEVERAGE, ZERO, Account, Fill, Market, Order, Reject, text
 
 if TYPE_CHECKING:
     from simulator.dialects.okx import Okx

@@ -15,15 +15,8 @@ from typing import Any, Literal
 
 from simulator import exchange as ex
 from simulator.dialects.dialect import Request, Response
-from simulator.exchange import (
-    Fill,
-    Market,
-    Order,
-    Reject,
-    text,
-)
 from simulator.positions import LIQUIDATION
-from simulator.records import SelfTradeRule
+from simulator.records import Fill, Market, Order, Reject, SelfTradeRule, text
 
 PREFIX = "/api/v5/"
 PUBLIC_PATH = "/ws/v5/public"

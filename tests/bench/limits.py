@@ -42,7 +42,7 @@ from ems.venues.ccxt_gateway import CcxtGateway
 from ems.venues.dialects import DIALECTS
 from oms_client.tables import table
 from simulator.dialects.dialect import Request, Response
-from simulator.exchange import CANCELED, SUBMITTED, Market, Order
+from simulator.records import CANCELED, SUBMITTED, Market, Order
 from simulator.wire import SimulatorServer
 from tests.bench.order_path import percentile
 from tests.e2e.processes import ROOT

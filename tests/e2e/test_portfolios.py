@@ -16,7 +16,7 @@ import pytest
 import app
 import demo
 from ems.core.messages import QueryMarkets
-from simulator.exchange import HALT, TRADING
+from simulator.records import HALT, TRADING
 from tests.limits import without_limits
 
 D = Decimal

@@ -40,7 +40,7 @@ from ems.runner import latest
 from server.store import migrate
 from server.store.sql import SqlStore
 from simulator.exchange import Exchange
-from simulator.exchange import Market as SimulatedMarket
+from simulator.records import Market as SimulatedMarket
 from tests.builders import ticket
 from tests.limits import opened
 from tests.recomputed import Ledger, decimal

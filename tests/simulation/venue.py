@@ -52,7 +52,8 @@ from ems.core.messages import (
     WatchBook,
 )
 from ems.core.triggers import rising
-from simulator.exchange import (
+from simulator.exchange import Exchange
+from simulator.records import (
     DUPLICATE_CLIENT_ID,
     INSUFFICIENT_FUNDS,
     LOT_SIZE,
@@ -62,7 +63,6 @@ from simulator.exchange import (
     PRICE_FILTER,
     UNKNOWN_ORDER,
     BookChange,
-    Exchange,
     Fill,
     Order,
     OrderUpdate,

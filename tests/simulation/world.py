@@ -44,7 +44,8 @@ from ems.engine import Engine
 from ems.engine.account import Account
 from ems.runner import Runner
 from ems.store import MemoryStore
-from simulator.exchange import Exchange, Market, Reject
+from simulator.exchange import Exchange
+from simulator.records import Market, Reject
 from tests.limits import opened
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import CALM, Weather, draw

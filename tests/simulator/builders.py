@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from simulator.exchange import Exchange, Market
+from simulator.exchange import Exchange
+from simulator.records import Market
 
 D = Decimal
 SYMBOL = "BTC/USDT"

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from simulator.exchange import Exchange, Market
+from simulator.exchange import Exchange
 from simulator.faults import Faults, Rule
+from simulator.records import Market
 from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
 

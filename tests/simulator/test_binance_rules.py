@@ -8,7 +8,7 @@ import time
 import pytest
 
 from simulator.dialects.binance_words import NUMBER_RANGE
-from simulator.exchange import CANCEL_ONLY_MODE, HALT, MAINTENANCE_MODE
+from simulator.records import CANCEL_ONLY_MODE, HALT, MAINTENANCE_MODE
 from tests.simulator.builders import D, account, exchange, market
 from tests.simulator.wire_client import SYMBOL, Client, frames, order_parameters, served
 

@@ -20,14 +20,8 @@ from simulator.dialects.bybit_words import (
     signature,
 )
 from simulator.dialects.dialect import Request, View
-from simulator.exchange import (
-    CANCEL_ONLY_MODE,
-    HALT,
-    MAINTENANCE_MODE,
-    POST_ONLY_ONLY_MODE,
-    TRADING,
-    Exchange,
-)
+from simulator.exchange import Exchange
+from simulator.records import CANCEL_ONLY_MODE, HALT, MAINTENANCE_MODE, POST_ONLY_ONLY_MODE, TRADING
 
 SECRET = "a secret of Bybit's shape"
 UUID = "d15708c1-dbb6-465d-b77d-47258319cc90"

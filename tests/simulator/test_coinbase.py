@@ -12,7 +12,8 @@ import pytest
 from simulator.dialects.coinbase import V2, V3, Coinbase
 from simulator.dialects.coinbase_tokens import new_keys
 from simulator.dialects.dialect import Request, View
-from simulator.exchange import Exchange, Market
+from simulator.exchange import Exchange
+from simulator.records import Market
 
 NAME, PEM, _ = new_keys(Random(1).randbytes)
 OTHER_NAME, OTHER_PEM, _ = new_keys(Random(2).randbytes)

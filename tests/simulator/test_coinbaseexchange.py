@@ -15,13 +15,8 @@ from simulator.dialects import dialect
 from simulator.dialects.coinbaseexchange import MARKETS, CoinbaseExchange
 from simulator.dialects.coinbaseexchange_words import is_uuid, order_name, order_number
 from simulator.dialects.dialect import Request, View
-from simulator.exchange import (
-    CANCEL_ONLY_MODE,
-    HALT,
-    MAINTENANCE_MODE,
-    POST_ONLY_ONLY_MODE,
-    Exchange,
-)
+from simulator.exchange import Exchange
+from simulator.records import CANCEL_ONLY_MODE, HALT, MAINTENANCE_MODE, POST_ONLY_ONLY_MODE
 
 SECRET = base64.b64encode(b"a secret of Coinbase's shape").decode()
 UUID = "d15708c1-dbb6-465d-b77d-47258319cc90"

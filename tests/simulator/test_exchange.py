@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from simulator.exchange import (
+from simulator.records import (
     BAD_PARAMETER,
     CANCEL_ONLY,
     CANCEL_ONLY_MODE,

@@ -11,15 +11,8 @@ from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, View
 from simulator.dialects.kraken import MARKETS, Kraken
 from simulator.dialects.kraken_words import Pair, code, fixed, signature
-from simulator.exchange import (
-    CANCEL_ONLY_MODE,
-    HALT,
-    MAINTENANCE_MODE,
-    POST_ONLY_ONLY_MODE,
-    TRADING,
-    Exchange,
-    Market,
-)
+from simulator.exchange import Exchange
+from simulator.records import CANCEL_ONLY_MODE, HALT, MAINTENANCE_MODE, POST_ONLY_ONLY_MODE, TRADING, Market
 
 SECRET = base64.b64encode(b"a secret of Kraken's shape").decode()
 UUID = "d15708c1-dbb6-465d-b77d-47258319cc90"

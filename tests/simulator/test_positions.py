@@ -5,16 +5,19 @@ from random import Random
 
 import pytest
 
-from simulator.exchange import (
+from simulator.exchange import Exchange
+from simulator.positions import LIQUIDATION, POSITION_GONE, Positions, SwapMarket
+from simulator.records import (
     BAD_PARAMETER,
     INSUFFICIENT_FUNDS,
-    Exchange,
+    LEVERAGE,
+    REDUCE_ONLY,
     Market,
     OrderUpdate,
+    PositionChange,
     Reject,
+    Trigger,
 )
-from simulator.positions import LIQUIDATION, POSITION_GONE, Positions, SwapMarket
-from simulator.records import LEVERAGE, REDUCE_ONLY, PositionChange, Trigger
 
 D = Decimal
 SPOT, SWAP = "BTC/USDT", "BTC/USDT:USDT"

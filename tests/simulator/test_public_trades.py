@@ -11,7 +11,8 @@ from simulator.dialects.binance import Binance
 from simulator.dialects.dialect import Request
 from simulator.dialects.kraken import Kraken
 from simulator.dialects.kraken_words import PUBLIC_PATH
-from simulator.exchange import HALT, TRADING, Exchange, PublicTrade
+from simulator.exchange import Exchange
+from simulator.records import HALT, TRADING, PublicTrade
 from simulator.replay import Replay, Track, find
 from tests.simulator.builders import START, SYMBOL, D, account, exchange, order, show
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulator.exchange import BookChange
+from simulator.records import BookChange
 from tests.simulator.builders import START, SYMBOL, D, account, exchange, order, show
 
 BIDS = (("99", "10"), ("98", "20"))

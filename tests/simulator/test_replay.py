@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from simulator.dialects import LISTED
-from simulator.exchange import BookChange, Exchange, Market, PublicTrade
+from simulator.exchange import Exchange
 from simulator.positions import Positions
+from simulator.records import BookChange, Market, PublicTrade
 from simulator.replay import (
     SHIPPED,
     BadRecording,

@@ -9,7 +9,8 @@ import pytest
 
 from simulator.dialects.binance import MARKETS as BINANCE
 from simulator.dialects.kraken import MARKETS as KRAKEN
-from simulator.exchange import HALT, TRADING, BookChange, Exchange, PublicTrade
+from simulator.exchange import Exchange
+from simulator.records import HALT, TRADING, BookChange, PublicTrade
 from simulator.replay import Replay, tracks
 from simulator.synthetic import ASSETS, LEVELS, Synthetic, drawable, markets
 

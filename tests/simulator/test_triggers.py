@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from simulator import exchange as ex
-from simulator.exchange import OrderUpdate, Reject, Trigger
+from simulator.records import OrderUpdate, Reject, Trigger
 from simulator.triggers import stop_or_profit
 from tests.simulator.builders import START, SYMBOL, D, account, exchange, funds, market, order, owns, show
 

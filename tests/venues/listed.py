@@ -14,10 +14,10 @@ from random import Random
 from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from simulator.dialects import LISTED
-from simulator.exchange import Account, Exchange, Market
+from simulator.exchange import Exchange
 from simulator.faults import Faults, Rule
 from simulator.positions import Positions
-from simulator.records import Order
+from simulator.records import Account, Market, Order
 from simulator.wire import SimulatorServer
 
 EXCHANGES = sorted(LISTED.keys() & DIALECTS.keys())

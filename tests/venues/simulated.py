@@ -11,8 +11,9 @@ from random import Random
 
 from ems.venues.ccxt_gateway import VenueKeys
 from simulator.dialects import LISTED, plain_keys
-from simulator.exchange import Account, Exchange, Market
+from simulator.exchange import Exchange
 from simulator.faults import Faults, Rule
+from simulator.records import Account, Market
 from simulator.wire import SimulatorServer
 from tests.venues.gateways import SYMBOLS
 

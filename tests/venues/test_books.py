@@ -25,8 +25,9 @@ from ems.venues.books import CROSSED, DISAGREES, Books
 from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from simulator.dialects import LISTED
-from simulator.exchange import Exchange, Market
+from simulator.exchange import Exchange
 from simulator.faults import Faults, Rule
+from simulator.records import Market
 from simulator.wire import SimulatorServer
 from tests.venues.gateways import Reports, opened
 

@@ -47,8 +47,9 @@ from ems.venues.dialects import DIALECTS
 from ems.venues.errors import refusal_of
 from ems.venues.lookups import CLOCK_DOUBT_S
 from simulator.dialects.coinbase import Coinbase
-from simulator.exchange import Exchange, Market
+from simulator.exchange import Exchange
 from simulator.faults import Rule
+from simulator.records import Market
 from simulator.wire import SimulatorServer
 from tests.venues.gateways import cancel_of, client_id, look_up, new_order, opened, trades_of
 from tests.venues.simulated import Simulated, keys_of, simulated

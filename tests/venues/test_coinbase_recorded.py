@@ -19,7 +19,8 @@ from simulator.dialects.coinbase import MARKETS, Coinbase
 from simulator.dialects.coinbase_streams import Streams
 from simulator.dialects.coinbase_words import stamp
 from simulator.dialects.dialect import BOOK
-from simulator.exchange import Exchange, Market
+from simulator.exchange import Exchange
+from simulator.records import Market
 from simulator.wire import SimulatorServer
 from tests.venues.gateways import opened
 from tests.venues.simulated import keys_of

@@ -29,7 +29,8 @@ from simulator.dialects.binance import MARKETS as BINANCE_MARKETS
 from simulator.dialects.binance import Binance
 from simulator.dialects.kraken import MARKETS as KRAKEN_MARKETS
 from simulator.dialects.kraken import Kraken
-from simulator.exchange import Account, Exchange
+from simulator.exchange import Exchange
+from simulator.records import Account
 from simulator.replay import Replay, tracks
 from simulator.synthetic import ASSETS, Synthetic, drawable, markets
 from simulator.wire import SimulatorServer

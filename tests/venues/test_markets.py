@@ -21,8 +21,8 @@ from ems.core.messages import (
     StreamUp,
 )
 from ems.venues import markets
-from simulator.exchange import CANCEL_ONLY_MODE, HALT, TRADING
 from simulator.faults import Rule
+from simulator.records import CANCEL_ONLY_MODE, HALT, TRADING
 from tests.venues.gateways import cancel_of, new_order, opened
 from tests.venues.simulated import KEYS, Simulated, simulated
 from tests.venues.stories import run

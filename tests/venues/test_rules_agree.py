@@ -27,7 +27,7 @@ from ems.core.messages import (
     WatchBook,
 )
 from ems.core.validation import Picture, Terms, judge
-from simulator.exchange import CANCEL_ONLY_MODE, HALT, POST_ONLY_ONLY_MODE, TRADING
+from simulator.records import CANCEL_ONLY_MODE, HALT, POST_ONLY_ONLY_MODE, TRADING
 from tests.venues.gateways import cancel_of, new_order, opened
 from tests.venues.listed import ASK, BID, EXCHANGES, listed
 
