@@ -4,7 +4,8 @@ The rules:
 
 1. Every attempt is signed anew (fresh time and nonce); the idempotency key stays the same through all.
 2. An attempt is repeated only where that can help: the server was not reached or went away; 429, 502 to 504;
-   once after a restart of the server; once after learning that our clock is off, by at most a minute.
+   after each restart of the server, of a few in a row; once after learning that our clock is off, by at most
+   a minute.
 3. What may have reached the server and was not answered ends as OutcomeUnknown for a write, never as a no.
 """
 
@@ -37,6 +38,7 @@ from .errors import (
 CLOCK_SKEW_CORRECTED_S = 60.0
 CLOCK_TOLERANCE_S = 5  # how far ahead of its own clock the server accepts a signature
 RETRY_AFTER_S_MAX = 30.0
+RESTARTS_MET_MAX = 4  # by one call: a server that breaks again while it starts restarts twice within a second
 BACKOFF_S = 0.25
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 _RETRIED_STATUS = (429, 502, 503, 504)
@@ -115,8 +117,8 @@ class Transport:
         self, method: str, target: str, body: bytes, idempotency_key: str | None, retries: int | None
     ) -> Reply:
         left = self._max_retries if retries is None else retries
-        tried = 0
-        unsure = clock_corrected = restart_met = False
+        tried = restarts_met = 0
+        unsure = clock_corrected = False
         while True:
             sent_at = self._clock()
             try:
@@ -128,8 +130,9 @@ class Transport:
                 left, tried = left - 1, tried + 1
                 self._sleep(_backoff(tried) if again.after_s is None else again.after_s)
             except AuthError as error:
-                if error.code == "AUTH_RESTARTED" and not restart_met:
-                    restart_met, self._created_from = True, self._wait_for_restart(error)
+                if error.code == "AUTH_RESTARTED" and restarts_met < RESTARTS_MET_MAX:
+                    restarts_met += 1
+                    self._wait_for_restart(error)
                 elif not clock_corrected and self._correct_clock(error, sent_at):
                     clock_corrected = True
                 else:
@@ -266,15 +269,16 @@ class Transport:
         self._skew_s = skew_s
         return True
 
-    def _wait_for_restart(self, error: AuthError) -> int:
-        """Wait until the restarted server accepts the earliest time it asks for; give that time."""
+    def _wait_for_restart(self, error: AuthError) -> None:
+        """Wait until the restarted server accepts the earliest time it asks for; sign with no earlier one."""
         created_from, server_ms = error.details.get("created_from"), error.details.get("server_time_ms")
         if not isinstance(created_from, int) or not isinstance(server_ms, int):
-            return 0
+            return
         wait_s = created_from - CLOCK_TOLERANCE_S - server_ms / 1000
         if wait_s > 0:
             self._sleep(min(wait_s + 0.01, RETRY_AFTER_S_MAX))
-        return created_from
+        # Another thread may have met a later restart meanwhile.
+        self._created_from = max(self._created_from, created_from)
 
 
 def _given_up(error: OMSError, idempotency_key: str | None, unsure: bool) -> OMSError:

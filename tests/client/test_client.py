@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import inspect
@@ -924,6 +925,25 @@ def test_a_server_that_has_just_restarted_is_asked_once_more(oms, client, fracti
     started = time.monotonic()
     client.check_health()
     assert len(oms.requests) == 2 and time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(("restarts", "answered"), [(4, True), (5, False)])
+def test_a_server_that_restarts_again_while_a_call_waits_for_it_is_asked_again(
+    oms, client, restarts, answered
+):
+    waits = []
+
+    def restart(seconds=1.0):
+        waits.append(seconds)
+        if len(waits) <= restarts:
+            oms.restart(at=oms.clock())
+
+    client._transport._clock = oms.clock = lambda: 1.8e9 + sum(waits)
+    client._transport._sleep = restart
+    restart()
+    with contextlib.nullcontext() if answered else pytest.raises(AuthError, match="AUTH_RESTARTED"):
+        client.check_health()
+    assert len(oms.requests) == 5
 
 
 def test_an_unknown_key_is_not_tried_twice(oms):
