@@ -411,6 +411,16 @@ class CancelRequest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Withdraw:
+    """Do not send this order, or its amendment, if no byte of it has left yet: it is answered as not sent.
+
+    What has left is not touched: that is a cancel's business.
+    """
+
+    order_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AmendRequest:
     """Change an open order in one step; what is None stays as it is. `was_quantity` is what we know it to be.
 
@@ -515,6 +525,7 @@ class UnwatchBook:
 Request = (
     NewOrder
     | CancelRequest
+    | Withdraw
     | AmendRequest
     | QueryOrder
     | QueryTrades

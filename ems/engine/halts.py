@@ -5,7 +5,8 @@
 
 Rules:
 1. From the event that brings it, nothing is placed where a halt holds: not by new work, not by work in
-   progress, not by what was decided and not sent yet. Cancels and look-ups go on.
+   progress, not by what was decided and not sent yet. What waits for an exchange's rate limit is called
+   back. Cancels and look-ups go on.
 2. An account is flat when every order of ours in scope has settled and a list that was asked for after that
    shows none of them. An exchange that does not answer is not flat: it is named, and asked again for ever.
 3. Orders that are not ours are named and left alone, unless the halt says "everything".
@@ -38,6 +39,7 @@ from ems.core.messages import (
     SmartOrder,
     Submit,
     Ticket,
+    Withdraw,
 )
 from ems.core.records import (
     ENDED_PARENT,
@@ -344,7 +346,10 @@ class Halts:
         for parent in self._parents_of(halt):
             self._parents.halt(parent.parent_id, halted(halt), now)
         for order in self._open_orders_of(halt):
-            if order.asked is Asked.NOTHING:
+            if order.phase is Phase.PENDING_NEW or order.asked is Asked.REPLACE:
+                account = self._work.accounts[order.exchange, order.account]
+                self._out.send(account, Withdraw(order_id=order.order_id))
+            if order.asked in (Asked.NOTHING, Asked.REPLACE):
                 self._orders.event(order.order_id, AskCancel(), now)
         for key, known in pursuit.rounds.items():
             waits = known.asked_at is not None and (now - known.asked_at).total_seconds() < ANSWER_S

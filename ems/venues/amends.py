@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 from ems.core.messages import Amended, AmendRefused, AmendRequest, Found, OutcomeUnknown, Refusal
 from ems.venues.asking import words_of
+from ems.venues.departures import Departures
 from ems.venues.dialects.dialect import Dialect
 from ems.venues.errors import refusal_of
 from ems.venues.gateway import VenueRefused, VenueUnavailable
@@ -24,11 +25,12 @@ from ems.venues.limiter import Budget, Priority, TooBusy
 from ems.venues.lookups import Lookups
 from ems.venues.supported import unamendable
 from ems.venues.translation import Unreadable
-from ems.venues.transport import Attempt, Call, current_call
+from ems.venues.transport import Attempt, Call, Withdrawn, current_call
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 2.0  # an amendment older than this is refused unsent, as a new order is
+Answer = Amended | AmendRefused | OutcomeUnknown
 
 
 class Amends:
@@ -40,6 +42,7 @@ class Amends:
         ccxt_exchange: Any,
         *,
         known: KnownOrders,
+        departures: Departures,
         lookups: Lookups,
         limits: Budget,
         wait_ready: Callable[[float], Awaitable[None]],
@@ -48,20 +51,28 @@ class Amends:
         self._dialect = dialect
         self._ccxt = ccxt_exchange
         self._known = known
+        self._departures = departures
         self._lookups = lookups
         self._limits = limits
         self._wait_ready = wait_ready
         self._timeout_s = timeout_s
 
-    async def amend(self, request: AmendRequest) -> Amended | AmendRefused | OutcomeUnknown:
-        """Ask for one amendment, once."""
+    def amend(self, request: AmendRequest) -> Coroutine[None, None, Answer]:
+        """Ask for one amendment, once; from now on it can be withdrawn."""
+        call = Call(Priority.CREATE, symbol=request.symbol, lane_wait_s=PATIENCE_S)
+        self._departures.begin(request.order_id, call)
+        return self._amend(request, call)
+
+    async def _amend(self, request: AmendRequest, call: Call) -> Answer:
         try:
-            return await self._try_amend(request)
+            return await self._try_amend(request, call)
         except Exception as error:  # a fault of ours must not pass for an answer
             log.exception("amend %s at %s", request.order_id, self._dialect.exchange)
             return _unknown(request, repr(error))
+        finally:
+            self._departures.end(request.order_id)
 
-    async def _try_amend(self, request: AmendRequest) -> Amended | AmendRefused | OutcomeUnknown:
+    async def _try_amend(self, request: AmendRequest, call: Call) -> Answer:
         why = unamendable(request, self._dialect)
         if why is not None:
             return _unsent(request, Refusal.PERMANENT, why)
@@ -70,7 +81,6 @@ class Amends:
         asked = await self._whole(request) if amending.whole else request
         if isinstance(asked, AmendRefused):
             return asked
-        call = Call(Priority.CREATE, symbol=request.symbol, lane_wait_s=PATIENCE_S)
         try:
             await self._wait_ready(PATIENCE_S)
             call.costs = self._dialect.costs_of("amend", request.symbol)
@@ -115,11 +125,11 @@ class Amends:
         asked: AmendRequest,
         attempts: list[Attempt],
         failure: Exception | None,
-    ) -> Amended | AmendRefused | OutcomeUnknown:
+    ) -> Answer:
         amending = self._dialect.amending
         assert amending is not None
         if not any(attempt.sent for attempt in attempts):
-            busy = attempts or isinstance(failure, TooBusy | TimeoutError)
+            busy = attempts or isinstance(failure, TooBusy | TimeoutError | Withdrawn)
             words = attempts[-1].error if attempts else None
             why = Refusal.RATE_LIMIT if busy else Refusal.PERMANENT
             return _unsent(request, why, words or f"{type(failure).__name__}: {failure}")

@@ -44,6 +44,7 @@ from ems.core.messages import (
     UnwatchBook,
     VenueReport,
     WatchBook,
+    Withdraw,
 )
 from ems.core.records import Transfer, VenueOrder
 from ems.venues.amends import Amends
@@ -53,6 +54,7 @@ from ems.venues.clock import VenueClock
 from ems.venues.connection import VenueKeys, connection
 from ems.venues.contracts import Contracts
 from ems.venues.creates import Creates
+from ems.venues.departures import Departures
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import Dialect
 from ems.venues.errors import Said, refusal_of
@@ -160,10 +162,12 @@ class CcxtGateway:
         self._venue_clock = VenueClock(*venue, asking, limits=limits, now=now, trouble=self._trouble)
         markets = self._markets = Markets(*venue, asking, deliver=deliver, trouble=self._trouble)
         self._lookups = Lookups(*venue, asking, known=known, markets=markets, now=now)
+        self._departures = Departures()
         self._creates = Creates(
             *venue,
             asking,
             known=known,
+            departures=self._departures,
             markets=markets,
             clock=self._venue_clock,
             limits=limits,
@@ -182,6 +186,7 @@ class CcxtGateway:
         self._amends = Amends(
             *venue,
             known=known,
+            departures=self._departures,
             lookups=self._lookups,
             limits=limits,
             wait_ready=markets.wait_ready,
@@ -217,6 +222,8 @@ class CcxtGateway:
                 self._start(self._report(self._creates.create(request, self._loop.time())))
             case CancelRequest():
                 self._start(self._report(self._cancels.cancel(request)))
+            case Withdraw():
+                self._departures.withdraw(request.order_id)
             case AmendRequest():
                 self._start(self._report(self._amends.amend(request)))
             case QueryOrder():

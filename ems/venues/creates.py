@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from ems.core.messages import (
 )
 from ems.venues.asking import Asking, words_of
 from ems.venues.clock import VenueClock
+from ems.venues.departures import Departures
 from ems.venues.dialects.dialect import Dialect
 from ems.venues.errors import refusal_of
 from ems.venues.gateway import VenueRefused, VenueUnavailable
@@ -33,7 +34,7 @@ from ems.venues.limiter import Budget, Priority, TooBusy
 from ems.venues.markets import Markets
 from ems.venues.supported import unsupported, wrong_side
 from ems.venues.translation import Unreadable, order_params, plain, with_details
-from ems.venues.transport import Attempt, Call, current_call
+from ems.venues.transport import Attempt, Call, Withdrawn, current_call
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Creates:
         asking: Asking,
         *,
         known: KnownOrders,
+        departures: Departures,
         markets: Markets,
         clock: VenueClock,
         limits: Budget,
@@ -62,6 +64,7 @@ class Creates:
         self._ccxt = ccxt_exchange
         self._asking = asking
         self._known = known
+        self._departures = departures
         self._markets = markets
         self._clock = clock
         self._limits = limits
@@ -69,18 +72,25 @@ class Creates:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
 
-    async def create(self, order: NewOrder, asked_at: float) -> VenueReport:
-        """Send an order that was asked for at this loop time, once."""
+    def create(self, order: NewOrder, asked_at: float) -> Coroutine[None, None, VenueReport]:
+        """Send an order that was asked for at this loop time, once; from now on it can be withdrawn."""
+        call = Call(_priority_of(order), symbol=order.symbol)
+        self._departures.begin(order.order_id, call)
+        return self._create(order, asked_at, call)
+
+    async def _create(self, order: NewOrder, asked_at: float, call: Call) -> VenueReport:
         try:
-            report = await self._try_create(order, asked_at)
+            report = await self._try_create(order, asked_at, call)
         except Exception as error:  # a fault of ours must not lose an order that may exist
             log.exception("create %s at %s", order.order_id, self._dialect.exchange)
             return OutcomeUnknown(order_id=order.order_id, request="create", message=repr(error))
+        finally:
+            self._departures.end(order.order_id)
         if isinstance(report, Rejected) and report.sent and report.refusal in RULES_MAY_BE_OLD:
             self._markets.doubt()
         return report
 
-    async def _try_create(self, order: NewOrder, asked_at: float) -> VenueReport:
+    async def _try_create(self, order: NewOrder, asked_at: float, call: Call) -> VenueReport:
         if self._known.was_sent_at(order.client_order_id) is not None:
             return OutcomeUnknown(
                 order_id=order.order_id, request="create", message="this client order id was sent before"
@@ -89,7 +99,6 @@ class Creates:
         if skew_s is not None and abs(skew_s) > self._dialect.skew_max_s:
             name = self._dialect.exchange
             return _not_sent(order, Refusal.CLOCK, f"our clock and {name}'s differ by {skew_s:+.1f} s")
-        call = Call(_priority_of(order), symbol=order.symbol)
         give_up_at = asked_at + CREATE_PATIENCE_S
         try:
             await self._markets.wait_ready(give_up_at - self._loop.time())
@@ -170,7 +179,7 @@ class Creates:
             self._known.not_sent(order.client_order_id)
             if attempts:
                 return _not_sent(order, Refusal.RATE_LIMIT, attempts[-1].error or "could not connect")
-            if isinstance(failure, TooBusy | TimeoutError):
+            if isinstance(failure, TooBusy | TimeoutError | Withdrawn):
                 return _not_sent(order, Refusal.RATE_LIMIT, str(failure) or "no turn in time")
             refusal = Refusal.AUTH if isinstance(failure, ccxt.AuthenticationError) else Refusal.PERMANENT
             return _not_sent(order, refusal, f"{type(failure).__name__}: {failure}")

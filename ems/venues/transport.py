@@ -58,6 +58,11 @@ class Call:
     attempts: list[Attempt] = field(default_factory=list)
     sent_at: datetime | None = None  # set by whoever asks
     began_at: float = 0.0  # the same moment by the limiter's clock
+    withdrawn: bool = False  # it is not to leave any more
+
+
+class Withdrawn(Exception):
+    """It was called back before a byte of it had left."""
 
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
@@ -141,8 +146,10 @@ class Wire:
         """Send one request, once, and return its parsed answer; raise ccxt's errors for ccxt's own logic."""
         ex: Any = self
         ex.open(True)
-        attempt = Attempt(method, url, began_at=self.steady())
         call = current_call.get()
+        if call is not None and call.withdrawn:
+            raise Withdrawn("withdrawn before it was sent")
+        attempt = Attempt(method, url, began_at=self.steady())
         if call is not None:
             call.attempts.append(attempt)
         request_headers = ex.prepare_request_headers(headers)

@@ -9,11 +9,13 @@ from ems.core import errors
 from ems.core.child import Patience
 from ems.core.messages import (
     Acked,
+    AmendRequest,
     Balances,
     CancelAcked,
     CancelAllOrders,
     CancelEverything,
     CancelRequest,
+    EditOrder,
     Ending,
     EverythingCancelled,
     FillReport,
@@ -31,11 +33,14 @@ from ems.core.messages import (
     OutcomeUnknown,
     Problem,
     QueryOpenOrders,
+    Refusal,
+    Rejected,
     ResumeTrading,
     Side,
     SmartOrder,
     StreamUp,
     Style,
+    Withdraw,
 )
 from ems.core.records import Halt, Parent, Query, QueryStatus
 from ems.engine import Engine
@@ -250,6 +255,36 @@ def test_an_order_in_doubt_is_looked_up_and_is_not_flat_until_it_is_known():
     listing(world)
     assert world.query(query.query_id).status == "working"
     assert row(world, query.query_id)["still_open"] == ["q1.1.1"]
+
+
+def test_an_order_that_has_not_left_is_called_back_and_one_that_rests_is_canceled():
+    world = EngineWorld()
+    world.book()
+    resting(world, "a")
+    waiting = f"{world.submit(limit(), key='b').query_id}.1.1"
+    query = halt(world)
+    assert world.sent(Withdraw) == [Withdraw(order_id=waiting)]
+    (cancel,) = world.sent(CancelRequest)
+    assert cancel.exchange_order_id == "X1"
+    world.venue(Rejected(order_id=waiting, refusal=Refusal.RATE_LIMIT, message="withdrawn", sent=False))
+    assert world.order(waiting).status == "rejected"
+    assert world.sent(NewOrder) == [], "and it is not sent again"
+    world.venue(CancelAcked(order_id=cancel.order_id, filled_quantity=D(0)))
+    world.now = 1
+    listing(world)
+    assert row(world, query.query_id)["other"] == [waiting]
+    assert report(world, query.query_id)["flat"] is True
+
+
+def test_an_amendment_on_its_way_is_called_back_and_its_order_canceled_at_once():
+    world = EngineWorld(markets=(market(amends=frozenset({"price", "quantity"})),))
+    world.book()
+    resting(world, "a")
+    world.submit(EditOrder(client_order_id="a", quantity=D("0.7")), key="e")
+    (amendment,) = world.sent(AmendRequest)
+    halt(world)
+    assert world.sent(Withdraw) == [Withdraw(order_id=amendment.order_id)]
+    assert [r.exchange_order_id for r in world.sent(CancelRequest)] == ["X1"]
 
 
 def test_cancels_go_on_under_a_halt():

@@ -13,6 +13,7 @@ import pytest
 
 from ems.core.messages import (
     Acked,
+    AmendRefused,
     Balances,
     CancelAcked,
     CancelRefused,
@@ -25,6 +26,7 @@ from ems.core.messages import (
     Refusal,
     Rejected,
     TimeInForce,
+    Withdraw,
 )
 from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
 from ems.venues.dialects import DIALECTS
@@ -35,6 +37,7 @@ from simulator.faults import Rule
 from tests.venues.gateways import Reports, cancel_of, look_up, new_order, opened
 from tests.venues.scripted import Reply, ScriptedVenue
 from tests.venues.simulated import Simulated, keys_of, simulated
+from tests.venues.test_amends import amend_of
 from tests.venues.test_create_outcomes import ACCEPTED, CREATE
 
 NOW = 1_786_017_600.0  # of the venue
@@ -319,3 +322,51 @@ def test_cancels_do_not_wait_behind_a_flood_of_orders(name: str) -> None:
     times, refused = asyncio.run(story())
     assert max(times) < 1.0, times
     assert refused == 0
+
+
+# --- Withdrawals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["binance", "bybit", "kraken"])
+def test_what_waits_for_its_turn_is_called_back_and_what_has_left_is_not(name: str) -> None:
+    async def story() -> None:
+        async with simulated(name) as venue, opened(name, venue.url, keys_of(name)) as (gateway, reports):
+            gateway.send(order_of(name, 0))
+            [answer] = [await reports.answer_to("order-0")]
+            assert isinstance(answer, Acked)
+            flood = [order_of(name, number) for number in range(1, 120)]
+            for order in flood:
+                gateway.send(order)
+            for order in [order_of(name, 0), *flood]:
+                gateway.send(Withdraw(order_id=order.order_id))
+            answers = [await reports.answer_to(order.order_id) for order in flood]
+            assert {(a.sent, a.refusal) for a in answers} == {(False, Refusal.RATE_LIMIT)}
+            assert "withdrawn before it was sent" in {a.message for a in answers}
+            assert len(venue.orders()) == 1
+            again = replace(order_of(name, 1), client_order_id=order_of(name, 200).client_order_id)
+            gateway.send(again)  # what was withdrawn once says nothing of what comes later
+            assert isinstance(await reports.answer_to("order-1"), Acked)
+
+    asyncio.run(story())
+
+
+def test_an_amendment_that_waits_for_its_turn_is_called_back() -> None:
+    async def story() -> None:
+        async with (
+            simulated("kraken") as venue,
+            opened("kraken", venue.url, keys_of("kraken")) as (
+                gateway,
+                reports,
+            ),
+        ):
+            order = order_of("kraken", 0)
+            gateway.send(order)
+            number = (await reports.next(Acked)).exchange_order_id
+            gateway.send(amend_of(order, number, quantity=order.quantity / 2))
+            gateway.send(Withdraw(order_id=order.order_id))
+            refused = await reports.next(AmendRefused)
+            assert refused.refusal is Refusal.RATE_LIMIT and "withdrawn" in refused.message
+            [resting] = venue.orders()
+            assert resting.quantity == order.quantity
+
+    asyncio.run(story())
