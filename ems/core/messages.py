@@ -495,7 +495,12 @@ class QueryTransfers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryOpenOrders:
-    """Ask for all open orders of the account, ours and others': the heart of a reconciliation."""
+    """Ask for all open orders of the account, ours and others': the heart of a reconciliation.
+
+    An urgent one goes as early as a cancel: a halt is proven by it.
+    """
+
+    urgent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

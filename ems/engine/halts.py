@@ -16,7 +16,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -346,9 +346,9 @@ class Halts:
         for parent in self._parents_of(halt):
             self._parents.halt(parent.parent_id, halted(halt), now)
         for order in self._open_orders_of(halt):
-            if order.phase is Phase.PENDING_NEW or order.asked is Asked.REPLACE:
-                account = self._work.accounts[order.exchange, order.account]
-                self._out.send(account, Withdraw(order_id=order.order_id))
+            # In whatever state it is here, it or its amendment may still wait for its turn at the gateway.
+            account = self._work.accounts[order.exchange, order.account]
+            self._out.send(account, Withdraw(order_id=order.order_id))
             if order.asked in (Asked.NOTHING, Asked.REPLACE):
                 self._orders.event(order.order_id, AskCancel(), now)
         for key, known in pursuit.rounds.items():
@@ -361,7 +361,7 @@ class Halts:
 
     def _ask(self, account: Account, known: Round, now: datetime) -> None:
         known.asked_at = now
-        self._out.send(account, QueryOpenOrders())
+        self._out.send(account, QueryOpenOrders(urgent=True))
 
     def open_orders(self, account: Account, report: OpenOrders, now: datetime) -> None:
         """Take note of what an exchange lists as open."""
@@ -475,8 +475,9 @@ class Halts:
         ]
         return all(known.read_at >= end for end in ends)
 
-    def _unsettled(self, pursuit: Pursuit, key: tuple[str, str]) -> list[Order]:
-        return [o for o in self._open_orders_of(pursuit.halt) if (o.exchange, o.account) == key]
+    def _unsettled(self, pursuit: Pursuit, key: tuple[str, str]) -> bool:
+        """Say whether an order is still open there; asked after every one that ends."""
+        return any((o.exchange, o.account) == key for o in self._each_open_of(pursuit.halt))
 
     # --- What it covers -----------------------------------------------------------------------------------
 
@@ -488,12 +489,15 @@ class Halts:
         ]
 
     def _open_orders_of(self, halt: Halt) -> list[Order]:
-        return [
-            child.order
-            for child in self._work.children.values()
-            if child.order.phase is not Phase.SETTLED
-            and halt.covers(child.order.exchange, child.order.account, child.order.symbol, child.order.user)
-        ]
+        return list(self._each_open_of(halt))
+
+    def _each_open_of(self, halt: Halt) -> Iterator[Order]:
+        for child in self._work.children.values():
+            order = child.order
+            if order.phase is not Phase.SETTLED and halt.covers(
+                order.exchange, order.account, order.symbol, order.user
+            ):
+                yield order
 
     def _parents_of(self, halt: Halt) -> list[Parent]:
         """Return what has not ended and still has something to do, or something out, where the halt holds."""

@@ -84,8 +84,9 @@ class Amends:
         try:
             await self._wait_ready(PATIENCE_S)
             call.costs = self._dialect.costs_of("amend", request.symbol)
-            turn = await self._limits.acquire(call.priority, call.costs, PATIENCE_S)
-        except (VenueUnavailable, TooBusy) as error:
+            acquire = self._limits.acquire(call.priority, call.costs, PATIENCE_S)
+            turn = await self._departures.turn(request.order_id, call, acquire)
+        except (VenueUnavailable, TooBusy, Withdrawn) as error:
             return _unsent(request, Refusal.RATE_LIMIT, str(error))
         token = current_call.set(call)
         failure: Exception | None = None

@@ -58,9 +58,13 @@ class Cancels:
         self._lookups = lookups
         self._limits = limits
         self._timeout_s = timeout_s
+        self._starting = asyncio.Lock()
 
     async def cancel(self, request: CancelRequest) -> VenueReport:
         """Ask for one cancel, once."""
+        # One in each turn of the loop: the two hundred of a halt at once would keep everybody else waiting.
+        async with self._starting:
+            await asyncio.sleep(0)
         try:
             return await self._try_cancel(request)
         except (TooBusy, VenueUnavailable) as error:

@@ -239,7 +239,9 @@ class CcxtGateway:
             case QueryTransfers():
                 self._start(self._tell_transfers(request.since))
             case QueryOpenOrders():
-                self._start(self._answer("open_orders", None, self._lookups.open_orders))
+                priority = Priority.CANCEL if request.urgent else Priority.QUERY
+                read = partial(self._lookups.open_orders, priority)
+                self._start(self._answer("open_orders", None, read))
             case CancelEverything():
                 self._start(self._answer("everything", None, partial(self._empty, request.symbol)))
             case QueryMarkets():

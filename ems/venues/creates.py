@@ -106,8 +106,9 @@ class Creates:
             if why is not None:
                 return _not_sent(order, Refusal.PERMANENT, why)
             call.costs = self._create_costs(order)
-            turn = await self._limits.acquire(call.priority, call.costs, give_up_at - self._loop.time())
-        except (VenueUnavailable, TooBusy) as error:
+            acquire = self._limits.acquire(call.priority, call.costs, give_up_at - self._loop.time())
+            turn = await self._departures.turn(order.order_id, call, acquire)
+        except (VenueUnavailable, TooBusy, Withdrawn) as error:
             return _not_sent(order, Refusal.RATE_LIMIT, str(error))
         waited_s = self._loop.time() - asked_at
         call.lane_wait_s = CREATE_PATIENCE_S - waited_s

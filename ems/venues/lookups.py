@@ -17,6 +17,7 @@ from ems.venues.asking import ASK_PATIENCE_S, Asking, Reading
 from ems.venues.dialects.dialect import Dialect
 from ems.venues.gateway import VenueUnavailable
 from ems.venues.known import KnownOrders
+from ems.venues.limiter import Priority
 from ems.venues.markets import Markets
 from ems.venues.translation import Unreadable, fill_of, status_of
 
@@ -200,10 +201,12 @@ class Lookups:
         )
         return fills, reading.began_at()
 
-    async def open_orders(self) -> OpenOrders:
+    async def open_orders(self, priority: Priority = Priority.QUERY) -> OpenOrders:
         """Read all open orders of the account."""
         await self._markets.wait_ready(ASK_PATIENCE_S)
-        answer = await self._asking.ask("open_orders", lambda: self._dialect.open_orders(self._ccxt))
+        answer = await self._asking.ask(
+            "open_orders", lambda: self._dialect.open_orders(self._ccxt), priority=priority
+        )
         orders = tuple(
             self._known.named(status_of(one, order_id=None, query_sent_at=answer.sent_at))
             for one in answer.value

@@ -64,6 +64,9 @@ class Call:
 class Withdrawn(Exception):
     """It was called back before a byte of it had left."""
 
+    def __init__(self) -> None:
+        super().__init__("withdrawn before it was sent")
+
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
@@ -148,7 +151,7 @@ class Wire:
         ex.open(True)
         call = current_call.get()
         if call is not None and call.withdrawn:
-            raise Withdrawn("withdrawn before it was sent")
+            raise Withdrawn
         attempt = Attempt(method, url, began_at=self.steady())
         if call is not None:
             call.attempts.append(attempt)

@@ -21,6 +21,7 @@ from ems.core.order import fold
 from ems.core.records import ENDED, ENDED_PARENT, Order, Phase, Query, QueryStatus, Status
 from ems.core.triggers import met
 from tests.simulation.clock import START
+from tests.simulation.halting import broken_halts
 from tests.simulation.venue import Venue
 from tests.simulation.world import DEPOSITS, MARK, Violation, World
 
@@ -45,6 +46,7 @@ def check(world: World) -> None:
     _ended_as_asked(world)
     _edits_hold(world)
     _attached_hold(world)
+    _require("H", not (broken := broken_halts(world)), "; ".join(broken[:3]))
     _within_what_was_asked(world)
     _answers_repeat(world)
     _everything_ended(world)

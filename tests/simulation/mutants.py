@@ -28,9 +28,10 @@ from ems.core.messages import (
     Rejected,
     Send,
     Wake,
+    Withdraw,
 )
 from ems.core.order import Kind
-from ems.core.records import Asked, Fill, Phase, Status
+from ems.core.records import Asked, Fill, Halt, Phase, Status
 from ems.core.rest import Rest, rest_of
 from ems.engine import Engine, crossings, successors
 from ems.engine import attached as attached_module
@@ -38,11 +39,13 @@ from ems.engine import orders as orders_module
 from ems.engine import parents as parents_module
 from ems.engine import triggers as triggers_module
 from ems.engine.attached import Attached
+from ems.engine.halts import Halts
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.replans import Replans
 from ems.engine.successors import Successors
 from ems.engine.triggers import Triggers
+from ems.engine.turn import Out
 from ems.engine.work import Work
 from ems.runner import Runner
 from tests.simulation.campaign import play
@@ -347,6 +350,94 @@ def attached_forgets_fees() -> None:
     attached_module.ledger = SimpleNamespace(received=gross, spent=ledger.spent)
 
 
+def halt_forgotten_by_a_restart() -> None:
+    """A restart begins as if nobody had halted."""
+    Halts.restore = lambda self, halts, now: None
+
+
+def flat_by_a_list_of_before() -> None:
+    """A list that was asked for before the last order ended proves that nothing is open."""
+
+    def trusting(self, pursuit, key, known):
+        return known.read_at is not None and not known.failed and not known.listed
+
+    Halts._is_flat = trusting
+
+
+def flat_is_what_we_think() -> None:
+    """When all that we know of is over, nothing is read again."""
+
+    def trusting(self, pursuit, key, known):
+        return not self._unsettled(pursuit, key)
+
+    Halts._is_flat = trusting
+
+
+def silence_is_flat() -> None:
+    """An exchange that cannot be reached counts as flat."""
+    is_flat = Halts._is_flat
+
+    def trusting(self, pursuit, key, known):
+        return bool(known.failed) or is_flat(self, pursuit, key, known)
+
+    Halts._is_flat = trusting
+
+
+def halt_stops_new_work_only() -> None:
+    """What rests when the halt comes stays."""
+    Halts._each_open_of = lambda self, halt: iter(())
+
+
+def halted_and_sent_all_the_same() -> None:
+    """What waits for its turn goes out under the halt: nothing is called back."""
+    send = Out.send
+
+    def deaf(self, account, request):
+        if not isinstance(request, Withdraw):
+            send(self, account, request)
+
+    Out.send = deaf
+
+
+def halt_looked_at_once() -> None:
+    """A halt is asked about when work comes in, and no more."""
+    Work.halted = lambda self, exchange, account, symbol=None, user=None: None
+    Engine.halted = lambda self, order_id: False
+
+
+def halt_without_its_user() -> None:
+    """A halt of one user holds for nobody."""
+    covers = Halt.covers
+
+    def blind(self, exchange, account, symbol, user):
+        return self.user is None and covers(self, exchange, account, symbol, user)
+
+    Halt.covers = blind
+
+
+def lifted_by_the_last_proof() -> None:
+    """Once it is proven flat, trading goes on by itself."""
+    judge = Halts._judge
+
+    def forgetful(self, pursuit, now):
+        judge(self, pursuit, now)
+        if pursuit.halt.halt_id not in self._pursuits:
+            self._work.halts.pop(pursuit.halt.halt_id, None)
+
+    Halts._judge = forgetful
+
+
+def letter_left_out() -> None:
+    """Nobody is told that all is flat."""
+    tell = Halts._tell
+
+    def mute(self, halt, what, subject, **words):
+        if what != "flat":
+            tell(self, halt, what, subject, **words)
+
+    Halts._tell = mute
+
+
 def without_row(table: dict, row: tuple) -> Callable[[], None]:
     """Return a mutant that takes one row out of a transition table."""
 
@@ -413,6 +504,16 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "E the rest beside the old order": edit_beside_the_old_one,
     "E the rest is all of it": edit_places_it_all_again,
     "E no answer is a no": lost_amendment_is_refused,
+    "H forgotten by a restart": halt_forgotten_by_a_restart,
+    "H flat by a list of before": flat_by_a_list_of_before,
+    "H flat is what we think": flat_is_what_we_think,
+    "H silence is flat": silence_is_flat,
+    "H stops new work only": halt_stops_new_work_only,
+    "H what waits is not called back": halted_and_sent_all_the_same,
+    "H looked at once": halt_looked_at_once,
+    "H of one user holds for nobody": halt_without_its_user,
+    "H lifted by its proof": lifted_by_the_last_proof,
+    "H no letter when flat": letter_left_out,
     "R1 send before commit": send_before_commit,
     "R4 doubt taken for a refusal": doubt_is_no,
     "R5 one not-found is enough": one_not_found_is_enough,

@@ -17,6 +17,7 @@ from random import Random
 
 from ems.core.child import Patience
 from ems.core.messages import (
+    AmendRequest,
     CancelAllOrders,
     CancelOrder,
     Command,
@@ -25,6 +26,7 @@ from ems.core.messages import (
     LimitOrder,
     Liquidate,
     MarketOrder,
+    NewOrder,
     OrderType,
     PlaceOrder,
     Problem,
@@ -37,6 +39,7 @@ from ems.core.messages import (
     Submit,
     Ticket,
     TimeInForce,
+    Withdraw,
 )
 from ems.core.records import Phase, Query, QueryStatus, Record, Status
 from ems.core.triggers import met, rising
@@ -49,6 +52,7 @@ from simulator.records import Market, Reject
 from tests.limits import opened
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import CALM, Weather, draw
+from tests.simulation.halting import Desk, Queue
 from tests.simulation.venue import ACCOUNT, Venue, VenueGateway
 
 MARK = "0e5a51b2"
@@ -96,10 +100,29 @@ class DyingGateway(VenueGateway):
 
     world: World
 
+    queue: Queue | None = None
+
     def send(self, request: Request) -> None:
         self.world.may_die()
-        super().send(request)
+        if isinstance(request, Withdraw):
+            answer = None if self.queue is None else self.queue.withdraw(request)
+            if answer is not None:
+                self._answer(answer)
+        elif self.queue is not None and (wait_s := self.queue.wait_s(request)):
+            self.world.clock.after(wait_s, partial(self._turn, request))
+        else:
+            self._leave(request)
         self.world.may_die()
+
+    def _turn(self, request: Request) -> None:
+        assert self.queue is not None
+        if self.alive and self.queue.goes(request):
+            self._leave(request)
+
+    def _leave(self, request: Request) -> None:
+        if self.world.desk is not None and isinstance(request, NewOrder | AmendRequest):
+            self.world.desk.leaves(request)
+        super().send(request)
 
 
 @dataclass
@@ -138,6 +161,9 @@ class World:
         self.problems: list[str] = []  # exceptions of our own code: each is a violation
         self.ids = itertools.count(1)
         self.matching = seed % 3 != 0  # opposite orders of the two bots meet inside
+        self.desk = Desk(self) if seed % 5 == 2 else None  # somebody halts trading
+        # bot -> whose it is: a halt of one user leaves the other's alone
+        self.users = {"bot1": "alice", "bot2": "bob"} if self.desk is not None else {}
         self.foreign: dict[
             tuple[str, str], Decimal
         ] = {}  # (exchange, currency) -> net moved by somebody else
@@ -189,13 +215,15 @@ class World:
             self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._opposites)
         if self.weather.foreign:
             self.clock.after(1.0, self._foreign)
+        if self.desk is not None:
+            self.desk.begin()
         self._play_until(FAULTS_UNTIL_S)
         self._calm()
         self._play_until(FAULTS_UNTIL_S + 20)
         self.overlooked = self._overlooked()
         self.waited_too_long = self._waited_too_long()
         for bot in ("bot1", "bot2"):  # what rests is taken down, so that everything can end
-            self._ask(CancelAllOrders(), bot)
+            self.ask(CancelAllOrders(), bot)
         self._play_until(FAULTS_UNTIL_S + 20 + RESOLVE_S)
         if self.seed % 10 == 0:  # and now and then long after, when what is over has left the memory
             self.ended = self.clock.seconds
@@ -239,6 +267,7 @@ class World:
             name = venue.exchange.name
             gateway = DyingGateway(venue, fee_mode=self.fee_modes[name], able=name == "alpha")
             gateway.world = self
+            gateway.queue = None if self.desk is None else Queue(self.desk.rng)
             gateways.append(gateway)
             accounts.append(
                 Account(
@@ -315,11 +344,11 @@ class World:
 
     def _new_ask(self) -> None:
         command, bot = self._command(), self.rng.choice(("bot1", "bot2"))
-        self._ask(command, bot)
+        self.ask(command, bot)
         if isinstance(command, PlaceOrder):
             for _ in range(self.rng.randint(0, 2)):
                 edit = self._edit_of(command, f"key-{len(self.asks)}")
-                self.clock.after(self.rng.uniform(0.3, 15), partial(self._ask, edit, bot))
+                self.clock.after(self.rng.uniform(0.3, 15), partial(self.ask, edit, bot))
 
     def _opposites(self) -> None:
         """Two bots want the opposite of each other: one rests or works, the other comes a moment later."""
@@ -337,18 +366,24 @@ class World:
         meets = LimitOrder(**common, side=other, quantity=second, price=through.quantize(Decimal("0.01")))
         works = MarketOrder(**common, side=side, quantity=first, style=style)
         takes = MarketOrder(**common, side=other, quantity=second, style=rng.choice((None, style)))
-        self._ask(rng.choice((rests, rests, works)), "bot1")
+        self.ask(rng.choice((rests, rests, works)), "bot1")
         comes = rng.choice((meets, meets, takes))
-        self.clock.after(rng.uniform(0.1, 2.0), lambda: self._ask(comes, "bot2"))
+        self.clock.after(rng.uniform(0.1, 2.0), lambda: self.ask(comes, "bot2"))
 
-    def _ask(self, command: Command, bot: str) -> None:
+    def ask(self, command: Command, bot: str, user: str | None = None) -> Ask:
+        """Let a bot ask for something, until it is answered."""
         key = f"key-{len(self.asks) + 1}"
         ticket = Ticket(
-            user="alice", bot=bot, idempotency_key=key, body_digest=repr(command), send_fail_email=True
+            user=user or self.users.get(bot, "alice"),
+            bot=bot,
+            idempotency_key=key,
+            body_digest=repr(command),
+            send_fail_email=True,
         )
         ask = Ask(ticket=ticket, command=command)
         self.asks.append(ask)
         self._send_ask(ask)
+        return ask
 
     def _send_ask(self, ask: Ask) -> None:
         """Ask, and ask again with the same key until there is an answer, as the client does."""
