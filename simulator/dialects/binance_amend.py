@@ -15,7 +15,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects.binance_words import (
     CLIENT_ID,
     CLIENT_ID_RANGE,
@@ -136,7 +136,7 @@ def amend(binance: Binance, call: Call) -> Any:
         )
     except Reject as reject:
         history.pop()
-        if reject.reason == ex.BELOW_FILLED:
+        if reject.reason == records.BELOW_FILLED:
             raise BinanceError(400, -2038, "Filter failure: LOT_SIZE") from reject
         raise
     return {

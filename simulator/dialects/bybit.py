@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import bybit_streams as streams
 from simulator.dialects import dialect
 from simulator.dialects.bybit_linear import Linear
@@ -252,7 +252,7 @@ class Bybit:
         return act(request, fields, key)
 
     def _check_open(self) -> None:
-        if self.exchange.mode == ex.MAINTENANCE_MODE:
+        if self.exchange.mode == records.MAINTENANCE_MODE:
             raise Refused(SERVER_ERROR)
 
     def _authenticated(self, request: Request) -> tuple[Key, dict[str, Any]]:
@@ -324,7 +324,7 @@ class Bybit:
             "baseCoin": market.base,
             "quoteCoin": market.quote,
             "innovation": "0",
-            "status": "Trading" if mode in (ex.TRADING, ex.POST_ONLY_ONLY_MODE) else "Closed",
+            "status": "Trading" if mode in (records.TRADING, records.POST_ONLY_ONLY_MODE) else "Closed",
             "marginTrading": "none",
             "stTag": "0",
             "lotSizeFilter": {
@@ -424,7 +424,11 @@ class Bybit:
         for market in self.markets(category):
             if market_name(market) == fields.get("symbol"):
                 return market
-        raise Refused(BAD_SYMBOL) if category == SPOT else refusal_of(Reject(ex.UNKNOWN_SYMBOL, ""), category)
+        raise (
+            Refused(BAD_SYMBOL)
+            if category == SPOT
+            else refusal_of(Reject(records.UNKNOWN_SYMBOL, ""), category)
+        )
 
     def markets(self, category: str) -> list[Market]:
         """What is listed in a category."""
@@ -606,7 +610,7 @@ class Bybit:
 
     def _deposits(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         # https://bybit-exchange.github.io/docs/v5/asset/deposit/deposit-record
-        def row(transfer: ex.Transfer) -> dict[str, Any]:
+        def row(transfer: records.Transfer) -> dict[str, Any]:
             return {
                 "id": str(transfer.transfer_id),
                 "coin": transfer.currency,
@@ -627,7 +631,7 @@ class Bybit:
 
     def _withdrawals(self, request: Request, fields: Mapping[str, Any], key: Key) -> Any:
         # https://bybit-exchange.github.io/docs/v5/asset/withdraw/withdraw-record
-        def row(transfer: ex.Transfer) -> dict[str, Any]:
+        def row(transfer: records.Transfer) -> dict[str, Any]:
             return {
                 "withdrawId": str(transfer.transfer_id),
                 "coin": transfer.currency,
@@ -648,7 +652,7 @@ class Bybit:
     def _transfers(
         self,
         kind: str,
-        row: Callable[[ex.Transfer], dict[str, Any]],
+        row: Callable[[records.Transfer], dict[str, Any]],
         request: Request,
         fields: Mapping[str, Any],
         key: Key,
@@ -716,7 +720,11 @@ class Bybit:
                 now=now,
             )
         except Reject as reject:
-            if category == LINEAR and reject.reason == ex.POST_ONLY_WOULD_CROSS and wanted.price is not None:
+            if (
+                category == LINEAR
+                and reject.reason == records.POST_ONLY_WOULD_CROSS
+                and wanted.price is not None
+            ):
                 return self.linear.turn_away(
                     account, market, wanted.side, wanted.quantity, wanted.price, wanted.link_id, now
                 )
@@ -777,7 +785,7 @@ class Bybit:
     def _check_link_id(self, account: Account, link_id: str, now: float, category: str) -> None:
         for order in account.by_client_id.get(link_id, []) if link_id else []:
             if order.open or now - order.updated_at < LINK_ID_KEPT_S:
-                raise refusal_of(Reject(ex.DUPLICATE_CLIENT_ID, ""), category)
+                raise refusal_of(Reject(records.DUPLICATE_CLIENT_ID, ""), category)
 
     # Cancelling
 
@@ -838,7 +846,7 @@ class Bybit:
                 now=now,
             )
         except Reject as reject:
-            if reject.reason == ex.NO_CHANGE:
+            if reject.reason == records.NO_CHANGE:
                 raise Refused(BAD_REQUEST, UNCHANGED) from reject
             raise refusal_of(reject, category) from reject
 
@@ -848,7 +856,7 @@ class Bybit:
         link_id = str(fields.get("orderLinkId", ""))
         if number is None and not link_id:
             raise (
-                refusal_of(Reject(ex.UNKNOWN_ORDER, ""), self.category(fields))
+                refusal_of(Reject(records.UNKNOWN_ORDER, ""), self.category(fields))
                 if fields.get("orderId")
                 else Refused(BAD_REQUEST, "params error: OrderId or orderLinkId is required")
             )

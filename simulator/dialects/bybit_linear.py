@@ -27,7 +27,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ems.core.book import Side
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects.bybit_words import (
     BAD_REQUEST,
     HISTORY_S,
@@ -80,22 +80,22 @@ WORDS = {
 
 # Reason of a Reject -> (code, words)
 REASONS = {
-    ex.PERMISSION_DENIED: (NO_PERMISSION, None),
-    ex.UNKNOWN_SYMBOL: (BAD_REQUEST, "params error: symbol invalid"),
-    ex.UNKNOWN_ORDER: (NO_ORDER, None),
-    ex.ORDER_CLOSED: (NO_ORDER, None),
-    ex.BAD_PARAMETER: (BAD_REQUEST, None),
-    ex.LOT_SIZE: (BAD_REQUEST, "Qty invalid"),
-    ex.PRICE_FILTER: (BAD_REQUEST, "Price invalid"),
-    ex.MIN_NOTIONAL: (VALUE_SMALL, None),
-    ex.MAX_ORDERS: (TOO_MANY_OPEN, None),
-    ex.INSUFFICIENT_FUNDS: (NO_FUNDS, None),
-    ex.DUPLICATE_CLIENT_ID: (DUPLICATE, None),
-    ex.HALTED: (NOT_NOW, None),
-    ex.CANCEL_ONLY: (NOT_NOW, None),
-    ex.POST_ONLY_MODE: (NOT_NOW, None),
-    ex.REDUCE_ONLY: (REDUCE_ONLY, None),
-    ex.MAINTENANCE: (SERVER_ERROR, None),
+    records.PERMISSION_DENIED: (NO_PERMISSION, None),
+    records.UNKNOWN_SYMBOL: (BAD_REQUEST, "params error: symbol invalid"),
+    records.UNKNOWN_ORDER: (NO_ORDER, None),
+    records.ORDER_CLOSED: (NO_ORDER, None),
+    records.BAD_PARAMETER: (BAD_REQUEST, None),
+    records.LOT_SIZE: (BAD_REQUEST, "Qty invalid"),
+    records.PRICE_FILTER: (BAD_REQUEST, "Price invalid"),
+    records.MIN_NOTIONAL: (VALUE_SMALL, None),
+    records.MAX_ORDERS: (TOO_MANY_OPEN, None),
+    records.INSUFFICIENT_FUNDS: (NO_FUNDS, None),
+    records.DUPLICATE_CLIENT_ID: (DUPLICATE, None),
+    records.HALTED: (NOT_NOW, None),
+    records.CANCEL_ONLY: (NOT_NOW, None),
+    records.POST_ONLY_MODE: (NOT_NOW, None),
+    records.REDUCE_ONLY: (REDUCE_ONLY, None),
+    records.MAINTENANCE: (SERVER_ERROR, None),
 }
 
 # Rules as instruments-info gave them on 2026-08-09, margin of the first tier, fees of the lowest:
@@ -208,7 +208,7 @@ class Linear:
             "symbolId": number,
             "symbol": name,
             "contractType": "LinearPerpetual",
-            "status": "Trading" if mode in (ex.TRADING, ex.POST_ONLY_ONLY_MODE) else "Closed",
+            "status": "Trading" if mode in (records.TRADING, records.POST_ONLY_ONLY_MODE) else "Closed",
             "baseCoin": market.base,
             "quoteCoin": market.quote,
             "symbolType": "",
@@ -474,16 +474,16 @@ class Linear:
             price=price,
             created_at=now,
             updated_at=now,
-            status=ex.CANCELED,
+            status=records.CANCELED,
             reason="POST_ONLY",
-            history=[(now, ex.CANCELED, ZERO, ZERO)],
+            history=[(now, records.CANCELED, ZERO, ZERO)],
         )
         kept.append(order)
         self.exchange.announce(
             OrderUpdate(
                 order=order,
                 kind="canceled",
-                status=ex.CANCELED,
+                status=records.CANCELED,
                 filled_quantity=ZERO,
                 filled_quote=ZERO,
                 fill=None,

@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.bybit_words import (
     INVALID_KEY,
@@ -120,7 +120,7 @@ class Streams:
             "op": str(message.get("op")),
         }
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         """Most connections hear nothing unasked."""
 
     def tick(self, now: float) -> None:
@@ -144,7 +144,7 @@ class PublicStreams(Streams):
     def pong(self, message: Mapping[str, Any], request: Request) -> Mapping[str, Any]:
         return self.acknowledged(message, None, "pong")
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         if isinstance(event, BookChange):
             for symbol, depth in list(self._books):
                 if symbol == event.symbol:
@@ -283,7 +283,7 @@ class LinearStreams(PublicStreams):
 
     category = LINEAR
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         super().on_event(event)
         # Mark price and quotes move without trades; spot's ticker knows neither.
         if isinstance(event, BookChange) and event.symbol in self._tickers:
@@ -355,7 +355,7 @@ class PrivateStreams(KeyedStreams):
         self._messages = 0
         self.operations |= {"subscribe": self._subscribe, "unsubscribe": self._unsubscribe}
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         key = self.key()
         if key is None or not self._topics:
             return

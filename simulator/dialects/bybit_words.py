@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from ems.core.book import SELF_TRADE, TimeInForce
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response
 from simulator.records import Market, Order, Reject, SelfTradeRule
@@ -128,24 +128,24 @@ WORDS = {
 
 # Reason of a Reject -> code. Steps and limits of the quantity are told apart before: see `place`.
 CODES = {
-    ex.INVALID_KEY: INVALID_KEY,
-    ex.PERMISSION_DENIED: NO_PERMISSION,
-    ex.UNKNOWN_SYMBOL: BAD_SYMBOL,
-    ex.UNKNOWN_ORDER: NO_ORDER,
-    ex.ORDER_CLOSED: NO_ORDER,
-    ex.BAD_PARAMETER: BAD_REQUEST,
-    ex.BELOW_FILLED: QUANTITY_SMALL,
-    ex.LOT_SIZE: QUANTITY_DECIMALS,
-    ex.PRICE_FILTER: PRICE_DECIMALS,
-    ex.MIN_NOTIONAL: VALUE_SMALL,
-    ex.MAX_ORDERS: TOO_MANY_OPEN,
-    ex.INSUFFICIENT_FUNDS: NO_FUNDS,
-    ex.POST_ONLY_WOULD_CROSS: WOULD_TAKE,
-    ex.DUPLICATE_CLIENT_ID: DUPLICATE,
-    ex.HALTED: NOT_OPEN,
-    ex.CANCEL_ONLY: NOT_OPEN,
-    ex.POST_ONLY_MODE: MAKER_ONLY,
-    ex.MAINTENANCE: SERVER_ERROR,
+    records.INVALID_KEY: INVALID_KEY,
+    records.PERMISSION_DENIED: NO_PERMISSION,
+    records.UNKNOWN_SYMBOL: BAD_SYMBOL,
+    records.UNKNOWN_ORDER: NO_ORDER,
+    records.ORDER_CLOSED: NO_ORDER,
+    records.BAD_PARAMETER: BAD_REQUEST,
+    records.BELOW_FILLED: QUANTITY_SMALL,
+    records.LOT_SIZE: QUANTITY_DECIMALS,
+    records.PRICE_FILTER: PRICE_DECIMALS,
+    records.MIN_NOTIONAL: VALUE_SMALL,
+    records.MAX_ORDERS: TOO_MANY_OPEN,
+    records.INSUFFICIENT_FUNDS: NO_FUNDS,
+    records.POST_ONLY_WOULD_CROSS: WOULD_TAKE,
+    records.DUPLICATE_CLIENT_ID: DUPLICATE,
+    records.HALTED: NOT_OPEN,
+    records.CANCEL_ONLY: NOT_OPEN,
+    records.POST_ONLY_MODE: MAKER_ONLY,
+    records.MAINTENANCE: SERVER_ERROR,
 }
 
 # Why an order ended -> (cancelType, rejectReason): https://bybit-exchange.github.io/docs/v5/enum
@@ -155,7 +155,7 @@ ENDINGS = {
     "UNFILLABLE": ("UNKNOWN", "EC_CancelForNoFullFill"),
     SELF_TRADE: ("CancelBySmp", "EC_NoError"),
     "DELISTED": ("CancelByDelistPreDelivery", "EC_NoError"),
-    ex.INSUFFICIENT_FUNDS: ("UNKNOWN", "EC_Others"),
+    records.INSUFFICIENT_FUNDS: ("UNKNOWN", "EC_Others"),
 }
 
 # orderFilter of an order with a trigger -> whether it holds its money while it waits, its stopOrderType:
@@ -256,15 +256,15 @@ def status_of(order: Order, status: str | None = None, filled: Decimal | None = 
     """Bybit's status of an order, now or as an event tells it."""
     state = order.status if status is None else status
     untriggered = order.trigger is not None and order.triggered_at is None
-    if state == ex.SUBMITTED:
+    if state == records.SUBMITTED:
         return "Untriggered" if untriggered else "New"
-    if state == ex.PARTIALLY_FILLED:
+    if state == records.PARTIALLY_FILLED:
         return "PartiallyFilled"
-    if state == ex.FILLED:
+    if state == records.FILLED:
         return "Filled"
     if untriggered:
         return "Deactivated"
-    if order.reason in (ex.INSUFFICIENT_FUNDS, ex.REDUCE_ONLY):
+    if order.reason in (records.INSUFFICIENT_FUNDS, records.REDUCE_ONLY):
         return "Rejected"  # when it was triggered
     # Only spot knows the former: https://bybit-exchange.github.io/docs/v5/enum#orderstatus
     if category_of(order.symbol) == LINEAR:

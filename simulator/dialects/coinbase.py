@@ -23,7 +23,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import coinbase_orders as orders
 from simulator.dialects import coinbase_wallets as wallets
 from simulator.dialects import coinbase_words as words
@@ -266,7 +266,7 @@ class Coinbase:
         return "", None
 
     def _check_open(self) -> None:
-        if self.exchange.mode == ex.MAINTENANCE_MODE:
+        if self.exchange.mode == records.MAINTENANCE_MODE:
             raise Refused(503, "UNAVAILABLE", "Service unavailable")
 
     def _owner(self, request: Request) -> Key:
@@ -375,10 +375,10 @@ class Coinbase:
             "is_disabled": False,
             "new": False,
             "status": "online",
-            "cancel_only": mode == ex.CANCEL_ONLY_MODE,
+            "cancel_only": mode == records.CANCEL_ONLY_MODE,
             "limit_only": False,
-            "post_only": mode == ex.POST_ONLY_ONLY_MODE,
-            "trading_disabled": mode in (ex.HALT, ex.CANCEL_ONLY_MODE, ex.MAINTENANCE_MODE),
+            "post_only": mode == records.POST_ONLY_ONLY_MODE,
+            "trading_disabled": mode in (records.HALT, records.CANCEL_ONLY_MODE, records.MAINTENANCE_MODE),
             "auction_mode": False,
             "product_type": "SPOT",
             "quote_currency_id": market.quote,
@@ -575,7 +575,7 @@ class Coinbase:
             raise Failed(words.BAD_PRODUCT) from error
         if asked.get("side") not in ("BUY", "SELL"):
             raise Failed(words.BAD_SIDE)
-        side: ex.Side = "buy" if asked["side"] == "BUY" else "sell"
+        side: records.Side = "buy" if asked["side"] == "BUY" else "sell"
         wanted = orders.wanted_of(asked.get("order_configuration"), market)
         last = self.exchange.last_price(market.symbol)
         if wanted.trigger is not None and last is not None:
@@ -593,7 +593,7 @@ class Coinbase:
         if wanted.expires_at is not None and wanted.expires_at <= now:
             raise Failed(words.BAD_END)
         if wanted.order_type == "market":
-            opposite: ex.Side = "sell" if side == "buy" else "buy"
+            opposite: records.Side = "sell" if side == "buy" else "buy"
             if self.exchange.best(market.symbol, opposite, now) is None:
                 raise Failed(words.NO_LIQUIDITY)
         try:
@@ -627,17 +627,17 @@ class Coinbase:
         order = None if number is None else self.account(key).orders.get(number)
         try:
             if order is None:
-                raise Reject(ex.UNKNOWN_ORDER, "no such order of this account")
+                raise Reject(records.UNKNOWN_ORDER, "no such order of this account")
             if not orders.configuration_of(order)[0].endswith("limit_gtc"):
                 return _not_edited(("ONLY_LIMIT_ORDER_EDITS_SUPPORTED", words.PREVIEW_UNSPECIFIED))
             size, price = _decimal(asked, "size"), _decimal(asked, "price")
             if size is None or price is None:
-                raise Reject(ex.LOT_SIZE if size is None else ex.PRICE_FILTER, "left out")
+                raise Reject(records.LOT_SIZE if size is None else records.PRICE_FILTER, "left out")
             self.exchange.amend_order(
                 self.account(key), order.order_id, quantity=size, price=price, now=request.now
             )
         except Reject as reject:
-            if reject.reason == ex.MAINTENANCE:
+            if reject.reason == records.MAINTENANCE:
                 raise
             commander = ("COMMANDER_REJECTED_EDIT_ORDER", words.PREVIEW_UNSPECIFIED)
             return _not_edited(words.EDIT_FAILURES.get(reject.reason, commander))
@@ -658,10 +658,10 @@ class Coinbase:
         number = order_number(name)
         try:
             if number is None:
-                raise Reject(ex.UNKNOWN_ORDER, "no such order of this account")
+                raise Reject(records.UNKNOWN_ORDER, "no such order of this account")
             self.exchange.cancel_order(self.account(key), number, now=now)
         except Reject as reject:
-            if reject.reason == ex.MAINTENANCE:
+            if reject.reason == records.MAINTENANCE:
                 raise
             return {"success": False, "failure_reason": "UNKNOWN_CANCEL_ORDER", "order_id": name}
         return {"success": True, "failure_reason": "UNKNOWN_CANCEL_FAILURE_REASON", "order_id": name}
@@ -757,7 +757,7 @@ class Coinbase:
         }
 
 
-ex_sides: tuple[ex.Side, ex.Side] = ("buy", "sell")
+ex_sides: tuple[records.Side, records.Side] = ("buy", "sell")
 
 KINDS = {
     f"{V3}/time": dialect.TIME,
@@ -780,7 +780,7 @@ KINDS = {
 }
 
 
-def trade_row(market: Market, trade: ex.PublicTrade) -> dict[str, Any]:
+def trade_row(market: Market, trade: records.PublicTrade) -> dict[str, Any]:
     """A trade everybody sees, as REST and the stream tell it; the side is the maker's."""
     return {
         "trade_id": str(trade.trade_id),

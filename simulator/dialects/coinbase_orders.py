@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from ems.core.book import TimeInForce
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import coinbase_words as words
 from simulator.dialects.coinbase_words import Failed, order_name, product_name, read_stamp, stamp
 from simulator.records import ZERO, Fill, Market, Order, Trigger, text
@@ -144,12 +144,12 @@ def _amount(parts: Mapping[str, Any], name: str, failure: words.Failure) -> Deci
 
 def status_of(order: Order, status: str) -> str:
     """Coinbase's word for where an order is."""
-    if status in (ex.SUBMITTED, ex.PARTIALLY_FILLED):
+    if status in (records.SUBMITTED, records.PARTIALLY_FILLED):
         return "OPEN"
-    if status == ex.FILLED:
+    if status == records.FILLED:
         return "FILLED"
     # The rest of an immediate order is cancelled; only a date ends one as expired.
-    return "EXPIRED" if status == ex.EXPIRED and order.reason == ex.TIME_OVER else "CANCELLED"
+    return "EXPIRED" if status == records.EXPIRED and order.reason == records.TIME_OVER else "CANCELLED"
 
 
 def configuration_of(order: Order) -> tuple[str, dict[str, Any]]:
@@ -199,7 +199,7 @@ def record(order: Order, market: Market, owner: str) -> dict[str, Any]:
     fees = fees_of(order.fills)
     asked = order.quote_quantity or order.quantity
     done = order.filled_quote if in_quote(order) else order.filled_quantity
-    percent = Decimal(100) if order.status == ex.FILLED else done * 100 / asked if asked else ZERO
+    percent = Decimal(100) if order.status == records.FILLED else done * 100 / asked if asked else ZERO
     mean = order.average_price
     return {
         "order_id": order_name(order.order_id),

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import coinbase_orders as orders
 from simulator.dialects import dialect
 from simulator.dialects.coinbase import Coinbase, ex_sides, trade_row
@@ -95,7 +95,7 @@ class Streams:
             request.now,
         )
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         if isinstance(event, BookChange):
             market = self.exchange.markets[event.symbol]
             if self._follows("level2", market):

@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.records import Market, Reject
 
 # An order's reason to fail: (error, message, preview_failure_reason), in words that clients have seen.
@@ -55,16 +55,16 @@ TOO_MANY_OPEN: Failure = ("COMMANDER_REJECTED_NEW_ORDER", "TOO_MANY_OPEN_ORDERS"
 
 # Reason of a Reject -> why an order fails. Steps and limits of the size are told apart before.
 FAILURES: dict[str, Failure] = {
-    ex.UNKNOWN_SYMBOL: BAD_PRODUCT,
-    ex.LOT_SIZE: SIZE_DECIMALS,
-    ex.PRICE_FILTER: PRICE_DECIMALS,
-    ex.MIN_NOTIONAL: QUOTE_SMALL,
-    ex.MAX_ORDERS: TOO_MANY_OPEN,
-    ex.INSUFFICIENT_FUNDS: NO_FUNDS,
-    ex.POST_ONLY_WOULD_CROSS: WOULD_TAKE,
-    ex.HALTED: DISABLED,
-    ex.CANCEL_ONLY: DISABLED,
-    ex.POST_ONLY_MODE: DISABLED,
+    records.UNKNOWN_SYMBOL: BAD_PRODUCT,
+    records.LOT_SIZE: SIZE_DECIMALS,
+    records.PRICE_FILTER: PRICE_DECIMALS,
+    records.MIN_NOTIONAL: QUOTE_SMALL,
+    records.MAX_ORDERS: TOO_MANY_OPEN,
+    records.INSUFFICIENT_FUNDS: NO_FUNDS,
+    records.POST_ONLY_WOULD_CROSS: WOULD_TAKE,
+    records.HALTED: DISABLED,
+    records.CANCEL_ONLY: DISABLED,
+    records.POST_ONLY_MODE: DISABLED,
 }
 
 # Reason of a Reject -> why a change of an order fails: (edit_failure_reason, preview_failure_reason), as
@@ -72,15 +72,15 @@ FAILURES: dict[str, Failure] = {
 EDIT_UNSPECIFIED = "UNKNOWN_EDIT_ORDER_FAILURE_REASON"
 PREVIEW_UNSPECIFIED = "UNKNOWN_PREVIEW_FAILURE_REASON"
 EDIT_FAILURES = {
-    ex.UNKNOWN_ORDER: ("ORDER_NOT_FOUND", PREVIEW_UNSPECIFIED),
-    ex.ORDER_CLOSED: ("ONLY_OPEN_ORDERS_CAN_BE_EDITED", PREVIEW_UNSPECIFIED),
-    ex.NO_CHANGE: ("EDIT_REQUEST_EQUAL_TO_ORIGINAL_REQUEST", PREVIEW_UNSPECIFIED),
-    ex.BELOW_FILLED: ("CANNOT_EDIT_TO_BELOW_FILLED_SIZE", PREVIEW_UNSPECIFIED),
-    ex.LOT_SIZE: ("INVALID_EDITED_SIZE", PREVIEW_UNSPECIFIED),
-    ex.MIN_NOTIONAL: ("INVALID_EDITED_SIZE", PREVIEW_UNSPECIFIED),
-    ex.PRICE_FILTER: ("INVALID_EDITED_PRICE", PREVIEW_UNSPECIFIED),
-    ex.INSUFFICIENT_FUNDS: (EDIT_UNSPECIFIED, "PREVIEW_INSUFFICIENT_FUND"),
-    ex.POST_ONLY_WOULD_CROSS: (EDIT_UNSPECIFIED, "PREVIEW_INVALID_LIMIT_PRICE_POST_ONLY"),
+    records.UNKNOWN_ORDER: ("ORDER_NOT_FOUND", PREVIEW_UNSPECIFIED),
+    records.ORDER_CLOSED: ("ONLY_OPEN_ORDERS_CAN_BE_EDITED", PREVIEW_UNSPECIFIED),
+    records.NO_CHANGE: ("EDIT_REQUEST_EQUAL_TO_ORIGINAL_REQUEST", PREVIEW_UNSPECIFIED),
+    records.BELOW_FILLED: ("CANNOT_EDIT_TO_BELOW_FILLED_SIZE", PREVIEW_UNSPECIFIED),
+    records.LOT_SIZE: ("INVALID_EDITED_SIZE", PREVIEW_UNSPECIFIED),
+    records.MIN_NOTIONAL: ("INVALID_EDITED_SIZE", PREVIEW_UNSPECIFIED),
+    records.PRICE_FILTER: ("INVALID_EDITED_PRICE", PREVIEW_UNSPECIFIED),
+    records.INSUFFICIENT_FUNDS: (EDIT_UNSPECIFIED, "PREVIEW_INSUFFICIENT_FUND"),
+    records.POST_ONLY_WOULD_CROSS: (EDIT_UNSPECIFIED, "PREVIEW_INVALID_LIMIT_PRICE_POST_ONLY"),
 }
 
 
@@ -110,7 +110,7 @@ def invalid(message: str) -> Refused:
 
 def failed(reject: Reject) -> Failed | Refused:
     """Say why the exchange did not take an order, as Coinbase does."""
-    if reject.reason == ex.MAINTENANCE:
+    if reject.reason == records.MAINTENANCE:
         return Refused(503, "UNAVAILABLE", "Service unavailable")
     failure = FAILURES.get(reject.reason)
     return invalid(reject.message) if failure is None else Failed(failure)

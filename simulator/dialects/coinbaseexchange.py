@@ -31,7 +31,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from ems.core.book import TimeInForce
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import coinbaseexchange_streams as streams
 from simulator.dialects import dialect
 from simulator.dialects.coinbaseexchange_words import (
@@ -234,8 +234,8 @@ class CoinbaseExchange:
         raise Refused(404, "NotFound")
 
     def _check_open(self) -> None:
-        if self.exchange.mode == ex.MAINTENANCE_MODE:
-            raise Refused(*WORDS[ex.MAINTENANCE])
+        if self.exchange.mode == records.MAINTENANCE_MODE:
+            raise Refused(*WORDS[records.MAINTENANCE])
 
     def _count(self, whose: str, which: str, limit: tuple[float, int], now: float) -> None:
         bucket = self._buckets.setdefault((whose, which), Bucket(*limit))
@@ -314,12 +314,12 @@ class CoinbaseExchange:
             "display_name": product_name(market),
             "min_market_funds": text(market.min_notional),
             "margin_enabled": False,
-            "post_only": mode == ex.POST_ONLY_ONLY_MODE,
+            "post_only": mode == records.POST_ONLY_ONLY_MODE,
             "limit_only": False,
-            "cancel_only": mode == ex.CANCEL_ONLY_MODE,
+            "cancel_only": mode == records.CANCEL_ONLY_MODE,
             "status": "online",
             "status_message": "",
-            "trading_disabled": mode == ex.HALT,
+            "trading_disabled": mode == records.HALT,
             "fx_stablecoin": False,
             "max_slippage_percentage": "0.02000000",
             "auction_mode": False,
@@ -515,9 +515,9 @@ class CoinbaseExchange:
                 now=request.now,
             )
         except Reject as reject:
-            if reject.reason == ex.POST_ONLY_WOULD_CROSS:
+            if reject.reason == records.POST_ONLY_WOULD_CROSS:
                 return self._rejected(wanted, account, request.now)
-            if reject.reason == ex.MIN_NOTIONAL:
+            if reject.reason == records.MIN_NOTIONAL:
                 raise self._too_small(wanted, request.now) from reject
             raise
         return self._as_received(order, wanted, request.now)
@@ -737,7 +737,7 @@ class CoinbaseExchange:
         if order.client_order_id:
             row["client_oid"] = order.client_order_id
         if not order.open:
-            reason = "filled" if order.status == ex.FILLED else "canceled"
+            reason = "filled" if order.status == records.FILLED else "canceled"
             row |= {"done_at": iso(order.updated_at), "done_reason": reason}
         return row
 

@@ -27,7 +27,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ems.core.book import SELF_TRADE, Side
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.coinbaseexchange_words import (
     Refused,
@@ -85,7 +85,7 @@ class Feed:
         self._fills: dict[int, list[OrderUpdate]] = {}  # trade id -> fills whose trade has not been told yet
         self._to_rest: dict[int, int] = {}  # order id -> immediate fills to tell before its rest is open
         self._changes: dict[int, int] = {}  # order id -> how many changes of it were told
-        self._event: ex.Event | None = None
+        self._event: records.Event | None = None
         self._told: list[Told] = []
         exchange.subscribe(self._count)
 
@@ -93,10 +93,10 @@ class Feed:
         """The number of the product's last message."""
         return self._sequences.get(symbol, 1)
 
-    def _count(self, event: ex.Event) -> None:
+    def _count(self, event: records.Event) -> None:
         self.of(event)  # also when nobody is connected, so that the numbers go on
 
-    def of(self, event: ex.Event) -> list[Told]:
+    def of(self, event: records.Event) -> list[Told]:
         """The messages about an event; it gets its numbers when it is first asked about."""
         if event is not self._event:
             self._event, self._told = event, []
@@ -244,7 +244,7 @@ class Feed:
         order, fill = event.order, event.fill
         assert fill is not None
         so_far = order.fills.index(fill) + 1
-        if event.status == ex.FILLED:
+        if event.status == records.FILLED:
             self._done(order, "filled", ZERO, now)
         elif fill.liquidity == "taker" and self._to_rest.get(order.order_id) == so_far:
             self._rest(order, order.quantity - event.filled_quantity, now)
@@ -423,7 +423,7 @@ class Session:
 
     # What is told unasked
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         account = self.account()
         for told in self.feed.of(event):
             message = told.to(account)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.exchange import Exchange
 from simulator.records import Key, Market, Reject
 
@@ -22,18 +22,18 @@ ORDER_PREFIX = "0c5e1a7e-5eed-4000-8000-"
 
 # Reason of a Reject -> (status, words). The size that is too small is told by `_too_small`.
 WORDS = {
-    ex.INVALID_KEY: (401, "Invalid API Key"),
-    ex.PERMISSION_DENIED: (403, "Forbidden"),
-    ex.UNKNOWN_SYMBOL: (404, "Product not found"),
-    ex.UNKNOWN_ORDER: (404, "order not found"),
-    ex.ORDER_CLOSED: (400, "Order already done"),
-    ex.BAD_PARAMETER: (400, "Invalid request"),  # neither
-    ex.INSUFFICIENT_FUNDS: (400, "Insufficient funds"),
-    ex.MAX_ORDERS: (400, "Maximum open orders exceeded"),  # neither
-    ex.HALTED: (400, "Trading pair not available"),
-    ex.CANCEL_ONLY: (400, "Cancel only mode"),
-    ex.POST_ONLY_MODE: (400, "Post only mode"),
-    ex.MAINTENANCE: (503, "Exchange is under maintenance"),
+    records.INVALID_KEY: (401, "Invalid API Key"),
+    records.PERMISSION_DENIED: (403, "Forbidden"),
+    records.UNKNOWN_SYMBOL: (404, "Product not found"),
+    records.UNKNOWN_ORDER: (404, "order not found"),
+    records.ORDER_CLOSED: (400, "Order already done"),
+    records.BAD_PARAMETER: (400, "Invalid request"),  # neither
+    records.INSUFFICIENT_FUNDS: (400, "Insufficient funds"),
+    records.MAX_ORDERS: (400, "Maximum open orders exceeded"),  # neither
+    records.HALTED: (400, "Trading pair not available"),
+    records.CANCEL_ONLY: (400, "Cancel only mode"),
+    records.POST_ONLY_MODE: (400, "Post only mode"),
+    records.MAINTENANCE: (503, "Exchange is under maintenance"),
 }
 
 

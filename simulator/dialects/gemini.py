@@ -34,7 +34,7 @@ from urllib.parse import parse_qs
 from weakref import WeakSet
 
 from ems.core.book import crosses
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send
 from simulator.dialects.gemini_words import (
@@ -85,11 +85,11 @@ ROLES = {"read": "Auditor", "trade": "Trader", "withdraw": "FundManager"}
 
 # Mode of the exchange or a market -> what the details of a symbol say.
 STATUS = {
-    ex.TRADING: "open",
-    ex.HALT: "closed",
-    ex.CANCEL_ONLY_MODE: "cancel_only",
-    ex.POST_ONLY_ONLY_MODE: "post_only",
-    ex.MAINTENANCE_MODE: "closed",
+    records.TRADING: "open",
+    records.HALT: "closed",
+    records.CANCEL_ONLY_MODE: "cancel_only",
+    records.POST_ONLY_ONLY_MODE: "post_only",
+    records.MAINTENANCE_MODE: "closed",
 }
 
 
@@ -239,7 +239,7 @@ class Gemini:
             raise too_often()
 
     def _check_open(self) -> None:
-        if self.exchange.mode == ex.MAINTENANCE_MODE:
+        if self.exchange.mode == records.MAINTENANCE_MODE:
             raise unavailable()
 
     # Keys and sessions
@@ -568,7 +568,7 @@ class Gemini:
                 now=now,
             )
         except Reject as reject:
-            if reject.reason == ex.POST_ONLY_WOULD_CROSS:
+            if reject.reason == records.POST_ONLY_WOULD_CROSS:
                 return self._turn_away(wanted, account, WOULD_TAKE, now)
             raise refusal(reject, wanted) from reject
 
@@ -598,20 +598,20 @@ class Gemini:
             price=wanted.price,
             created_at=now,
             updated_at=now,
-            status=ex.CANCELED,
+            status=records.CANCELED,
             reason=reason,
-            history=[(now, ex.CANCELED, ZERO, ZERO)],
+            history=[(now, records.CANCELED, ZERO, ZERO)],
         )
         last = next(reversed(self.exchange.orders), 0) * 1000
         newest = max((number for number in self._numbers.values() if number > last), default=last)
         self._numbers[order.order_id] = newest + 1
         self._turned_away.setdefault(order.account, []).append(order)
         kinds: tuple[tuple[Literal["new", "canceled"], str], ...] = (
-            ("new", ex.SUBMITTED),
-            ("canceled", ex.CANCELED),
+            ("new", records.SUBMITTED),
+            ("canceled", records.CANCELED),
         )
         for kind, status in kinds:
-            update = ex.OrderUpdate(
+            update = records.OrderUpdate(
                 order=order,
                 kind=kind,
                 status=status,
@@ -727,7 +727,7 @@ class Gemini:
             "timestamp": str(int(order.created_at)),
             "timestampms": ms(order.created_at),
             "is_live": order.open,
-            "is_cancelled": not order.open and order.status != ex.FILLED,
+            "is_cancelled": not order.open and order.status != records.FILLED,
             "is_hidden": False,
             "was_forced": False,
             "executed_amount": text(order.filled_quantity),

@@ -23,7 +23,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Send
 from simulator.dialects.gemini import Gemini
@@ -82,7 +82,7 @@ class MarketData:
                 self._symbols.add(market.symbol)
                 self._send(self._first(market, request.now), dialect.BOOK)
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         if isinstance(event, BookChange) and event.symbol in self._symbols:
             changes = _levels("buy", event.bids) + _levels("sell", event.asks)
             self._send(self._updates(self.exchange.markets[event.symbol], changes), dialect.BOOK)
@@ -162,7 +162,7 @@ class OrderEvents:
     def receive(self, text: str, request: Request) -> None:
         """Hear nothing: everything was said by the upgrade."""
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         key = self.exchange.keys.get(self._api_key)
         if not isinstance(event, OrderUpdate) or key is None or key.revoked:
             return

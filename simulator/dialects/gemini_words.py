@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from ems.core.book import Side
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects.dialect import Response
 from simulator.records import Fill, Market, Order, Reject, Trigger, text
 from simulator.triggers import stop_or_profit
@@ -215,18 +215,18 @@ def refusal(reject: Reject, wanted: Wanted) -> Refused:
     """Say why the exchange refused a new order."""
     market = wanted.market
     name = name_of(market).upper()
-    if reject.reason == ex.INSUFFICIENT_FUNDS:
+    if reject.reason == records.INSUFFICIENT_FUNDS:
         return Refused(
             "InsufficientFunds",
             f"Failed to place {wanted.side} order on symbol '{name}' for price {wanted.price:,f}"
             f" {market.quote} and quantity {text(wanted.quantity)} {market.base} due to insufficient funds",
             406,
         )
-    if reject.reason in (ex.HALTED, ex.CANCEL_ONLY, ex.POST_ONLY_MODE):
+    if reject.reason in (records.HALTED, records.CANCEL_ONLY, records.POST_ONLY_MODE):
         return Refused("MarketNotOpen", f"The market is not accepting new orders for symbol {name}")
-    if reject.reason in (ex.LOT_SIZE, ex.MIN_NOTIONAL):
+    if reject.reason in (records.LOT_SIZE, records.MIN_NOTIONAL):
         return Refused("InvalidQuantity", f"Invalid quantity for symbol {name}: {text(wanted.quantity)}")
-    if reject.reason == ex.MAINTENANCE:
+    if reject.reason == records.MAINTENANCE:
         return unavailable()
     return Refused("System", TROUBLE, 500)
 

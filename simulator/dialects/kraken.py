@@ -36,7 +36,7 @@ from itertools import islice
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect, kraken_amend
 from simulator.dialects.dialect import Request, Response, Send
 from simulator.dialects.kraken_streams import PrivateStreams, PublicStreams
@@ -221,14 +221,14 @@ class Kraken:
                     raise Refused("EAPI:Rate limit exceeded")
                 permission, act = self._private[name]
                 if permission and permission not in key.permissions:
-                    raise Refused(ERRORS[ex.PERMISSION_DENIED])
+                    raise Refused(ERRORS[records.PERMISSION_DENIED])
                 self._check_open(name)
                 return act(request, form, key)
             case _:
                 raise Refused(UNKNOWN_METHOD)
 
     def _check_open(self, name: str) -> None:
-        if self.exchange.mode == ex.MAINTENANCE_MODE and name not in ("Time", "SystemStatus"):
+        if self.exchange.mode == records.MAINTENANCE_MODE and name not in ("Time", "SystemStatus"):
             raise Refused(UNAVAILABLE)
 
     def _authenticated(self, request: Request) -> tuple[Key, dict[str, Any]]:
@@ -325,9 +325,9 @@ class Kraken:
             "fee_volume_currency": "ZUSD",
             "margin_call": 80,
             "margin_stop": 40,
-            "ordermin": ex.text(market.min_qty),
-            "costmin": ex.text(market.min_notional),
-            "tick_size": ex.text(market.tick),
+            "ordermin": records.text(market.min_qty),
+            "costmin": records.text(market.min_notional),
+            "tick_size": records.text(market.tick),
             "status": self._status(market.symbol),
         }
 
@@ -671,7 +671,7 @@ class Kraken:
     def _check_steps(self, wanted: Wanted, market: Market) -> None:
         prices = (wanted.price, wanted.trigger.price if wanted.trigger else None)
         if any(price is not None and price % market.tick for price in prices):
-            raise Refused(words(Reject(ex.PRICE_FILTER, ""), market))
+            raise Refused(words(Reject(records.PRICE_FILTER, ""), market))
         if not wanted.in_quote and wanted.volume % market.lot:
             raise invalid("volume")
         if wanted.price is not None and wanted.price * wanted.volume < market.min_notional:

@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ems.core.book import Side
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect, kraken_amend
 from simulator.dialects.dialect import Request, Send
 from simulator.dialects.kraken_words import (
@@ -168,7 +168,7 @@ class PublicStreams(Streams):
         self._tickers: dict[str, str] = {}  # symbol -> event that triggers: trades or bbo
         self._touches: dict[str, tuple[Any, Any]] = {}  # symbol -> best bid and ask as last sent
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         if isinstance(event, BookChange):
             if event.symbol in self._depths:
                 self._send_book(event.symbol, event.now)
@@ -381,7 +381,7 @@ class PrivateStreams(Streams):
         self.exchange.wake(now)
         super().tick(now)
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         if isinstance(event, OrderUpdate):
             if self._executions is not None and event.order.account == self._account:
                 for report, stream in self._reports(event):
@@ -469,7 +469,7 @@ class PrivateStreams(Streams):
         if update.fill is not None:
             so_far = order.fills.index(update.fill) + 1
             result = [(self._trade(order, update.fill), dialect.FILLS)]
-            if update.status == ex.FILLED:
+            if update.status == records.FILLED:
                 filled = self._named(order, "filled", "filled", update.now) | self._progress(order, so_far)
                 result.append((filled, dialect.ORDERS))
             return result
@@ -728,7 +728,7 @@ METHOD_KINDS = {
 
 
 def _live(status: str) -> str:
-    return "partially_filled" if status == ex.PARTIALLY_FILLED else "new"
+    return "partially_filled" if status == records.PARTIALLY_FILLED else "new"
 
 
 def _expire_time(params: Mapping[str, Any], clock: float) -> float:

@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Literal
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Response
 from simulator.records import ZERO, Market, Order, Reject, SelfTradeRule, Trigger
@@ -91,41 +91,41 @@ TRIGGERED: dict[str, Literal["stop_loss", "take_profit"]] = {
 # https://support.kraken.com/hc/en-us/articles/360001491786-API-error-messages.
 # The words "not unique" were seen on the wire.
 ERRORS = {
-    ex.INVALID_KEY: "EAPI:Invalid key",
-    ex.PERMISSION_DENIED: "EGeneral:Permission denied",
-    ex.UNKNOWN_SYMBOL: "EQuery:Unknown asset pair",
-    ex.UNKNOWN_ORDER: "EOrder:Unknown order",
-    ex.ORDER_CLOSED: "EOrder:Unknown order",
-    ex.BAD_PARAMETER: "EGeneral:Invalid arguments",
-    ex.LOT_SIZE: "EGeneral:Invalid arguments:volume",
-    ex.PRICE_FILTER: "EOrder:Invalid price",
-    ex.MIN_NOTIONAL: "EOrder:Cost minimum not met",
-    ex.MAX_ORDERS: "EOrder:Orders limit exceeded",
-    ex.INSUFFICIENT_FUNDS: "EOrder:Insufficient funds",
-    ex.POST_ONLY_WOULD_CROSS: "EOrder:Post only order",
-    ex.NO_CHANGE: "EGeneral:Invalid arguments",
-    ex.DUPLICATE_CLIENT_ID: "EGeneral:Invalid arguments:cl_ord_id not unique",
-    ex.HALTED: "EService:Market in cancel_only mode",
-    ex.CANCEL_ONLY: "EService:Market in cancel_only mode",
-    ex.POST_ONLY_MODE: "EService:Market in post_only mode",
-    ex.MAINTENANCE: "EService:Unavailable",
+    records.INVALID_KEY: "EAPI:Invalid key",
+    records.PERMISSION_DENIED: "EGeneral:Permission denied",
+    records.UNKNOWN_SYMBOL: "EQuery:Unknown asset pair",
+    records.UNKNOWN_ORDER: "EOrder:Unknown order",
+    records.ORDER_CLOSED: "EOrder:Unknown order",
+    records.BAD_PARAMETER: "EGeneral:Invalid arguments",
+    records.LOT_SIZE: "EGeneral:Invalid arguments:volume",
+    records.PRICE_FILTER: "EOrder:Invalid price",
+    records.MIN_NOTIONAL: "EOrder:Cost minimum not met",
+    records.MAX_ORDERS: "EOrder:Orders limit exceeded",
+    records.INSUFFICIENT_FUNDS: "EOrder:Insufficient funds",
+    records.POST_ONLY_WOULD_CROSS: "EOrder:Post only order",
+    records.NO_CHANGE: "EGeneral:Invalid arguments",
+    records.DUPLICATE_CLIENT_ID: "EGeneral:Invalid arguments:cl_ord_id not unique",
+    records.HALTED: "EService:Market in cancel_only mode",
+    records.CANCEL_ONLY: "EService:Market in cancel_only mode",
+    records.POST_ONLY_MODE: "EService:Market in post_only mode",
+    records.MAINTENANCE: "EService:Unavailable",
 }
 ORDER_MINIMUM = "EOrder:Order minimum not met"
-COST_MINIMUM = ERRORS[ex.MIN_NOTIONAL]
+COST_MINIMUM = ERRORS[records.MIN_NOTIONAL]
 UNAVAILABLE = "EService:Unavailable"
 UNKNOWN_METHOD = "EGeneral:Unknown method"
 INVALID_ORDER = "EOrder:Invalid order"
 UNKNOWN_ORDER = "EOrder:Unknown order"
-UNKNOWN_PAIR = ERRORS[ex.UNKNOWN_SYMBOL]
+UNKNOWN_PAIR = ERRORS[records.UNKNOWN_SYMBOL]
 INVALID_SESSION = "ESession:Invalid session"
 
 # Mode of the exchange or a market -> Kraken's status of it.
 STATUS = {
-    ex.TRADING: "online",
-    ex.HALT: "cancel_only",
-    ex.CANCEL_ONLY_MODE: "cancel_only",
-    ex.POST_ONLY_ONLY_MODE: "post_only",
-    ex.MAINTENANCE_MODE: "maintenance",
+    records.TRADING: "online",
+    records.HALT: "cancel_only",
+    records.CANCEL_ONLY_MODE: "cancel_only",
+    records.POST_ONLY_ONLY_MODE: "post_only",
+    records.MAINTENANCE_MODE: "maintenance",
 }
 
 # Our permissions -> Kraken's names of them, as GetApiKeyInfo lists them.
@@ -137,12 +137,12 @@ PERMISSIONS = {
 
 # Why an order ended -> Kraken's words for it.
 END_REASONS = {
-    ex.CANCELED: "User requested",
+    records.CANCELED: "User requested",
     "CANCELED": "User requested",
-    ex.CANCEL_ALL_AFTER: "Cancel all orders after timeout",
+    records.CANCEL_ALL_AFTER: "Cancel all orders after timeout",
     "NO_LIQUIDITY": "Insufficient market depth",
     "UNFILLABLE": "Insufficient market depth",
-    ex.INSUFFICIENT_FUNDS: "Insufficient funds",
+    records.INSUFFICIENT_FUNDS: "Insufficient funds",
     "SELF_TRADE": "Self trade prevention",
 }
 
@@ -158,10 +158,10 @@ def invalid(argument: str) -> Refused:
 
 def words(reject: Reject, market: Market | None = None) -> str:
     """Say why the exchange refused, as Kraken does."""
-    if reject.reason == ex.PRICE_FILTER and market is not None:
+    if reject.reason == records.PRICE_FILTER and market is not None:
         name, decimals = Pair(market).altname, places(market.tick)
         return f"EOrder:Invalid price:{name} price can only be specified up to {decimals} decimals."
-    if reject.reason == ex.BAD_PARAMETER and "parameter" in reject.details:
+    if reject.reason == records.BAD_PARAMETER and "parameter" in reject.details:
         return f"{ERRORS[reject.reason]}:{reject.details['parameter']}"
     return ERRORS.get(reject.reason, "EGeneral:Internal error")
 
@@ -345,7 +345,7 @@ class Summary:
     vwap: Decimal
 
 
-def summary(trades: list[ex.PublicTrade]) -> Summary:
+def summary(trades: list[records.PublicTrade]) -> Summary:
     """Sum up trades for a ticker."""
     if not trades:
         return Summary(ZERO, ZERO, ZERO, ZERO, ZERO)
@@ -359,9 +359,9 @@ def status_of(order: Order) -> str:
     """Kraken's status of an order, which is not cleverer than this: a part-filled open order is open."""
     if order.open:
         return "open"
-    if order.status == ex.FILLED:
+    if order.status == records.FILLED:
         return "closed"
-    return "expired" if order.status == ex.EXPIRED and order.reason not in END_REASONS else "canceled"
+    return "expired" if order.status == records.EXPIRED and order.reason not in END_REASONS else "canceled"
 
 
 def order_word(order: Order) -> str:
@@ -380,7 +380,7 @@ def misc(order: Order) -> str:
 
 def end_reason(order: Order) -> str | None:
     """Say why an order ended, when that was not by being filled."""
-    if order.open or order.status == ex.FILLED:
+    if order.open or order.status == records.FILLED:
         return None
     return END_REASONS.get(order.reason, order.reason)
 

@@ -32,7 +32,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 from weakref import WeakSet
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send
 from simulator.dialects.okx_algos import Algos
@@ -290,7 +290,7 @@ class Okx:
                 "error_message": "Not Found",
             }
             return Response(status=404, body=words | {"msg": "Not Found"})
-        if self.exchange.mode == ex.MAINTENANCE_MODE and route.kind != dialect.TIME:
+        if self.exchange.mode == records.MAINTENANCE_MODE and route.kind != dialect.TIME:
             raise Refused("50001")
         query = dict(parse_qsl(request.query, keep_blank_values=True))
         if route.permission is None:
@@ -456,7 +456,7 @@ class Okx:
             "minSz": text(market.min_qty),
             "quoteCcy": market.quote,
             "ruleType": "normal",
-            "state": "live" if mode in (ex.TRADING, ex.POST_ONLY_ONLY_MODE) else "suspend",
+            "state": "live" if mode in (records.TRADING, records.POST_ONLY_ONLY_MODE) else "suspend",
             "tickSz": text(market.tick),
             "tradeQuoteCcyList": [market.quote],
         }
@@ -814,11 +814,11 @@ class Okx:
         try:
             order = create(size, in_quote)
         except Reject as reject:
-            if reject.reason == ex.POST_ONLY_WOULD_CROSS:
+            if reject.reason == records.POST_ONLY_WOULD_CROSS:
                 assert price is not None
                 order = self._turn_away(account, market, side, size, price, cl_ord_id, now)
             elif (
-                reject.reason == ex.INSUFFICIENT_FUNDS
+                reject.reason == records.INSUFFICIENT_FUNDS
                 and order_type == "market"
                 and market.settled_in is None
                 and not is_said(values, "banAmend")
@@ -876,16 +876,16 @@ class Okx:
             price=price,
             created_at=now,
             updated_at=now,
-            status=ex.CANCELED,
+            status=records.CANCELED,
             reason="POST_ONLY",
-            history=[(now, ex.CANCELED, ZERO, ZERO)],
+            history=[(now, records.CANCELED, ZERO, ZERO)],
         )
         newest = max((number for number in self._between.values() if number > last), default=last)
         self._between[order.order_id] = newest + 1
         kept.append(order)
         kinds: tuple[tuple[Literal["new", "canceled"], str], ...] = (
-            ("new", ex.SUBMITTED),
-            ("canceled", ex.CANCELED),
+            ("new", records.SUBMITTED),
+            ("canceled", records.CANCELED),
         )
         for kind, status in kinds:
             update = OrderUpdate(

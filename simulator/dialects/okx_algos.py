@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects.dialect import Request
 from simulator.dialects.okx_words import (
     CL_ORD_ID,
@@ -244,7 +244,7 @@ class Algos:
             if order is None:
                 raise Refused("51503")
             if not order.open:
-                raise Refused("51510" if order.status == ex.FILLED else "51509")
+                raise Refused("51510" if order.status == records.FILLED else "51509")
             self.okx.requests[order.order_id] = row["reqId"]
             self._change(order, values, account, market, request.now, "newPx", None)
         except Refused as refused:
@@ -275,15 +275,15 @@ class Algos:
             self.exchange.amend_order(account, order.order_id, now=now, **terms)
         except Reject as reject:
             match reject.reason:
-                case ex.NO_CHANGE:
+                case records.NO_CHANGE:
                     return
-                case ex.INSUFFICIENT_FUNDS:
+                case records.INSUFFICIENT_FUNDS:
                     raise Refused("51502") from reject
-                case ex.POST_ONLY_WOULD_CROSS:
+                case records.POST_ONLY_WOULD_CROSS:
                     raise Refused("51511") from reject
-                case ex.BELOW_FILLED:
+                case records.BELOW_FILLED:
                     raise Refused("51000", "newSz") from reject
-                case ex.PRICE_FILTER:
+                case records.PRICE_FILTER:
                     raise Refused("51000", price_name) from reject
                 case _:
                     raise refusal(reject, market, order.side) from reject
@@ -402,7 +402,7 @@ class Algos:
                 "actualPx": price,
             }
         if state == "order_failed":
-            codes = {ex.INSUFFICIENT_FUNDS: "51008", ex.REDUCE_ONLY: "51169"}
+            codes = {records.INSUFFICIENT_FUNDS: "51008", records.REDUCE_ONLY: "51169"}
             row["failCode"] = codes.get(order.reason, "51022")
         return row
 

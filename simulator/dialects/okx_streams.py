@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Cut, Request, Send
 from simulator.dialects.okx_algos import state_of as algo_state
@@ -188,7 +188,7 @@ class PublicStreams(Streams):
             tuple[str, str], dict[str, str]
         ] = {}  # (channel, contract) -> what was last said of it
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         if isinstance(event, BookChange):
             for channel in DEPTHS:
                 book = self._books.get((channel, event.symbol))
@@ -322,7 +322,7 @@ class PrivateStreams(Streams):
         self._permissions: frozenset[str] = frozenset()
         self._subscribed: dict[str, dict[str, Any]] = {}  # text of an argument -> argument
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         if self._account is None:
             return
         if isinstance(event, OrderUpdate) and event.order.account == self._account.name:
@@ -497,7 +497,7 @@ class PrivateStreams(Streams):
 class BusinessStreams(PrivateStreams):
     """An account's algo orders: #order-book-trading-algo-trading-ws-algo-orders-channel."""
 
-    def on_event(self, event: ex.Event) -> None:
+    def on_event(self, event: records.Event) -> None:
         if self._account is None or not isinstance(event, OrderUpdate):
             return
         order = event.order

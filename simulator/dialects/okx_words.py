@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from operator import itemgetter
 from typing import Any, Literal
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects.dialect import Request, Response
 from simulator.positions import LIQUIDATION
 from simulator.records import Fill, Market, Order, Reject, SelfTradeRule, text
@@ -122,7 +122,7 @@ ERRORS = {
 
 # Why an order ended -> OKX's number of it: #order-book-trading-trade-ws-order-channel, cancelSource
 CANCEL_SOURCES = {
-    ex.CANCELED: "1",
+    records.CANCELED: "1",
     "CANCELED": "1",
     LIQUIDATION: "3",
     "CANCEL_ALL_AFTER": "20",
@@ -212,27 +212,27 @@ def whole(values: Mapping[str, Any], name: str, default: int | None = None) -> i
 def refusal(reject: Reject, market: Market, side: str) -> Refused:
     """Say why the exchange refused an order, as OKX does."""
     match reject.reason:
-        case ex.INSUFFICIENT_FUNDS:
+        case records.INSUFFICIENT_FUNDS:
             return Refused("51008", market.settled_in or (market.quote if side == "buy" else market.base))
-        case ex.REDUCE_ONLY:
+        case records.REDUCE_ONLY:
             return Refused("51169")
-        case ex.PRICE_FILTER:
+        case records.PRICE_FILTER:
             return Refused("51000", "px")
-        case ex.LOT_SIZE:
+        case records.LOT_SIZE:
             return Refused("51121")
-        case ex.MIN_NOTIONAL:
+        case records.MIN_NOTIONAL:
             return Refused("51020")
-        case ex.MAX_ORDERS:
+        case records.MAX_ORDERS:
             return Refused("51102", market.max_orders)
-        case ex.DUPLICATE_CLIENT_ID:
+        case records.DUPLICATE_CLIENT_ID:
             return Refused("51016")
-        case ex.HALTED | ex.CANCEL_ONLY:
+        case records.HALTED | records.CANCEL_ONLY:
             return Refused("51022")
-        case ex.POST_ONLY_MODE:
+        case records.POST_ONLY_MODE:
             return Refused("51124")
-        case ex.UNKNOWN_SYMBOL:
+        case records.UNKNOWN_SYMBOL:
             return Refused("51001")
-        case ex.MAINTENANCE:
+        case records.MAINTENANCE:
             return Refused("50001")
         case _:
             return Refused("51000", reject.details.get("parameter", "ordType"))
@@ -246,13 +246,13 @@ def signature(secret: str, prehash: str) -> str:
 # Why a triggered order could not be placed; any other end is one of an order that was.
 NOT_PLACED = frozenset(
     (
-        ex.INSUFFICIENT_FUNDS,
-        ex.REDUCE_ONLY,
-        ex.HALTED,
-        ex.CANCEL_ONLY,
-        ex.POST_ONLY_MODE,
-        ex.MIN_NOTIONAL,
-        ex.MAINTENANCE,
+        records.INSUFFICIENT_FUNDS,
+        records.REDUCE_ONLY,
+        records.HALTED,
+        records.CANCEL_ONLY,
+        records.POST_ONLY_MODE,
+        records.MIN_NOTIONAL,
+        records.MAINTENANCE,
     )
 )
 
@@ -279,7 +279,11 @@ def levels(side: Iterable[tuple[Decimal, Decimal]]) -> list[list[str]]:
 
 def state_of(status: str) -> str:
     """OKX's word for where an order is; it knows no expiry of spot orders."""
-    words = {ex.SUBMITTED: "live", ex.PARTIALLY_FILLED: "partially_filled", ex.FILLED: "filled"}
+    words = {
+        records.SUBMITTED: "live",
+        records.PARTIALLY_FILLED: "partially_filled",
+        records.FILLED: "filled",
+    }
     return words.get(status, "canceled")
 
 
@@ -294,7 +298,7 @@ def order_word(order: Order) -> str:
 
 def cancel_source(order: Order) -> str:
     """Say who or what ended an order; nothing while it is open or when it was filled."""
-    if order.open or order.status == ex.FILLED:
+    if order.open or order.status == records.FILLED:
         return ""
     if order.reason == "NO_LIQUIDITY":
         return "13" if order.time_in_force == "FOK" else "14"

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import View
 from simulator.dialects.okx import MARKETS
@@ -132,10 +132,10 @@ def test_an_order_that_is_refused(case, changes, code, words):
 @pytest.mark.parametrize(
     "mode, order, code",
     [
-        (ex.HALT, {}, "51022"),
-        (ex.CANCEL_ONLY_MODE, {}, "51022"),
-        (ex.POST_ONLY_ONLY_MODE, {}, "51124"),
-        (ex.POST_ONLY_ONLY_MODE, {"ordType": "post_only"}, "0"),
+        (records.HALT, {}, "51022"),
+        (records.CANCEL_ONLY_MODE, {}, "51022"),
+        (records.POST_ONLY_ONLY_MODE, {}, "51124"),
+        (records.POST_ONLY_ONLY_MODE, {"ordType": "post_only"}, "0"),
     ],
 )
 def test_a_market_that_does_not_trade(mode, order, code):
@@ -145,12 +145,12 @@ def test_a_market_that_does_not_trade(mode, order, code):
     [state] = [
         row["state"] for row in desk.public("public/instruments", instType="SPOT", instId=ETH)[1]["data"]
     ]
-    assert state == ("live" if mode == ex.POST_ONLY_ONLY_MODE else "suspend")
+    assert state == ("live" if mode == records.POST_ONLY_ONLY_MODE else "suspend")
 
 
 def test_maintenance_is_said_by_the_front_and_the_time_is_still_told():
     desk = Desk()
-    desk.exchange.set_mode(ex.MAINTENANCE_MODE, NOW)
+    desk.exchange.set_mode(records.MAINTENANCE_MODE, NOW)
     status, body = desk.post("trade/order", {"instId": ETH})
     assert (status, body["code"]) == (503, "50001")
     assert desk.public("public/time")[1]["data"] == [{"ts": "1700000000000"}]

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from simulator import exchange as ex
+from simulator import records
 from simulator.records import OrderUpdate, Reject, Trigger
 from simulator.triggers import stop_or_profit
 from tests.simulator.builders import START, SYMBOL, D, account, exchange, funds, market, order, owns, show
@@ -54,10 +54,10 @@ def test_which_trade_fires_it(kind, side, stop, near, through):
     seen = kinds(made)
     placed = waiting(made, bot, side, "1", stop, kind=kind)
     prints(made, near)
-    assert placed.waiting and placed.status == ex.SUBMITTED and not placed.fills
+    assert placed.waiting and placed.status == records.SUBMITTED and not placed.fills
     assert seen == [(placed.order_id, "new", "submitted")]
     prints(made, through)
-    assert not placed.waiting and placed.status == ex.FILLED
+    assert not placed.waiting and placed.status == records.FILLED
     assert seen[1:] == [
         (placed.order_id, "triggered", "submitted"),
         (placed.order_id, "trade", "filled"),
@@ -76,7 +76,7 @@ def test_a_waiting_order_is_open_and_in_no_book():
     assert owns(made, bot) == funds(USDT="896 104")
     made.cancel_order(bot, placed.order_id, now=START)
     prints(made, "103")
-    assert placed.status == ex.CANCELED and not placed.fills
+    assert placed.status == records.CANCELED and not placed.fills
     assert owns(made, bot) == funds(USDT="1000 0")
 
 
@@ -103,12 +103,12 @@ def test_what_it_holds_while_it_waits(side, price, early, left):
 def test_what_cannot_be_paid_for_when_it_fires_ends_there():
     made = exchange(**BOOK)
     bot = account(made, USDT="100")
-    with pytest.raises(Reject, match=ex.INSUFFICIENT_FUNDS):
+    with pytest.raises(Reject, match=records.INSUFFICIENT_FUNDS):
         waiting(made, bot, "buy", "1", "103", "104")
     late = waiting(made, bot, "buy", "1", "103", "104", reserve_early=False)
     seen = kinds(made)
     prints(made, "103")
-    assert (late.status, late.reason, late.fills) == (ex.EXPIRED, ex.INSUFFICIENT_FUNDS, [])
+    assert (late.status, late.reason, late.fills) == (records.EXPIRED, records.INSUFFICIENT_FUNDS, [])
     assert [kind for _, kind, _ in seen] == ["triggered", "expired"]
     assert owns(made, bot) == funds(USDT="100 0")
     assert made.imbalance() == {}
@@ -155,7 +155,7 @@ def test_a_price_that_was_touched_and_left_at_once_counts():
     placed = waiting(made, bot, "sell", "0.5", "98.5")
     made.public_trade(SYMBOL, D("100"), D("3"), "buy", START + 1)  # meets the 98 on its way
     assert [trade.price for trade in made.recent_trades(SYMBOL)] == [D("105"), D("98"), D("100"), D("97")]
-    assert (placed.status, placed.triggered_at) == (ex.FILLED, START + 1)
+    assert (placed.status, placed.triggered_at) == (records.FILLED, START + 1)
 
 
 def test_a_trigger_that_is_met_already_fires_at_once():
@@ -163,15 +163,15 @@ def test_a_trigger_that_is_met_already_fires_at_once():
     bot = account(made, BTC="10")
     prints(made, "97")
     placed = waiting(made, bot, "sell", "1", "98")
-    assert placed.status == ex.FILLED and placed.triggered_at == START
+    assert placed.status == records.FILLED and placed.triggered_at == START
 
 
 REFUSED = [
-    ("a trigger between two steps", {"stop": "98.001"}, ex.PRICE_FILTER),
-    ("no price at all", {"stop": "0"}, ex.PRICE_FILTER),
-    ("too little", {"quantity": "0.0001"}, ex.LOT_SIZE),
-    ("worth too little at its trigger", {"quantity": "0.001", "stop": "98"}, ex.MIN_NOTIONAL),
-    ("a date that is over", {"expires_at": START}, ex.BAD_PARAMETER),
+    ("a trigger between two steps", {"stop": "98.001"}, records.PRICE_FILTER),
+    ("no price at all", {"stop": "0"}, records.PRICE_FILTER),
+    ("too little", {"quantity": "0.0001"}, records.LOT_SIZE),
+    ("worth too little at its trigger", {"quantity": "0.001", "stop": "98"}, records.MIN_NOTIONAL),
+    ("a date that is over", {"expires_at": START}, records.BAD_PARAMETER),
 ]
 
 
@@ -195,7 +195,9 @@ def test_good_till_a_date_ends_then_whoever_looks():
     # The order that would have met it comes too late.
     taker = order(made, other, "sell", "1", "100", START + 10)
     assert not resting.fills and not taker.fills
-    assert (resting.status, resting.reason) == (stop.status, stop.reason) == (ex.EXPIRED, ex.TIME_OVER)
+    assert (
+        (resting.status, resting.reason) == (stop.status, stop.reason) == (records.EXPIRED, records.TIME_OVER)
+    )
     assert [kind for _, kind, _ in seen] == ["expired", "expired", "new"]
     assert owns(made, bot) == funds(USDT="1000 0", BTC="1 0")
 
@@ -214,7 +216,7 @@ def test_an_order_as_it_stood_before_it_fired_and_before_it_was_amended():
     assert (between.quantity, between.price, between.trigger.price, between.waiting) == (
         D("1"), D("96"), D("97"), True,
     )  # fmt: skip
-    assert placed.status == ex.FILLED and placed.triggered_at == START + 2
+    assert placed.status == records.FILLED and placed.triggered_at == START + 2
 
 
 # --- Amending ---
@@ -273,7 +275,7 @@ def test_a_new_name_is_found_and_the_old_one_is_free():
     bot = account(made, USDT="1000")
     placed = order(made, bot, "buy", "2", "100", client_order_id="old")
     taken = order(made, bot, "buy", "1", "90", client_order_id="taken")
-    with pytest.raises(Reject, match=ex.DUPLICATE_CLIENT_ID):
+    with pytest.raises(Reject, match=records.DUPLICATE_CLIENT_ID):
         made.amend_order(bot, placed.order_id, quantity=D("1"), new_client_order_id="taken", now=START)
     assert placed.quantity == D("2") and made.find_order(bot, client_order_id="taken") is taken
     made.amend_order(bot, placed.order_id, quantity=D("1"), new_client_order_id="new", now=START)
@@ -282,16 +284,16 @@ def test_a_new_name_is_found_and_the_old_one_is_free():
 
 
 AMENDS_REFUSED = [
-    ("what is so already", {"quantity": "2", "price": "100"}, ex.NO_CHANGE),
-    ("nothing", {}, ex.NO_CHANGE),
-    ("as much as is filled", {"quantity": "0.5"}, ex.BELOW_FILLED),
-    ("less than is filled", {"quantity": "0.4"}, ex.BELOW_FILLED),
-    ("more than can be paid", {"quantity": "11"}, ex.INSUFFICIENT_FUNDS),
-    ("a price that cannot be paid", {"price": "700"}, ex.INSUFFICIENT_FUNDS),
-    ("a price between two steps", {"price": "99.001"}, ex.PRICE_FILTER),
-    ("a quantity between two steps", {"quantity": "1.0001"}, ex.LOT_SIZE),
-    ("a trigger it does not have", {"trigger_price": "98"}, ex.BAD_PARAMETER),
-    ("through the other side although post-only", {"price": "1000"}, ex.POST_ONLY_WOULD_CROSS),
+    ("what is so already", {"quantity": "2", "price": "100"}, records.NO_CHANGE),
+    ("nothing", {}, records.NO_CHANGE),
+    ("as much as is filled", {"quantity": "0.5"}, records.BELOW_FILLED),
+    ("less than is filled", {"quantity": "0.4"}, records.BELOW_FILLED),
+    ("more than can be paid", {"quantity": "11"}, records.INSUFFICIENT_FUNDS),
+    ("a price that cannot be paid", {"price": "700"}, records.INSUFFICIENT_FUNDS),
+    ("a price between two steps", {"price": "99.001"}, records.PRICE_FILTER),
+    ("a quantity between two steps", {"quantity": "1.0001"}, records.LOT_SIZE),
+    ("a trigger it does not have", {"trigger_price": "98"}, records.BAD_PARAMETER),
+    ("through the other side although post-only", {"price": "1000"}, records.POST_ONLY_WOULD_CROSS),
 ]
 
 
@@ -302,10 +304,10 @@ def test_an_amendment_that_is_refused_changes_nothing(changes, reason):
     bot, other = account(made, USDT="1000"), account(made, "other", BTC="1")
     placed = order(made, bot, "buy", "2", "100", post_only=True)
     order(made, other, "sell", "0.5", "100")
-    before, seen = ex.order_record(placed) | {"owns": owns(made, bot)}, kinds(made)
+    before, seen = records.order_record(placed) | {"owns": owns(made, bot)}, kinds(made)
     with pytest.raises(Reject, match=reason):
         made.amend_order(bot, placed.order_id, **{k: D(v) for k, v in changes.items()}, now=START + 1)
-    assert ex.order_record(placed) | {"owns": owns(made, bot)} == before and not seen
+    assert records.order_record(placed) | {"owns": owns(made, bot)} == before and not seen
     assert made.depth(SYMBOL, now=START + 1).bids == [(D("100"), D("1.5"))]
 
 
@@ -313,10 +315,10 @@ def test_an_order_that_is_over_or_anothers_cannot_be_amended():
     made = exchange()
     bot, other = account(made, USDT="1000"), account(made, "other", USDT="1000")
     placed = order(made, bot, "buy", "2", "100")
-    with pytest.raises(Reject, match=ex.UNKNOWN_ORDER):
+    with pytest.raises(Reject, match=records.UNKNOWN_ORDER):
         made.amend_order(other, placed.order_id, quantity=D("1"), now=START)
     made.cancel_order(bot, placed.order_id, now=START)
-    with pytest.raises(Reject, match=ex.ORDER_CLOSED):
+    with pytest.raises(Reject, match=records.ORDER_CLOSED):
         made.amend_order(bot, placed.order_id, quantity=D("1"), now=START)
     assert placed.quantity == D("2")
 
@@ -330,7 +332,7 @@ def test_an_amended_trigger_fires_by_its_new_price():
     prints(made, "96")
     assert placed.waiting
     made.amend_order(bot, placed.order_id, trigger_price=D("96.5"), now=START)
-    assert placed.status == ex.FILLED
+    assert placed.status == records.FILLED
 
 
 # --- Any sequence ---
@@ -352,7 +354,7 @@ def test_whatever_is_done_nothing_is_lost_or_made(seed, fee_mode):
         if isinstance(event, OrderUpdate):
             done["fired"] += event.kind == "triggered"
             done["amended"] += event.kind == "amended"
-            done["ended"] += event.order.reason == ex.TIME_OVER
+            done["ended"] += event.order.reason == records.TIME_OVER
 
     made.subscribe(count)
 
