@@ -11,13 +11,13 @@ from decimal import Context, Decimal
 from functools import reduce
 
 from ems.core.records import Position
+from ems.core.snapshots import Change, Snapshot, changes, worth_of
 from ems.engine.portfolio import Appraisal, Holding
 from ems.store import Earned
 
 ZERO = Decimal(0)
 EXACT = Context(prec=100)
 SHARE = Decimal("0.000001")
-STEP = Decimal(1).scaleb(-18)
 
 # What get_pnl can be grouped by -> the group a row belongs to.
 GROUPS: Mapping[str, Callable[[Earned], str]] = {
@@ -64,11 +64,6 @@ class Sum:
             "pnl": pnl,
             "unpriced": sorted(set(self.unpriced)),
         }
-
-
-def worth_of(quantity: Decimal, price: Decimal) -> Decimal:
-    """Return what a quantity is worth, to 18 decimals."""
-    return EXACT.quantize(EXACT.multiply(quantity, price), STEP)
 
 
 def unpriced(appraisal: Appraisal) -> tuple[tuple[str, str, str], ...]:
@@ -194,4 +189,38 @@ def _earned_view(rows: Sequence[Earned]) -> dict[str, object]:
         "turnover": _sum(r.turnover for r in rows),
         "fills": sum(r.fills for r in rows),
         "unvalued_fills": sum(r.unvalued_fills for r in rows),
+    }
+
+
+def snapshots_view(
+    page: Sequence[Snapshot], before: Snapshot | None, currency: str, next_cursor: str | None
+) -> dict[str, object]:
+    """Show snapshots, newest first, each with its sums and what came to pass since the one before it."""
+    found = changes([*page, *([] if before is None else [before])])
+    rows = []
+    for snapshot, change in zip(page, found, strict=False):
+        total = Sum()
+        for row in snapshot.positions:
+            total.add(row.position, row.price)
+        rows.append(
+            {
+                "day": snapshot.day.day.isoformat(),
+                "taken_at": snapshot.day.taken_at,
+                "booking": snapshot.day.booking,
+                "total": total.view(),
+                "change": None if change is None else _change_view(change),
+                "positions": [_position_view(row.position, row.price) for row in snapshot.positions],
+            }
+        )
+    return {"currency": currency, "snapshots": rows, "next_cursor": next_cursor}
+
+
+def _change_view(change: Change) -> dict[str, object]:
+    return {
+        "realised": change.realised,
+        "fees": change.fees,
+        "price_change": change.price_change,
+        "pnl": change.pnl,
+        "brought_in": change.brought_in,
+        "unpriced": list(change.unpriced),
     }

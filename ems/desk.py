@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from ems.appraisals import pnl_view, portfolio_view, unpriced
+from ems.appraisals import pnl_view, portfolio_view, snapshots_view, unpriced
 from ems.contracts import Held, positions_view, read_positions
 from ems.core import errors
 from ems.core.codec import exchange_problem, jsonable, nearest, printable
@@ -33,12 +33,13 @@ from ems.core.messages import (
     Ticket,
 )
 from ems.core.records import Cost, Fill, HistoryEntry, Order, Phase, Query, QueryStatus
+from ems.core.snapshots import Snapshot
 from ems.engine.portfolio import Appraisal
 from ems.engine.risk import change_view
 from ems.histories import Histories, NotListed, Page
 from ems.loop import LoopThread
 from ems.runner import QueryState, Runner
-from ems.store import Earned, KeptHalt, OrderFilter, Store, StoreUnavailable
+from ems.store import Earned, KeptHalt, OrderFilter, SnapshotFilter, Store, StoreUnavailable
 from ems.tca.report import report
 from ems.venues.gateway import Gateway, VenueRefused, VenueUnavailable
 
@@ -87,6 +88,8 @@ class Archives(Store, Protocol):
         exchange: str | None = None,
         account: str | None = None,
     ) -> list[Earned]: ...
+
+    def snapshots(self, wanted: SnapshotFilter) -> tuple[list[Snapshot], Snapshot | None, str | None]: ...
 
 
 class Desk:
@@ -434,6 +437,22 @@ class Desk:
         asked |= {"exchange": exchange, "account": account}
         self._record(user, bot, "get_pnl", exchange, asked, {"groups": len(rows)})
         return body
+
+    def snapshots(self, *, user: str, bot: str, of_bot: str | None, **asked: Any) -> Mapping[str, object]:
+        """Return a page of daily snapshots of the user's positions; `asked` as `ems.store.SnapshotFilter`."""
+        exchange, cursor = asked["exchange"], asked["cursor"]
+        currency = self._runner.engine.portfolio.currency
+        self._known_exchange(exchange)
+        wanted = SnapshotFilter(
+            user=user, currency=currency, bot=self._own_slice_only(user, bot, of_bot), **asked
+        )
+        try:
+            page, before, following = self._read(lambda: self._store.snapshots(wanted))
+        except ValueError as wrong:
+            raise DeskRefused(_bad_cursor(str(wrong), cursor)) from wrong
+        given = {name: value for name, value in {**asked, "of_bot": of_bot}.items() if value is not None}
+        self._record(user, bot, "get_snapshots", exchange, given, {"snapshots": len(page)})
+        return snapshots_view(page, before, currency, following)
 
     def slices(self, *, user: str, bot: str, everyone: bool) -> Mapping[str, object]:
         """Return bots' slices, and how each account's come out with what it holds."""

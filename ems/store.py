@@ -6,8 +6,8 @@ them, and can hand back everything that is not finished, so that a restart is a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Protocol, TypeVar
@@ -28,12 +28,14 @@ from ems.core.records import (
     Parent,
     Phase,
     Position,
+    PositionSnapshot,
     Query,
     QueryStatus,
     Record,
     RiskLimit,
     Slice,
     SliceChange,
+    SnapshotDay,
     Transfer,
     VenueOrder,
 )
@@ -63,6 +65,7 @@ class Unfinished:
     halts: tuple[Halt, ...] = ()  # not lifted
     positions: tuple[Position, ...] = ()  # all of them
     booking: int = 0  # the last one
+    snapshot_days: Mapping[str, date] = field(default_factory=dict)  # currency -> the last that was taken
     slices: tuple[Slice, ...] = ()  # in force
     risk_limits: tuple[RiskLimit, ...] = ()  # all of them, in the order in which they were set
     traded: tuple[Traded, ...] = ()  # by orders that ended within the last 24 hours
@@ -83,6 +86,21 @@ class OrderFilter:
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 100
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotFilter:
+    """Which snapshots are wanted, and what of them. Newest first; `cursor` is the last day seen."""
+
+    user: str
+    currency: str
+    bot: str | None = None
+    exchange: str | None = None
+    account: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 31
     cursor: str | None = None
 
 
@@ -215,6 +233,8 @@ class MemoryStore:
         self.haircuts: dict[tuple[str, str, str, str], Haircut] = {}
         self.keys: dict[tuple[str, str], str] = {}  # (user, idempotency key) -> query id
         self.positions: dict[tuple[str, ...], Position] = {}
+        self.snapshot_days: dict[tuple[str, date], SnapshotDay] = {}  # (currency, day) -> its mark
+        self.snapshots: list[PositionSnapshot] = []
         self.slices: dict[tuple[str, ...], Slice] = {}
         self.slice_changes: list[SliceChange] = []
         self.halt_rows: dict[str, Halt] = {}  # halt id -> halt
@@ -262,6 +282,12 @@ class MemoryStore:
             self.haircuts[place] = record
         elif isinstance(record, Position):
             self.positions[record.key] = record
+        elif isinstance(record, SnapshotDay):
+            day = (record.currency, record.day)
+            assert day not in self.snapshot_days, f"a snapshot is taken once a day: {day}"
+            self.snapshot_days[day] = record
+        elif isinstance(record, PositionSnapshot):
+            self.snapshots.append(record)
         elif isinstance(record, Slice):
             self.slices[record.key] = record
         elif isinstance(record, SliceChange):
@@ -301,6 +327,7 @@ class MemoryStore:
             positions=tuple(self.positions[key] for key in sorted(self.positions)),
             slices=tuple(one for _, one in sorted(self.slices.items()) if one.ended_at is None),
             booking=max((f.booking for f in self.fill_rows.values()), default=0),
+            snapshot_days=dict(sorted(self.snapshot_days)),
             risk_limits=tuple(self.risk_limits),
             traded=() if now is None else self._traded(now),
             day_fills=() if now is None else self._day_fills(now),

@@ -12,7 +12,7 @@ from typing import Any, Callable, ClassVar
 
 from .cost_text import cost_text
 from .plan_text import plan_text
-from .portfolio_text import pnl_text, portfolio_text
+from .portfolio_text import pnl_text, portfolio_text, snapshots_text
 from .result_text import result_text
 
 OVER = ("done", "failed")
@@ -884,6 +884,39 @@ class Pnl(Answer):
 
     def __str__(self) -> str:
         return pnl_text(self)
+
+
+class DayChange(Answer):
+    """What came to pass from one snapshot to the next, in the reporting currency."""
+
+    realised: Decimal
+    fees: Decimal
+    price_change: Decimal
+    pnl: Decimal  # realised - fees + price_change
+    brought_in: Decimal
+    unpriced: list[str]
+
+
+class Snapshot(Answer):
+    """How your positions stood when a day began (UTC)."""
+
+    day: str  # 2026-11-22
+    taken_at: datetime
+    booking: int
+    total: Figures
+    change: DayChange | None  # since the snapshot before
+    positions: list[Position]
+
+
+class SnapshotPage(Answer):
+    """Daily snapshots, newest first; give `next_cursor` back as `cursor` for the next page."""
+
+    currency: str
+    snapshots: list[Snapshot]
+    next_cursor: str | None
+
+    def __str__(self) -> str:
+        return snapshots_text(self)
 
 
 class Health(Answer):

@@ -25,7 +25,7 @@ from .contracts import positions_text
 from .cost_text import KINDS, cost_text
 from .errors import AuthError, ConfigError, ConnectionFailed, OMSError, OutcomeUnknown, QueryFailed
 from .plan_text import plan_text
-from .portfolio_text import pnl_text, portfolio_text
+from .portfolio_text import pnl_text, portfolio_text, snapshots_text
 from .progress import LiveProgress, ProgressPrinter, wanted
 from .views import (
     order_table,
@@ -377,7 +377,8 @@ def _parser() -> argparse.ArgumentParser:
     add("slices", "which bots have a part of an account for their own", _slices, show_facts)
     holdings = add("portfolio", "positions, their value and what they earned", _portfolio, portfolio_text)
     earned = add("pnl", "what trading earned", _pnl, pnl_text)
-    for command in (holdings, earned):
+    days = add("snapshots", "how positions stood when each day began", _snapshots, snapshots_text)
+    for command in (holdings, earned, days):
         command.add_argument("exchange", nargs="?")
         command.add_argument("--account", help=ACCOUNT)
         command.add_argument("--of-bot", help="only what this bot traded")
@@ -387,6 +388,8 @@ def _parser() -> argparse.ArgumentParser:
         help="what the rows are of; default day",
     )
     _period(earned)
+    _period(days)
+    _page(days)
     add("health", "how the server and its exchange accounts are", _health, show_health)
     order = add("order", "look at one order with its fills", _order, show_order)
     order.add_argument("order_id")
@@ -951,6 +954,20 @@ def _portfolio(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_portfolio(options.exchange, account=options.account, bot=options.of_bot)
 
 
+def _snapshots(client: OMSClient, options: argparse.Namespace) -> Answer:
+    width = shutil.get_terminal_size((100, 24)).columns
+    options.show = lambda answer: snapshots_text(answer, width=width)
+    return client.get_snapshots(
+        since=options.since,
+        until=options.until,
+        bot=options.of_bot,
+        exchange=options.exchange,
+        account=options.account,
+        limit=options.limit,
+        cursor=options.cursor,
+    )
+
+
 def _pnl(client: OMSClient, options: argparse.Namespace) -> Answer:
     width = shutil.get_terminal_size((100, 24)).columns
     options.show = lambda answer: pnl_text(answer, width=width)
@@ -1042,6 +1059,7 @@ _TYPED_WORDS = {
     "get_slices": "oms slices",
     "set_slice": "oms set-slice",
     "get_pnl": "oms pnl",
+    "get_snapshots": "oms snapshots",
     "get_withdrawal_deposit_history": "oms history",
     "check_health": "oms health",
     "smart_order": "oms smart-order",

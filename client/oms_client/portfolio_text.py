@@ -102,6 +102,30 @@ def pnl_text(answer: Mapping[str, Any], *, width: int = 80) -> str:
     return "\n".join(parts)
 
 
+def snapshots_text(answer: Mapping[str, Any], *, width: int = 80) -> str:
+    """Show what each day began with and what the day before it came to, oldest first, with a bar for each."""
+    found = list(reversed(answer.get("snapshots") or []))
+    if not found:
+        return "no snapshot was taken in that time"
+    earned = ("pnl", "realised", "fees", "price_change")
+    titles = ("day", "value", *(name.replace("_", " ") for name in earned))
+    figures = [
+        [row.get("day"), money((row.get("total") or {}).get("value"))]
+        + [money((row.get("change") or {}).get(name)) for name in earned]
+        for row in found
+    ]
+    parts = [f"WHEN EACH DAY BEGAN, in {clean(answer.get('currency'))}", table(titles, figures)]
+    changes = [{"day": row.get("day"), "pnl": row["change"].get("pnl")} for row in found if row.get("change")]
+    if changes:
+        parts += ["", "EARNED SINCE THE SNAPSHOT BEFORE", drawing(changes, "day", width)]
+    missing = {name for row in found for name in (row.get("total") or {}).get("unpriced") or []}
+    if missing:
+        parts.append(f"note: no price, and not in the sums: {', '.join(map(clean, sorted(missing)))}")
+    if answer.get("next_cursor"):
+        parts.append(f"more: --cursor {clean(answer['next_cursor'])}")
+    return "\n".join(parts)
+
+
 def drawing(rows: Sequence[Mapping[str, Any]], by: str, width: int) -> str:
     """Draw a bar for each row around one axis."""
     earned = [number(row.get("pnl")) or Decimal(0) for row in rows]

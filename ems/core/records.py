@@ -11,7 +11,7 @@ of `Fill`s (`ems.core.positions.fold`): kept as rows for people and queries.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal, localcontext
 from enum import StrEnum
 
@@ -318,6 +318,26 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotDay:
+    """All positions were taken down for a day (UTC): once for each day and reporting currency."""
+
+    day: date
+    currency: str
+    taken_at: datetime  # the positions are those of this moment: midnight, or the first start after it
+    booking: int  # of the last fill in them
+    positions: int  # how many there were
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PositionSnapshot:
+    """A position as it stood in a day's snapshot."""
+
+    day: date
+    position: Position
+    price: Decimal | None  # of one unit; None: no book led there, or nothing is held
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Slice:
     """The part of an account that is one bot's own: the latest state, as its fills have moved it."""
 
@@ -544,6 +564,8 @@ Record = (
     | Order
     | Fill
     | Position
+    | SnapshotDay
+    | PositionSnapshot
     | Slice
     | SliceChange
     | HistoryEntry

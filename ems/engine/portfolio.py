@@ -130,6 +130,30 @@ class Portfolio:
 
         return valuation.worth(currency, self.currency, mid)
 
+    def positions(self) -> list[Position]:
+        """Return every position that ever was, whoever's."""
+        return self._books.positions()
+
+    def prices(self, positions: Iterable[Position], now: datetime) -> dict[tuple[str, ...], Decimal | None]:
+        """Return key -> price now of each; None where nothing is held or no book at hand leads there."""
+        known: dict[tuple[str, str, str], Decimal | None] = {}
+        found: dict[tuple[str, ...], Decimal | None] = {}
+        for p in positions:
+            place = (p.exchange, p.account, p.asset)
+            # An account may be gone from the settings, and its positions stay.
+            at = self._work.accounts.get(place[:2])
+            if p.quantity and at is not None and place not in known:
+                known[place] = self.price(p.asset, at, now)
+            found[p.key] = known.get(place) if p.quantity else None
+        return found
+
+    def may_be_priced(self, exchange: str, name: str, currency: str) -> bool:
+        """Say whether a price may come: a market leads there, or the markets are not known yet."""
+        account = self._work.accounts.get((exchange, name))
+        if account is None:
+            return False
+        return not account.markets or self.path(exchange, name, currency) is not None
+
     def appraise(
         self, user: str, exchange: str | None, account: str | None, bot: str | None, now: datetime
     ) -> Appraisal:
@@ -147,18 +171,19 @@ class Portfolio:
                 prices[place] = self.price(asset, at, now)
             return prices[place]
 
-        positions = []
-        for p in self._books.positions():
-            fits = p.user == user and bot in (None, p.bot)
-            fits = fits and exchange in (None, p.exchange) and account in (None, p.account)
-            if fits:
-                # An account may be gone from the settings, and its positions stay.
-                at = self._work.accounts.get((p.exchange, p.account))
-                positions.append((p, None if at is None or not p.quantity else price(at, p.asset)))
+        wanted = [
+            p
+            for p in self._books.positions()
+            if p.user == user
+            and bot in (None, p.bot)
+            and exchange in (None, p.exchange)
+            and account in (None, p.account)
+        ]
+        found = self.prices(wanted, now)
         return Appraisal(
             currency=self.currency,
             at=now,
-            positions=tuple(positions),
+            positions=tuple((p, found[p.key]) for p in wanted),
             holdings=tuple(
                 Holding(exchange=a.exchange, account=a.account, asset=c, quantity=total, price=price(a, c))
                 for a in places

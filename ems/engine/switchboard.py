@@ -70,6 +70,7 @@ from ems.engine.replans import Replans
 from ems.engine.risk import Risk
 from ems.engine.sight import Sight
 from ems.engine.slices import Slices
+from ems.engine.snapshots import Snapshots
 from ems.engine.submissions import NONCE_KEPT, Submissions
 from ems.engine.turn import Out, Turn
 from ems.engine.waiting import Waiting
@@ -101,6 +102,7 @@ class Engine:
         self._queries = Queries(self._out, self.work)
         self.portfolio = Portfolio(self._out, self.work, currency)
         self.reconciliation = Reconciliation(self._out, self.work)
+        self.snapshots = Snapshots(self._out, self.portfolio)
         self.slices = Slices(self._out, self.work, self._queries, self.portfolio)
         self.risk = Risk(self._out, self.work, self._queries)
         self.reconciliation.on_mismatch = self.risk.mismatch
@@ -183,6 +185,7 @@ class Engine:
         turn = self._out.begin(now)
         self.portfolio.restore(unfinished)
         self.slices.restore(unfinished.slices)
+        self.snapshots.restore(unfinished.snapshot_days, now)
         self.submissions.nonces = {(n.key_id, n.nonce): n.expires_at for n in unfinished.nonces}
         for haircut in unfinished.haircuts:
             known = self.work.accounts.get((haircut.exchange, haircut.account))
@@ -448,6 +451,8 @@ class Engine:
                 self.halts.trip(code, scope, now)
             case ("halt", halt_id):
                 self.halts.timer(halt_id, now)
+            case ("snapshot", step):
+                self.snapshots.timer(step, now)
             case ("cost", parent_id):
                 self.costs.complete(parent_id, now)
             case ("reconcile", exchange, account):

@@ -171,6 +171,9 @@ class Desk(Protocol):
     ) -> Mapping[str, object]:
         """Return what the user's fills of this time have earned."""
 
+    def snapshots(self, *, user: str, bot: str, of_bot: str | None, **asked: Any) -> Mapping[str, object]:
+        """Return a page of daily snapshots; `asked` as `ems.store.SnapshotFilter` names it."""
+
     def slices(self, *, user: str, bot: str, everyone: bool) -> Mapping[str, object]:
         """Return bots' slices, and how each account's come out with what it holds."""
 

@@ -166,6 +166,28 @@ PORTFOLIO = {
     },
 }
 
+SNAPSHOTS: dict[str, object] = {
+    "currency": "USDT",
+    "snapshots": [
+        {
+            "day": "2026-11-22",
+            "taken_at": "2026-11-22T00:00:00.000412Z",
+            "booking": 1,
+            "total": _FIGURES,
+            "change": {
+                "realised": "0",
+                "fees": "0.612525",
+                "price_change": "0.474525",
+                "pnl": "-0.138",
+                "brought_in": "612.525",
+                "unpriced": [],
+            },
+            "positions": PORTFOLIO["positions"],
+        }
+    ],
+    "next_cursor": None,
+}
+
 _EARNED = {
     "realised": "41.25",
     "fees": "6.125",

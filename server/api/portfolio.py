@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from flask import Response
 
 from ems.core import errors
-from ems.core.fields import ACCOUNT, EXCHANGE, NAME, Field, choice
+from ems.core.fields import ACCOUNT, EXCHANGE, KEY, NAME, Field, choice, whole
 from ems.core.verbs import BOT_FIELD
 from server.api import examples
 from server.api.answers import ok
@@ -108,3 +108,44 @@ def get_pnl() -> Response:
         )
     )
     return ok(found, mode=desk.mode(exchange))
+
+
+GET_SNAPSHOTS = Call(
+    name="get_snapshots",
+    method="GET",
+    path="/api/get_snapshots",
+    role="read",
+    summary="What your bots held and had earned when each day began, and what each day came to",
+    doc="Every position as it stood at midnight UTC, newest day first; since and until are of `taken_at`. "
+    "`change` is against the snapshot before: its pnl is realised - fees of the fills between the two, and "
+    "what prices did. next_cursor, given back as cursor, continues where the page ended.",
+    noun="portfolio",
+    fields=(
+        SINCE,
+        UNTIL,
+        *FILTERS,
+        Field(
+            name="limit",
+            kind=whole(1, 366),
+            doc="At most so many days.",
+            required=False,
+            default=31,
+            example=31,
+        ),
+        Field(name="cursor", kind=KEY, doc="next_cursor of the page before.", required=False),
+    ),
+    answer="SnapshotPage",
+    example=examples.SNAPSHOTS,
+    errors=(*READ_ERRORS, errors.EXCHANGE_UNKNOWN, errors.EXCHANGE_CLOSED, errors.STORE_UNAVAILABLE),
+)
+
+
+@portfolio.call(GET_SNAPSHOTS)
+def get_snapshots() -> Response:
+    """Answer with a page of the user's own snapshots."""
+    values = parameters(GET_SNAPSHOTS)
+    names = ("of_bot", "since", "until", "exchange", "account", "limit", "cursor")
+    wanted: dict[str, Any] = {name: values[name] for name in names}
+    desk = house().desk
+    found = from_desk(lambda: desk.snapshots(**asking(values), **wanted))
+    return ok(found, mode=desk.mode(wanted["exchange"]))

@@ -360,6 +360,42 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             },
         }
     ),
+    "SnapshotPage": _object(
+        {
+            "currency": _TEXT,
+            "snapshots": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "day": {
+                            "type": "string",
+                            "format": "date",
+                            "description": "of UTC, which began then",
+                        },
+                        "taken_at": {**_TIME, "description": "later than midnight: at the first start after"},
+                        "booking": {**_WHOLE, "description": "of the last fill in it"},
+                        "total": {"$ref": "#/components/schemas/Figures"},
+                        "change": {
+                            "anyOf": [{"$ref": "#/components/schemas/DayChange"}, {"type": "null"}],
+                            "description": "against the snapshot before; null: there is none",
+                        },
+                        "positions": _list_of("Position"),
+                    }
+                ),
+            },
+            "next_cursor": _MAYBE_TEXT,
+        }
+    ),
+    "DayChange": _object(
+        {
+            "realised": _AMOUNT,
+            "fees": _AMOUNT,
+            "price_change": {**_AMOUNT, "description": "of what is not realised"},
+            "pnl": {**_AMOUNT, "description": "realised - fees + price_change"},
+            "brought_in": {**_AMOUNT, "description": "worth of what was given without being bought here"},
+            "unpriced": {"type": "array", "items": _TEXT, "description": "left out of price_change"},
+        }
+    ),
     "Pnl": _object(
         {
             "currency": _TEXT,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
@@ -33,13 +33,16 @@ from ems.core.records import (
     Order,
     Parent,
     Position,
+    PositionSnapshot,
     Query,
     RiskLimit,
     Slice,
     SliceChange,
+    SnapshotDay,
     Transfer,
     VenueOrder,
 )
+from ems.core.snapshots import worth_of
 from server.store import tables
 from server.store.columns import plain
 
@@ -253,6 +256,18 @@ class _Positions(Rows[Position]):
         return super().row(record, average_price=record.average_price, **more)
 
 
+class _PositionSnapshots(Rows[PositionSnapshot]):
+    """A row of a snapshot holds its position; what that was worth is a column for people, as its price is."""
+
+    def row(self, record: PositionSnapshot, **more: Any) -> Values:
+        held, price = record.position, record.price
+        value = worth_of(held.quantity, price) if price is not None else None if held.quantity else ZERO
+        return super().row(record, **POSITION.row(held), value=value, **more)
+
+    def record(self, row: Row[Any], **more: Any) -> PositionSnapshot:
+        return super().record(row, position=POSITION.record(row), **more)
+
+
 class _Notices(Rows[Notice]):
     """A letter begins its life in the outbox as due at once."""
 
@@ -263,6 +278,9 @@ class _Notices(Rows[Notice]):
 SLICE = Rows(Slice, tables.slices)
 SLICE_CHANGE = Rows(SliceChange, tables.slice_changes)
 POSITION = _Positions(Position, tables.portfolio)
+_DAY = {"day": Form(date.isoformat, date.fromisoformat)}
+SNAPSHOT_DAY = Rows(SnapshotDay, tables.snapshot_days, forms=_DAY)
+POSITION_SNAPSHOT = _PositionSnapshots(PositionSnapshot, tables.snapshots, without=["position"], forms=_DAY)
 COST = Rows(Cost, tables.costs)
 HAIRCUT = Rows(Haircut, tables.haircuts)
 HALT = Rows(Halt, tables.halts)

@@ -57,17 +57,20 @@ from ems.core.records import (
     Order,
     Parent,
     Position,
+    PositionSnapshot,
     Query,
     QueryStatus,
     Record,
     RiskLimit,
     Slice,
     SliceChange,
+    SnapshotDay,
     Transfer,
     VenueOrder,
 )
 from ems.core.risk_ledger import DAY, MINUTE, Traded, traded_usd
 from ems.core.risk_limits import Scope
+from ems.core.snapshots import Snapshot
 from ems.core.spans import Span
 from ems.store import (
     Earned,
@@ -75,13 +78,14 @@ from ems.store import (
     ListedOrder,
     NonceUsed,
     OrderFilter,
+    SnapshotFilter,
     StoreUnavailable,
     Subject,
     Unfinished,
     VenueFilter,
     page_key,
 )
-from server.store import histories, mapping
+from server.store import histories, mapping, snapshots, tables
 from server.store.columns import EXACT, money_sum, money_sum_product, plain, utc_day
 from server.store.connect import database_url, open_engine, sqlite_file
 from server.store.mapping import Account, Values
@@ -109,6 +113,7 @@ from server.store.tables import (
     risk_limits,
     slice_changes,
     slices,
+    snapshot_days,
 )
 
 ARCHIVE_KEEPS_UNRECORDED = timedelta(hours=24)
@@ -138,6 +143,8 @@ class _Batch:
     positions: dict[tuple[str, ...], Values] = field(default_factory=dict)
     slices: dict[tuple[str, ...], Values] = field(default_factory=dict)
     slice_changes: list[Values] = field(default_factory=list)
+    snapshot_days: list[Values] = field(default_factory=list)
+    snapshots: list[Values] = field(default_factory=list)
     halts: list[Values] = field(default_factory=list)
     halt_lifts: list[Values] = field(default_factory=list)
     news: dict[News, Values] = field(default_factory=dict)
@@ -215,6 +222,7 @@ class SqlStore:
             own = select(slices).where(slices.c.ended_at.is_(None)).order_by(*slices.primary_key)
             found_slices = [mapping.SLICE.record(row) for row in connection.execute(own)]
             booked = connection.execute(select(func.max(fills.c.booking))).scalar()
+            found_days = snapshots.last_days(connection)
             as_set = select(risk_limits).order_by(risk_limits.c.set_at, risk_limits.c.change_id)
             found_limits = [mapping.RISK_LIMIT.record(row) for row in connection.execute(as_set)]
             found_traded = [] if now is None else self._traded(connection, now)
@@ -232,6 +240,7 @@ class SqlStore:
             halts=tuple(found_halts),
             positions=tuple(found_positions),
             booking=booked or 0,
+            snapshot_days=found_days,
             slices=tuple(found_slices),
             risk_limits=tuple(found_limits),
             traded=tuple(found_traded),
@@ -446,6 +455,14 @@ class SqlStore:
             )
             for day, bot_, exchange_, account_, symbol, count, missing, realised, fees, turnover in rows
         ]
+
+    def snapshots(self, wanted: SnapshotFilter) -> tuple[list[Snapshot], Snapshot | None, str | None]:
+        """Return a page of snapshots, newest first, the one before the page's oldest, and the next cursor.
+
+        Raises ValueError for a cursor that is none of ours.
+        """
+        with self._reading() as connection:
+            return snapshots.page(connection, wanted)
 
     def recent_queries(self, user: str | None, limit: int = 20) -> list[Query]:
         """Return the newest queries first; of every user when `user` is None."""
@@ -777,6 +794,8 @@ class SqlStore:
             (prepared.put_position, list(batch.positions.values())),
             (prepared.put_slice, list(batch.slices.values())),
             (prepared.new_slice_change, batch.slice_changes),
+            (prepared.new_snapshot_day, batch.snapshot_days),
+            (prepared.new_snapshot, batch.snapshots),
             (prepared.new_halt, batch.halts),
             (prepared.new_halt_lift, batch.halt_lifts),
             (prepared.new_news, list(batch.news.values())),
@@ -873,6 +892,8 @@ class _Statements:
         self.put_position = put(portfolio)
         self.put_slice = put(slices)
         self.new_slice_change = slice_changes.insert()
+        self.new_snapshot_day = snapshot_days.insert()
+        self.new_snapshot = tables.snapshots.insert()
         self.new_history = order_history.insert()
         self.new_fill = fills.insert()
         self.new_nonce = nonces.insert()
@@ -913,6 +934,10 @@ def _sort(records: Sequence[Record]) -> _Batch:
             batch.slices[record.key] = mapping.SLICE.row(record)
         elif isinstance(record, SliceChange):
             batch.slice_changes.append(mapping.SLICE_CHANGE.row(record))
+        elif isinstance(record, SnapshotDay):
+            batch.snapshot_days.append(mapping.SNAPSHOT_DAY.row(record))
+        elif isinstance(record, PositionSnapshot):
+            batch.snapshots.append(mapping.POSITION_SNAPSHOT.row(record))
         elif isinstance(record, Halt):
             batch.halts.append(mapping.HALT.row(record))
         elif isinstance(record, HaltLift):
@@ -944,6 +969,7 @@ def _fact_of(batch: _Batch) -> _Fact | None:
         (notices, batch.notices, ("notice_id",)),
         (nonces, batch.nonces, ("key_id", "nonce")),
         (slice_changes, batch.slice_changes, ("change_id",)),
+        (snapshot_days, batch.snapshot_days, ("day", "currency")),
         (halts, batch.halts, ("halt_id",)),
         (halt_lifts, batch.halt_lifts, ("halt_id",)),
         (risk_limits, batch.risk_limits, ("change_id",)),

@@ -6,8 +6,9 @@ A change here is a new migration.
 
 Rules:
 1. `queries`, `parents`, `orders`, `portfolio`, `costs` and `haircuts` are the latest state, overwritten by
-   key. `order_history`, `fills`, `halts`, `halt_lifts`, `risk_limits` and `nonces` are facts and only
-   added. `orders` is a cache of the fold of `order_history`, `portfolio` of that of `fills`.
+   key. `order_history`, `fills`, `snapshot_days`, `snapshots`, `halts`, `halt_lifts`, `risk_limits` and
+   `nonces` are facts and only added. `orders` is a cache of the fold of `order_history`, `portfolio` of
+   that of `fills`.
 2. The database itself keeps single what must never be double: the idempotency key of a query, the client
    order id at an account, a fill.
 3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
@@ -301,6 +302,39 @@ portfolio = Table(
     Column("unvalued", Money(MANY), nullable=False),  # quantity that moved when nobody knew its worth, ever
     Column("updated_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("user_id", "bot", "exchange", "account", "asset", "currency"),
+)
+
+# On which days all positions were taken down, and how they stood; only added. Days are of UTC, ISO 8601.
+snapshot_days = Table(
+    "snapshot_days",
+    metadata,
+    Column("day", Key, nullable=False),
+    Column("currency", Key, nullable=False),
+    Column("taken_at", UtcTime, nullable=False),
+    Column("booking", BigInteger, nullable=False),  # of the last fill in it
+    Column("positions", Integer, nullable=False),
+    PrimaryKeyConstraint("day", "currency"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("user_id", Key, nullable=False),
+    Column("currency", Key, nullable=False),
+    Column("day", Key, nullable=False),
+    *(Column(name, Key, nullable=False) for name in ("bot", "exchange", "account", "asset")),
+    Column("quantity", Money(MANY), nullable=False),
+    Column("average_price", Money),
+    Column("cost", Money(MANY), nullable=False),
+    Column("price", Money),  # null: nobody knew it, or nothing was held
+    Column("value", Money(MANY)),  # quantity x price
+    Column("realised", Money(MANY), nullable=False),  # this and those below: ever, until then
+    Column("fees", Money(MANY), nullable=False),
+    Column("opened", Money(MANY), nullable=False),
+    Column("opened_value", Money(MANY), nullable=False),
+    Column("unvalued", Money(MANY), nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("user_id", "currency", "day", "bot", "exchange", "account", "asset"),
 )
 
 # What each finished parent cost. The figures are in the body, as the report reads them.

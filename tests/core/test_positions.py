@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal, localcontext
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from ems.core.messages import Liquidity, Side
 from ems.core.positions import Books, fold, worth_of
-from ems.core.records import Fill, SliceChange
+from ems.core.records import Fill, PositionSnapshot, SliceChange, SnapshotDay
+from ems.core.snapshots import Snapshot, change
 from ems.core.valuation import path, worth
 from tests.builders import at
 
@@ -221,3 +223,69 @@ def test_costs_are_capital_and_gains_less_fees_whatever_is_traded(trades) -> Non
         brought = sum((p.opened_value for p in held), D(0))
         assert costs == brought + sum((p.realised - p.fees for p in held), D(0))
     assert fold(reversed(desk.booked), "USDT").positions() == held
+
+
+def taken(desk: Desk, day: int, prices: dict[str, Decimal]) -> Snapshot:
+    """A snapshot of the desk's books as they stand, at these prices."""
+    held = desk.books.positions()
+    mark = SnapshotDay(
+        day=date(2026, 11, day),
+        currency="USDT",
+        taken_at=at(0),
+        booking=len(desk.booked),
+        positions=len(held),
+    )
+    rows = [PositionSnapshot(day=mark.day, position=p, price=prices.get(p.asset)) for p in held]
+    return Snapshot(day=mark, positions=tuple(rows))
+
+
+PRICES = st.fixed_dictionaries(dict.fromkeys(ASSETS[:-1], AMOUNT) | {"EUR": AMOUNT})
+
+
+@given(TRADES, TRADES, PRICES, PRICES)
+@settings(max_examples=40, deadline=None)
+def test_a_day_earned_what_its_fills_did_and_prices_changed_to_the_last_digit(
+    earlier, later, opening, closing
+) -> None:
+    desk = Desk(BTC="50000", EUR="1.1", ETH="2000.123456")
+    for number, (trades, prices) in enumerate(((earlier, opening), (later, closing)), start=21):
+        for side, symbol, quantity, price, bot, fee, coin in trades:
+            desk.trade(side, symbol, str(quantity), str(price), bot=bot, fee=str(fee), fee_currency=coin)
+        if number == 21:
+            before = taken(desk, number, prices)
+    after = taken(desk, 22, closing)
+    found = change(before, after)
+    fills = desk.booked[before.day.booking : after.day.booking]
+    with localcontext(prec=80):
+        results = sum((f.realised - f.fee_cost for f in fills), D(0))
+
+        def worth_above_cost(snapshot: Snapshot) -> Decimal:
+            rows = [(r.position, r.price) for r in snapshot.positions if r.position.quantity]
+            return sum((round(p.quantity * price, 18) - p.cost for p, price in rows), D(0))
+
+        assert found.pnl == results + worth_above_cost(after) - worth_above_cost(before)
+        # The other way round: what all is worth more, less what came in from outside.
+        value = [
+            sum((round(r.position.quantity * r.price, 18) for r in s.positions if r.position.quantity), D(0))
+            for s in (before, after)
+        ]
+        assert found.pnl == value[1] - value[0] - found.brought_in
+        # And bot by bot it comes to the same.
+        whose = {r.position.bot for r in after.positions}
+        parts = [change(only(before, bot), only(after, bot)) for bot in whose]
+        assert sum((part.pnl for part in parts), D(0)) == found.pnl and found.unpriced == ()
+
+
+def only(snapshot: Snapshot, bot: str) -> Snapshot:
+    return replace(snapshot, positions=tuple(r for r in snapshot.positions if r.position.bot == bot))
+
+
+def test_what_has_no_price_is_left_out_of_the_price_change_and_named() -> None:
+    desk = Desk()
+    desk.trade("buy", "ETH/USDT", "2", "1000")
+    desk.trade("buy", "ZEN/USDT", "1", "10")
+    before = taken(desk, 21, {"USDT": D(1), "ETH": D(1100)})
+    desk.trade("sell", "ZEN/USDT", "0.5", "30")
+    found = change(before, taken(desk, 22, {"USDT": D(1), "ETH": D(900), "ZEN": D(30)}))
+    assert (found.realised, found.price_change, found.pnl) == (10, -400, -390)
+    assert found.unpriced == ("ZEN at binance/default",)

@@ -248,6 +248,11 @@ class StubDesk:
         self._may()
         return examples.SLICES
 
+    def snapshots(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("snapshots", asked))
+        self._may()
+        return examples.SNAPSHOTS
+
     def pnl(self, **asked: object) -> Mapping[str, object]:
         self.calls.append(("pnl", asked))
         self._may()

@@ -60,6 +60,7 @@ EXPECTED = {  # "METHOD path" -> role
     "GET /api/get_fees": "read",
     "GET /api/get_portfolio": "read",
     "GET /api/get_pnl": "read",
+    "GET /api/get_snapshots": "read",
     "GET /api/get_slices": "read",
     "POST /api/set_slice": "admin",
     "GET /api/tca": "read",

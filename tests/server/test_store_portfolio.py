@@ -10,7 +10,8 @@ from decimal import Decimal
 import pytest
 
 from ems.core.messages import Liquidity, Side
-from ems.core.records import Fill, Position, Slice, SliceChange
+from ems.core.records import Fill, Position, PositionSnapshot, Slice, SliceChange, SnapshotDay
+from ems.store import SnapshotFilter
 from server.store.migrate import upgrade
 from server.store.sql import SqlStore
 from tests import builders
@@ -139,3 +140,43 @@ def test_slices_in_force_are_loaded_and_every_change_stays(store: SqlStore) -> N
     assert store.load(NOON).slices == ()
     with pytest.raises(AssertionError):
         store.commit([ended])
+
+
+def snapshot(day: int, *held: Position, currency: str = "USDT") -> list[SnapshotDay | PositionSnapshot]:
+    """A snapshot of these positions, ETH at 2500 and a third."""
+    price = D("2500.333333333333333333")
+    when = NOON.replace(day=day)
+    mark = SnapshotDay(day=when.date(), currency=currency, taken_at=when, booking=day, positions=len(held))
+    return [mark, *(PositionSnapshot(day=mark.day, position=p, price=price) for p in held)]
+
+
+def test_snapshots_are_read_by_page_each_with_the_one_before(store: SqlStore) -> None:
+    mine, others = position(), position(user="bob")
+    second = position(bot="bot2", exchange="kraken", quantity=D(0))
+    for day in (21, 22, 24):  # the server was down on the 23rd
+        store.commit(snapshot(day, replace(mine, realised=D(day)), second, others))
+    store.commit(snapshot(25, position(currency="EUR"), currency="EUR"))
+    assert store.load(NOON).snapshot_days == {"USDT": date(2026, 11, 24), "EUR": date(2026, 11, 25)}
+
+    asked = SnapshotFilter(user="alice", currency="USDT", limit=2)
+    page, before, cursor = store.snapshots(asked)
+    assert [one.day.day.day for one in page] == [24, 22] and before.day.day.day == 21
+    assert [row.position for row in page[0].positions] == [replace(mine, realised=D(24)), second]
+    assert page[0].positions[0].price == D("2500.333333333333333333") and page[0].day.booking == 24
+    page, before, cursor = store.snapshots(replace(asked, cursor=cursor))
+    assert [one.day.day.day for one in page] == [21] and (before, cursor) == (None, None)
+
+    page, before, _ = store.snapshots(replace(asked, bot="bot2", since=NOON.replace(day=24)))
+    assert [[row.position for row in one.positions] for one in (*page, before)] == [[second], [second]]
+    page, _, _ = store.snapshots(replace(asked, user="eve", until=NOON.replace(day=22)))
+    assert [(one.day.day.day, one.positions) for one in page] == [(21, ())]
+    with pytest.raises(ValueError, match="cursor"):
+        store.snapshots(replace(asked, cursor="yesterday"))
+
+
+def test_a_day_is_taken_once(store: SqlStore) -> None:
+    store.commit(snapshot(21, position()))
+    for again in (snapshot(21), snapshot(21, position())[1:]):
+        with pytest.raises(AssertionError, match="promise"):
+            store.commit(again)
+    assert len(store.snapshots(SnapshotFilter(user="alice", currency="USDT"))[0]) == 1

@@ -15,6 +15,7 @@ from ..answers import (
     OrderPage,
     Pnl,
     Portfolio,
+    SnapshotPage,
     Stats,
     Transfers,
 )
@@ -171,6 +172,31 @@ class QuestionCalls(Connection):
             of_bot=bot,
             exchange=exchange,
             account=account,
+            bot=self.bot_name,
+        )
+
+    def get_snapshots(
+        self,
+        *,
+        since: Time | None = None,
+        until: Time | None = None,
+        bot: str | None = None,
+        exchange: str | None = None,
+        account: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> SnapshotPage:
+        """Ask how your positions stood when each day began, and what each day came to, newest first."""
+        return self._ask(
+            SnapshotPage,
+            "get_snapshots",
+            since=time_text("since", since),
+            until=time_text("until", until),
+            of_bot=bot,
+            exchange=exchange,
+            account=account,
+            limit=limit,
+            cursor=cursor,
             bot=self.bot_name,
         )
 
