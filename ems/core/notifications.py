@@ -48,6 +48,8 @@ EVENTS: dict[str, tuple[Severity, str]] = {  # name -> its usual severity, and w
     "order_rejected": (Severity.WARNING, "The exchange refused an order."),
     "query_done": (Severity.INFO, "What was asked is done."),
     "query_failed": (Severity.WARNING, "What was asked failed or was refused."),
+    "not_triggered": (Severity.CRITICAL, "An order that waited here was not placed when its price came."),
+    "guard_not_resting": (Severity.WARNING, "An attached order waits here that was to rest at its exchange."),
     "incident": (Severity.CRITICAL, "An exchange and our ledger disagreed over an order."),
     "ledger_mismatch": (Severity.CRITICAL, "Balances and our ledger disagree."),
     "halt": (Severity.CRITICAL, "Trading was halted, proven flat, or resumed."),

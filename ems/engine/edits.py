@@ -26,7 +26,7 @@ from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
 from ems.engine.attached import PURPOSES
 from ems.engine.cancels import Cancels
-from ems.engine.order_types import met_already, taken_at
+from ems.engine.order_types import in_one_step, met_already, taken_at
 from ems.engine.orders import Orders, sent_type
 from ems.engine.queries import Queries
 from ems.engine.refusals import halted, not_ready
@@ -140,7 +140,8 @@ class Edits:
             if meets:
                 return selfmatch.refused(self._work, account, meets[0], order.user, terms["price"])
         stop_price = terms.get("stop_price", order.stop_price)
-        if order.status is Status.CREATED and stop_price is not None:
+        attached = "stop_price" in terms and order.purpose in PURPOSES
+        if (order.status is Status.CREATED or attached) and stop_price is not None:
             book = account.books.get(order.symbol)
             if book is not None and usable(book, now):
                 mid = mid_of(book)
@@ -171,7 +172,7 @@ class Edits:
         return Edit(
             query_id=event.query_id,
             asked_at=now,
-            in_place=_in_one_step(market, order, terms),
+            in_place=in_one_step(market, order, terms),
             reserved=reserved,
             **terms,  # type: ignore[arg-type]  # its keys are TERMS
         )
@@ -314,12 +315,6 @@ def _has_none(order: Order, name: str) -> Problem:
         hint=f"Remove {name}.",
         details={"field": name},
     )
-
-
-def _in_one_step(market: Market, order: Order, terms: dict[str, Decimal]) -> bool:
-    if not terms.keys() <= market.amends:
-        return False
-    return not market.amends_shrink_only or terms["quantity"] < order.quantity
 
 
 def _mid(account: Account, symbol: str, now: datetime) -> Decimal | None:

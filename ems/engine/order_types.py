@@ -7,6 +7,7 @@ exchange holds nothing for it until then, and may say no when its time has come.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,6 +25,7 @@ from ems.core.messages import (
     Side,
     TimeInForce,
 )
+from ems.core.records import Order
 from ems.core.triggers import met, rising
 from ems.core.validation import Terms, judge, stop_on_tick
 from ems.engine.account import Account
@@ -218,6 +220,13 @@ def _admit_waiting(
 def native(market: Market, kind: OrderType, duration: TimeInForce) -> bool:
     """Say whether the exchange itself waits for the price."""
     return kind in market.stops and (not kind.limited or duration.sent in market.stop_times)
+
+
+def in_one_step(market: Market, order: Order, terms: Mapping[str, Decimal]) -> bool:
+    """Say whether the exchange gives an order these terms without letting it go."""
+    if not terms.keys() <= market.amends:
+        return False
+    return not market.amends_shrink_only or terms["quantity"] < order.quantity
 
 
 def taken_at(stop: Decimal) -> Decimal:

@@ -99,7 +99,7 @@ class Parents:
         self._triggers = Triggers(out, work, orders, risk)
         self._successors = Successors(work, orders)
         self._resubmissions = Resubmissions(out, work, queries, orders, risk)
-        self._attached = Attached(work, orders, self._triggers, self._save)
+        self._attached = Attached(out, work, orders, self._triggers, self._save)
         self._busy: set[str] = set()  # parents being worked right now
         self._again: set[str] = set()  # of those, the ones to which something has happened meanwhile
 
@@ -110,7 +110,9 @@ class Parents:
     ) -> None:
         """Decide what a leg does about a venue's no; `work` then goes on from there."""
         parent = self._work.parents[order.parent_id]
-        if parent.algo == "direct":
+        if parent.goal.get("kind") == ATTACHED:
+            self._attached.learn_refusal(parent, order, report, run, now)
+        elif parent.algo == "direct":
             if self._triggers.learn_refusal(order, report, run, now):
                 return  # it waits again
             problem = self._legs.refusal_problem(order, report)
@@ -146,6 +148,8 @@ class Parents:
         if parent.legs[order.leg].generation < parent.generation and parent.state not in ENDED_PARENT:
             # A late fill of an older plan: the money granted to this one was counted without it.
             self._save(ledger.with_late_fill(parent, before, order))
+        if parent.goal.get("kind") == ATTACHED and known is not None:
+            self._attached.order_changed(parent, before, order, known, now)
         self.work(parent.parent_id, now)
         for beside in self._attached.beside(parent):
             self.work(beside, now)

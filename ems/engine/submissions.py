@@ -453,8 +453,6 @@ class Submissions:
             self._out.record(attached)
             self._out.watch(account, leg.symbol, now)
         told = self._crossings.meet(admitted.crosses, parent, 0, account, now)
-        for beside in self._work.parents_of[query.query_id][1:]:
-            self._parents.work(beside, now)  # what met inside has filled already
         outside = admitted.quantity - sum((cross.quantity for cross in admitted.crosses), ZERO)
         if outside <= ZERO:
             self._crossings.tell(told, account, now)

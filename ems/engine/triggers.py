@@ -156,7 +156,7 @@ class Triggers:
             Notice(
                 notice_id=f"{order.order_id}-not-triggered",
                 query_id=order.query_id,
-                severity="error",
+                severity="critical",
                 subject=f"a {order.order_type} on {order.exchange} was not placed when its price came",
                 failed=f"order {order.order_id} ({order.order_type} to {order.side} {order.symbol} on "
                 f"{order.exchange}) of bot {order.bot} (user {order.user})",
@@ -165,5 +165,6 @@ class Triggers:
                 todo="Look at what it was to protect, and place another order if that still stands.",
                 created_at=now,
                 group=f"{order.user}/{order.bot}/not-triggered",
+                event="not_triggered",
             )
         )

@@ -50,16 +50,20 @@ class House:
     def theirs(self) -> list[dict]:
         return self.exchange.admin("orders?open=true")
 
-    def fall_to(self, price: Decimal, order_id: str) -> None:
-        """Let the market fall until something happens to the order: the recorded books go on beside it."""
+    def move_to(self, price: Decimal, order_id: str) -> None:
+        """Let the market go there until something happens to the order: recorded books go on beside it."""
         deadline = time.monotonic() + WAIT_S
-        text = [[str((price * rate).quantize(D("0.01"))), "50"] for rate in (D(1), D("0.999"), D("1.0005"))]
         before = self.client.get_order(order_id).status
         while self.client.get_order(order_id).status == before:
             assert time.monotonic() < deadline, f"still {before}"
-            self.exchange.admin("book", {"symbol": "ETH/USDT", "bids": text[:2], "asks": text[2:]})
-            trade = {"symbol": "ETH/USDT", "price": text[0][0], "quantity": "1", "taker_side": "sell"}
-            self.exchange.admin("trade", trade)
+            self.move(price)
+
+    def move(self, price: Decimal) -> None:
+        """Let the market be at a price, and trade there."""
+        text = [[str((price * rate).quantize(D("0.01"))), "50"] for rate in (D(1), D("0.999"), D("1.0005"))]
+        self.exchange.admin("book", {"symbol": "ETH/USDT", "bids": text[:2], "asks": text[2:]})
+        trade = {"symbol": "ETH/USDT", "price": text[0][0], "quantity": "1", "taker_side": "sell"}
+        self.exchange.admin("trade", trade)
 
     def ended(self, order_id: str):
         deadline = time.monotonic() + WAIT_S
@@ -80,7 +84,7 @@ def test_where_the_exchange_has_no_such_stop_the_server_waits_over_a_kill_and_se
     edited = house.client.edit_order(order.order_id, stop_price=lower)
     assert (edited.how, edited.order_id, edited.stop_price) == ("here", order.order_id, lower)
     house.restart()
-    house.fall_to(stop * D("0.99"), order.order_id)
+    house.move_to(stop * D("0.99"), order.order_id)
     done = house.ended(order.order_id)
     assert (done.status, done.filled_quantity) == ("filled", D("0.05"))
     sold = [o for o in house.exchange.admin("orders") if D(o["filled_quantity"]) > 0]
@@ -101,7 +105,7 @@ def test_where_the_exchange_has_it_the_stop_waits_there(house):
     assert (order.status, order.emulated) == ("submitted", False)
     (theirs,) = house.theirs()
     assert D(theirs["quantity"]) == D("0.05")
-    house.fall_to(stop * D("0.99"), order.order_id)
+    house.move_to(stop * D("0.99"), order.order_id)
     assert house.ended(order.order_id).filled_quantity == D("0.05")
 
     # Its time is over: the server takes it down, and says so beforehand.
@@ -145,14 +149,44 @@ def test_what_is_attached_sells_what_came_in_after_a_kill_and_nothing_twice(hous
     guards = {o["purpose"]: o["order_id"] for o in page if o["query_id"] == entry["query_id"]}
     assert guards.keys() == {"direct", "stop_loss", "take_profit"}
     guard = house.client.get_order(guards["stop_loss"])
-    assert (guard.status, guard.side, guard.emulated) == ("created", "sell", True)
+    assert (guard.status, guard.side, guard.emulated) == ("submitted", "sell", False)
     assert came - D("0.0002") <= guard.quantity <= came
-    house.restart()
+    profit = house.client.get_order(guards["take_profit"])
+    assert (profit.status, profit.emulated, profit.quantity) == ("created", True, guard.quantity)
+    (theirs,) = [o for o in house.theirs() if o["client_order_id"] == guard.client_order_id]
+    assert D(theirs["quantity"]) == guard.quantity
     before = len(house.exchange.admin("orders"))
-    house.fall_to(stop * D("0.98"), guard.order_id)
+    house.server.kill()
+    house.move(stop * D("0.98"))
+    (theirs,) = [o for o in house.exchange.admin("orders") if o["order_id"] == theirs["order_id"]]
+    assert D(theirs["filled_quantity"]) == guard.quantity, "sold while the server was down"
+    house.server.start()
     assert house.ended(guard.order_id).filled_quantity == guard.quantity
     assert house.ended(guards["take_profit"]).status == "canceled"
-    assert len(house.exchange.admin("orders")) == before + 1
+    assert len(house.exchange.admin("orders")) == before
+
+
+@pytest.mark.parametrize("house", ["binance", "kraken"], indirect=True)
+def test_the_profit_takes_the_place_of_the_guard_when_its_price_comes(house):
+    price = house.price()
+    entry = house.client.order(
+        house.name,
+        "buy",
+        "ETH/USDT",
+        "0.05",
+        "market",
+        stop_loss={"stop_price": (price * D("0.5")).quantize(D("0.01"))},
+        take_profit={"stop_price": (price * D("1.02")).quantize(D("0.01"))},
+    )
+    page = house.client.get_past_orders(house.name)["orders"]
+    guards = {o["purpose"]: o["order_id"] for o in page if o["query_id"] == entry["query_id"]}
+    assert house.client.get_order(guards["stop_loss"]).status == "submitted"
+    house.move_to(price * D("1.03"), guards["take_profit"])
+    sold = house.ended(guards["take_profit"])
+    assert (sold.status, sold.filled_quantity) == ("filled", sold.quantity)
+    stop = house.ended(guards["stop_loss"])
+    assert (stop.status, stop.filled_quantity) == ("canceled", D(0))
+    assert stop.client_order_id not in [o["client_order_id"] for o in house.theirs()]
 
 
 @pytest.mark.parametrize(

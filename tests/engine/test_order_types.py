@@ -298,6 +298,7 @@ def test_a_no_to_what_it_is_ends_it_and_people_are_told():
     )
     assert world.order("q1.1.1").status is Status.REJECTED and "q1.1.2" not in world.engine.work.children
     (notice,) = [r for r in world.turn.records if isinstance(r, Notice)]
+    assert (notice.event, notice.severity) == ("not_triggered", "critical")
     assert "was not placed" in notice.subject and "balance too low" in notice.why
     report = world.store.history("q1.1.1")[-1].report
     assert (report["venue_code"], report["venue_message"]) == ("-2010", "balance too low")

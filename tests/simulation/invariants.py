@@ -39,6 +39,7 @@ def check(world: World) -> None:
             "I2", not venue.exchange.imbalance(), f"the simulator itself lost money: {venue.exchange.name}"
         )
     _require("I2", not world.overlooked, f"fills not noticed in time: {world.overlooked}")
+    _require("G", not world.unguarded, f"not guarded: {world.unguarded}")
     _crosses_have_two_sides(world)
     _require("T", not world.waited_too_long, f"not done in time: {world.waited_too_long}")
     _lifecycles(world)

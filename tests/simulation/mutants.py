@@ -327,11 +327,12 @@ def lost_amendment_is_refused() -> None:
 def attached_all_out_at_once() -> None:
     """When the price of one has come, the other goes as well."""
 
-    def hasty(self, parent, left, run, now):
-        waiting = [o for o in self._work.orders_of_parent(parent.parent_id) if o.status is Status.CREATED]
-        if any(self._triggers.due(one, run, now) for one in waiting):
+    def hasty(self, scene):
+        orders = self._work.orders_of_parent(scene.parent.parent_id)
+        waiting = [o for o in orders if o.status is Status.CREATED]
+        if any(self._triggers.due(one, scene.run, scene.now) for one in waiting):
             for one in waiting:
-                self._orders.send(one.order_id, now)
+                self._orders.send(one.order_id, scene.now)
 
     Attached._send_due = hasty
 
@@ -438,6 +439,33 @@ def letter_left_out() -> None:
     Halts._tell = mute
 
 
+def guard_not_waited_for() -> None:
+    """The take profit goes as soon as the guard at the exchange is to go."""
+    is_out = attached_module._is_out
+    attached_module._is_out = lambda order: is_out(order) and not order.leaving
+
+
+def guard_never_grows() -> None:
+    """A guard at the exchange keeps the size it was placed with."""
+    Attached._resize = lambda self, scene, order: None
+
+
+def guard_let_go_for_good() -> None:
+    """A guard that made way for the take profit does not come back when the price has gone again."""
+    attached_module._comes_back = lambda parent, last: last.emulated and last.status is Status.FILLED
+
+
+def guard_waits_here_for_good() -> None:
+    """A guard that had to wait here for a moment is never given to the exchange."""
+    may_rest = Attached._may_rest
+
+    def once(self, scene, *given):
+        orders = self._work.orders_of_parent(scene.parent.parent_id)
+        return not orders and may_rest(self, scene, *given)
+
+    Attached._may_rest = once
+
+
 def without_row(table: dict, row: tuple) -> Callable[[], None]:
     """Return a mutant that takes one row out of a transition table."""
 
@@ -501,6 +529,10 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "A all out at once": attached_all_out_at_once,
     "A what was sold is there again": attached_forgets_what_was_sold,
     "A fees forgotten": attached_forgets_fees,
+    "A guard not waited for": guard_not_waited_for,
+    "A guard never grows": guard_never_grows,
+    "A guard let go for good": guard_let_go_for_good,
+    "A guard waits here for good": guard_waits_here_for_good,
     "E the rest beside the old order": edit_beside_the_old_one,
     "E the rest is all of it": edit_places_it_all_again,
     "E no answer is a no": lost_amendment_is_refused,

@@ -119,7 +119,7 @@ class Venue:
 class VenueGateway:
     """One process's connection to a venue: implements ems.venues.gateway.Gateway."""
 
-    def __init__(self, venue: Venue, *, fee_mode: str, able: bool):
+    def __init__(self, venue: Venue, *, fee_mode: str, able: bool, amends: bool):
         self.venue = venue
         self.exchange = venue.exchange.name
         self.account = "default"
@@ -130,7 +130,8 @@ class VenueGateway:
         self.watching: set[str] = set()
         self.streaming = False
         self._fee_mode = fee_mode
-        self._able = able  # waits with stop losses itself, and changes orders in one step
+        self._able = able  # waits for a stop price itself
+        self._amends = amends  # changes orders in one step
         self._book_due: set[str] = set()
         self._deliver_now: Callable[[VenueReport], None] = lambda report: None
 
@@ -155,7 +156,7 @@ class VenueGateway:
                 fee_mode=self._fee_mode,
                 stops=STOPS if self._able else frozenset(),
                 stop_times=frozenset({TimeInForce.GTC}),
-                amends=TERMS if self._able else frozenset(),
+                amends=TERMS if self._amends else frozenset(),
             )
             for m in self.venue.exchange.markets.values()
         )
@@ -173,7 +174,7 @@ class VenueGateway:
             case CancelRequest():
                 self._carry(request, self._cancel, "cancel")
             case AmendRequest():
-                assert self._able, "asked of a venue that does not do it"
+                assert self._amends, "asked of a venue that does not do it"
                 self._carry(request, self._amend, "amend")
             case QueryOrder():
                 self._ask(lambda: self._order_status(request), "order", request.order_id)

@@ -15,6 +15,7 @@ from decimal import Decimal
 from functools import partial
 from random import Random
 
+from ems.algos.ledger import received, spent
 from ems.core.child import Patience
 from ems.core.messages import (
     AmendRequest,
@@ -41,14 +42,14 @@ from ems.core.messages import (
     TimeInForce,
     Withdraw,
 )
-from ems.core.records import Phase, Query, QueryStatus, Record, Status
+from ems.core.records import ENDED_PARENT, Order, Phase, Query, QueryStatus, Record, Status
 from ems.core.triggers import met, rising
 from ems.engine import Engine
 from ems.engine.account import Account
 from ems.runner import Runner
 from ems.store import MemoryStore
 from simulator.exchange import Exchange
-from simulator.records import Market, Reject
+from simulator.records import BookChange, Market, Reject
 from tests.limits import opened
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import CALM, Weather, draw
@@ -174,6 +175,7 @@ class World:
         self.prices: dict[tuple[str, str], Decimal] = {}
         self.ended: float | None = None  # when everything had to be over, in a seed that goes on after that
         self.waited_too_long: list[str] = []  # orders that should have been sent or ended by themselves
+        self.unguarded: list[str] = []  # what an entry brought and no stop loss waited with, in calm weather
         self.overlooked: list[str] = []  # fills not booked in time, seen before anything is cancelled
 
     def _venue(self, name: str) -> Venue:
@@ -195,6 +197,7 @@ class World:
             for symbol, base, quote, tick, lot, least, _ in MARKETS
         ]
         exchange = Exchange(name, markets, rng=Random(self.rng.random()))
+        exchange.subscribe(partial(self._shown, exchange))
         account = exchange.open_account("key", "secret", name=ACCOUNT)
         for currency, amount in DEPOSITS.items():
             exchange.deposit(account, currency, amount, 0.0)
@@ -211,6 +214,8 @@ class World:
         self._boot()
         for _ in range(self.rng.randint(6, 14) if self.plain else self.rng.randint(2, 6)):
             self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._new_ask)
+        for _ in range(2 if self.plain else 0):
+            self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._large_entry)
         for _ in range(self.rng.randint(1, 3) if self.matching else 0):
             self.clock.after(self.rng.uniform(1, ASK_UNTIL_S), self._opposites)
         if self.weather.foreign:
@@ -222,6 +227,7 @@ class World:
         self._play_until(FAULTS_UNTIL_S + 20)
         self.overlooked = self._overlooked()
         self.waited_too_long = self._waited_too_long()
+        self.unguarded = self._unguarded()
         for bot in ("bot1", "bot2"):  # what rests is taken down, so that everything can end
             self.ask(CancelAllOrders(), bot)
         self._play_until(FAULTS_UNTIL_S + 20 + RESOLVE_S)
@@ -265,7 +271,9 @@ class World:
         accounts, gateways = [], []
         for venue in self.venues:
             name = venue.exchange.name
-            gateway = DyingGateway(venue, fee_mode=self.fee_modes[name], able=name == "alpha")
+            able = name == "alpha"
+            amends = able and self.seed % 8 != 1
+            gateway = DyingGateway(venue, fee_mode=self.fee_modes[name], able=able, amends=amends)
             gateway.world = self
             gateway.queue = None if self.desk is None else Queue(self.desk.rng)
             gateways.append(gateway)
@@ -315,12 +323,20 @@ class World:
         bids = [(mid - market.tick * k, size * rng.randint(1, 9)) for k in range(1, 6)]
         asks = [(mid + market.tick * k, size * rng.randint(1, 9)) for k in range(1, 6)]
         exchange.set_book(symbol, bids, asks, self.clock.seconds)
-        self.middles.setdefault(key, []).append((self.clock.seconds, mid))
         if rng.random() < 0.6:
             side = rng.choice(("buy", "sell"))
             price = asks[0][0] if side == "buy" else bids[0][0]
             exchange.public_trade(symbol, price, size * rng.randint(1, 12), side, self.clock.seconds)
         self.clock.after(rng.uniform(0.5, 2.5), lambda: self._flow(venue, symbol))
+
+    def _shown(self, exchange: Exchange, event: object) -> None:
+        """Remember the middle of every book there was: what is traded out of one moves it too."""
+        if not isinstance(event, BookChange):
+            return
+        bid, ask = (exchange.best(event.symbol, side, event.now) for side in ("buy", "sell"))
+        if bid is not None and ask is not None:
+            seen = self.middles.setdefault((exchange.name, event.symbol), [])
+            seen.append((event.now, (bid[0] + ask[0]) / 2))
 
     def _foreign(self) -> None:
         """Somebody else uses the account: funds leave and come back."""
@@ -349,6 +365,25 @@ class World:
             for _ in range(self.rng.randint(0, 2)):
                 edit = self._edit_of(command, f"key-{len(self.asks)}")
                 self.clock.after(self.rng.uniform(0.3, 15), partial(self.ask, edit, bot))
+
+    def _large_entry(self) -> None:
+        """An order that rests when it has taken what there is, guarded from afar while it goes on to fill."""
+        rng = self.rng
+        price = self.prices["alpha", "ETH/USDT"]
+        near, far = (Decimal(rng.randint(*span)) / 10000 for span in ((2, 12), (150, 300)))
+        command = PlaceOrder(
+            exchange="alpha",
+            side=Side.BUY,
+            symbol="ETH/USDT",
+            quantity=Decimal(rng.randint(800, 1500)) / 1000,
+            order_type=OrderType.LIMIT,
+            price=price + Decimal("0.01") * rng.randint(0, 4),
+            stop_loss=Exit(stop_price=(price * (1 - far)).quantize(Decimal("0.01"))),
+            take_profit=Exit(stop_price=(price * (1 + near)).quantize(Decimal("0.01")))
+            if rng.random() < 0.5
+            else None,
+        )
+        self.ask(command, "bot1")
 
     def _opposites(self) -> None:
         """Two bots want the opposite of each other: one rests or works, the other comes a moment later."""
@@ -515,11 +550,12 @@ class World:
         )
 
     def _exits(self, price: Decimal) -> dict[str, Exit]:
-        """What is attached to an order that buys at this price: near, for one of them to be met in time."""
+        """What is attached to an order that buys at this price: near, to be met in time, or far, to guard."""
         rng = self.rng
         found = {}
         for name, sign in (("stop_loss", -1), ("take_profit", 1)):
-            stop = (price * (1 + sign * Decimal(rng.randint(3, 20)) / 10000)).quantize(Decimal("0.01"))
+            away = rng.randint(3, 20) if rng.random() < 0.6 else rng.randint(100, 300)
+            stop = (price * (1 + sign * Decimal(away) / 10000)).quantize(Decimal("0.01"))
             at = (stop * (1 + Decimal(rng.randint(-5, 5)) / 10000)).quantize(Decimal("0.01"))
             if rng.random() < 0.6:
                 found[name] = Exit(stop_price=stop, price=at if rng.random() < 0.5 else None)
@@ -561,12 +597,45 @@ class World:
             if order.expires_at is not None and order.phase not in (Phase.SETTLED, Phase.UNKNOWN):
                 if order.expires_at < self.clock.now() - timedelta(seconds=NOTICED_S):
                     late.append(f"{order.order_id} outlived its time")
-            if order.purpose == "direct" and order.status is Status.CREATED:
+            long_there = order.created_at < self.clock.now() - timedelta(seconds=NOTICED_S)
+            if order.purpose == "direct" and order.status is Status.CREATED and long_there:
                 assert order.stop_price is not None
                 middles = [m for at, m in self.middles[order.exchange, order.symbol] if at >= since]
                 if all(met(order.order_type, order.side, order.stop_price, m) for m in middles):
                     late.append(f"{order.order_id} was not sent when its price came")
         return late
+
+    def _unguarded(self) -> list[str]:
+        """Return what is wrong with the guards of entries: one each, of the right size, where it can rest."""
+        wrong = []
+        for parent in self.disk.parents.values():
+            if parent.goal.get("kind") != "attached" or parent.state in ENDED_PARENT:
+                continue
+            if "stop_loss" not in parent.goal["exits"] or "off" in parent.goal:
+                continue
+            orders = self.disk.orders_of_query(parent.query_id)
+            exits = [o for o in orders if o.parent_id == parent.parent_id]
+            base = parent.legs[0].source
+            entry = [o for o in orders if o.parent_id != parent.parent_id]
+            rest = received(entry, base) - spent(exits, base)
+            open_exits = [o for o in exits if o.phase is not Phase.SETTLED]
+            if rest * self.prices[parent.exchange, parent.legs[0].symbol] < 10 or self._moved(entry + exits):
+                continue  # too little, or it moves just now
+            sent = [o for o in open_exits if o.status is not Status.CREATED]
+            if any(o.phase is not Phase.LIVE or o.emulated for o in sent):
+                continue  # in doubt, and there must not be another; or its price has come and it sells
+            stops = [o for o in open_exits if o.purpose == "stop_loss"]
+            if len(stops) != 1 or not Decimal("0.99") * rest - Decimal("0.0002") <= stops[0].quantity <= rest:
+                wrong.append(f"{parent.parent_id} lacks its stop loss for {rest}: {stops}")
+            elif parent.exchange == "alpha" and stops[0].emulated and "here" not in parent.goal:
+                if all(o.status is Status.CREATED for o in open_exits):
+                    wrong.append(f"{stops[0].order_id} waits here though the exchange would wait with it")
+        return wrong
+
+    def _moved(self, orders: Sequence[Order]) -> bool:
+        """Say whether something has happened to one of these orders a moment ago."""
+        moment = self.clock.now() - timedelta(seconds=5)
+        return any(o.updated_at is not None and o.updated_at > moment for o in orders)
 
     def working(self) -> list[Query]:
         return [q for q in self.disk.queries.values() if q.status is QueryStatus.WORKING]
