@@ -30,7 +30,7 @@ setup(
     license="MIT",
     python_requires=">=3.9",
     package_dir={"": "client"},
-    packages=["oms_client", "oms_client.calls"],
+    packages=["oms_client", "oms_client.calls", "oms_client.commands"],
     package_data={"oms_client": ["py.typed"]},
     install_requires=["requests>=2.31", "pynacl>=1.5", "websocket-client>=1.6"],
     entry_points={"console_scripts": ["oms = oms_client.cli:main"]},

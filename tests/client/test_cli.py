@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from oms_client import signing
-from oms_client.cli import in_typed_words, main
+from oms_client.cli import main
 from oms_client.tables import facts, short, table
+from oms_client.typed_words import in_typed_words
 from server.api import examples
 from server.auth import parse_keys
 

@@ -1,0 +1,1 @@
+"""The commands by subject: what can be typed, and what is done then."""
