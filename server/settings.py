@@ -213,6 +213,11 @@ VARIABLES = (
     ),
 )
 
+# Variables that once were read: name -> what took its place, as a sentence. A start with one of them is
+# refused: an old line in a file of settings must neither be passed over nor mean something else (Knight,
+# 1 August 2012). A test compares them with the history of this file.
+RETIRED: Mapping[str, str] = {}
+
 # Read elsewhere, or by the client; not misspelt.
 _OTHERS = ("OMS_KEY", "OMS_URL")
 _EMAIL = re.compile(
@@ -307,13 +312,19 @@ def load_settings(
             del environ[name]
 
 
-def read_settings(environ: MutableMapping[str, str], *, warnings: tuple[str, ...] = ()) -> Settings:
+def read_settings(
+    environ: MutableMapping[str, str],
+    *,
+    warnings: tuple[str, ...] = (),
+    retired: Mapping[str, str] = RETIRED,
+) -> Settings:
     """Read every variable and delete the secret ones from `environ`. Raises SettingsError."""
     try:
+        _refuse_retired(environ, retired)
         vault = load_vault(environ)
         keys = parse_keys(environ.get("OMS_KEYS", ""))
         hosts = parse_hosts(environ.get("OMS_HOSTS", ""))
-    except (KeystoreError, KeysError) as error:
+    except (KeystoreError, KeysError, SettingsError) as error:
         _forget_secrets(environ)
         raise SettingsError(str(error)) from None
     db_url = environ.pop("DB_URL", "").strip()
@@ -616,6 +627,11 @@ def _services(text: str) -> dict[str, str]:
             )
         found[name] = url
     return found
+
+
+def _refuse_retired(environ: Mapping[str, str], retired: Mapping[str, str]) -> None:
+    for name in sorted(retired.keys() & environ.keys()):
+        raise SettingsError(f"{name}: is no variable of this server any more; {retired[name]}")
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:

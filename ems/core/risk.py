@@ -13,7 +13,7 @@ what was counted so far in `ems.core.risk_ledger`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
@@ -465,6 +465,40 @@ def restricted(q: Question) -> Answers:
         if not any(start <= minute < end for start, end in rule.limit):
             now = f"{p.at.hour:02d}:{p.at.minute:02d}"
             yield _breach(rule, now, f"{now} UTC is outside of allowed_hours: {write_limit(rule.limit)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What a whole plan would add to what is counted against a limit."""
+
+    rule: Rule
+    used: Decimal
+    value: Decimal
+
+    @property
+    def share(self) -> Decimal:
+        """Return how much of the plan there is room for, at most all of it."""
+        left = max(_number(self.rule) - self.used, ZERO)
+        return Decimal(1) if self.value <= left else left / self.value
+
+
+def without_room(needs: Iterable[Need]) -> list[Breach]:
+    """Return the limits that a whole plan would go beyond."""
+    found = []
+    for need in needs:
+        limit, after = _number(need.rule), need.used + need.value
+        if after > limit:
+            used, left = plain(need.used), plain(max(limit - need.used, ZERO))
+            found.append(
+                _breach(
+                    need.rule,
+                    plain(after),
+                    f"the whole of it would trade {plain(need.value)} USD; {left} USD are left of "
+                    f"{need.rule.setting.name}, {plain(limit)} USD",
+                    more={"used": used, "remaining": left},
+                )
+            )
+    return found
 
 
 # In the order of the table: the first that says no gives the code.

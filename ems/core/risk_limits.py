@@ -166,7 +166,8 @@ CONTROLS: tuple[Control, ...] = (
         number=14,
         name="Available funds",
         code=errors.FUNDS_INSUFFICIENT,
-        does="More than is free beside the claims of work in progress; always on",
+        does="More than is free beside the claims of work in progress; always on. Elsewhere called "
+        "INSUFFICIENT_FREE_BALANCE",
     ),
     Control(
         number=15,
@@ -209,7 +210,7 @@ CONTROLS: tuple[Control, ...] = (
         name="Deployment guard",
         code="",
         does="Version and hash of the settings in every order and at `/version`; one writer per database; "
-        "no name of a setting comes back with another meaning",
+        "no name of a setting or variable comes back with another meaning, and a retired one is refused",
     ),
     Control(
         number=22,
@@ -439,7 +440,8 @@ SETTING: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
 BY_NUMBER: dict[int, Control] = {control.number: control for control in CONTROLS}
 
 # Names that once were settings. None comes back with another meaning (Knight, 1 August 2012).
-TOMBSTONES: frozenset[str] = frozenset()
+# name -> what took its place, as a sentence. A test compares them with the history of this file.
+TOMBSTONES: dict[str, str] = {}
 
 Hours = tuple[tuple[int, int], ...]  # minutes of the day, from and before
 Limit = Decimal | frozenset[str] | Hours | None  # None: no limit

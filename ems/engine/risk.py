@@ -147,7 +147,12 @@ class Risk:
                 depth=_depth(levels, mid) if rules["max_depth_share"] else None,
             )
         if rules["max_position"]:
-            picture = replace(picture, position=self._position(account, proposal, picture))
+            picture = replace(
+                picture,
+                position=self.position(
+                    account, proposal.where.symbol or "", picture.mid or proposal.price, picture.usd
+                ),
+            )
         return Question(
             proposal=proposal,
             picture=picture,
@@ -317,19 +322,23 @@ class Risk:
                     return symbol
         return None
 
-    def _position(self, account: Account, proposal: Proposal, picture: Picture) -> Decimal | None:
-        """Return what the account holds and buys of the base currency, in USD."""
-        price = picture.mid or proposal.price
-        if price is None or picture.usd is None:
+    def position(
+        self, account: Account, symbol: str, price: Decimal | None, usd: Decimal | None
+    ) -> Decimal | None:
+        """Return what the account holds and buys of a market's base currency, in USD.
+
+        `price`: of the base in the quote currency; `usd`: of one of the quote currency.
+        """
+        if price is None or usd is None:
             return None
-        base = _currencies(proposal.where.symbol or "")[0]
+        base = _currencies(symbol)[0]
         held = account.holdings.total.get(base, ZERO)
         for child in self._work.children.values():
             o = child.order
             if (o.exchange, o.account) == account.key and o.side is Side.BUY and o.closed_at is None:
                 if _currencies(o.symbol)[0] == base:
                     held += max(o.quantity - o.filled_quantity, ZERO)
-        return held * price * picture.usd
+        return held * price * usd
 
     # --- After it -----------------------------------------------------------------------------------------
 
@@ -457,6 +466,7 @@ class Risk:
         if setting is None:
             close = nearest(command.setting, sorted(risk_limits.SETTING))
             hint = f"Did you mean {close}?" if close else "get_limits lists every setting."
+            hint = risk_limits.TOMBSTONES.get(command.setting, hint)
             return _invalid("setting", command.setting, "is not a limit that can be set", hint)
         try:
             if command.value.lower() != DEFAULT:

@@ -64,6 +64,7 @@ from ems.engine.queries import Queries, micros
 from ems.engine.quotes import Quotes
 from ems.engine.refusals import halted, not_ready
 from ems.engine.risk import Clearance, Risk
+from ems.engine.room import without_room
 from ems.engine.shortages import explained
 from ems.engine.sight import Need, Sight, usable
 from ems.engine.slices import Slices
@@ -261,6 +262,10 @@ class Submissions:
             return self._start_order(event, command, judged, cleared, now)
         if isinstance(command, Quote):
             return self._quote(event, command, judged, now)
+        ticket = event.ticket
+        crowded = without_room(self._work, self._risk, judged, asked, ticket.user, ticket.bot, now)
+        if crowded is not None:
+            return crowded
         if event.ticket.dry_run:
             return self._dry_run(event, asked, judged, now)
         query = self._start(event, judged, now)

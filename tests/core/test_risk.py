@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from ems.core import errors, risk
-from ems.core.messages import OrderType, Side
+from ems.core.messages import OrderType, SetLimit, Side
 from ems.core.order import fill_record
 from ems.core.records import Phase, RiskLimit, Status
 from ems.core.risk import Picture, Proposal, Question
@@ -29,6 +29,7 @@ from ems.core.risk_limits import (
 )
 from tests.builders import at, order
 from tests.builders import fill as fill_report
+from tests.engine.world import EngineWorld
 from tests.limits import taken_away
 
 D = Decimal
@@ -451,7 +452,22 @@ def test_what_is_no_limit_is_refused(setting, text):
 
 def test_no_name_of_a_setting_comes_back_from_the_dead():
     names = {setting.name for setting in SETTINGS}
-    assert len(names) == len(SETTINGS) and not names & TOMBSTONES
+    assert len(names) == len(SETTINGS) and not names & TOMBSTONES.keys()
+
+
+def test_a_retired_setting_is_refused_and_says_what_took_its_place(monkeypatch):
+    monkeypatch.setitem(TOMBSTONES, "order_value", "Set max_order_value instead.")
+    world = EngineWorld(limited=True)
+    answer = world.submit(SetLimit(setting="order_value", value="1"), user="adam", role="admin")
+    assert (answer.code, answer.hint) == (errors.REQUEST_FIELD_INVALID, "Set max_order_value instead.")
+
+
+@pytest.mark.parametrize("value, refused", [("999.9999", False), ("1000", False), ("1000.0001", True)])
+def test_a_whole_plan_is_measured_against_what_is_left(value, refused):
+    (rule,) = only(credit_limit=DEFAULT).rules(WHERE)["credit_limit"]
+    need = risk.Need(rule=rule, used=D(99000), value=D(value))
+    assert [b.code for b in risk.without_room([need])] == ([errors.CREDIT_LIMIT] if refused else [])
+    assert need.share == (D(1) if not refused else 1000 / D(value))
 
 
 def test_the_table_of_controls_is_whole():

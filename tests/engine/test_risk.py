@@ -265,13 +265,85 @@ def test_an_algorithm_waits_for_what_passes_with_time():
     assert second == 61
 
 
+@pytest.mark.parametrize(
+    "command, field",
+    [
+        (smart("1000"), "start_amount"),
+        (replace(smart("1000"), start_amount=None, end_amount=D("0.5")), "end_amount"),
+        (
+            replace(limit("2010", quantity=D("0.5")), style=Style(algo="classic", time_limit=D(60))),
+            "quantity",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "setting, code", [("credit_limit", errors.CREDIT_LIMIT), ("max_position", errors.POSITION_LIMIT)]
+)
+def test_what_has_no_room_as_a_whole_is_refused_at_once_with_the_number_that_passes(
+    command, field, setting, code
+):
+    world = opened(free={"USDT": D(10000), "ETH": D(0)})
+    world.ack(f"{place(world, limit(quantity=D('0.1'))).query_id}.1.1")  # 200 USD
+    scope = {"exchange": "binance"} if setting == "max_position" else {"user": "alice"}
+    set_limit(world, setting, "700", **scope)
+    refused = place(world, command)
+    assert isinstance(refused, Problem) and refused.code == code and world.placed() == []
+    details = refused.details
+    assert (details["setting"], details["field"]) == (setting, field)
+    left = D(details["remaining"])
+    assert abs(left - 500) < D("0.5")
+    most = D(details["most"])
+    asked = getattr(command, field)
+    assert asked * D("0.49") < most < asked * D("0.501")
+    query = place(world, replace(command, **{field: most}))
+    assert isinstance(query, Query), query
+    worked_to_the_end(world, query)
+    done = world.query(query.query_id)
+    assert done.status is QueryStatus.DONE, done
+
+
+def worked_to_the_end(world, query):
+    """Fill every order of a query at its limit, as soon as it is out."""
+    for _ in range(80):
+        for request in world.placed():
+            size = str(request.quantity)
+            fill = replace(filled(request.order_id, size, f"X-{request.order_id}", f"f-{request.order_id}"),
+                           price=request.price, at=at(world.now))  # fmt: skip
+            world.ack(request.order_id, f"X-{request.order_id}", filled_quantity=request.quantity,
+                      ending=Ending.FILLED, fills=(fill,))  # fmt: skip
+        if world.query(query.query_id).status is not QueryStatus.WORKING:
+            return
+        world.now += 1
+        world.book()
+        world.timer("parent", f"{query.query_id}.1")
+
+
+def test_every_part_of_a_plan_counts_towards_what_has_no_room():
+    world = opened(markets=TRIANGLE, free={"USDT": D(10000)})
+    for symbol, bid in (("ETH/USDT", "3000"), ("BTC/USDT", "100000"), ("ETH/BTC", "0.02")):
+        step = D("0.00001") if symbol == "ETH/BTC" else D(1)
+        world.book(symbol, bid=bid, ask=str(D(bid) + step), size="50")
+    set_limit(world, "global_credit_limit", "1500")
+    refused = place(world, smart("1000"))  # through BTC, where ETH is a third cheaper: 1000 USD twice
+    assert refused.code == errors.CREDIT_LIMIT, refused
+    assert D(refused.details["value"]) > 1900 and D(refused.details["most"]) < 760
+
+
 def test_an_algorithm_ends_with_the_code_of_a_limit_that_time_does_not_mend():
     world = opened()
-    set_limit(world, "credit_limit", "500")
+    set_limit(world, "max_order_value", "600")
     query = place(world, smart("1000"))
+    (first,) = world.placed()
+    set_limit(world, "credit_limit", "1000")
+    world.ack(f"{place(world, limit(quantity=D('0.2'))).query_id}.1.1", "X-other")  # takes 400 of it
+    fill = replace(filled(first.order_id, str(first.quantity)), price=first.price)
+    world.ack(first.order_id, filled_quantity=first.quantity, ending=Ending.FILLED, fills=(fill,))
+    for world.now in range(1, 30):
+        world.book()
+        world.timer("parent", f"{query.query_id}.1")
     ended = world.query(query.query_id)
     assert ended.status is QueryStatus.FAILED and ended.error.code == errors.CREDIT_LIMIT
-    assert ended.error.details["remaining"] == "500"
+    assert D(ended.error.details["remaining"]) < 1
 
 
 def test_an_algorithm_that_may_never_place_ends_with_the_code_when_its_time_is_over():

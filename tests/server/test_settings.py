@@ -285,6 +285,15 @@ def test_misspelt_names_are_noticed() -> None:
     ]
 
 
+def test_a_retired_name_stops_the_start_and_says_what_took_its_place() -> None:
+    environ = {"OMS_OLD": "1", "DB_URL": "postgres://u:secret@db/x"}
+    with pytest.raises(SettingsError) as refused:
+        read_settings(environ, retired={"OMS_OLD": "set OMS_NEW instead."})
+    assert str(refused.value) == "OMS_OLD: is no variable of this server any more; set OMS_NEW instead."
+    assert "DB_URL" not in environ
+    read_settings({"OMS_OTHER": "1"}, retired={"OMS_OLD": "set OMS_NEW instead."})
+
+
 def test_an_env_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(
