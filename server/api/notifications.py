@@ -81,6 +81,7 @@ write(
 write(
     notifications,
     "acknowledge_notification",
+    role="read",  # whoever was told may say so: it changes nothing of anybody else's, and trades nothing
     example=examples.ACKNOWLEDGE_NOTIFICATION,
     submit=_submit,
     more_errors=(errors.NOTIFICATION_NOT_FOUND,),
@@ -90,7 +91,7 @@ write(
     "test_notification",
     example=examples.TEST_NOTIFICATION,
     submit=_submit,
-    more_errors=(errors.NOTIFICATION_RULE_NOT_FOUND,),
+    more_errors=(errors.NOTIFICATION_RULE_NOT_FOUND, errors.RATE_LIMITED),
 )
 
 GET_NOTIFICATION_RULES = Call(

@@ -7,9 +7,10 @@ has no part in it: its orders do not wait for this, and this does not wait for i
 from __future__ import annotations
 
 import threading
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from ems.core import errors
@@ -33,6 +34,8 @@ from server.notify.notifier import Notifier, zone_named
 RULES_MAX = 100  # of one user
 TEST_PATIENCE_S = 20.0
 POLL_S = 1.0
+TESTS_MAX = 5  # test messages of one user within the time below: they leave the house at once
+TESTS_WITHIN = timedelta(seconds=60)
 # Keys and nonces stand in one table with those of orders, under names that no order's can have: the engine
 # knows nothing of these, and must never meet one.
 OURS = "notification: "
@@ -104,6 +107,7 @@ class NotificationDesk:
         self._new_id = new_id
         self._mode = mode
         self._letters = letters
+        self._tested: defaultdict[str, deque[datetime]] = defaultdict(deque)  # user -> test messages of late
         self._writing = threading.Lock()  # looking a key up and binding it are one step
 
     # --- Writing -----------------------------------------------------------------------------------
@@ -179,9 +183,29 @@ class NotificationDesk:
                 rule = self._rule(ticket.user, command.name)
                 if rule is None:
                     return _no_rule(command.name)
-                made = _test_message(rule, query_id, self._clock())
+                now = self._clock()
+                too_soon = self._too_many_tests(ticket, now)
+                if too_soon is not None:
+                    return too_soon
+                made = _test_message(rule, query_id, now)
                 result = {"message_id": made.message_id, "channel": made.channel, "address": made.address}
                 return _plain(result), self._rows.putting_message(made)
+
+    def _too_many_tests(self, ticket: Ticket, now: datetime) -> Problem | None:
+        """Count a test message, unless the user had enough of them lately."""
+        tested = self._tested[ticket.user]
+        while tested and tested[0] <= now - TESTS_WITHIN:
+            tested.popleft()
+        if len(tested) < TESTS_MAX:
+            if not ticket.dry_run:
+                tested.append(now)
+            return None
+        wait_s = (tested[0] + TESTS_WITHIN - now).total_seconds()
+        return errors.problem(
+            errors.RATE_LIMITED,
+            f"{TESTS_MAX} test messages of {ticket.user} left within {TESTS_WITHIN.total_seconds():.0f} s",
+            details={"limit": TESTS_MAX, "retry_after_s": f"{wait_s:.1f}"},
+        )
 
     def _set(self, ticket: Ticket, command: SetNotificationRule) -> tuple[dict[str, object], Work] | Problem:
         given = {

@@ -36,10 +36,11 @@ def house(tmp_path_factory, sink, receiver):
     folder = tmp_path_factory.mktemp("notifications")
     simulators = [SimulatorProcess(name, folder / f"{name}.log").start() for name in ("binance", "kraken")]
     server = ServerProcess(simulators, f"sqlite:///{folder / 'oms.sqlite'}", folder / "server.log")
-    server.others = {"bob": signing.generate_keys(), "adam": server.admin}  # type: ignore[attr-defined]
-    bob, adam = server.others["bob"].public, server.others["adam"].public  # type: ignore[attr-defined]
+    others = {"bob": signing.generate_keys(), "adam": server.admin, "phone": signing.generate_keys()}
+    server.others = others  # type: ignore[attr-defined]
+    bob, adam, phone = (others[name].public for name in ("bob", "adam", "phone"))
     server.environment = {
-        "OMS_KEYS": f"alice,{server.keys.public};bob,{bob};adam,{adam},admin",
+        "OMS_KEYS": f"alice,{server.keys.public};alice,{phone},read;bob,{bob};adam,{adam},admin",
         "SENDER_EMAIL": "oms@example.org,s3cret",
         "RECEIVE_EMAILS": DESK,
         "SMTP_HOST": sink.host,
@@ -205,6 +206,26 @@ def test_what_a_key_may_not_arrange(house):
     assert "x" not in [rule.name for rule in bob.get_notification_rules().rules]
     seen = client(house, "adam").get_notification_rules(everyone=True).rules
     assert {"alice", "bob", "adam"} <= {rule.user for rule in seen}
+
+
+def test_whoever_was_told_acknowledges_it_also_with_a_key_that_may_only_read(house):
+    phone = OMSClient("alice", house.url, "phone", key=house.others["phone"].private)
+    client(house).set_notification_rule("calls", "in_app", events=["order_filled"], suppress_s=0)
+    client(house).market_order("kraken", "buy", "ETH/USDT", "0.05")
+    told = eventually(lambda: [m for m in phone.get_notifications().notifications if m.rule == "calls"])[0]
+    with pytest.raises(OMSError) as no:
+        client(house, "bob").acknowledge_notification(told.message_id)
+    assert no.value.code == "NOTIFICATION_NOT_FOUND"
+    assert told.message_id not in [
+        m.message_id for m in client(house, "bob").get_notifications().notifications
+    ]
+    phone.acknowledge_notification(told.message_id)
+    waiting = phone.get_notifications(unacknowledged=True).notifications
+    assert told.message_id not in [message.message_id for message in waiting]
+    with pytest.raises(OMSError) as no:
+        phone.delete_notification_rule("calls")
+    assert no.value.code == "AUTH_FORBIDDEN"
+    client(house).delete_notification_rule("calls")
 
 
 def test_the_command_line_arranges_tests_and_acknowledges(house):

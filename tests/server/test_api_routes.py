@@ -41,7 +41,7 @@ EXPECTED = {  # "METHOD path" -> role
     "GET /api/get_halts": "read",
     "POST /api/set_notification_rule": "trade",
     "POST /api/delete_notification_rule": "trade",
-    "POST /api/acknowledge_notification": "trade",
+    "POST /api/acknowledge_notification": "read",
     "POST /api/test_notification": "trade",
     "GET /api/get_notification_rules": "read",
     "GET /api/get_notifications": "read",

@@ -602,6 +602,22 @@ def test_a_test_message_answers_in_the_channels_own_words(
         house.notifier.stop()
 
 
+def test_test_messages_are_few_and_each_user_has_their_own(house: House) -> None:
+    for user in ("alice", "bob"):
+        house.rule("app", "in_app", user)
+    for _ in range(5):
+        house.forward(seconds=10)
+        assert isinstance(house.ask(SendTestNotification(name="app"), dry_run=True), Written)
+        assert isinstance(house.ask(SendTestNotification(name="app")), Written)
+    no = house.ask(SendTestNotification(name="app"))
+    assert isinstance(no, Problem) and (no.code, no.details["retry_after_s"]) == (errors.RATE_LIMITED, "20.0")
+    assert isinstance(house.ask(SendTestNotification(name="app"), "bob"), Written)
+    house.forward(seconds=20)
+    assert isinstance(house.ask(SendTestNotification(name="app")), Written)
+    assert isinstance(house.ask(SendTestNotification(name="app")), Problem)
+    assert len(house.told()) == 6
+
+
 # --- Webhooks and addresses
 
 
