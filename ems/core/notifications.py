@@ -49,6 +49,7 @@ EVENTS: dict[str, tuple[Severity, str]] = {  # name -> its usual severity, and w
     "query_done": (Severity.INFO, "What was asked is done."),
     "query_failed": (Severity.WARNING, "What was asked failed or was refused."),
     "not_triggered": (Severity.CRITICAL, "An order that waited here was not placed when its price came."),
+    "edit_refused": (Severity.CRITICAL, "The new stop of an edit was refused when the old one had gone."),
     "guard_not_resting": (Severity.WARNING, "An attached order waits here that was to rest at its exchange."),
     "incident": (Severity.CRITICAL, "An exchange and our ledger disagreed over an order."),
     "ledger_mismatch": (Severity.CRITICAL, "Balances and our ledger disagree."),

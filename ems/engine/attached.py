@@ -48,9 +48,10 @@ from ems.core.validation import stop_on_tick
 from ems.engine.account import Account, Readiness
 from ems.engine.order_types import in_one_step, native, sellable, taken_at
 from ems.engine.orders import Orders
+from ems.engine.refusals import AGAIN_S, PASSING
 from ems.engine.risk import Clearance
 from ems.engine.sight import usable
-from ems.engine.triggers import AGAIN_S, PASSING, Triggers
+from ems.engine.triggers import Triggers
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 

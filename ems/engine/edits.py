@@ -263,15 +263,28 @@ class Edits:
             status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
             self._queries.finish(query, status, shown, problem, now)
 
+    def _successor(self, order: Order) -> Order | None:
+        """Return the order that took the place of this one."""
+        siblings = self._work.orders_of_parent(order.parent_id)
+        return next((o for o in siblings if o.replaces == order.order_id), None)
+
     def _outcome(self, query: Query, order: Order) -> tuple[Order, Problem | None] | None:
         """Return the order that stands for it now, and why the edit failed, if it did; None: not known."""
-        following = [o for o in self._work.orders_of_parent(order.parent_id) if o.replaces == order.order_id]
-        if following:
-            order = following[0]
-            if order.status is Status.REJECTED:
-                why = f"{order.exchange} refused what was to take its place: {order.reason}"
-                return order, errors.problem(errors.VENUE_REJECTED, why)
-            return None if order.status in (Status.PENDING, Status.UNKNOWN) else (order, None)
+        new = self._successor(order)
+        if new is not None:
+            if new.status is not Status.REJECTED:
+                return None if new.status in (Status.PENDING, Status.UNKNOWN) else (new, None)
+            why = f"{new.exchange} refused what was to take its place: {new.reason}"
+            back = self._successor(new)
+            if back is None and new.order_type.waits and not new.emulated:
+                if self._work.parents[new.parent_id].closed_at is None:
+                    return None  # the old one is placed again
+            if back is not None and back.status in (Status.PENDING, Status.UNKNOWN):
+                return None
+            if back is not None and back.status is not Status.REJECTED:
+                why += f"; the old one was placed again, as it was, as order {back.order_id}"
+                return back, errors.problem(errors.VENUE_REJECTED, why)
+            return new, errors.problem(errors.VENUE_REJECTED, why)
         asked_of_it = (query.result or {}).get("terms")
         assert isinstance(asked_of_it, dict)
         if all(plain(getattr(order, name)) == value for name, value in asked_of_it.items()):

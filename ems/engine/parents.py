@@ -97,7 +97,7 @@ class Parents:
         self._ended = ended  # told when an order or a parent has come to its end
         self._legs = Legs(out, work, orders, crossings, risk, self._save)
         self._triggers = Triggers(out, work, orders, risk)
-        self._successors = Successors(work, orders)
+        self._successors = Successors(out, work, orders)
         self._resubmissions = Resubmissions(out, work, queries, orders, risk)
         self._attached = Attached(out, work, orders, self._triggers, self._save)
         self._busy: set[str] = set()  # parents being worked right now
@@ -115,6 +115,8 @@ class Parents:
         elif parent.algo == "direct":
             if self._triggers.learn_refusal(order, report, run, now):
                 return  # it waits again
+            if self._successors.learn_refusal(order, report, run, now):
+                return  # what it was to take the place of is placed again
             problem = self._legs.refusal_problem(order, report)
             if not self._resubmissions.learn_refusal(account, order, report, problem, run, now):
                 run.problem = run.problem or problem
@@ -328,6 +330,7 @@ class Parents:
         if order.phase is Phase.SETTLED and (
             self._triggers.waits_again(parent, order, run, now)
             or self._successors.take_over(parent, run, now)
+            or self._successors.put_back(parent, order, run, now)
             or self._resubmissions.goes_on(parent, order, run, now)
         ):
             return

@@ -11,7 +11,7 @@ from ems.core import errors
 from ems.core.codec import nearest, plain, time_text
 from ems.core.fitness import unfit
 from ems.core.instrument import Market
-from ems.core.messages import Problem
+from ems.core.messages import Problem, Refusal
 from ems.core.records import Halt
 from ems.engine.account import Account
 from ems.engine.figures import short_number
@@ -24,6 +24,9 @@ def not_ready(account: Account) -> Problem:
     why = account.trouble or account.readiness
     return errors.problem(errors.EXCHANGE_UNAVAILABLE, f"{account.exchange} is not ready to trade: {why}")
 
+
+AGAIN_S = 2.0  # after a refusal that says nothing about an order it is not sent again sooner
+PASSING = frozenset({Refusal.RATE_LIMIT, Refusal.CLOCK, Refusal.MARKET_CLOSED})
 
 HALTED = "trading is halted"  # starts the reason of everything that a halt has ended
 # What a halt is refused with: a person's, or that of the risk control that set it.

@@ -1,26 +1,36 @@
-"""Orders that take the place of another of the same parent: what is left of it, on other terms."""
+"""Orders that take the place of another of the same parent: what is left of it, on other terms.
+
+A stop that is refused when the old one has gone would leave nothing to guard what the old one guarded. So
+that one is placed again, once, as it was; people are told.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
-from ems.core.messages import OrderType
+from ems.core.child import NEVER_ARRIVED
+from ems.core.messages import OrderType, Rejected
 from ems.core.order import worth
-from ems.core.records import Order, Parent, ParentState
+from ems.core.records import Notice, Order, Parent, ParentState, Status
 from ems.core.rest import rest_of
 from ems.engine.account import Account, Readiness
+from ems.engine.order_types import taken_at
 from ems.engine.orders import Orders, sent_type
+from ems.engine.refusals import AGAIN_S, PASSING
 from ems.engine.risk import Clearance
+from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
 ZERO = Decimal(0)
+REFUSED_AS_WELL = "The old one, placed again, was refused as well: nothing stands any more."
 
 
 class Successors:
     """Places the rest of an order that was let go to be replaced."""
 
-    def __init__(self, work: Work, orders: Orders):
+    def __init__(self, out: Out, work: Work, orders: Orders):
+        self._out = out
         self._work = work
         self._orders = orders
 
@@ -61,6 +71,94 @@ class Successors:
         )
         self._orders.send(order_id, now)
         return True
+
+    # --- A stop whose successor was refused ----------------------------------------------------------------
+
+    def learn_refusal(self, order: Order, report: Rejected, run: Run, now: datetime) -> bool:
+        """Take note of a no to what was to take a stop's place; say whether the old one is placed again."""
+        if order.leaving or run.problem is not None:
+            return False
+        if self._stop_before(order) is None:
+            if self._was_put_back(order):
+                self._tell(order, report.message, REFUSED_AS_WELL, now)
+            return False
+        if report.refusal in PASSING:
+            run.leg(order.leg).wait_until = now + timedelta(seconds=AGAIN_S)
+            self._out.wake(("parent", order.parent_id), now + timedelta(seconds=AGAIN_S))
+        return True
+
+    def put_back(self, parent: Parent, order: Order, run: Run, now: datetime) -> bool:
+        """Place a stop again, as it was, where what was to take its place was refused; say whether the parent
+        goes on."""
+        if order.status is not Status.REJECTED or run.problem is not None:
+            return False
+        old = self._stop_before(order)
+        if old is None:
+            if self._was_put_back(order):
+                self._tell(order, order.reason, REFUSED_AS_WELL, now)
+            return False
+        account = self._work.accounts[old.exchange, old.account]
+        market = account.markets.get(old.symbol)
+        again_at = run.leg(old.leg).wait_until
+        if account.readiness is not Readiness.READY or market is None or (again_at and now < again_at):
+            return True
+        rest = market.floor_quantity(old.quantity - old.filled_quantity)
+        assert old.stop_price is not None
+        halted = self._work.halted(*account.key, old.symbol, old.user)
+        if halted is not None or not market.order_ok(rest, old.price or old.stop_price):
+            self._tell(
+                order, order.reason, "The old one cannot be placed again: nothing stands any more.", now
+            )
+            return False
+        paid = old.price or taken_at(old.stop_price)
+        order_id = succeed(
+            self._orders,
+            parent,
+            account,
+            old,
+            now,
+            order_type=old.order_type,
+            quantity=rest,
+            price=old.price,
+            stop_price=old.stop_price,
+            reserved=market.reserve(old.side, rest, paid, post_only=old.post_only),
+            replaces=order.order_id,
+        )
+        self._orders.send(order_id, now)
+        done = f"The old one was placed again, as it was: it is order {order_id} now."
+        self._tell(order, order.reason, done, now)
+        return True
+
+    def _stop_before(self, order: Order) -> Order | None:
+        """Return the stop that was let go for this one to take its place; None where it was none."""
+        child = self._work.children.get(order.replaces or "")
+        if child is None or order.emulated or not order.order_type.waits:
+            return None
+        old, gone = child.order, order.reason.startswith(f"{NEVER_ARRIVED}, ")  # its owner let it go
+        let_go = old.edit is not None and not old.edit.in_place
+        return old if let_go and not gone else None
+
+    def _was_put_back(self, order: Order) -> bool:
+        child = self._work.children.get(order.replaces or "")
+        return child is not None and self._stop_before(child.order) is not None
+
+    def _tell(self, order: Order, why: str, done: str, now: datetime) -> None:
+        self._out.record(
+            Notice(
+                notice_id=f"{order.order_id}-edit-refused",
+                query_id=order.query_id,
+                severity="critical",
+                subject=f"the new {order.order_type} of an edit was refused on {order.exchange}",
+                failed=f"order {order.order_id} ({order.order_type} to {order.side} {order.symbol} on "
+                f"{order.exchange}) of bot {order.bot} (user {order.user})",
+                why=f"{order.exchange} said: {why}",
+                done=done,
+                todo="Look at what it was to protect, and whether what stands now does.",
+                created_at=now,
+                group=f"{order.user}/{order.bot}/edit-refused",
+                event="edit_refused",
+            )
+        )
 
 
 def succeed(

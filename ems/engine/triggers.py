@@ -17,7 +17,7 @@ from ems.core.child import NEVER_ARRIVED, Drop
 from ems.core.codec import plain
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market
-from ems.core.messages import BookUpdate, Refusal, Rejected
+from ems.core.messages import BookUpdate, Rejected
 from ems.core.records import Notice, Order, Parent, Status
 from ems.core.risk_ledger import place_of
 from ems.core.triggers import met, rising
@@ -25,6 +25,7 @@ from ems.engine.account import Account, Readiness
 from ems.engine.order_types import sellable
 from ems.engine.orders import Orders
 from ems.engine.protection import protection
+from ems.engine.refusals import AGAIN_S, PASSING
 from ems.engine.risk import Delay, Risk, reduces
 from ems.engine.sight import usable
 from ems.engine.successors import succeed
@@ -32,8 +33,6 @@ from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
 ZERO = Decimal(0)
-AGAIN_S = 2.0  # after a refusal that says nothing about the order it is not sent again sooner
-PASSING = frozenset({Refusal.RATE_LIMIT, Refusal.CLOCK, Refusal.MARKET_CLOSED})
 
 
 class Triggers:

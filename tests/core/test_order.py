@@ -2,9 +2,39 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import get_args
 
 import pytest
 
+from ems.core.child import (
+    PHASES,
+    AskCancel,
+    AskReplace,
+    Child,
+    ChildEvent,
+    Crossed,
+    Doubted,
+    Drop,
+    Saw,
+    Sent,
+    Tick,
+    step,
+)
+from ems.core.messages import (
+    Acked,
+    Amended,
+    AmendRefused,
+    CancelAcked,
+    CancelRefused,
+    Found,
+    LookupFailed,
+    OrderStatus,
+    OrderType,
+    OutcomeUnknown,
+    Refusal,
+    Rejected,
+    TradesAnswer,
+)
 from ems.core.order import (
     ASKED,
     ASKING,
@@ -21,8 +51,8 @@ from ems.core.order import (
     fold,
     remaining_quantity,
 )
-from ems.core.records import ENDED, Asked, Phase, Status
-from tests.builders import at, fill, order
+from ems.core.records import ENDED, Asked, Edit, Phase, Status
+from tests.builders import PATIENCE, at, fill, order
 
 FILLS = {Kind.FILL, Kind.LAST_FILL, Kind.LATE_FILL}
 
@@ -103,6 +133,99 @@ def test_the_tables_hold_nothing_but_these_rows():
     assert {(str(a), str(k)): str(v) for (a, k), v in ASKED.items()} == LEGAL_ASKED
 
 
+def test_a_word_that_is_new_asks_for_its_rows_here():
+    """A status, kind, asking, phase or event without a row of its own fails by its name."""
+    told = {str(k) for k in ASKING | {Kind.FINAL, Kind.PHASE}}
+    assert {kind for _, kind in LEGAL} | told == {str(kind) for kind in Kind}
+    assert {kind for _, kind in LEGAL_ASKED} == {str(kind) for kind in ASKING}
+    assert {"created", *LEGAL.values()} == {str(s) for s in Status}, "each is reached, or where orders begin"
+    assert {s for (s, kind), after in LEGAL.items() if s != after} == {
+        str(s) for s in Status if s not in ENDED
+    }
+    assert {"nothing", *LEGAL_ASKED.values()} == {str(a) for a in Asked}
+    assert {str(s) for s in SENT} == {str(s) for s in Status} - {"created"} - {str(s) for s in ENDED}
+    assert LEGAL_PHASES.keys() == {(str(p), str(s)) for p in Phase for s in Saw}
+    assert {type(event) for event in OF_ONE_THAT_WAITS} == set(get_args(ChildEvent))
+
+
+# The table of EXECUTION.md 3, written down a second time. N: rule N decides, and the phase stays until then.
+COLUMNS = "ack fill cancel_final cancel_ack cancel_refused trouble open closed not_found reject".split()
+NAMES = {
+    "new": "pending_new",
+    "live": "live",
+    "leaves": "pending_cancel",
+    "doubt": "unknown",
+    "over": "settled",
+}
+GRID = """
+new     live    live    over  doubt  doubt  doubt  live    over  N     over
+live    live    live    over  doubt  doubt  doubt  live    over  N     live
+leaves  leaves  leaves  over  doubt  doubt  doubt  leaves  over  N     leaves
+doubt   live    doubt   over  doubt  doubt  doubt  live    over  N     over
+over    over    over    over  over   over   over   over    over  over  over
+"""
+LEGAL_PHASES = {
+    (NAMES[row[0]], column): NAMES.get(word)
+    for row in (line.split() for line in GRID.strip().splitlines())
+    for column, word in zip(COLUMNS, row[1:], strict=True)
+}
+
+
+def test_the_table_of_phases_holds_nothing_but_these_rows():
+    known = {(str(p), str(saw)): None if after is None else str(after) for (p, saw), after in PHASES.items()}
+    assert known == LEGAL_PHASES
+
+
+# --- One that waits with us: emulated, or attached to another -----------------------------------------------
+
+ID, NO = "q1.1.1", Refusal.PERMANENT
+SMALLER = Edit(query_id="q2", asked_at=at(1), in_place=True, quantity=Decimal(1))
+# What happens to it -> (its status then, whether it is over); None: it cannot be, and nothing changes.
+OF_ONE_THAT_WAITS = {
+    Sent(message="triggered"): ("pending", False),
+    AskCancel(): ("canceled", True),
+    AskCancel(expired=True): ("expired", True),
+    AskReplace(edit=Edit(query_id="q2", asked_at=at(1), in_place=True, quantity=Decimal(1))): (
+        "created",
+        False,
+    ),
+    Drop(message="too little"): ("invalidated", True),
+    Tick(): ("created", False),
+    Doubted(): ("created", False),
+    LookupFailed(request="order", order_id=ID, message="502"): ("created", False),
+    # No exchange knows of it: what one says of it is about no order of ours.
+    Crossed(fill=fill()): None,
+    Acked(order_id=ID, exchange_order_id="X1"): None,
+    Rejected(order_id=ID, refusal=NO, message="no"): None,
+    CancelAcked(order_id=ID, filled_quantity=Decimal(0)): None,
+    fill(): None,
+    OrderStatus(order_id=ID, found=Found.OPEN, exchange_order_id="X1", query_sent_at=at(0.9)): None,
+    CancelRefused(order_id=ID, refusal=NO, message="no"): ("created", False),
+    OutcomeUnknown(order_id=ID, request="create", message="timeout"): ("created", False),
+    Amended(order_id=ID): ("created", False),
+    AmendRefused(order_id=ID, refusal=NO, message="no"): ("created", False),
+    TradesAnswer(order_id=ID, fills=(), query_sent_at=at(0.9)): ("created", False),
+}
+
+
+@pytest.mark.parametrize("event", OF_ONE_THAT_WAITS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("purpose", ["direct", "stop_loss", "take_profit"])
+def test_every_event_of_one_that_waits_with_us(purpose, event):
+    waits = order(
+        order_type=OrderType.STOP_LOSS, stop_price=Decimal(1900), price=1890, emulated=True, purpose=purpose
+    )
+    expected = OF_ONE_THAT_WAITS[event]
+    if expected is None:
+        with pytest.raises(IllegalTransition):
+            step(Child(order=waits), event, at(1), PATIENCE)
+        return
+    done = step(Child(order=waits), event, at(1), PATIENCE)
+    after = done.child.order
+    assert (str(after.status), after.phase is Phase.SETTLED) == expected
+    assert done.actions == (), "nobody is asked about it"
+    assert (done.wake_at is None) == (after.status is not Status.PENDING)
+
+
 @pytest.mark.parametrize("kind", sorted(ASKING), ids=str)
 @pytest.mark.parametrize("asked", Asked, ids=str)
 def test_every_pair_of_what_is_asked_for_and_a_further_asking(asked, kind):
@@ -177,8 +300,8 @@ def test_an_order_is_the_fold_of_its_history():
         change(Kind.FILL, fill=fill("f2", "0.25")),
         change(Kind.CANCEL),
     ]
-    for number, step in enumerate(story):
-        now, entry = apply(now, step, at(number))
+    for number, happens in enumerate(story):
+        now, entry = apply(now, happens, at(number))
         history.append(entry)
     assert fold(history) == now
     assert now.status is Status.CANCELED and now.version == len(story)

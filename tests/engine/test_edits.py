@@ -25,9 +25,9 @@ from ems.core.messages import (
     SmartOrder,
 )
 from ems.core.order import fold
-from ems.core.records import Asked, Phase, QueryStatus, Status
+from ems.core.records import Asked, Notice, ParentState, Phase, QueryStatus, Status
 from tests.builders import at, fill, market
-from tests.engine.test_order_types import quoted, stop_sell
+from tests.engine.test_order_types import STOPS, quoted, stop_sell
 from tests.engine.world import EngineWorld
 
 D = Decimal
@@ -286,6 +286,81 @@ def test_a_new_one_that_is_refused_says_that_nothing_stands_any_more():
     world.venue(Rejected(order_id="q1.1.2", refusal=Refusal.INSUFFICIENT_FUNDS, message="no funds"))
     status, body, code = result(world)
     assert (status, code, body["order_id"]) == (QueryStatus.FAILED, errors.VENUE_REJECTED, "q1.1.2")
+
+
+STOPS_THERE = (market("ETH/USDT", stops=STOPS),)
+
+
+def moved_stop():
+    """The stop of an edit has gone, and the one on other terms is out."""
+    world = EngineWorld(markets=STOPS_THERE)
+    quoted(world, "2000")
+    world.submit(stop_sell("1900"))
+    world.ack("q1.1.1")
+    edit(world, stop_price="1950")
+    world.venue(CancelAcked(order_id="q1.1.1", filled_quantity=D(0)))
+    (request,) = world.placed()
+    assert (request.order_id, request.stop_price) == ("q1.1.2", D(1950))
+    return world
+
+
+def no(order_id, refusal=Refusal.PERMANENT):
+    return Rejected(order_id=order_id, refusal=refusal, message="would trigger at once")
+
+
+def letters(world):
+    return [r.done for r in world.turn.records if isinstance(r, Notice) and r.event == "edit_refused"]
+
+
+def test_a_stop_whose_new_terms_are_refused_stands_again_on_the_old_ones():
+    world = moved_stop()
+    world.venue(no("q1.1.2"))
+    (request,) = world.placed()
+    assert (request.order_id, request.stop_price, request.quantity) == ("q1.1.3", D(1900), D(1))
+    assert world.order("q1.1.3").replaces == "q1.1.2"
+    assert letters(world) == ["The old one was placed again, as it was: it is order q1.1.3 now."]
+    assert world.engine.work.claims(world.account)["ETH"] == D(1)
+    assert world.query("edit-1").status is QueryStatus.WORKING, "nobody knows yet what stands"
+    world.ack("q1.1.3", "X3")
+    status, body, code = result(world)
+    assert (status, code) == (QueryStatus.FAILED, errors.VENUE_REJECTED)
+    assert (body["order_id"], body["stop_price"], body["status"]) == ("q1.1.3", "1900", "submitted")
+    assert "placed again" in world.query("edit-1").error.message
+
+
+def test_it_is_put_back_once_and_then_people_are_told_that_nothing_stands():
+    world = moved_stop()
+    world.venue(no("q1.1.2"))
+    world.venue(no("q1.1.3"))
+    (letter,) = letters(world)
+    assert world.placed() == [] and "nothing stands any more" in letter
+    status, body, code = result(world)
+    assert (status, code, body["order_id"]) == (QueryStatus.FAILED, errors.VENUE_REJECTED, "q1.1.2")
+    assert world.engine.work.parents["q1.1"].state is ParentState.ABORTED
+
+
+def test_after_a_no_that_passes_it_is_put_back_in_a_moment():
+    world = moved_stop()
+    world.venue(no("q1.1.2", Refusal.RATE_LIMIT))
+    assert world.placed() == []
+    assert world.query("edit-1").status is QueryStatus.WORKING
+    world.now = 2.5
+    world.timer("parent", "q1.1")
+    assert [r.stop_price for r in world.placed()] == [D(1900)]
+
+
+def test_what_its_owner_let_go_meanwhile_is_not_put_back():
+    world = moved_stop()
+    world.submit(CancelOrder(order_id="q1.1.2"), key="c1")
+    world.venue(no("q1.1.2"))
+    assert world.placed() == [] and "q1.1.3" not in world.engine.work.children
+
+
+def test_a_kill_before_the_answer_puts_it_back_after_the_restart():
+    world = moved_stop()
+    reborn = EngineWorld(store=world.store, markets=STOPS_THERE)
+    reborn.venue(no("q1.1.2"))
+    assert [(r.order_id, r.stop_price) for r in reborn.placed()] == [("q1.1.3", D(1900))]
 
 
 def test_where_it_only_becomes_smaller_in_one_step_the_rest_is_by_another():
