@@ -21,18 +21,27 @@ Pages: https://bybit-exchange.github.io/docs/v5/position and those beside it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ems.core.book import Side
 from simulator import records
+from simulator.dialects.bybit_linear_words import (
+    FUNDING_SPACE,
+    NO_MARGIN,
+    NOT_FALLING,
+    NOT_RISING,
+    RISK_LIMIT,
+    SAME_LEVERAGE,
+    SAME_MODE,
+    TRADE_SPACE,
+    WORDS,
+    uuid_of,
+)
 from simulator.dialects.bybit_words import (
     BAD_REQUEST,
     HISTORY_S,
-    NO_PERMISSION,
-    SERVER_ERROR,
     Refused,
     market_name,
     ms,
@@ -48,55 +57,6 @@ if TYPE_CHECKING:
     from simulator.dialects.bybit import Bybit
 
 FIGURE = Decimal("0.00000001")
-
-# Codes of this category: https://bybit-exchange.github.io/docs/v5/error
-NO_ORDER = 110001
-NO_FUNDS = 110007
-REDUCE_ONLY = 110017
-TOO_MANY_OPEN = 110020
-SAME_MODE = 110025
-SAME_LEVERAGE = 110043
-NO_MARGIN = 110044
-NOT_NOW = 110066
-DUPLICATE = 110072
-RISK_LIMIT = 110013
-NOT_RISING = 110092
-NOT_FALLING = 110093
-VALUE_SMALL = 110094
-
-WORDS = {
-    NO_ORDER: "order not exists or too late to cancel",
-    NO_FUNDS: "ab not enough for new order",
-    REDUCE_ONLY: "current position is zero, cannot fix reduce-only order qty",
-    TOO_MANY_OPEN: "You cannot have more than 500 active orders.",
-    SAME_MODE: "Position mode is not modified",
-    SAME_LEVERAGE: "leverage not modified",
-    NO_MARGIN: "Available margin is insufficient.",
-    NOT_NOW: "No trading is currently allowed.",
-    DUPLICATE: "OrderLinkedID is duplicate",
-    RISK_LIMIT: "cannot set leverage gt maxLeverage by risk limit",
-    VALUE_SMALL: "Order does not meet minimum order value",
-}
-
-# Reason of a Reject -> (code, words)
-REASONS = {
-    records.PERMISSION_DENIED: (NO_PERMISSION, None),
-    records.UNKNOWN_SYMBOL: (BAD_REQUEST, "params error: symbol invalid"),
-    records.UNKNOWN_ORDER: (NO_ORDER, None),
-    records.ORDER_CLOSED: (NO_ORDER, None),
-    records.BAD_PARAMETER: (BAD_REQUEST, None),
-    records.LOT_SIZE: (BAD_REQUEST, "Qty invalid"),
-    records.PRICE_FILTER: (BAD_REQUEST, "Price invalid"),
-    records.MIN_NOTIONAL: (VALUE_SMALL, None),
-    records.MAX_ORDERS: (TOO_MANY_OPEN, None),
-    records.INSUFFICIENT_FUNDS: (NO_FUNDS, None),
-    records.DUPLICATE_CLIENT_ID: (DUPLICATE, None),
-    records.HALTED: (NOT_NOW, None),
-    records.CANCEL_ONLY: (NOT_NOW, None),
-    records.POST_ONLY_MODE: (NOT_NOW, None),
-    records.REDUCE_ONLY: (REDUCE_ONLY, None),
-    records.MAINTENANCE: (SERVER_ERROR, None),
-}
 
 # Rules as instruments-info gave them on 2026-08-09, margin of the first tier, fees of the lowest:
 # https://www.bybit.com/en/help-center/article/Trading-Fee-Structure
@@ -129,38 +89,10 @@ LIMITS = {
     "ETHUSDT": ("2000", "0.01", "199999.98", ("0.02", "0.04")),
 }
 
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-ID_SPACE = 0x5AFE << 96  # of orders
-TRADE_SPACE = 0x7ADE << 96
-FUNDING_SPACE = 0xF00D << 96
-TURNED_AWAY = 1 << 80  # numbers of orders that never reached the book begin here
-
 
 def figure(value: Decimal) -> str:
     """Write what comes from a division as Bybit does."""
     return text(value.quantize(FIGURE))
-
-
-def uuid_of(space: int, number: int) -> str:
-    """A UUID that tells its number."""
-    digits = f"{space + (number if number >= 0 else TURNED_AWAY - number):032x}"
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def order_number(name: str) -> int | None:
-    """Our number of an order, from its UUID."""
-    if not UUID.fullmatch(name):
-        return None
-    number = int(name.replace("-", ""), 16) - ID_SPACE
-    if not 0 < number < 2 * TURNED_AWAY:
-        return None
-    return TURNED_AWAY - number if number > TURNED_AWAY else number
-
-
-def refusal(reject: Reject) -> Refused:
-    """Say why the exchange refused an order in contracts, as Bybit does."""
-    code, words = REASONS.get(reject.reason, (SERVER_ERROR, None))
-    return Refused(code, words or WORDS.get(code))
 
 
 class Linear:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from ems.core.book import SELF_TRADE, TimeInForce
 from simulator import records
+from simulator.dialects import bybit_linear_words as linear
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response
 from simulator.records import Market, Order, Reject, SelfTradeRule
@@ -192,6 +193,27 @@ class Refused(Exception):
         super().__init__(f"{code} {self.message}")
 
 
+# Of contracts, the reason of a Reject -> (code, words).
+LINEAR_CODES = {
+    records.PERMISSION_DENIED: (NO_PERMISSION, None),
+    records.UNKNOWN_SYMBOL: (BAD_REQUEST, "params error: symbol invalid"),
+    records.UNKNOWN_ORDER: (linear.NO_ORDER, None),
+    records.ORDER_CLOSED: (linear.NO_ORDER, None),
+    records.BAD_PARAMETER: (BAD_REQUEST, None),
+    records.LOT_SIZE: (BAD_REQUEST, "Qty invalid"),
+    records.PRICE_FILTER: (BAD_REQUEST, "Price invalid"),
+    records.MIN_NOTIONAL: (linear.VALUE_SMALL, None),
+    records.MAX_ORDERS: (linear.TOO_MANY_OPEN, None),
+    records.INSUFFICIENT_FUNDS: (linear.NO_FUNDS, None),
+    records.DUPLICATE_CLIENT_ID: (linear.DUPLICATE, None),
+    records.HALTED: (linear.NOT_NOW, None),
+    records.CANCEL_ONLY: (linear.NOT_NOW, None),
+    records.POST_ONLY_MODE: (linear.NOT_NOW, None),
+    records.REDUCE_ONLY: (linear.REDUCE_ONLY, None),
+    records.MAINTENANCE: (SERVER_ERROR, None),
+}
+
+
 def invalid(name: str) -> Refused:
     """Make the refusal that names a wrong field."""
     return Refused(BAD_DATA, f"Data sent for paramter '{name}' is not valid.")  # Bybit's spelling
@@ -200,9 +222,8 @@ def invalid(name: str) -> Refused:
 def refusal_of(reject: Reject, category: str = SPOT) -> Refused:
     """Say why the exchange refused, as Bybit does."""
     if category == LINEAR:
-        from simulator.dialects.bybit_linear import refusal
-
-        return refusal(reject)
+        code, words = LINEAR_CODES.get(reject.reason, (SERVER_ERROR, None))
+        return Refused(code, words or linear.WORDS.get(code))
     return Refused(CODES.get(reject.reason, SERVER_ERROR))
 
 
@@ -219,18 +240,14 @@ def category_of(symbol: str) -> str:
 def order_name(order_id: int, symbol: str = "") -> str:
     """Bybit's id of an order: nineteen digits of spot, a UUID of a contract."""
     if category_of(symbol) == LINEAR:
-        from simulator.dialects.bybit_linear import ID_SPACE, uuid_of
-
-        return uuid_of(ID_SPACE, order_id)
+        return linear.uuid_of(linear.ID_SPACE, order_id)
     return str(1_900_000_000_000_000_000 + order_id)
 
 
 def order_number(name: str) -> int | None:
     """Our number of an order, from Bybit's id."""
     if "-" in name:
-        from simulator.dialects import bybit_linear
-
-        return bybit_linear.order_number(name)
+        return linear.order_number(name)
     if not name.isascii() or not name.isdigit() or len(name) != 19:
         return None
     number = int(name) - 1_900_000_000_000_000_000

@@ -28,8 +28,10 @@ from simulator.dialects import coinbase_orders as orders
 from simulator.dialects import coinbase_wallets as wallets
 from simulator.dialects import coinbase_words as words
 from simulator.dialects import dialect
+from simulator.dialects.coinbase_streams import Streams
 from simulator.dialects.coinbase_tokens import Tokens, Unauthorized, uris_of
 from simulator.dialects.coinbase_words import (
+    BOTH,
     Failed,
     Refused,
     fill_name,
@@ -39,6 +41,7 @@ from simulator.dialects.coinbase_words import (
     product_name,
     read_stamp,
     stamp,
+    trade_row,
 )
 from simulator.dialects.dialect import Request, Response, Send
 from simulator.exchange import Exchange
@@ -180,9 +183,6 @@ class Coinbase:
             return _refusal(refusal, head, old)
 
     def open_session(self, request: Request, send: Send) -> dialect.Session | None:
-        # The streams are built on this file, so they are imported when the first one is opened.
-        from simulator.dialects.coinbase_streams import Streams
-
         return Streams(self, send, request) if request.path in ("", "/") else None
 
     def rate_limited(self, request: Request, banned: bool) -> Response:
@@ -355,7 +355,7 @@ class Coinbase:
         """A market as the list of products tells it."""
         mode = self.exchange.mode_of(market.symbol)
         figures = self.figures(market)
-        bid, ask = (self.exchange.best(market.symbol, side, now) for side in ex_sides)
+        bid, ask = (self.exchange.best(market.symbol, side, now) for side in BOTH)
         name = product_name(market)
         return {
             "product_id": name,
@@ -454,7 +454,7 @@ class Coinbase:
 
     def _trades(self, market: Market, request: Request, fields: Fields) -> Any:
         limit = _count(fields, "limit", 100, 1000)
-        bid, ask = (self.exchange.best(market.symbol, side, request.now) for side in ex_sides)
+        bid, ask = (self.exchange.best(market.symbol, side, request.now) for side in BOTH)
         rows = [
             {**trade_row(market, trade), "bid": "", "ask": "", "exchange": "coinbase"}
             for trade in reversed(self.exchange.recent_trades(market.symbol, limit))
@@ -757,8 +757,6 @@ class Coinbase:
         }
 
 
-ex_sides: tuple[records.Side, records.Side] = ("buy", "sell")
-
 KINDS = {
     f"{V3}/time": dialect.TIME,
     f"{V2}/time": dialect.TIME,
@@ -778,18 +776,6 @@ KINDS = {
     f"{V2}/accounts": dialect.BALANCE,
     f"{V3}/transaction_summary": dialect.FEES,
 }
-
-
-def trade_row(market: Market, trade: records.PublicTrade) -> dict[str, Any]:
-    """A trade everybody sees, as REST and the stream tell it; the side is the maker's."""
-    return {
-        "trade_id": str(trade.trade_id),
-        "product_id": product_name(market),
-        "price": text(trade.price),
-        "size": text(trade.quantity),
-        "time": stamp(trade.now),
-        "side": "SELL" if trade.taker_side == "buy" else "BUY",
-    }
 
 
 def _body(request: Request) -> Mapping[str, Any]:

@@ -18,19 +18,23 @@ https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websock
 .../websocket-channels
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator import records
 from simulator.dialects import coinbase_orders as orders
 from simulator.dialects import dialect
-from simulator.dialects.coinbase import Coinbase, ex_sides, trade_row
 from simulator.dialects.coinbase_tokens import Unauthorized
-from simulator.dialects.coinbase_words import product_name, stamp
+from simulator.dialects.coinbase_words import BOTH, product_name, stamp, trade_row
 from simulator.dialects.dialect import Request, Send
 from simulator.records import BookChange, Key, Levels, Market, OrderUpdate, PublicTrade, text
+
+if TYPE_CHECKING:
+    from simulator.dialects.coinbase import Coinbase
 
 MESSAGES_PER_S = 8
 HEARTBEAT_S = 1.0
@@ -205,7 +209,7 @@ class Streams:
                 "price_level": text(price),
                 "new_quantity": text(size),
             }
-            for side, levels in zip(ex_sides, (bids, asks), strict=True)
+            for side, levels in zip(SIDES, (bids, asks), strict=True)
             for price, size in levels
         ]
         event = {"type": kind, "product_id": product_name(market), "updates": updates}
@@ -216,7 +220,7 @@ class Streams:
 
     def _tell_ticker(self, channel: str, kind: str, market: Market, now: float) -> None:
         figures = self.coinbase.figures(market)
-        bid, ask = (self.exchange.best(market.symbol, side, now) for side in ex_sides)
+        bid, ask = (self.exchange.best(market.symbol, side, now) for side in BOTH)
         ticker = {
             "type": "ticker",
             "product_id": product_name(market),

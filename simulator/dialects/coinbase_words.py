@@ -10,9 +10,10 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from simulator import records
-from simulator.records import Market, Reject
+from simulator.records import Market, Reject, text
 
 # An order's reason to fail: (error, message, preview_failure_reason), in words that clients have seen.
 Failure = tuple[str, str, str]
@@ -170,3 +171,18 @@ def read_stamp(written: object) -> float | None:
     except ValueError:
         return None
     return None if moment.tzinfo is None else moment.timestamp()
+
+
+BOTH: tuple[records.Side, records.Side] = ("buy", "sell")
+
+
+def trade_row(market: Market, trade: records.PublicTrade) -> dict[str, Any]:
+    """A trade everybody sees, as REST and the stream tell it; the side is the maker's."""
+    return {
+        "trade_id": str(trade.trade_id),
+        "product_id": product_name(market),
+        "price": text(trade.price),
+        "size": text(trade.quantity),
+        "time": stamp(trade.now),
+        "side": "SELL" if trade.taker_side == "buy" else "BUY",
+    }

@@ -37,6 +37,7 @@ from ems.core.book import crosses
 from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send
+from simulator.dialects.gemini_streams import MarketData, OrderEvents
 from simulator.dialects.gemini_words import (
     SELF_CROSS,
     TROUBLE,
@@ -187,9 +188,6 @@ class Gemini:
         return Response(status=response.status, body=response.body, headers=dated)
 
     def open_session(self, request: Request, send: Send) -> dialect.Session | Response | None:
-        # The streams are built on this file, so they are imported when the first one is opened.
-        from simulator.dialects.gemini_streams import MarketData, OrderEvents
-
         path = request.path.rstrip("/")
         if path == MARKET_DATA:
             return MarketData(self, send)

@@ -16,17 +16,18 @@ What a reader of these streams has to know:
 https://docs.gemini.com/websocket/order-events/response and .../event-types, and recordings of 2026-08-09.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from simulator import records
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Send
-from simulator.dialects.gemini import Gemini
 from simulator.dialects.gemini_words import (
     average,
     cancel_reason,
@@ -37,6 +38,9 @@ from simulator.dialects.gemini_words import (
     priced,
 )
 from simulator.records import BookChange, Key, Levels, Market, Order, OrderUpdate, PublicTrade, text
+
+if TYPE_CHECKING:
+    from simulator.dialects.gemini import Gemini
 
 HEARTBEAT_EVERY_S = 5.0
 TRADES_FIRST = 100  # of a symbol, in its first message: recorded
