@@ -33,6 +33,7 @@ OPENS = ("max_open_orders", "max_open_orders_per_symbol")
 COUNTED = tuple(setting.name for setting in SETTINGS if setting.counted)
 
 Bucket = tuple[str, Scope]  # (setting, what is counted together)
+Purchase = tuple[str, str, str]  # (exchange, account, base currency)
 Twin = tuple[object, ...]  # what makes two plain orders the same
 
 
@@ -130,6 +131,9 @@ class RiskLedger:
     def __init__(self, limits: Limits):
         self._limits = limits
         self._open: dict[str, tuple[Scope, Decimal]] = {}  # order id -> (place, USD)
+        self._buying: dict[
+            str, tuple[Purchase, Decimal]
+        ] = {}  # order id -> what it buys, how much is left of it
         self._traded: OrderedDict[tuple[datetime, Scope], Decimal] = OrderedDict()  # (minute, place) -> USD
         self._recent: deque[tuple[datetime, Scope]] = deque()  # orders sent in the last minute
         self._executed: dict[str, None] = {}  # parent ids that traded, while they may trade more
@@ -142,6 +146,7 @@ class RiskLedger:
         self._keys: dict[Scope, tuple[Bucket, ...]] = {}
         self._credit: dict[Bucket, Decimal] = {}
         self._opens: dict[Bucket, int] = {}
+        self._bought: dict[Purchase, Decimal] = {}
         self._minute: dict[Bucket, deque[datetime]] = {}
         self._tokens: dict[Scope, tuple[Decimal, datetime]] = {}  # (millionths of orders saved up, when)
         self._executions: dict[tuple[Scope, Side], deque[datetime]] = {}
@@ -156,6 +161,7 @@ class RiskLedger:
         where, now = place_of(order), order.created_at
         self.expire(now)
         self._open[order.order_id] = where, usd
+        self._buys(order)
         self._recent.append((now, where))
         if not worked:
             self._remember_twin(order)
@@ -165,7 +171,10 @@ class RiskLedger:
     def repriced(self, order: Order) -> None:
         """Count an open order with what it is, or may be, worth now."""
         known = self._open.get(order.order_id)
-        if known is not None and known[1] != outstanding(order):
+        if known is None:
+            return
+        self._buys(order)
+        if known[1] != outstanding(order):
             where, usd = known
             self._open[order.order_id] = where, outstanding(order)
             self._add_credit(where, outstanding(order) - usd)
@@ -176,6 +185,7 @@ class RiskLedger:
         if known is None:
             return
         where, whole = known
+        self._buys(order)
         self._count_open(where, -whole, -1)
         if order.filled_quantity > ZERO:
             closed = order.closed_at or order.created_at
@@ -208,6 +218,10 @@ class RiskLedger:
 
     def credit(self, name: str, key: Scope) -> Decimal:
         return self._credit.get((name, key), ZERO)
+
+    def buying(self, exchange: str, account: str, base: str) -> Decimal:
+        """Return how much of a currency open purchases may still bring."""
+        return self._bought.get((exchange, account, base), ZERO)
 
     def open_orders(self, name: str, key: Scope) -> int:
         return self._opens.get((name, key), 0)
@@ -278,6 +292,7 @@ class RiskLedger:
             where = place_of(order)
             if order.phase is not Phase.SETTLED:
                 self._open[order.order_id] = where, outstanding(order)
+                self._buys(order)
             if order.created_at > now - MINUTE:
                 self._recent.append((order.created_at, where))
                 if order.purpose == "direct":
@@ -323,6 +338,19 @@ class RiskLedger:
             if bucket[0] in OPENS:
                 self._opens[bucket] = self._opens.get(bucket, 0) + one
         self._add_credit(where, usd)
+
+    def _buys(self, order: Order) -> None:
+        """Take note of what an order may still buy."""
+        if order.side is not Side.BUY:
+            return
+        what, counted = self._buying.pop(order.order_id, (None, ZERO))
+        if what is None:
+            what = order.exchange, order.account, order.symbol.partition("/")[0]
+        left = ZERO
+        if order.phase is not Phase.SETTLED:
+            left = max(order.most - order.filled_quantity, ZERO)
+            self._buying[order.order_id] = what, left
+        self._bought[what] = self._bought.get(what, ZERO) + left - counted
 
     def _add_credit(self, where: Scope, usd: Decimal) -> None:
         for bucket in self._buckets(where):

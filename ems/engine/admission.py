@@ -71,8 +71,10 @@ def admit(
         if patient:
             return Need(books=frozenset({(*account.key, command.symbol)}))
         account.dark[command.symbol] = now
-    money = Shortages(work, account, user).available(market.quote)
-    bound = _bound_of(command, market, book, guard, money)
+    bound = None
+    if book is not None and isinstance(command, MarketOrder):
+        money = Shortages(work, account, user).available(market.quote)
+        bound = protection(market, command.side, book, command.quantity, guard, money)
     limit = bound or _limit_of(command, market, book)
     judged = judge(
         market,
@@ -169,19 +171,6 @@ def _wants_book(command: MarketOrder | LimitOrder, market: Market, account: Acco
     dark = account.dark.get(command.symbol)
     lately = dark is not None and (now - dark).total_seconds() < DARK_S
     return market.rules.band is not None and not lately
-
-
-def _bound_of(
-    command: MarketOrder | LimitOrder,
-    market: Market,
-    book: BookUpdate | None,
-    guard: Decimal | None,
-    money: Decimal,
-) -> Decimal | None:
-    """Return the limit that is sent with a market order; None: it has none."""
-    if book is None or isinstance(command, LimitOrder):
-        return None
-    return protection(market, command.side, book, command.quantity, guard, money)
 
 
 def _limit_of(command: MarketOrder | LimitOrder, market: Market, book: BookUpdate | None) -> Decimal | None:

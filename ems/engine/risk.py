@@ -130,29 +130,31 @@ class Risk:
         self.ledger.expire(proposal.at)
         rules = self.limits.rules(proposal.where)
         now = proposal.at
-        book = account.books.get(proposal.where.symbol or "")
-        quote = _currencies(proposal.where.symbol or "")[1]
-        market = account.markets[proposal.where.symbol or ""]
-        picture = Picture(tick=market.tick, lot=market.lot, usd=self.usd(quote, account, now))
+        symbol = proposal.where.symbol or ""
+        book, market = account.books.get(symbol), account.markets[symbol]
+        usd = self.usd(_currencies(symbol)[1], account, now)
+        mid = age_s = best = last = depth = None
         if book is not None and _fit(book):
-            mid = mid_of(book)
             levels = book.asks if proposal.side is Side.BUY else book.bids
-            market_order = proposal.order_type is OrderType.MARKET
-            picture = replace(
-                picture,
-                mid=mid,
-                age_s=_age(book, now),
-                best=levels[0][0],
-                last=_reached(levels, proposal.quantity) if market_order else None,
-                depth=_depth(levels, mid) if rules["max_depth_share"] else None,
-            )
+            mid, age_s, best = mid_of(book), _age(book, now), levels[0][0]
+            if proposal.order_type is OrderType.MARKET:
+                last = _reached(levels, proposal.quantity)
+            if rules["max_depth_share"]:
+                depth = _depth(levels, mid)
+        position = None
         if rules["max_position"]:
-            picture = replace(
-                picture,
-                position=self.position(
-                    account, proposal.where.symbol or "", picture.mid or proposal.price, picture.usd
-                ),
-            )
+            position = self.position(account, symbol, mid or proposal.price, usd)
+        picture = Picture(
+            tick=market.tick,
+            lot=market.lot,
+            mid=mid,
+            age_s=age_s,
+            best=best,
+            last=last,
+            depth=depth,
+            usd=usd,
+            position=position,
+        )
         return Question(
             proposal=proposal,
             picture=picture,
@@ -332,12 +334,7 @@ class Risk:
         if price is None or usd is None:
             return None
         base = _currencies(symbol)[0]
-        held = account.holdings.total.get(base, ZERO)
-        for child in self._work.children.values():
-            o = child.order
-            if (o.exchange, o.account) == account.key and o.side is Side.BUY and o.closed_at is None:
-                if _currencies(o.symbol)[0] == base:
-                    held += max(o.quantity - o.filled_quantity, ZERO)
+        held = account.holdings.total.get(base, ZERO) + self.ledger.buying(*account.key, base)
         return held * price * usd
 
     # --- After it -----------------------------------------------------------------------------------------

@@ -292,12 +292,15 @@ class Work:
 
     def claimed(self, account: Account) -> Iterator[tuple[Parent, str, Decimal]]:
         """Tell what each parent at work may still spend here: (parent, currency, amount), one by one."""
-        for parent in self.parents.values():
-            if parent.state in ENDED_PARENT:
+        for parent_id in self.at_work.get(account.key, ()):
+            parent = self.parents[parent_id]
+            orders = self.orders_of_parent(parent_id)
+            if parent.algo == "direct":  # one leg; most of what is at work, so it is kept quick
+                rest = rest_of(orders) if orders else None
+                amount = ledger.committed(orders) + (ZERO if rest is None else rest.reserved)
+                yield parent, parent.legs[0].source, max(amount, ZERO)
                 continue
-            if all((leg.exchange, leg.account) != account.key for leg in parent.legs):
-                continue
-            own = ledger.by_leg(parent, self.orders_of_parent(parent.parent_id))
+            own = ledger.by_leg(parent, orders)
             if parent.goal.get("kind") in ("convert", "liquidate"):
                 for (exchange, name, currency), amount in ledger.pools(parent, own).items():
                     if (exchange, name) == account.key and currency != parent.goal["end"]:
@@ -307,12 +310,7 @@ class Work:
                 leg = parent.legs[index]
                 if (leg.exchange, leg.account) != account.key:
                     continue
-                if parent.algo == "direct":
-                    rest = rest_of(own[index]) if own[index] else None
-                    amount = ledger.committed(own[index]) + (ZERO if rest is None else rest.reserved)
-                else:
-                    amount = ledger.budget(parent, own, index)
-                yield parent, leg.source, max(amount, ZERO)
+                yield parent, leg.source, max(ledger.budget(parent, own, index), ZERO)
 
     def count_open(self, account: Account, symbol: str) -> tuple[int, int]:
         """Count our orders at the exchange in a market: all, and those that wait for a price there."""

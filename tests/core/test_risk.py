@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,7 @@ from tests.engine.world import EngineWorld
 from tests.limits import taken_away
 
 D = Decimal
+ROOT = Path(__file__).resolve().parents[2]
 WHERE = Scope("alice", "bot1", "binance", "default", "ETH/USDT")
 PICTURE = Picture(
     tick=D("0.01"),
@@ -264,6 +266,34 @@ BOUNDARIES = {
 }
 
 
+# Controls without a row above: number -> where they are tried, at their limits where they have any
+ELSEWHERE = {
+    1: ("tests/engine/test_halts.py", "test_new_work_is_refused_exactly_where_the_halt_holds"),
+    12: (
+        "tests/engine/test_risk.py",
+        "test_an_order_of_all_that_its_parent_may_spend_passes_and_one_lot_more_is_stopped",
+    ),
+    13: (
+        "tests/engine/test_risk.py",
+        "test_an_order_up_to_a_tick_before_our_own_passes_and_one_tick_further_does_not",
+    ),
+    14: ("tests/engine/test_risk.py", "test_an_order_of_all_the_money_passes_and_one_lot_more_does_not"),
+    16: ("tests/engine/test_risk.py", "test_refusals_halt_the_exchange"),
+    19: ("tests/venues/test_safety.py", "test_when_we_fall_silent_the_exchange_cancels_what_rests"),
+    20: ("tests/engine/test_risk.py", "test_what_is_missing_halts_the_account_and_what_is_too_much_does_not"),
+    21: ("tests/test_retired_names.py", "test_every_name_that_ever_was_is_in_use_or_retired"),
+    22: ("tests/server/test_notifier.py", "test_a_critical_message_is_repeated_until_it_is_acknowledged"),
+}
+
+
+def test_every_control_is_tried_at_its_limit():
+    here = {int(name.split()[0]) for name in BOUNDARIES}
+    assert sorted(here | ELSEWHERE.keys()) == [control.number for control in CONTROLS]
+    assert not here & ELSEWHERE.keys()
+    for path, name in ELSEWHERE.values():
+        assert f"def {name}(" in (ROOT / path).read_text(), (path, name)
+
+
 @pytest.mark.parametrize("name", BOUNDARIES)
 def test_a_value_at_its_limit_passes_and_one_unit_more_does_not(name):
     code, settings, below, reached, above = BOUNDARIES[name]
@@ -468,6 +498,13 @@ def test_a_whole_plan_is_measured_against_what_is_left(value, refused):
     need = risk.Need(rule=rule, used=D(99000), value=D(value))
     assert [b.code for b in risk.without_room([need])] == ([errors.CREDIT_LIMIT] if refused else [])
     assert need.share == (D(1) if not refused else 1000 / D(value))
+
+
+def test_what_is_being_bought_is_counted_again_from_records():
+    orders = [*resting(2, quantity=D(2), filled_quantity=D("0.5")), order(order_id="s", side=Side.SELL)]
+    ledger = ledger_of(only(), orders=[*orders, *sent(1)])
+    assert ledger.buying("binance", "default", "ETH") == D(3)
+    assert ledger.buying("kraken", "default", "ETH") == ledger.buying("binance", "default", "BTC") == D(0)
 
 
 def test_the_table_of_controls_is_whole():

@@ -5,6 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from ems.algos import walker
+from ems.algos.view import Place
 from ems.core import errors
 from ems.core.messages import (
     CancelOrder,
@@ -357,6 +359,74 @@ def test_an_algorithm_that_may_never_place_ends_with_the_code_when_its_time_is_o
     ended = world.query(query.query_id)
     assert ended.status is QueryStatus.FAILED and ended.error.code == errors.MAX_OPEN_ORDERS
     assert world.store.orders == {}
+
+
+# --- Controls that are judged elsewhere, at their limits
+
+LOT = D("0.0001")
+
+
+@pytest.mark.parametrize("lots, stopped", [(-1, False), (0, False), (1, True)])
+def test_an_order_of_all_that_its_parent_may_spend_passes_and_one_lot_more_is_stopped(
+    monkeypatch, lots, stopped
+):
+    decide = walker.decide
+    world = opened()
+    place(world, smart("1000"))
+    (price,) = (request.price for request in world.placed())
+
+    def all_of_it(seen, now):
+        decision = decide(seen, now)
+        quantity = D("0.4") + lots * LOT
+        return replace(decision, quantity=quantity, price=price) if isinstance(decision, Place) else decision
+
+    monkeypatch.setattr(walker, "decide", all_of_it)
+    world = opened()
+    query = place(world, smart(str(D("0.4") * price)))
+    assert (len(world.placed()) == 0) is stopped
+    ended = world.query(query.query_id)
+    assert (ended.error is not None and ended.error.code == errors.OVEREXECUTION_GUARD) is stopped
+
+
+@pytest.mark.parametrize("price, refused", [("2002.98", False), ("2002.99", False), ("2003", True)])
+def test_an_order_up_to_a_tick_before_our_own_passes_and_one_tick_further_does_not(price, refused):
+    world = opened()
+    world.ack(f"{place(world, limit('2003', side=Side.SELL)).query_id}.1.1")
+    answer = place(world, limit(price))
+    assert (isinstance(answer, Problem) and answer.code == errors.SELF_MATCH) is refused
+    assert (len(world.placed()) == 0) is refused
+
+
+@pytest.mark.parametrize("quantity, refused", [("0.4999", False), ("0.5", False), ("0.5001", True)])
+def test_an_order_of_all_the_money_passes_and_one_lot_more_does_not(quantity, refused):
+    world = opened(free={"USDT": D(1000)})
+    answer = place(world, limit(quantity=D(quantity)))
+    assert (isinstance(answer, Problem) and answer.code == errors.FUNDS_INSUFFICIENT) is refused
+    assert (len(world.placed()) == 0) is refused
+
+
+@pytest.mark.parametrize("end", ["cancel", "fill", "restart"])
+def test_what_is_being_bought_counts_towards_a_position_until_it_has_come_or_gone(end):
+    world = opened(free={"USDT": D(10000), "ETH": D(0)})
+    set_limit(world, "max_position", "3000.375")  # one and a half at the middle of the book, 2000.25
+    first = f"{place(world, limit(quantity=D(1))).query_id}.1.1"
+    if end == "restart":
+        world = restarted(world)
+        world.tokens = 90
+        world.balances(free={"USDT": D(10000), "ETH": D(0)})
+    assert place(world, limit(quantity=D("0.5001"))).code == errors.POSITION_LIMIT
+    world.ack(first)
+    assert place(world, limit(quantity=D("0.5001"))).code == errors.POSITION_LIMIT
+    if end == "fill":
+        world.now = 1
+        world.ack(first, filled_quantity=D(1), ending=Ending.FILLED, fills=(filled(first, "1", when=1),))
+        world.book()
+        assert place(world, limit(quantity=D("0.5001"))).code == errors.POSITION_LIMIT, "now it is held"
+    if end == "cancel":
+        world.ack(first, filled_quantity=D(0), ending=Ending.CANCELED)
+        assert isinstance(place(world, limit(quantity=D("1.5"))), Query)
+    else:
+        assert isinstance(place(world, limit(quantity=D("0.5"))), Query)
 
 
 # --- What halts
