@@ -26,6 +26,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ems.algos import ledger
+from ems.core import retries
 from ems.core.child import AskCancel, AskReplace, exposure
 from ems.core.codec import plain
 from ems.core.fitness import mid_of
@@ -59,7 +60,6 @@ ZERO = Decimal(0)
 KIND = "attached"
 PURPOSES = ("stop_loss", "take_profit")  # the first takes over from the second
 GROW_S = 10.0  # an exchange without amendments is asked for a larger guard no sooner: meanwhile there is none
-FUNDS_TRIES = 5  # what a fill brought may not be there to be sold at once
 
 
 def exits_of(command: object) -> dict[str, Exit]:
@@ -165,6 +165,8 @@ class Attached:
         if order.emulated:
             return
         if order.phase is not Phase.SETTLED:
+            if order.phase is Phase.LIVE and before.phase is not Phase.LIVE:
+                run.leg(0).rate_refusals = 0
             if before.asked is Asked.REPLACE and order.asked is Asked.NOTHING:
                 run.leg(0).size_refusals += order.quantity == before.quantity
             return
@@ -181,10 +183,11 @@ class Attached:
             self._triggers.learn_refusal(order, report, run, now)
             return
         leg = run.leg(0)
-        leg.funds_refusals += report.refusal is Refusal.INSUFFICIENT_FUNDS
-        short = report.refusal is Refusal.INSUFFICIENT_FUNDS and leg.funds_refusals <= FUNDS_TRIES
-        if report.refusal in PASSING or short:
-            leg.wait_until = now + timedelta(seconds=AGAIN_S)
+        leg.rate_refusals += 1
+        # What a fill brought may not be there to be sold at once.
+        passing = report.refusal in PASSING or report.refusal is Refusal.INSUFFICIENT_FUNDS
+        if passing and leg.rate_refusals < retries.ORDERS.tries:
+            leg.wait_until = now + retries.ORDERS.wait(leg.rate_refusals, order.order_id)
             self._out.wake(("parent", parent.parent_id), leg.wait_until)
         elif not order.leaving:
             self._stays_here(parent, order, f"{order.exchange} said: {report.message}", now)

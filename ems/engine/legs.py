@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from ems.algos import ledger, view, walker
 from ems.algos.params import Params, with_overrides
-from ems.core import errors
+from ems.core import errors, retries
 from ems.core.child import AskCancel, exposure
 from ems.core.codec import plain
 from ems.core.instrument import HAIRCUTS, Market
@@ -37,9 +37,7 @@ from ems.engine.work import LegRun, Run, Work
 
 ZERO = Decimal(0)
 
-RETRY_S = 2.0  # after a refusal for our rate
 FUNDS_REFUSALS = 3  # in a row, then the leg gives up
-RATE_REFUSALS = 20
 SIZE_REFUSALS = 2  # the venue's rules were read again in between
 MARKETS_S = 10.0  # wait this long for the venue's rules, then go on with the old ones
 DECISIONS = 50  # of one leg at one moment; more is a loop of our own making
@@ -90,7 +88,7 @@ class Legs:
         elif refusal is Refusal.RATE_LIMIT:
             run.rate_refusals += 1
             run.note = "the venue limits our rate"
-            if run.rate_refusals >= RATE_REFUSALS:
+            if run.rate_refusals >= retries.ORDERS.tries:
                 run.problem = self.refusal_problem(order, report)
         elif refusal in (Refusal.LOT_TICK, Refusal.MIN_SIZE) and run.size_refusals < SIZE_REFUSALS:
             run.size_refusals += 1  # its rules have changed (C.3 #45): read them, then size again
@@ -255,7 +253,7 @@ class Legs:
                 return True
             run.held = None
         if run.rate_refusals and own and own[-1].status is Status.REJECTED:
-            due = own[-1].created_at + timedelta(seconds=RETRY_S)
+            due = own[-1].created_at + retries.ORDERS.wait(run.rate_refusals, own[-1].order_id)
             if now < due:
                 self._wait(run, "the venue limits our rate", due)
                 return True

@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from ems.core import retries
 from ems.core.child import NEVER_ARRIVED, Drop
 from ems.core.codec import plain
 from ems.core.fitness import mid_of
@@ -107,7 +108,11 @@ class Triggers:
         if not order.emulated or order.leaving:
             return False
         if report.refusal in PASSING and run.problem is None:
-            run.leg(order.leg).wait_until = now + timedelta(seconds=AGAIN_S)
+            leg = run.leg(order.leg)
+            leg.rate_refusals += 1
+            leg.wait_until = now + retries.ORDERS.wait(leg.rate_refusals, order.order_id)
+            if leg.rate_refusals == retries.ORDERS.tries:
+                self._tell_tried(order, f"{order.exchange} said: {report.message}", leg.wait_until, now)
             return True
         self._tell_lost(order, f"{order.exchange} said: {report.message}", now)
         return False
@@ -133,7 +138,8 @@ class Triggers:
             stop_price=order.stop_price,
             emulated=True,
         )
-        leg.wait_until = now + timedelta(seconds=AGAIN_S)
+        if leg.wait_until is None or not passing:
+            leg.wait_until = now + timedelta(seconds=AGAIN_S)
         self._out.wake(("parent", parent.parent_id), leg.wait_until)
         return True
 
@@ -151,17 +157,37 @@ class Triggers:
             self._tell_lost(order, f"{plain(left)} were not to be had up to {plain(order.price)}", now)
 
     def _tell_lost(self, order: Order, why: str, now: datetime) -> None:
+        self._tell(
+            order,
+            f"a {order.order_type} on {order.exchange} was not placed when its price came",
+            why,
+            "The order has ended; nothing was sent again.",
+            "Look at what it was to protect, and place another order if that still stands.",
+            now,
+        )
+
+    def _tell_tried(self, order: Order, why: str, again_at: datetime, now: datetime) -> None:
+        self._tell(
+            order,
+            f"a {order.order_type} on {order.exchange} waits to be placed though its price has come",
+            why,
+            f"It was tried {retries.ORDERS.tries} times in a row; the next try is {again_at:%H:%M:%S} UTC.",
+            "Look at what it is to protect; if that cannot wait, cancel it and place one by hand.",
+            now,
+        )
+
+    def _tell(self, order: Order, subject: str, why: str, done: str, todo: str, now: datetime) -> None:
         self._out.record(
             Notice(
                 notice_id=f"{order.order_id}-not-triggered",
                 query_id=order.query_id,
                 severity="critical",
-                subject=f"a {order.order_type} on {order.exchange} was not placed when its price came",
+                subject=subject,
                 failed=f"order {order.order_id} ({order.order_type} to {order.side} {order.symbol} on "
                 f"{order.exchange}) of bot {order.bot} (user {order.user})",
                 why=why,
-                done="The order has ended; nothing was sent again.",
-                todo="Look at what it was to protect, and place another order if that still stands.",
+                done=done,
+                todo=todo,
                 created_at=now,
                 group=f"{order.user}/{order.bot}/not-triggered",
                 event="not_triggered",

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from ems.core import errors
+from ems.core import errors, retries
 from ems.core.messages import (
     Amended,
     AmendRefused,
@@ -448,14 +448,14 @@ def test_a_no_that_passes_lets_it_wait_here_for_a_moment_only(refusal):
 def test_funds_that_never_come_are_not_asked_for_for_ever():
     world = refused(Refusal.INSUFFICIENT_FUNDS)
     tries = 1
-    for second in range(3, 40, 3):
+    for second in range(3, 200, 3):
         world.now = float(second)
         quoted(world, "2010")
         for request in world.placed():
             tries += 1
             report = Rejected(order_id=request.order_id, refusal=Refusal.INSUFFICIENT_FUNDS, message="no")
             world.venue(report)
-    assert tries == 6 and waiting(world) == {"stop_loss": D(2), "take_profit": D(2)}
+    assert tries == retries.ORDERS.tries and waiting(world) == {"stop_loss": D(2), "take_profit": D(2)}
 
 
 def test_a_guard_the_exchange_ends_by_itself_waits_here_and_people_are_told():

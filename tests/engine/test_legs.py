@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
 from ems.algos import ledger, walker
-from ems.core import errors
+from ems.core import errors, retries
 from ems.core.child import Patience
 from ems.core.codec import jsonable
 from ems.core.messages import (
@@ -1145,6 +1146,22 @@ def test_a_crash_on_one_account_only_waits_for_that_account():
     other.connect("alpha")
     other.run(200)
     assert D(adds_up(other)["unspent"]) < 10
+
+
+def test_a_rate_limit_is_met_by_growing_waits_and_in_the_end_by_a_letter():
+    world = floor(symbols=("ETH/USDT",))
+    for venue in world.venues.values():
+        venue.refuse = refusing(Refusal.RATE_LIMIT)
+    world.submit(convert("900", algo="market", exchange="alpha"))
+    world.run(120)
+    sent = [t for t, e, r in world.sent if isinstance(r, NewOrder)]
+    gaps = [later - earlier for earlier, later in pairwise(sent)]
+    assert len(sent) == retries.ORDERS.tries
+    for gap, wait in zip(gaps, (1, 2, 4, 8, 16), strict=True):
+        assert 0.75 * wait <= gap <= 1.25 * wait + 1, gaps
+    query = world.query()
+    assert (query.status, query.error.code) == (QueryStatus.FAILED, errors.VENUE_UNAVAILABLE)
+    assert [n.event for n in world.store.notices] == ["query_failed"]
 
 
 def test_a_rate_limit_on_one_account_slows_only_that_one():

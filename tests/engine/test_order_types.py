@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from ems.core import errors
+from ems.core import errors, retries
 from ems.core.messages import (
     CancelAcked,
     CancelAllOrders,
@@ -256,6 +256,27 @@ def test_no_turn_at_the_exchange_is_no_end_it_waits_again_as_a_new_order():
     world.now = 3.0
     quoted(world, "1890")
     assert [request.order_id for request in world.placed()] == ["q1.1.2"]
+
+
+def test_it_is_tried_at_growing_intervals_and_people_are_told_but_it_is_never_given_up():
+    world = emulating()
+    world.submit(stop_sell())
+    gaps, told, last = [], [], 0.0
+    quoted(world, "1890")
+    for _ in range(retries.ORDERS.tries + 3):
+        (request,) = world.placed()
+        no = Rejected(order_id=request.order_id, refusal=Refusal.RATE_LIMIT, message="no turn", sent=False)
+        world.venue(no)
+        told.append(len([r for r in world.turn.records if isinstance(r, Notice)]))
+        last = world.now
+        while not world.placed():
+            world.now += 0.25
+            quoted(world, "1890")
+        gaps.append(world.now - last)
+    steady = [1, 2, 4, 8, 16, 30, 30, 30, 30]
+    for gap, wait in zip(gaps, steady, strict=True):
+        assert 0.75 * wait <= gap <= 1.25 * wait + 0.25
+    assert told == [0] * (retries.ORDERS.tries - 1) + [1, 0, 0, 0], "once, at the sixth"
 
 
 def test_one_that_provably_never_arrived_waits_again():
