@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context
 
+from ems.appraisals import Marked
 from ems.core import errors
 from ems.core.messages import Problem
 from ems.venues.gateway import (
@@ -76,6 +77,23 @@ async def _read(gateway: Gateway) -> Held:
         positions=positions,
         problem=problem,
     )
+
+
+def marked(found: Sequence[Held]) -> list[Marked]:
+    """Return what was read as a portfolio counts it."""
+    return [
+        Marked(
+            exchange=held.exchange,
+            account=held.account,
+            symbol=one.symbol,
+            quantity=one.quantity,
+            mark=one.mark_price,
+            unrealised=one.unrealised_pnl,
+            currency=one.currency,
+        )
+        for held in found
+        for one in held.positions
+    ]
 
 
 def positions_view(found: Sequence[Held]) -> dict[str, object]:

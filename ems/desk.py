@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ems.appraisals import pnl_view, portfolio_view, snapshots_view, unpriced
-from ems.contracts import Held, positions_view, read_positions
+from ems.contracts import Held, marked, positions_view, read_positions
 from ems.core import errors
 from ems.core.codec import exchange_problem, jsonable, nearest, printable
 from ems.core.messages import (
@@ -406,7 +406,10 @@ class Desk:
         while may_come and looks and not self._pause.wait(LOOK_AGAIN_S):
             looks -= 1
             found, may_come = self._loop.call(look)
-        body = portfolio_view(found, {key: a.mode for key, a in engine.work.accounts.items()})
+        modes = {key: a.mode for key, a in engine.work.accounts.items()}
+        held = self._held(exchange, account, swaps=True)
+        unread = {(one.exchange, one.account) for one in held if one.problem is not None}
+        body = portfolio_view(found, modes, marked(held), unread)
         asked = {"exchange": exchange, "account": account, "of_bot": of_bot}
         self._record(user, bot, "get_portfolio", exchange, asked, {"positions": len(found.positions)})
         return body
@@ -517,12 +520,17 @@ class Desk:
         self._record(user, bot, verb, exchange, asked, body)
         return body
 
-    def _held(self, exchange: str | None, account: str | None) -> list[Held]:
+    def _held(self, exchange: str | None, account: str | None, *, swaps: bool = False) -> list[Held]:
+        """Read positions in contracts; with `swaps` only where they may be traded."""
         asked = [
             gateway
             for key, gateway in sorted(self._gateways.items())
-            if exchange in (None, key[0]) and account in (None, key[1])
+            if exchange in (None, key[0])
+            and account in (None, key[1])
+            and (not swaps or self._runner.engine.work.accounts[key].swaps)
         ]
+        if not asked:
+            return []
         found: list[Held] = self._loop.wait(read_positions(asked), READ_S)
         return found
 

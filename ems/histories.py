@@ -144,7 +144,7 @@ class Histories:
             for listed in rows:
                 order: VenueOrder = listed.order
                 by_status[order.status] = by_status.get(order.status, 0) + 1
-                quote = order.symbol.partition("/")[2]
+                quote = order.symbol.partition(":")[0].partition("/")[2]
                 _add(notional, quote, order.quote_filled or ZERO)
                 for currency, fee in order.fees.items():
                     _add(fees, currency, fee)

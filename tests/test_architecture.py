@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # What is held and was earned, as answers.
     "ems/appraisals.py": ("ems.core", "ems.engine", "ems.store"),
     # What is held in contracts, read from the exchanges through the protocol.
-    "ems/contracts.py": ("ems.core", "ems.venues.gateway"),
+    "ems/contracts.py": ("ems.appraisals.Marked", "ems.core", "ems.venues.gateway"),
     "ems/desk.py": (
         "ems.appraisals",
         "ems.contracts",

@@ -43,6 +43,7 @@ def portfolio_text(answer: Mapping[str, Any]) -> str:
         if number(row.get("quantity"))
     ]
     parts = [f"POSITIONS, in {currency}", table((*titles,), held, empty="nothing is held")]
+    parts += _contract_lines(answer)
     bots = {**(answer.get("by_bot") or {}), "all": answer.get("total") or {}}
     names = ("value", "unrealised", "realised", "fees", "pnl")
     parts += [
@@ -73,12 +74,35 @@ def portfolio_text(answer: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def _contract_lines(answer: Mapping[str, Any]) -> list[str]:
+    """Show bots' positions in contracts, where there are any."""
+    titles = ("bot", "account", "contract", "quantity", "average", "price", "unrealised", "realised", "in")
+    rows = [
+        [
+            row.get("bot"),
+            f"{row.get('exchange')}/{row.get('account')}",
+            row.get("symbol"),
+            _quantity(row.get("quantity")),
+            _quantity(row.get("average_price")),
+            _quantity(row.get("price")) or "unknown",
+            money(row.get("unrealised")) or "unknown",
+            money(row.get("realised")),
+            row.get("currency"),
+        ]
+        for row in answer.get("contracts") or []
+        if number(row.get("quantity"))
+    ]
+    return ["", "CONTRACTS", table(titles, rows)] if rows else []
+
+
 def _notes(answer: Mapping[str, Any]) -> list[str]:
     missing = [*((answer.get("total") or {}).get("unpriced") or [])]
     for row in answer.get("accounts") or []:
         where = f"{clean(row.get('exchange'))}/{clean(row.get('account'))}"
         if row.get("read_at") is None:
             missing.append(f"everything at {where}, which was never read")
+        if "contracts_unrealised" in row and row["contracts_unrealised"] is None:
+            missing.append(f"contracts at {where}, which could not be read")
         missing += [f"{clean(asset)} at {where}" for asset in row.get("unpriced") or []]
     return [f"no price, and not in the sums: {', '.join(dict.fromkeys(missing))}"] if missing else []
 

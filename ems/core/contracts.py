@@ -15,13 +15,14 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 
 from ems.core.messages import Side
 
 ZERO = Decimal(0)
 STEP = Decimal(1).scaleb(-18)
 EXACT = Context(prec=150, rounding=ROUND_HALF_EVEN)
+UPWARDS = Context(prec=150, rounding=ROUND_CEILING)
 
 
 def is_contract(symbol: str) -> bool:
@@ -69,5 +70,10 @@ def opened(held: Decimal, side: Side, beside: Decimal, quantity: Decimal) -> Dec
 
 
 def margin(opening: Decimal, quantity: Decimal, price: Decimal, leverage: Decimal, fee: Decimal) -> Decimal:
-    """Return what an order needs of the settlement currency: margin for what it opens, fee for all of it."""
-    return opening * price / leverage + quantity * price * max(fee, ZERO)
+    """Return what an order needs of the settlement currency: margin for what it opens, fee for all of it.
+
+    Rounded up to 18 decimals, which is what a record holds.
+    """
+    wanted = EXACT.divide(EXACT.multiply(opening, price), leverage)
+    charged = EXACT.multiply(EXACT.multiply(quantity, price), max(fee, ZERO))
+    return UPWARDS.quantize(EXACT.add(wanted, charged), STEP)

@@ -66,6 +66,8 @@ SLIPPAGE_LIMIT = "SLIPPAGE_LIMIT"
 NOTIONAL_EXCEEDS_MAX_PER_ORDER = "NOTIONAL_EXCEEDS_MAX_PER_ORDER"
 QUANTITY_EXCEEDS_MAXIMUM = "QUANTITY_EXCEEDS_MAXIMUM"
 CREDIT_LIMIT = "CREDIT_LIMIT"
+QUANTITY_INVALID = "QUANTITY_INVALID"
+NOTHING_TO_REDUCE = "NOTHING_TO_REDUCE"
 POSITION_LIMIT = "POSITION_LIMIT"
 LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
 MAX_OPEN_ORDERS = "MAX_OPEN_ORDERS"
@@ -279,6 +281,16 @@ GROUPS: dict[str, tuple[ErrorCode, ...]] = {  # heading -> codes, as the manual 
             code=AMOUNT_TOO_LARGE,
             meaning="The amount is above the largest order the market takes.",
             hint="Split the order, or use smart_order, which splits by itself.",
+        ),
+        ErrorCode(
+            code=QUANTITY_INVALID,
+            meaning="The quantity is no whole number of the contract's lots.",
+            hint="Send one of the quantities that the message names.",
+        ),
+        ErrorCode(
+            code=NOTHING_TO_REDUCE,
+            meaning="A reduce-only order for a contract of which nothing is held that it could close.",
+            hint="Look with get_positions; without reduce_only it would open a position.",
         ),
         ErrorCode(
             code=FUNDS_INSUFFICIENT,

@@ -237,6 +237,8 @@ def read_currency(value: object, name: str) -> str:
     fix = 'Send a currency code such as "BTC".'
     text = _text(value, name, fix)
     if not text.isascii() or not re.fullmatch(_CURRENCY, text.upper()):
+        if ":" in text:
+            fix = "Contracts are traded by market_order, limit_order and order alone."
         raise invalid(name, value, "is not a currency code", fix)
     return text.upper()
 

@@ -44,6 +44,11 @@ class Holdings:
         self._move(quote, -sign * notional)
         self._move(fill.fee_currency, -fill.fee)
 
+    def charge(self, fill: FillReport) -> None:
+        """Take the fee of a contract's fill; nothing else of it is paid before the position is reduced."""
+        if self.as_of is not None and fill.at > self.as_of:
+            self._move(fill.fee_currency, -fill.fee)
+
     def usable(self, currency: str) -> Decimal:
         """Return what is ours to spend: the total less what others' orders hold."""
         return max(self.total.get(currency, ZERO) - self.foreign.get(currency, ZERO), ZERO)

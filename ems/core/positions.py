@@ -18,7 +18,11 @@ Rules:
 6. Where nobody knows the value, what comes takes over the cost of what is given: nothing is realised, and the
    quantity is counted as unvalued.
 
-Hence, for every bot and for all: sum of costs = capital brought in + realised - fees.
+7. A contract is no asset: nothing is given for it. Its position is kept in the currency in which it is
+   settled (`ems.core.contracts`), long or short; what it realises is valued as its fill is. Profits and fees
+   are paid from and to the account, like a deposit: they move nobody's position in that currency.
+
+Hence, for every bot and for all, contracts apart: sum of costs = capital brought in + realised - fees.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
+from ems.core import contracts
+from ems.core.contracts import is_contract
 from ems.core.jsontext import plain
 from ems.core.messages import Side
 from ems.core.records import Fill, Position, SliceChange
@@ -47,8 +53,8 @@ class Worth:
 
 
 def traded(symbol: str) -> tuple[str, str]:
-    """Return the base and quote currency of a spot symbol."""
-    base, _, quote = symbol.partition("/")
+    """Return the base and quote currency of a symbol."""
+    base, _, quote = symbol.partition(":")[0].partition("/")
     return base, quote
 
 
@@ -97,6 +103,8 @@ class Books:
     def book(self, fill: Fill, worth: Worth, booking: int) -> tuple[Fill, list[Position]]:
         """Move the books by a fill; return it with its figures, and the positions that changed."""
         self._changed.clear()
+        if is_contract(fill.symbol):
+            return self._book_contract(fill, worth, booking), list(self._changed.values())
         base, quote = traded(fill.symbol)
         notional = EXACT.multiply(fill.price, fill.quantity)
         given, come = (quote, notional), (base, fill.quantity)
@@ -123,6 +131,37 @@ class Books:
             realised=realised,
         )
         return booked, list(self._changed.values())
+
+    def _book_contract(self, fill: Fill, worth: Worth, booking: int) -> Fill:
+        """Move the position of a contract, in the currency in which it is settled: rule 7."""
+        held = self._of(fill, fill.symbol)
+        notional = EXACT.multiply(fill.price, fill.quantity)
+        after = contracts.traded(held.quantity, held.cost, fill.side, fill.quantity, fill.price)
+        known = worth.value is not None and worth.fee_value is not None
+        value, fee_value = worth.value or ZERO, worth.fee_value or ZERO
+        fee = fill.fee
+        if fill.fee_currency != held.currency:
+            fee = _share(fee_value, notional, value) if value else ZERO
+        self._put(
+            replace(
+                held,
+                quantity=after.quantity,
+                cost=after.cost,
+                realised=EXACT.add(held.realised, after.realised),
+                fees=EXACT.add(held.fees, fee),
+                unvalued=held.unvalued if known else EXACT.add(held.unvalued, fill.quantity),
+                updated_at=fill.timestamp,
+            )
+        )
+        return replace(
+            fill,
+            booking=booking,
+            value_currency=self.currency,
+            value=worth.value,
+            fee_value=worth.fee_value,
+            fee_cost=fee_value,
+            realised=_share(value, after.realised, notional),
+        )
 
     def slice(self, change: SliceChange) -> None:
         """Take note that a bot has a slice from now on, or has none any more."""
@@ -210,7 +249,7 @@ class Books:
             exchange=fill.exchange,
             account=fill.account,
             asset=asset,
-            currency=self.currency,
+            currency=contracts.settled_in(asset) or self.currency,
             updated_at=fill.timestamp,
         )
 

@@ -101,6 +101,11 @@ class Leg:
     code: str = ""  # a constant of ems.core.errors: what stopped it
     why: str = ""  # the same in words, or why it ended early
 
+    @property
+    def paid_in(self) -> str:
+        """Return the currency that its orders hold: of a contract the one in which it is settled."""
+        return self.symbol.partition(":")[2] or self.source
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parent:
@@ -286,7 +291,8 @@ class Fill:
 class Position:
     """What a bot holds of an asset at an exchange account, and what it earned with it: the fold of its fills.
 
-    All amounts but quantities are in `currency`. Never below zero: spot only.
+    All amounts but quantities are in `currency`. An asset is never below zero. A contract's position has its
+    symbol as asset and its settlement currency as currency; when short it is below zero, as is its cost.
     """
 
     user: str

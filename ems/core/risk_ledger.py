@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from ems.core.contracts import is_contract
 from ems.core.messages import Side
 from ems.core.order import USD_STEP, worth
 from ems.core.records import Fill, Order, Phase
@@ -80,6 +81,8 @@ class Day:
                 self.flows[asset] = self.flows.get(asset, ZERO) + amount
             return
         self.earned[currency] = self.earned.get(currency, ZERO) + fill.realised - fill.fee_cost
+        if is_contract(fill.symbol):
+            return  # nothing came that is left
         self._of(come[0], currency).receive(come[1], value)
         self._of(given[0], currency).left -= given[1]
         if fill.fee < ZERO:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
+from ems.core.contracts import is_contract
 from ems.core.errors import BadMessage
 from ems.core.fields import CURRENCIES_MAX, Kind, invalid, read_amount, read_currency
 from ems.core.messages import Side
@@ -54,6 +55,8 @@ AMOUNTS = Kind(
 
 def moved(one: Slice, fill: Fill, now: datetime) -> Slice:
     """Move a slice by a fill of its bot; a fee it cannot pay leaves it below zero."""
+    if is_contract(fill.symbol):  # margin is the account's; a slice pays the fee
+        return _charged(one, fill, now)
     base, quote = traded(fill.symbol)
     sign = 1 if fill.side is Side.BUY else -1
     amounts = dict(one.amounts)
@@ -64,6 +67,12 @@ def moved(one: Slice, fill: Fill, now: datetime) -> Slice:
     ):
         if amount:
             amounts[currency] = EXACT.add(amounts.get(currency, ZERO), amount)
+    return replace(one, amounts={c: a for c, a in sorted(amounts.items()) if a}, updated_at=now)
+
+
+def _charged(one: Slice, fill: Fill, now: datetime) -> Slice:
+    amounts = dict(one.amounts)
+    amounts[fill.fee_currency] = EXACT.subtract(amounts.get(fill.fee_currency, ZERO), fill.fee)
     return replace(one, amounts={c: a for c, a in sorted(amounts.items()) if a}, updated_at=now)
 
 

@@ -275,12 +275,32 @@ def _judge_quantity(market: Market, picture: Picture, judged: Judged, raise_to_m
         used = most
         nearest = most if possible else None
         judged.problems.append(_size_problem(errors.AMOUNT_TOO_LARGE, market, asked, largest, nearest))
+    elif used != asked and market.contract_size is not None:
+        judged.problems.append(_no_whole_lots(market, asked, used, most))
     elif used != asked:
         why = f"{market.symbol} has quantities in steps of {plain(market.lot)}"
     if why:
         limit = smallest.shown if used > asked else market.lot
         judged.corrections.append(Correction(field="quantity", asked=asked, used=used, limit=limit, why=why))
     judged.terms = replace(terms, quantity=used)
+
+
+def _no_whole_lots(market: Market, asked: Decimal, below: Decimal, most: Decimal | None) -> Problem:
+    """Refuse a part of a contract's lot: rounding would leave a part of a position open."""
+    above = below + market.lot
+    possible = [one for one in (below, above) if most is None or one <= most]
+    nearest = min(possible, key=lambda one: abs(one - asked))
+    return _problem(
+        errors.QUANTITY_INVALID,
+        f"quantity: {plain(asked)} {market.base} is no whole number of lots of {market.symbol}, which are "
+        f"{plain(market.lot)} {market.base} each",
+        f"Ask for {' or '.join(map(plain, possible))}.",
+        rule="lot",
+        name="quantity",
+        value=asked,
+        limit=market.lot,
+        nearest=nearest,
+    )
 
 
 def _size_words(market: Market, limit: _Limit) -> str:

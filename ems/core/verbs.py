@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from ems.core import errors
+from ems.core.contracts import is_contract
 from ems.core.fields import (
     ACCOUNT,
     ALGO,
@@ -482,7 +483,8 @@ def _order_terms(values: Mapping[str, object]) -> list[Problem]:
             problems.append(_wrong("post_only", message, "Remove post_only, or use order_type limit."))
         elif isinstance(duration, TimeInForce) and not duration.rests:
             problems += _waits_or_takes(values)
-    if values.get("reduce_only") and values.get("side") is Side.BUY:
+    spot = not is_contract(str(values.get("symbol", "")))
+    if values.get("reduce_only") and values.get("side") is Side.BUY and spot:
         message = "reduce_only: buying on a spot market reduces nothing that is held"
         problems.append(_wrong("reduce_only", message, "Remove reduce_only, or sell."))
     if isinstance(duration, TimeInForce):
@@ -662,7 +664,8 @@ ORDER = Verb(
         Field(
             name="reduce_only",
             kind=FLAG,
-            doc="Sell no more than is held: what goes beyond is cut off.",
+            doc="Sell no more than is held: what goes beyond is cut off. Of a contract: only reduce its "
+            "position, bought or sold; the exchange sees to it, too.",
             required=False,
             default=False,
             example=False,

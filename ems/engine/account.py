@@ -62,6 +62,7 @@ class Account:
         self.internal_matching = internal_matching  # orders of different bots meet inside before they go out
         self.swaps = swaps  # perpetual contracts may be traded here
         self.contracts: dict[str, ContractRead] = {}  # symbol -> how the account stood when it was last read
+        self.contracts_failed: dict[str, str] = {}  # symbol -> why its last reading brought nothing
         self.haircuts: dict[tuple[str, Side], Haircut] = {}  # (currency, side) -> what was learned
 
     @property
@@ -84,6 +85,12 @@ class Account:
 
     def currencies(self) -> set[str]:
         return {c for market in self.spot.values() for c in (market.base, market.quote)}
+
+    def margin_currencies(self) -> set[str]:
+        """Return the currencies in which the contracts are settled that may be traded here."""
+        if not self.swaps:
+            return set()
+        return {market.quote for market in self.markets.values() if market.contract_size is not None}
 
     def haircut(self, currency: str, side: Side) -> Decimal:
         """Return the share of a currency to leave over."""

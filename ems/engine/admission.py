@@ -14,7 +14,16 @@ from decimal import Decimal
 from ems.core import errors
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market, MarketStatus
-from ems.core.messages import BookUpdate, LimitOrder, MarketOrder, OrderType, Problem, Side, TimeInForce
+from ems.core.messages import (
+    BookUpdate,
+    ContractRead,
+    LimitOrder,
+    MarketOrder,
+    OrderType,
+    Problem,
+    Side,
+    TimeInForce,
+)
 from ems.core.records import Leg
 from ems.core.validation import Judged, Picture, Terms, judge
 from ems.engine.account import Account
@@ -23,9 +32,11 @@ from ems.engine.protection import limit_to_take, protection
 from ems.engine.refusals import no_book, symbol_unknown
 from ems.engine.shortages import Shortages
 from ems.engine.sight import DARK_S, Need, fresh, usable
+from ems.engine.standing import needed, standing
 from ems.engine.work import Work
 
 ZERO = Decimal(0)
+AMPLE = Decimal(10) ** 18  # more money than anybody has
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +85,8 @@ def admit(
     bound = None
     if book is not None and isinstance(command, MarketOrder):
         money = Shortages(work, account, user).available(market.quote)
+        if market.contract_size is not None:
+            money = AMPLE  # margin bounds it, wherever it trades
         bound = protection(market, command.side, book, command.quantity, guard, money)
     limit = bound or _limit_of(command, market, book)
     judged = judge(
@@ -117,9 +130,15 @@ def concluded(
     buys = terms.side is Side.BUY
     source, target = (market.quote, market.base) if buys else (market.base, market.quote)
     if paid is not None:
-        reserved = market.reserve(terms.side, terms.quantity, paid, post_only=terms.post_only)
+        wanted = _wanted(market, account, work, terms, paid, now, patient)
+        if isinstance(wanted, Need):
+            return wanted
+        if isinstance(wanted, Problem):
+            return errors.combined([*problems, wanted])
+        reserved = wanted
+        paying = source if market.contract_size is None else market.quote
         shortages = Shortages(work, account, user)
-        if shortages.lacks(source, reserved):
+        if shortages.lacks(paying, reserved):
             if patient and not fresh(account, now):
                 return Need(balances=frozenset({account.key}))
             problems.append(shortages.of_order(market, terms, paid, reserved))
@@ -146,6 +165,22 @@ def concluded(
         reserved=reserved,
         corrections=tuple(one.body() for one in judged.corrections),
     )
+
+
+def _wanted(
+    market: Market,
+    account: Account,
+    work: Work,
+    terms: Terms,
+    paid: Decimal,
+    now: datetime,
+    patient: bool,
+) -> Decimal | Need | Problem:
+    """Return what an order holds while it is open: what it spends, or the margin of a contract."""
+    if market.contract_size is None:
+        return market.reserve(terms.side, terms.quantity, paid, post_only=terms.post_only)
+    known = standing(account, market.symbol, now, patient=patient)
+    return needed(work, account, market, known, terms, paid) if isinstance(known, ContractRead) else known
 
 
 def picture_of(

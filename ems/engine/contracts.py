@@ -1,7 +1,7 @@
 """Contracts on accounts: how each stands, what leverage it has, and what an order would make of it.
 
 1. What is known of a contract is the exchange's last answer, moved by our fills since. An order is judged on
-   none that is older than `KNOWN_S`: the leverage may be changed by hand.
+   none that is older than a minute: the leverage may be changed by hand.
 2. A choice of leverage is on record before it goes out, and believed only when it was read back. Whatever
    the answer was, the exchange is asked until it says; the choice is never sent a second time.
 """
@@ -14,19 +14,13 @@ from decimal import Decimal
 
 from ems.core import errors, risk
 from ems.core.codec import encode_command, plain, verb_of
-from ems.core.contracts import is_contract, opened, signed
 from ems.core.messages import (
     ChooseLeverage,
     ContractRead,
-    FillReport,
     LeverageAnswered,
-    LimitOrder,
-    MarketOrder,
-    PlaceOrder,
     Problem,
     QueryContract,
     SetLeverage,
-    Side,
     Submit,
 )
 from ems.core.records import Query, QueryStatus
@@ -35,11 +29,11 @@ from ems.engine.account import Account, Readiness
 from ems.engine.queries import Queries
 from ems.engine.refusals import not_ready, symbol_unknown
 from ems.engine.risk import Risk
+from ems.engine.standing import swaps_off
 from ems.engine.turn import Out
 from ems.engine.work import Work
 
 ZERO = Decimal(0)
-KNOWN_S = 60.0
 LOOK_AGAIN = timedelta(seconds=2)
 GIVE_UP = timedelta(seconds=60)  # until then the exchange is asked what became of a choice
 
@@ -93,7 +87,7 @@ class Contracts:
         self._choices[query.query_id] = Choice(
             place=(*account.key, command.symbol),
             leverage=command.leverage,
-            since=now,
+            since=now + GIVE_UP,  # nothing counts before it has been answered
             until=now + GIVE_UP,
         )
         choice = ChooseLeverage(query_id=query.query_id, symbol=command.symbol, leverage=command.leverage)
@@ -162,6 +156,7 @@ class Contracts:
         """Take what an exchange says of a contract."""
         place = (*account.key, report.symbol)
         if report.problem or report.query_sent_at is None:
+            account.contracts_failed[report.symbol] = report.problem
             if any(choice.place == place for choice in self._choices.values()):
                 self._out.wake(("contract", *place), now + LOOK_AGAIN)
             return
@@ -193,53 +188,6 @@ class Contracts:
         }
         status = QueryStatus.DONE if problem is None else QueryStatus.FAILED
         self._queries.finish(self._work.queries[query_id], status, result, problem, now)
-
-
-def booked(account: Account, report: FillReport) -> None:
-    """Move what is known of a contract by a fill that its last reading did not contain yet."""
-    known = account.contracts.get(report.symbol)
-    if known is not None and known.query_sent_at is not None and report.at > known.query_sent_at:
-        moved = known.quantity + signed(report.side, report.quantity)
-        account.contracts[report.symbol] = replace(known, quantity=moved)
-
-
-def known_now(account: Account, symbol: str, now: datetime) -> ContractRead | None:
-    """Return how a contract stands, if that was read lately."""
-    known = account.contracts.get(symbol)
-    if known is None or known.query_sent_at is None:
-        return None
-    return known if (now - known.query_sent_at).total_seconds() <= KNOWN_S else None
-
-
-def opening(work: Work, account: Account, known: ContractRead, side: Side, quantity: Decimal) -> Decimal:
-    """Return how much of an order would open or add to the account's position."""
-    return opened(known.quantity, side, beside(work, account, known.symbol, side), quantity)
-
-
-def beside(work: Work, account: Account, symbol: str, side: Side) -> Decimal:
-    """Return what of a contract our open orders of one side may still trade."""
-    ids = work.out.get((*account.key, symbol, side), ())
-    open_orders = (work.children[order_id].order for order_id in ids)
-    return sum((max(o.quantity - o.filled_quantity, ZERO) for o in open_orders), ZERO)
-
-
-def swaps_off(account: Account) -> Problem:
-    """Refuse a contract on an account that does not trade them."""
-    return errors.problem(
-        errors.EXCHANGE_OFFERS_NONE,
-        f"symbol: contracts are not traded on {account.exchange}/{account.account}",
-        hint="An operator allows it: OMS_SWAPS names the accounts that trade contracts (OKX, Bybit).",
-        details={"field": "symbol"},
-    )
-
-
-def contract_refused(account: Account, command: MarketOrder | LimitOrder | PlaceOrder) -> Problem | None:
-    """Refuse an order for a contract where none are traded; None for everything else."""
-    if not is_contract(command.symbol):
-        return None
-    if not account.swaps:
-        return swaps_off(account)
-    return errors.problem(errors.EXCHANGE_OFFERS_NONE, "symbol: orders for contracts are not taken yet")
 
 
 def _shown(command: SetLeverage) -> dict[str, object]:

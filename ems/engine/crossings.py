@@ -22,6 +22,7 @@ from decimal import Decimal
 
 from ems.algos import ledger
 from ems.core.child import AskCancel, AskReplace, exposure
+from ems.core.contracts import is_contract
 from ems.core.crossing import cross_price, cross_quantity
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market, ceil_to, floor_to
@@ -93,7 +94,9 @@ class Crossings:
     def plan(self, account: Account, intent: Intent, now: datetime) -> tuple[Match, ...]:
         """Return whom an order would meet now. Nothing is done yet."""
         market, book = account.markets[intent.symbol], account.books.get(intent.symbol)
-        if not account.internal_matching or book is None or not usable(book, now):
+        if not account.internal_matching or is_contract(intent.symbol):
+            return ()  # what two bots hold of a contract is one position at the exchange
+        if book is None or not usable(book, now):
             return ()
         matches: list[Match] = []
         left = intent.quantity
@@ -185,7 +188,7 @@ class Crossings:
         """Say whether an order rests at the exchange and may be called back to meet this one."""
         parent = self._work.parents.get(order.parent_id)
         account = self._work.accounts[order.exchange, order.account]
-        if parent is None or not account.internal_matching:
+        if parent is None or not account.internal_matching or is_contract(order.symbol):
             return False
         if parent.algo != "direct":
             run = self._work.runs.get(parent.parent_id)

@@ -16,6 +16,7 @@ from decimal import Decimal
 from ems.core import errors
 from ems.core.child import AskReplace
 from ems.core.codec import encode_command, plain, verb_of
+from ems.core.contracts import is_contract
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market
 from ems.core.messages import CancelOrder, EditOrder, Problem, Submit
@@ -100,6 +101,12 @@ class Edits:
         if order is None or parent is None or parent.algo != "direct":
             return errors.problem(
                 errors.ORDER_NOT_EDITABLE, "an algorithm works this order and decides about its terms"
+            )
+        if is_contract(order.symbol):
+            return errors.problem(
+                errors.ORDER_NOT_EDITABLE,
+                f"order {order.order_id} is for a contract, whose orders are not edited",
+                hint="Cancel it, and place another.",
             )
         stands = order.status in (Status.SUBMITTED, Status.PARTIALLY_FILLED) and order.phase is Phase.LIVE
         # The answer to an earlier one says nothing of which it is about: it must not be taken for the next's.

@@ -79,7 +79,7 @@ class Legs:
             run.funds_refusals += 1
             run.refused_quantity = order.quantity  # never the same quantity twice
             run.balance_after = now
-            self._out.record(account.funds_refused(leg.source, leg.side))
+            self._out.record(account.funds_refused(leg.paid_in, leg.side))
             self._out.send(account, QueryBalances())
             if run.funds_refusals >= FUNDS_REFUSALS:
                 run.problem = self.refusal_problem(order, report)

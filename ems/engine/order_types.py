@@ -17,6 +17,7 @@ from ems.core.codec import plain
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market, ceil_to, floor_to
 from ems.core.messages import (
+    ContractRead,
     LimitOrder,
     MarketOrder,
     OrderType,
@@ -34,6 +35,7 @@ from ems.engine.plans import TAKE_THROUGH
 from ems.engine.refusals import no_book, short_of, symbol_unknown
 from ems.engine.shortages import explained
 from ems.engine.sight import Need, fresh, usable
+from ems.engine.standing import cut_to_position, standing
 from ems.engine.work import Work
 
 ZERO = Decimal(0)
@@ -59,7 +61,7 @@ def admit_any(
     if isinstance(expires_at, Problem):
         return expires_at
     if command.reduce_only:
-        cut = _cut_to_holding(command, account, market, work.claims(account), now, patient)
+        cut = _cut(command, account, market, work, now, patient)
         if isinstance(cut, Problem):
             return explained(cut, work, [account], user)
         if isinstance(cut, Need):
@@ -143,6 +145,18 @@ def _as_plain(command: PlaceOrder) -> MarketOrder | LimitOrder:
         account=command.account,
         raise_to_minimum=command.raise_to_minimum,
     )
+
+
+def _cut(
+    command: PlaceOrder, account: Account, market: Market, work: Work, now: datetime, patient: bool
+) -> Decimal | Need | Problem:
+    """Return how much of a reduce-only order only reduces what is held."""
+    if market.contract_size is None:
+        return _cut_to_holding(command, account, market, work.claims(account), now, patient)
+    known = standing(account, market.symbol, now, patient=patient)
+    if not isinstance(known, ContractRead):
+        return known
+    return cut_to_position(work, account, market, known, command.side, command.quantity)
 
 
 def _cut_to_holding(

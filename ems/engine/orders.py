@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
 from ems.core.child import AskCancel, Child, ChildEvent, Crossed, Do, Sent, Step, step
+from ems.core.contracts import is_contract
 from ems.core.messages import (
     Acked,
     AmendRequest,
@@ -50,14 +51,17 @@ from ems.core.records import (
 from ems.core.risk_ledger import place_of
 from ems.engine.account import Account
 from ems.engine.portfolio import Portfolio
+from ems.engine.position_check import PositionCheck
 from ems.engine.queries import Queries, micros
 from ems.engine.reconciliation import Reconciliation
 from ems.engine.risk import Clearance, Risk
 from ems.engine.slices import Slices
+from ems.engine.standing import booked
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
 ZERO = Decimal(0)
+SETTLED = timedelta(seconds=1)  # after a fill a contract's profit and margin are in the balances
 
 
 ADOPTER = "oms"  # user of orders found at a venue that carry our mark but are not in our ledger
@@ -91,8 +95,10 @@ class Orders:
         reconciliation: Reconciliation,
         slices: Slices,
         risk: Risk,
+        positions: PositionCheck,
     ):
         self._out = out
+        self._positions = positions
         self._portfolio = portfolio
         self._reconciliation = reconciliation
         self._slices = slices
@@ -179,7 +185,13 @@ class Orders:
             self._work.fills.setdefault(order.order_id, []).append(fill)
             self._out.record(fill)
             self._risk.filled(fill, now)
-            if market is not None:
+            if is_contract(order.symbol):
+                account.holdings.charge(report)
+                booked(account, report)
+                self._positions.filled(account, fill, now)
+                # What it has realised, and the margin that is free now, is the exchange's to say.
+                self._out.wake(("ask", "balances", *account.key), now + SETTLED)
+            elif market is not None:
                 account.holdings.book(report, market.base, market.quote)
         for entry in self._with_result(order, done.entries):
             self._out.record(entry)
@@ -475,6 +487,7 @@ def _as_sent(order: Order) -> NewOrder:
         time_in_force=duration,
         post_only=order.post_only,
         stop_price=order.stop_price if kind.waits else None,
+        reduce_only=order.reduce_only and is_contract(order.symbol),
     )
 
 

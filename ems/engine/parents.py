@@ -141,7 +141,7 @@ class Parents:
             known.leg(order.leg).free = None  # it was what is free beside this order
         if settled and order.filled_quantity > ZERO:
             leg = parent.legs[order.leg]
-            learned = account.order_was_clean(leg.source, leg.side)
+            learned = account.order_was_clean(leg.paid_in, leg.side)
             if learned is not None:
                 self._out.record(learned)
             run = self._work.runs.get(parent.parent_id)

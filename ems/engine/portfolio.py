@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import partial
 
 from ems.core import valuation
+from ems.core.contracts import is_contract
 from ems.core.positions import Books, traded, worth_of
 from ems.core.records import Fill, Position, SliceChange
 from ems.engine.account import Account
@@ -36,13 +37,24 @@ class Holding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Contract:
+    """A bot's position in a contract, in the currency in which it is settled."""
+
+    position: Position
+    mid: Decimal | None  # None: no book is at hand
+    rate: Decimal | None  # what one of that currency is worth
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Appraisal:
     """Positions of a user and holdings of accounts, at the prices of one moment."""
 
     currency: str
     at: datetime
     positions: tuple[tuple[Position, Decimal | None], ...]  # with the asset's price
+    contracts: tuple[Contract, ...]
     holdings: tuple[Holding, ...]
+    rates: dict[tuple[str, str, str], Decimal | None]  # (exchange, account, settlement currency) -> price
     read_at: dict[tuple[str, str], datetime | None]  # (exchange, account) -> when its balances were asked for
 
 
@@ -59,7 +71,7 @@ class Portfolio:
 
     def restore(self, unfinished: Unfinished) -> None:
         """Take the books up where the store left them."""
-        ours = [p for p in unfinished.positions if p.currency == self.currency]
+        ours = [p for p in unfinished.positions if p.currency == self.currency or is_contract(p.asset)]
         self._books = Books(self.currency, ours)
         self._books.sliced = {one.key for one in unfinished.slices}
         self._booking = unfinished.booking
@@ -113,6 +125,8 @@ class Portfolio:
     def path(self, exchange: str, name: str, currency: str) -> tuple[Account, list[str]] | None:
         """Return the nearest account whose markets lead to the reporting currency, and which they are."""
         own = self._work.accounts.get((exchange, name))
+        if is_contract(currency):
+            return None if own is None or not _listed(own, currency) else (own, [currency])
         for account in () if own is None else self._nearest(own):
             symbols = valuation.path(currency, self.currency, partial(_listed, account))
             if symbols:
@@ -131,8 +145,8 @@ class Portfolio:
         return valuation.worth(currency, self.currency, mid)
 
     def positions(self) -> list[Position]:
-        """Return every position that ever was, whoever's."""
-        return self._books.positions()
+        """Return every position that ever was, whoever's, in the reporting currency."""
+        return [p for p in self._books.positions() if p.currency == self.currency]
 
     def prices(self, positions: Iterable[Position], now: datetime) -> dict[tuple[str, ...], Decimal | None]:
         """Return key -> price now of each; None where nothing is held or no book at hand leads there."""
@@ -143,9 +157,23 @@ class Portfolio:
             # An account may be gone from the settings, and its positions stay.
             at = self._work.accounts.get(place[:2])
             if p.quantity and at is not None and place not in known:
-                known[place] = self.price(p.asset, at, now)
+                known[place] = self._worth(p, at, now)
             found[p.key] = known.get(place) if p.quantity else None
         return found
+
+    def _worth(self, position: Position, account: Account, now: datetime) -> Decimal | None:
+        """Return the price of a position, in its currency: of a contract the middle of its own book."""
+        if is_contract(position.asset):
+            return _mid(account, position.asset, now)
+        return self.price(position.asset, account, now)
+
+    def _contract(self, position: Position, now: datetime) -> Contract:
+        at = self._work.accounts.get((position.exchange, position.account))
+        return Contract(
+            position=position,
+            mid=None if at is None else _mid(at, position.asset, now),
+            rate=None if at is None else self.price(position.currency, at, now),
+        )
 
     def may_be_priced(self, exchange: str, name: str, currency: str) -> bool:
         """Say whether a price may come: a market leads there, or the markets are not known yet."""
@@ -183,7 +211,11 @@ class Portfolio:
         return Appraisal(
             currency=self.currency,
             at=now,
-            positions=tuple((p, found[p.key]) for p in wanted),
+            positions=tuple((p, found[p.key]) for p in wanted if not is_contract(p.asset)),
+            contracts=tuple(self._contract(p, now) for p in wanted if is_contract(p.asset)),
+            rates={
+                (*a.key, currency): price(a, currency) for a in places for currency in a.margin_currencies()
+            },
             holdings=tuple(
                 Holding(exchange=a.exchange, account=a.account, asset=c, quantity=total, price=price(a, c))
                 for a in places

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ems.core.child import Child
+from ems.core.contracts import is_contract
 from ems.core.jsontext import plain
 from ems.core.messages import Balances, FillReport, QueryBalances, QueryTransfers, Side, TransfersRead
 from ems.core.positions import traded
@@ -162,7 +163,9 @@ class Reconciliation:
     ) -> None:
         unsure = self._unsure(account, seen)
         before = {d.currency for d in comparison.differences}
-        found = compare(base, seen, comparison.movements, unsure)
+        # Funding and profits of contracts, which no fill tells, move the currencies they are settled in:
+        # there the positions themselves are compared.
+        found = compare(base, seen, comparison.movements, unsure | account.margin_currencies())
         twice = [d for d in found if d.currency in before]
         comparison.judged_at, comparison.unsure, comparison.differences = seen.asked_at, unsure, found
         if twice:
@@ -236,6 +239,8 @@ def _nothing_more(_account: Account, _found: list[Difference], _now: datetime) -
 
 
 def _amounts(fill: Fill | FillReport) -> dict[str, Decimal]:
+    if is_contract(fill.symbol):
+        return {fill.fee_currency: -fill.fee}
     base, quote = traded(fill.symbol)
     sign = 1 if fill.side is Side.BUY else -1
     amounts: dict[str, Decimal] = {}

@@ -21,6 +21,7 @@ from decimal import Decimal
 from ems.core import breaker, errors, risk, risk_limits
 from ems.core.breaker import Breaker
 from ems.core.codec import encode_command, nearest, verb_of
+from ems.core.contracts import signed
 from ems.core.fitness import mid_of
 from ems.core.jsontext import plain
 from ems.core.messages import (
@@ -41,6 +42,7 @@ from ems.core.risk_limits import DEFAULT, Limits, Scope
 from ems.engine.account import Account
 from ems.engine.queries import Queries
 from ems.engine.sight import Need
+from ems.engine.standing import beside, known_now, opening
 from ems.engine.turn import Out
 from ems.engine.work import Work
 from ems.routing.planner_prices import DOLLARS
@@ -142,7 +144,7 @@ class Risk:
             if rules["max_depth_share"]:
                 depth = _depth(levels, mid)
         position = None
-        if rules["max_position"]:
+        if rules["max_position"] and market.contract_size is None:
             position = self.position(account, symbol, mid or proposal.price, usd)
         picture = Picture(
             tick=market.tick,
@@ -155,6 +157,8 @@ class Risk:
             usd=usd,
             position=position,
         )
+        if market.contract_size is not None:
+            picture = self._contract(account, proposal, picture)
         return Question(
             proposal=proposal,
             picture=picture,
@@ -324,6 +328,25 @@ class Risk:
                     return symbol
         return None
 
+    def _contract(self, account: Account, proposal: Proposal, picture: Picture) -> Picture:
+        """Add what an order would make of a contract's position, and at which leverage."""
+        symbol, side = proposal.where.symbol or "", proposal.side
+        known = known_now(account, symbol, proposal.at)
+        if known is None:  # an order was judged on it a moment ago; a dry run may come without
+            return replace(picture, contract=True, opens=not proposal.reduce_only)
+        opens = opening(self._work, account, known, side, proposal.quantity) > ZERO
+        price, position = picture.mid or proposal.price, None
+        if price is not None and picture.usd is not None:
+            held = known.quantity + signed(side, beside(self._work, account, symbol, side))
+            position = held * price * picture.usd
+        return replace(
+            picture,
+            contract=True,
+            opens=opens and not proposal.reduce_only,
+            leverage=known.leverage,
+            position=position,
+        )
+
     def position(
         self, account: Account, symbol: str, price: Decimal | None, usd: Decimal | None
     ) -> Decimal | None:
@@ -370,6 +393,19 @@ class Risk:
             if missing and (not known or worth > rule.limit):
                 words = ", ".join(f"{plain(amount)} {currency}" for currency, amount in missing.items())
                 why = f"missing, and nothing explains it: {words}"
+                self._trip(errors.LEDGER_MISMATCH, why, exchange=account.exchange, account=account.account)
+                return
+
+    def position_mismatch(self, account: Account, symbol: str, differs: Decimal, now: datetime) -> None:
+        """Halt an account that holds another position than our fills come to."""
+        book = account.books.get(symbol)
+        rate = self.usd(_currencies(symbol)[1], account, now)
+        worth = None if rate is None or not _fit(book) or book is None else abs(differs) * mid_of(book) * rate
+        for rule in self.limits.rules(Scope(exchange=account.exchange, account=account.account))[
+            "ledger_mismatch"
+        ]:
+            if isinstance(rule.limit, Decimal) and (worth is None or worth > rule.limit):
+                why = f"{plain(differs)} of {symbol} that nothing explains"
                 self._trip(errors.LEDGER_MISMATCH, why, exchange=account.exchange, account=account.account)
                 return
 

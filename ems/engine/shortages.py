@@ -42,6 +42,10 @@ class Shortages:
 
     def of_order(self, market: Market, terms: Terms, price: Decimal, reserved: Decimal) -> Problem:
         """Return the refusal of an order, with the largest quantity that could be paid."""
+        if market.contract_size is not None:
+            return self.of_money(
+                market.quote, reserved
+            )  # which quantity could be paid hangs on what it opens
         buys = terms.side is Side.BUY
         source = market.quote if buys else market.base
         available = self.available(source)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from ems.core import errors
 from ems.core.fitness import unfit
 from ems.core.instrument import Market
-from ems.core.messages import BookUpdate, Problem, QueryBalances
+from ems.core.messages import BookUpdate, Problem, QueryBalances, QueryContract
 from ems.core.records import Parent
 from ems.engine import refusals
 from ems.engine.account import Account, Readiness
@@ -34,6 +34,7 @@ class Need:
 
     balances: frozenset[Key] = frozenset()
     books: frozenset[tuple[str, str, str]] = frozenset()  # (exchange, account, symbol)
+    contracts: frozenset[tuple[str, str, str]] = frozenset()  # (exchange, account, symbol)
     settled: frozenset[str] = frozenset()  # ids of orders whose end must be proven
 
 
@@ -151,6 +152,8 @@ class Sight:
         """Ask for what a plan needs."""
         for key in sorted(need.balances):
             self._out.send(self._work.accounts[key], QueryBalances())
+        for exchange, account, symbol in sorted(need.contracts):
+            self._out.send(self._work.accounts[exchange, account], QueryContract(symbol=symbol))
         for exchange, account, symbol in sorted(need.books):
             self._out.watch(self._work.accounts[exchange, account], symbol, now)
 

@@ -14,6 +14,7 @@ from ems.core.messages import (
     CancelAllOrders,
     CancelOrder,
     Command,
+    ContractRead,
     EditOrder,
     ExecuteQuote,
     HaltTrading,
@@ -50,7 +51,7 @@ from ems.engine.account import Account, Readiness
 from ems.engine.admission import Admitted, admit
 from ems.engine.attached import attached_to, exits_of
 from ems.engine.cancels import Cancels
-from ems.engine.contracts import Contracts, contract_refused
+from ems.engine.contracts import Contracts
 from ems.engine.costs import Costs
 from ems.engine.crossings import Crossings, Intent
 from ems.engine.drafts import Draft
@@ -68,6 +69,7 @@ from ems.engine.room import without_room
 from ems.engine.shortages import explained
 from ems.engine.sight import Need, Sight, usable
 from ems.engine.slices import Slices
+from ems.engine.standing import contract_refused
 from ems.engine.turn import Out
 from ems.engine.waiting import Held, Waiting
 from ems.engine.work import Work
@@ -76,7 +78,7 @@ ZERO = Decimal(0)
 
 
 LOOK_FIRST_S = 5.0  # a submission waits this long for a balance or a book, then it is judged on what is known
-HOLDS = 2  # looks a submission may wait for
+HOLDS = 3  # looks a submission may wait for
 NONCE_KEPT = timedelta(seconds=30)  # past its expiry: no server accepts it any more by then
 UNBOUND = "unbound:"  # starts the key of a query that does not hold its caller's idempotency key
 
@@ -360,6 +362,7 @@ class Submissions:
             price=admitted.price,
             stop_price=admitted.stop_price,
             allow_duplicate=command.allow_duplicate,
+            reduce_only=admitted.reduce_only,
             at=now,
         )
         need = self._risk.missing(account, leg.symbol, proposal.where, now) if patient else None
@@ -400,6 +403,19 @@ class Submissions:
                 self._waiting.times = {token: held.times}
                 # A plan may need books only after it has seen balances: it may be held once more for those.
                 self.submit(held.event, now, patient=held.times < HOLDS)
+
+    def contract_came(self, account: Account, report: ContractRead, now: datetime) -> None:
+        """Judge waiting submissions again when it is told how a contract stands, or that nobody can tell."""
+        place = (*account.key, report.symbol)
+        for token, held in list(self._waiting.held.items()):
+            if place not in held.need.contracts:
+                continue
+            if not report.problem and (report.query_sent_at is None or report.query_sent_at < held.asked_at):
+                continue
+            del self._waiting.held[token]
+            self._waiting.times = {token: held.times}
+            patient = held.times < HOLDS and not report.problem
+            self.submit(held.event, now, patient=patient)
 
     def _query(
         self, event: Submit, command: Command, exchange: str | None, mode: str, now: datetime

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from ems.core import errors
 from ems.core.child import AskCancel, Child, Doubted, Lookup, Tick
+from ems.core.contracts import is_contract
 from ems.core.instrument import Market
 from ems.core.messages import (
     Acked,
@@ -36,6 +37,7 @@ from ems.core.messages import (
     OutcomeUnknown,
     PublicTrade,
     QueryBalances,
+    QueryContract,
     QueryOpenOrders,
     Rejected,
     StreamDown,
@@ -63,6 +65,7 @@ from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.plans import Plans
 from ems.engine.portfolio import Portfolio
+from ems.engine.position_check import PositionCheck
 from ems.engine.queries import Queries, micros
 from ems.engine.reconciliation import Reconciliation
 from ems.engine.references import References
@@ -106,6 +109,8 @@ class Engine:
         self.slices = Slices(self._out, self.work, self._queries, self.portfolio)
         self.risk = Risk(self._out, self.work, self._queries)
         self.reconciliation.on_mismatch = self.risk.mismatch
+        self.positions = PositionCheck(self._out, self.work)
+        self.positions.on_mismatch = self.risk.position_mismatch
         self.orders = Orders(
             self._out,
             self.work,
@@ -114,6 +119,7 @@ class Engine:
             self.reconciliation,
             self.slices,
             self.risk,
+            self.positions,
         )
         self.contracts = Contracts(self._out, self.work, self._queries, self.risk)
         self.costs = Costs(self._out, self.work)
@@ -267,6 +273,8 @@ class Engine:
                     self.orders.event(order_id, report, now)
                 elif not self.work.is_ours(report.client_order_id):
                     self.reconciliation.traded_by_others(account, report)
+                    if is_contract(report.symbol):
+                        self.positions.filled(account, report, now)
             case OrderStatus():
                 order_id = self.work.find(account, report)
                 if order_id is not None:
@@ -290,6 +298,8 @@ class Engine:
                 self._balances(account, report, now)
             case ContractRead():
                 self.contracts.read(account, report, now)
+                self.positions.read(account, report, now)
+                self.submissions.contract_came(account, report, now)
             case LeverageAnswered():
                 self.contracts.answered(account, report, now)
             case TransfersRead():
@@ -343,6 +353,7 @@ class Engine:
         account.since = now
         account.awaits = {"open_orders", "balances"}
         self.reconciliation.lost_contact(account)
+        self.positions.lost_contact(account)
         self._out.send(account, QueryOpenOrders())
         self._out.send(account, QueryBalances())
         for child in list(self.work.children.values()):
@@ -463,6 +474,8 @@ class Engine:
                 self._out.send(self.work.accounts[exchange, account], QueryOpenOrders())
             case ("contract", exchange, account, symbol):
                 self.contracts.look(self.work.accounts[exchange, account], symbol, now)
+            case ("position", exchange, account, symbol):
+                self.positions.ask(self.work.accounts[exchange, account], symbol)
             case ("opinion", exchange, account, symbol):
                 self._judge(self.work.accounts[exchange, account], symbol, now)
             case ("account", exchange, account):
@@ -475,6 +488,8 @@ class Engine:
         if account.readiness in (Readiness.READY, Readiness.BARRED):
             self._out.send(account, QueryBalances())
             self._out.send(account, QueryOpenOrders())
+            for symbol in sorted(account.contracts):
+                self._out.send(account, QueryContract(symbol=symbol))
         busy = {
             leg.symbol
             for parent in self.work.parents_at(account)

@@ -298,7 +298,7 @@ class Work:
             if parent.algo == "direct":  # one leg; most of what is at work, so it is kept quick
                 rest = rest_of(orders) if orders else None
                 amount = ledger.committed(orders) + (ZERO if rest is None else rest.reserved)
-                yield parent, parent.legs[0].source, max(amount, ZERO)
+                yield parent, parent.legs[0].paid_in, max(amount, ZERO)
                 continue
             own = ledger.by_leg(parent, orders)
             if parent.goal.get("kind") in ("convert", "liquidate"):
@@ -331,7 +331,7 @@ class Work:
                 continue
             if order.status is Status.CREATED:
                 continue  # the venue has never heard of it
-            source = self.leg_of(order).source
+            source = self.leg_of(order).paid_in
             held[source] = held.get(source, ZERO) + ledger.committed([order])
         return held
 

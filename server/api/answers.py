@@ -64,6 +64,8 @@ HTTP_STATUS = {  # code -> HTTP status
     errors.NOTIONAL_EXCEEDS_MAX_PER_ORDER: 422,
     errors.QUANTITY_EXCEEDS_MAXIMUM: 422,
     errors.CREDIT_LIMIT: 422,
+    errors.QUANTITY_INVALID: 422,
+    errors.NOTHING_TO_REDUCE: 422,
     errors.POSITION_LIMIT: 422,
     errors.LEVERAGE_LIMIT: 422,
     # Not 429, to which a client waits and sends again: nobody knows when an order ends.

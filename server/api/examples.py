@@ -144,6 +144,23 @@ PORTFOLIO = {
             "updated_at": "2026-11-21T06:30:01.250000Z",
         }
     ],
+    "contracts": [
+        {
+            "bot": "bot-1",
+            "exchange": "okx",
+            "account": "default",
+            "symbol": "BTC/USDT:USDT",
+            "quantity": "-0.05",
+            "average_price": "60001",
+            "cost": "-3000.05",
+            "price": "60500",
+            "unrealised": "-24.95",
+            "realised": "0",
+            "fees": "1.500025",
+            "currency": "USDT",
+            "updated_at": "2026-11-21T06:30:01.250000Z",
+        }
+    ],
     "by_bot": {"bot-1": _FIGURES},
     "by_exchange": {"kraken": _FIGURES},
     "by_account": {"kraken/default": _FIGURES},
@@ -155,6 +172,7 @@ PORTFOLIO = {
             "mode": "paper",
             "read_at": "2026-11-21T06:30:02.000000Z",
             "value": "9999.862",
+            "contracts_unrealised": "0",
             "unpriced": [],
         }
     ],
@@ -164,6 +182,7 @@ PORTFOLIO = {
         "ETH": {"quantity": "0.24975", "value": "612.387", "share": "0.06124"},
         "USDT": {"quantity": "9387.475", "value": "9387.475", "share": "0.93876"},
     },
+    "contract_exposure": {"BTC/USDT:USDT": {"quantity": "-0.05", "value": "-3025", "unrealised": "-24.95"}},
 }
 
 SNAPSHOTS: dict[str, object] = {

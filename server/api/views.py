@@ -329,6 +329,26 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "at": _TIME,
             "total": {"$ref": "#/components/schemas/Figures"},
             "positions": _list_of("Position"),
+            "contracts": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "bot": _TEXT,
+                        "exchange": _TEXT,
+                        "account": _TEXT,
+                        "symbol": _TEXT,
+                        "quantity": {**_AMOUNT, "description": "in base currency; below zero: short"},
+                        "average_price": _MAYBE_AMOUNT,
+                        "cost": {**_AMOUNT, "description": "what it was entered for, signed as quantity"},
+                        "price": {**_MAYBE_AMOUNT, "description": "the exchange's mark, or the middle price"},
+                        "unrealised": _MAYBE_AMOUNT,
+                        "realised": _AMOUNT,
+                        "fees": _AMOUNT,
+                        "currency": {"type": "string", "description": "of the amounts: it is settled in it"},
+                        "updated_at": _TIME,
+                    }
+                ),
+            },
             **{
                 f"by_{kind}": {
                     "type": "object",
@@ -345,6 +365,10 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
                         "mode": _TEXT,
                         "read_at": {**_MAYBE_TIME, "description": "null: its balances were never read"},
                         "value": _AMOUNT,
+                        "contracts_unrealised": {
+                            **_MAYBE_AMOUNT,
+                            "description": "beside `value`; null: its positions could not be read",
+                        },
                         "unpriced": {"type": "array", "items": _TEXT},
                     }
                 ),
@@ -357,6 +381,14 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
                     {"quantity": _AMOUNT, "value": _MAYBE_AMOUNT, "share": _MAYBE_AMOUNT}
                 ),
                 "description": "asset -> what all these accounts hold of it",
+            },
+            "contract_exposure": {
+                "type": "object",
+                "additionalProperties": _object(
+                    {"quantity": _AMOUNT, "value": _AMOUNT, "unrealised": _AMOUNT}
+                ),
+                "description": "contract -> the net position of all these accounts; what is not realised is "
+                "in `total_value`",
             },
         }
     ),

@@ -522,14 +522,14 @@ class SqlStore:
         notional: dict[str, Decimal] = {}
         made: dict[str, Decimal] = {}
         for symbol, liquidity, _, amount in traded:
-            quote = symbol.partition("/")[2]
+            quote = symbol.partition(":")[0].partition("/")[2]
             notional[quote] = notional.get(quote, Decimal(0)) + amount
             if liquidity == Liquidity.MAKER.value:
                 made[quote] = made.get(quote, Decimal(0)) + amount
         crossed: dict[str, Decimal] = {}
         saved: dict[str, Decimal] = {}
         for symbol, _, amount, fees in inside:
-            quote = symbol.partition("/")[2]
+            quote = symbol.partition(":")[0].partition("/")[2]
             crossed[quote] = crossed.get(quote, Decimal(0)) + amount
             saved[quote] = saved.get(quote, Decimal(0)) + fees
         return {

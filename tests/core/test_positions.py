@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ems.core.messages import Liquidity, Side
-from ems.core.positions import Books, fold, worth_of
+from ems.core.positions import Books, fold, traded, worth_of
 from ems.core.records import Fill, PositionSnapshot, SliceChange, SnapshotDay
 from ems.core.snapshots import Snapshot, change
 from ems.core.valuation import path, worth
@@ -53,7 +53,7 @@ class Desk:
 
     def trade(self, *words: str, **fields: object) -> Fill:
         made = fill(*words, **fields)
-        quote_rate = self.rates.get(made.symbol.split("/")[1])
+        quote_rate = self.rates.get(traded(made.symbol)[1])
         worth = worth_of(made, "USDT", quote_rate, self.rates.get(made.fee_currency))
         booked, _ = self.books.book(made, worth, len(self.booked) + 1)
         self.booked.append(booked)

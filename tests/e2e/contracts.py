@@ -10,6 +10,7 @@ from simulator.dialects import LISTED
 from simulator.exchange import Exchange
 from simulator.faults import Faults
 from simulator.positions import Position, Positions
+from simulator.records import Order
 from simulator.wire import SimulatorServer
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
@@ -57,6 +58,14 @@ class ContractVenue:
 
     def leverage(self, symbol: str) -> Decimal:
         return self.server.call(lambda: self.positions.leverage(self.account, symbol))
+
+    def balance(self) -> Decimal:
+        """What the account has in cash, profits that were realised and fees included."""
+        free, locked = self.server.call(lambda: self.house.balances(self.account))["USDT"]
+        return free + locked
+
+    def open_orders(self) -> list[Order]:
+        return self.server.call(lambda: [one for one in self.account.orders.values() if one.open])
 
     def held(self, symbol: str) -> Position:
         return self.server.call(lambda: self.positions.position(self.account, symbol))

@@ -13,14 +13,12 @@ from ..answers import (
     Health,
     Order,
     OrderPage,
-    Pnl,
-    Portfolio,
-    SnapshotPage,
     Stats,
     Transfers,
 )
 from ..connection import Connection
 from ..errors import OMSError
+from ..portfolio import Pnl, Portfolio, SnapshotPage
 
 
 class QuestionCalls(Connection):

@@ -1,0 +1,230 @@
+"""Contracts in the engine: looked at before an order, leverage proven by reading, positions compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from ems.core.messages import (
+    ChooseLeverage,
+    ContractRead,
+    FillReport,
+    LeverageAnswered,
+    LimitOrder,
+    MarketOrder,
+    Problem,
+    QueryContract,
+    SetLeverage,
+    Side,
+)
+from ems.core.records import QueryStatus
+from tests.builders import at, fill, market
+from tests.engine.world import EngineWorld
+
+D = Decimal
+ETH = "ETH/USDT:USDT"
+CONTRACT = market(
+    "ETH/USDT", contract_size=D("0.1"), fee_mode="quote", lot="0.1", min_quantity="0.1", min_notional="0"
+)
+CONTRACT = replace(CONTRACT, symbol=ETH)
+CHOICE = SetLeverage(exchange="binance", symbol=ETH, leverage=D(2))
+BUY = LimitOrder(exchange="binance", side=Side.BUY, symbol=ETH, quantity=D(1), price=D(2000))
+
+
+class World(EngineWorld):
+    """An account that trades contracts."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(ready=False, **options)
+        self.account.swaps = True
+        self.account.list_markets([CONTRACT, market("ETH/USDT")])
+        self.connect()
+
+    def stands(self, quantity: str, leverage: str = "2", problem: str = "") -> None:
+        self.venue(
+            ContractRead(
+                symbol=ETH,
+                quantity=D(quantity),
+                leverage=D(leverage),
+                query_sent_at=None if problem else at(self.now),
+                problem=problem,
+            )
+        )
+
+    def minute(self, quantity: str) -> None:
+        self.now += 60
+        self.stands(quantity)
+
+    def foreign(self, fill_id: str, side: str, quantity: str) -> FillReport:
+        return fill(
+            fill_id,
+            quantity,
+            when=self.now,
+            symbol=ETH,
+            side=Side(side),
+            order_id=None,
+            client_order_id=None,
+            exchange_order_id="theirs",
+            fee_currency="USDT",
+        )
+
+    def told(self) -> list[str]:
+        return [n.failed for n in self.store.notices if "LEDGER_MISMATCH" in n.subject]
+
+    def trips(self) -> list[tuple[str, ...]]:
+        return [key for key in self.wakes() if key[0] == "trip"]
+
+
+# --- Orders look first -----------------------------------------------------------------------------------
+
+
+def test_an_order_waits_until_it_is_known_how_the_contract_stands() -> None:
+    world = World()
+    world.book(symbol=ETH)
+    assert world.submit(BUY) is None and world.sent() == [QueryContract(symbol=ETH)]
+    world.now += 0.1
+    world.stands("0")
+    [sent] = world.placed()
+    assert (sent.symbol, sent.quantity, sent.reduce_only) == (ETH, 1, False)
+    # 1 at 2,000 with leverage 2, and a fee of 0.1 %.
+    assert world.order(sent.order_id).reserved == 1002
+    assert world.engine.work.claims(world.account) == {"USDT": 1002}
+
+
+def test_what_was_read_a_minute_ago_is_not_read_again_and_older_is() -> None:
+    world = World()
+    world.book(symbol=ETH)
+    world.stands("0")
+    world.now = 60
+    world.book(symbol=ETH)
+    world.submit(BUY)
+    assert world.placed()
+    world.now = 60.1
+    world.book(symbol=ETH)
+    world.submit(replace(BUY, price=D(1999)), key="key-2")
+    assert not world.placed() and world.sent() == [QueryContract(symbol=ETH)]
+
+
+def test_an_order_is_refused_where_nobody_says_how_the_contract_stands() -> None:
+    world = World()
+    world.book(symbol=ETH)
+    assert world.submit(BUY) is None
+    world.stands("0", problem="the exchange is away")
+    problem = world.problem()
+    assert problem.code == "VENUE_UNAVAILABLE" and "the exchange is away" in problem.message
+    assert not world.placed()
+
+
+def test_fills_since_the_last_reading_count() -> None:
+    world = World(free={"USDT": D(10_000)})
+    world.book(symbol=ETH)
+    world.stands("0", leverage="1")
+    world.submit(BUY)
+    world.now = 1
+    world.ack("q1.1.1")
+    world.venue(fill("f1", "1", when=1, symbol=ETH, fee_currency="USDT"))
+    assert world.account.contracts[ETH].quantity == 1
+    # 3 more close 1 and open 2: 4,000 at leverage 1, and 6 of fees.
+    world.submit(replace(BUY, side=Side.SELL, quantity=D(3)), key="key-2")
+    [sent] = world.placed()
+    assert world.order(sent.order_id).reserved == 4006
+
+
+def test_without_the_setting_contracts_are_refused_with_the_way_to_allow_them() -> None:
+    world = World()
+    world.account.swaps = False
+    problem = world.submit(MarketOrder(exchange="binance", side=Side.BUY, symbol=ETH, quantity=D(1)))
+    assert isinstance(problem, Problem) and problem.code == "EXCHANGE_OFFERS_NONE"
+    assert "OMS_SWAPS" in problem.hint
+    assert world.submit(CHOICE, key="key-2").code == "EXCHANGE_OFFERS_NONE"
+
+
+def test_plans_see_no_contracts() -> None:
+    world = World()
+    assert set(world.account.spot) == {"ETH/USDT"} and world.account.currencies() == {"ETH", "USDT"}
+
+
+# --- Leverage --------------------------------------------------------------------------------------------
+
+
+def test_a_choice_of_leverage_is_believed_when_it_was_read_back() -> None:
+    world = World()
+    query = world.submit(CHOICE)
+    assert query.status is QueryStatus.WORKING
+    assert world.sent() == [ChooseLeverage(query_id="q1", symbol=ETH, leverage=D(2))]
+    world.stands("0", leverage="2")  # asked before the answer came would be too early to prove it
+    world.now = 1
+    world.venue(LeverageAnswered(query_id="q1", symbol=ETH))
+    assert world.sent() == [QueryContract(symbol=ETH)]
+    world.now = 2
+    world.stands("0", leverage="2")
+    assert world.query().status is QueryStatus.DONE and world.query().result["leverage"] == "2"
+
+
+def test_a_choice_of_before_a_restart_is_looked_up_and_never_sent_again() -> None:
+    world = World()
+    world.submit(CHOICE)
+    again = World(store=world.store)
+    again.now = 2
+    again.timer("contract", "binance", "default", ETH)
+    assert again.sent() == [QueryContract(symbol=ETH)]
+    again.stands("0", leverage="10")
+    query = again.query()
+    assert (query.status, query.result["leverage"]) == (QueryStatus.FAILED, "10")
+    assert "it is 10" in query.error.message
+
+
+@pytest.mark.parametrize("after_s, status", [(59, QueryStatus.WORKING), (60, QueryStatus.FAILED)])
+def test_a_choice_that_nobody_can_prove_is_given_up_after_a_minute(after_s, status) -> None:
+    world = World()
+    world.submit(CHOICE)
+    world.venue(LeverageAnswered(query_id="q1", symbol=ETH))
+    world.stands("0", problem="no answer")
+    assert ("contract", "binance", "default", ETH) in world.wakes()
+    world.now = after_s
+    world.timer("contract", "binance", "default", ETH)
+    assert world.query().status is status
+
+
+# --- Positions are compared --------------------------------------------------------------------------------
+
+
+def test_a_position_that_nothing_explains_is_told_once_and_halts_the_account() -> None:
+    world = World(limited=True)
+    world.minute("1")  # held before we came
+    world.minute("3")
+    assert world.told() == [] and world.trips() == []
+    world.minute("3")
+    [told] = world.told()
+    assert f"2 {ETH}" in told
+    [trip] = world.trips()
+    assert trip[1:4] == ("LEDGER_MISMATCH", "binance", "default")
+    for _ in range(3):
+        world.minute("3")
+    assert len(world.told()) == 1 and world.trips() == []
+
+
+def test_our_fills_and_those_of_others_explain_a_position() -> None:
+    world = World()
+    world.book(symbol=ETH)
+    world.minute("0")
+    world.venue(world.foreign("t1", "sell", "2"))
+    world.venue(world.foreign("t1", "sell", "2"))  # told twice
+    for _ in range(3):
+        world.minute("-2")
+    assert world.told() == []
+
+
+def test_a_reading_near_a_fill_says_nothing() -> None:
+    world = World()
+    world.minute("0")
+    world.venue(world.foreign("t1", "buy", "2"))
+    for _ in range(3):
+        world.now += 5
+        world.stands("0")  # it lags
+    assert world.told() == [] and world.trips() == []
+    for _ in range(2):
+        world.minute("0")
+    assert world.told()  # the fill was told, and never came
