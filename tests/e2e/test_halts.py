@@ -9,11 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
+import app
 from oms_client import OMSClient
 from oms_client.errors import AuthError, OMSError, OutcomeUnknown
+from server.store.sql import SqlStore
 from tests.e2e.processes import ROOT, ServerProcess, SimulatorProcess
 
 EXCHANGES = ("binance", "bybit", "kraken")
@@ -139,6 +142,8 @@ def test_halt_all_in_a_storm_leaves_nothing_open_by_the_exchanges_own_ledgers_an
 @pytest.mark.timeout(300)
 def test_an_exchange_that_cannot_be_reached_is_reported_and_retried_until_it_is_proven_flat(house):
     bots, stop, _ = brew(house)
+    desk = adam(house)
+    desk.set_notification_rule("halts", "in_app", events=["halt"], suppress_s=0)
     mute = next(s for s in house.simulators if s.exchange == "kraken")
     mute.process.send_signal(signal.SIGSTOP)
     with pytest.raises(OutcomeUnknown) as unproven:
@@ -156,6 +161,48 @@ def test_an_exchange_that_cannot_be_reached_is_reported_and_retried_until_it_is_
         bot.join(60)
     assert finished.result["flat"] is True
     assert ledger(house) == {name: [] for name in EXCHANGES}
+    (halt,) = desk.get_halts()["halts"]
+    assert halt["in_force"] and halt["report"]["flat"]
+    assert {row["exchange"]: row["state"] for row in halt["report"]["accounts"]} == dict.fromkeys(
+        EXCHANGES, "flat"
+    )
+    deadline, told = time.monotonic() + 20, []
+    while not any(subject.startswith("flat") for subject in told) and time.monotonic() < deadline:
+        told = [one.subject for one in desk.get_notifications(wait_s=1).notifications][::-1]
+    assert [subject.partition(":")[0] for subject in told] == [
+        "trading is halted",
+        "kraken/default cannot be reached and is not proven flat",
+        "flat",
+    ]
+
+
+SCOPES = {
+    "--all": "everything",
+    "--exchange kraken": "exchange kraken",
+    "--exchange bybit --account default": "exchange bybit, account default",
+    "--user mallory": "user mallory",
+    "--symbol ETH/USDT": "symbol ETH/USDT",
+    "--user mallory --symbol ETH/USDT --exchange kraken": "exchange kraken, user mallory, symbol ETH/USDT",
+}
+
+
+def test_the_command_halts_everything_an_exchange_an_account_a_user_or_a_symbol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def halt(words):
+        monkeypatch.setenv(
+            "DB_URL", f"sqlite:///{tmp_path / 'oms.sqlite'}"
+        )  # it is taken out of it when read
+        monkeypatch.setenv("OMS_PAPER", ",".join(EXCHANGES))
+        return app.main(["halt", *words.split()])
+
+    assert [halt(words) for words in SCOPES] == [0] * len(SCOPES)
+    assert halt("--exchange okx") == 2, "it would halt nothing"
+    assert halt("") == 2
+    store = SqlStore(f"sqlite:///{tmp_path / 'oms.sqlite'}")
+    begun = store.load(ended_since=datetime.now(UTC), now=datetime.now(UTC)).halts
+    assert sorted(halt.where for halt in begun) == sorted(SCOPES.values())
+    store.close()
 
 
 @pytest.mark.timeout(300)

@@ -217,6 +217,19 @@ def test_exactly_as_many_pass_as_fit_and_the_rest_is_refused_with_the_code(house
         client.cancel_all_orders(scope="user")
 
 
+def test_a_second_server_on_the_same_database_refuses_to_start(house, tmp_path):
+    """Control 21. Nothing of it reaches the exchange: two writers would count each for itself."""
+    before = house.ledger()
+    second = ServerProcess(house.server.simulators, house.server.db_url, tmp_path / "second.log")
+    second.spawn()
+    assert second.process is not None and second.process.wait(30) == 2
+    (line,) = (tmp_path / "second.log").read_text().strip().splitlines()[-1:]
+    assert line.startswith("oms: ") and str(house.server.process.pid) in line
+    assert house.ledger() == before
+    order = rests(house)(house.client(*house.users(1), "bot"), 1)
+    assert order.status == "submitted", "the first one goes on"
+
+
 @pytest.mark.timeout(120)
 def test_a_limit_of_everybody_holds_for_all_users_together(house):
     users = house.users(3)
