@@ -68,10 +68,12 @@ def admit(
     *,
     patient: bool,
     guard: Decimal | None = None,
+    reduces: bool = False,
 ) -> Admitted | Need | Problem:
     """Judge an order. With `patient` False nothing more can be waited for: judge on what is known.
 
     `guard`: percent beyond the best price at which a market order is to stop; None: nothing stops it.
+    `reduces`: of a contract, the exchange itself sees to it that it opens nothing.
     """
     market = account.markets.get(command.symbol)
     if market is None:
@@ -101,7 +103,16 @@ def admit(
     duration = command.time_in_force if isinstance(command, LimitOrder) else TimeInForce.IOC
     paid = judged.terms.price or limit
     answer = concluded(
-        judged, market, account, work, user, now, paid=paid, duration=duration, patient=patient
+        judged,
+        market,
+        account,
+        work,
+        user,
+        now,
+        paid=paid,
+        duration=duration,
+        patient=patient,
+        reduces=reduces,
     )
     if isinstance(command, MarketOrder) and isinstance(answer, Admitted):
         return as_asked(answer)
@@ -124,13 +135,14 @@ def concluded(
     paid: Decimal | None,
     duration: TimeInForce,
     patient: bool,
+    reduces: bool = False,
 ) -> Admitted | Need | Problem:
     """Add the money to what the market's rules say, and answer. `paid` is the price it is reckoned at."""
     terms, problems, reserved = judged.terms, judged.problems, ZERO
     buys = terms.side is Side.BUY
     source, target = (market.quote, market.base) if buys else (market.base, market.quote)
     if paid is not None:
-        wanted = _wanted(market, account, work, terms, paid, now, patient)
+        wanted = ZERO if reduces else _wanted(market, account, work, terms, paid, now, patient)
         if isinstance(wanted, Need):
             return wanted
         if isinstance(wanted, Problem):

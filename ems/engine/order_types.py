@@ -17,7 +17,6 @@ from ems.core.codec import plain
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market, ceil_to, floor_to
 from ems.core.messages import (
-    ContractRead,
     LimitOrder,
     MarketOrder,
     OrderType,
@@ -70,7 +69,17 @@ def admit_any(
     if command.order_type.waits:
         judged = _admit_waiting(command, account, market, work, user, now, patient)
     else:
-        judged = admit(_as_plain(command), account, work, user, now, patient=patient, guard=guard)
+        reduces = command.reduce_only and market.contract_size is not None
+        judged = admit(
+            _as_plain(command),
+            account,
+            work,
+            user,
+            now,
+            patient=patient,
+            guard=guard,
+            reduces=reduces,
+        )
     if not isinstance(judged, Admitted):
         return judged
     wrong = exits_refused(command, judged, market, account, now)
@@ -154,8 +163,10 @@ def _cut(
     if market.contract_size is None:
         return _cut_to_holding(command, account, market, work.claims(account), now, patient)
     known = standing(account, market.symbol, now, patient=patient)
-    if not isinstance(known, ContractRead):
+    if isinstance(known, Need):
         return known
+    if isinstance(known, Problem):
+        return command.quantity  # the way out is never barred: the exchange itself lets it open nothing
     return cut_to_position(work, account, market, known, command.side, command.quantity)
 
 

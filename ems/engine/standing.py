@@ -84,8 +84,13 @@ def standing(account: Account, symbol: str, now: datetime, *, patient: bool) -> 
 def needed(
     work: Work, account: Account, market: Market, known: ContractRead, terms: Terms, price: Decimal
 ) -> Decimal:
-    """Return what an order needs of the settlement currency: margin for what it opens, and its fee."""
+    """Return what an order needs of the settlement currency: margin for what it opens, and its fee.
+
+    What only closes needs nothing: it frees more than it costs.
+    """
     opens = opening(work, account, known, terms.side, terms.quantity)
+    if not opens:
+        return ZERO
     fee = market.maker_fee if terms.post_only else market.taker_fee
     return margin(opens, terms.quantity, price, max(known.leverage, Decimal(1)), fee)
 

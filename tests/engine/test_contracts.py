@@ -14,6 +14,8 @@ from ems.core.messages import (
     LeverageAnswered,
     LimitOrder,
     MarketOrder,
+    OrderType,
+    PlaceOrder,
     Problem,
     QueryContract,
     SetLeverage,
@@ -228,3 +230,34 @@ def test_a_reading_near_a_fill_says_nothing() -> None:
     for _ in range(2):
         world.minute("0")
     assert world.told()  # the fill was told, and never came
+
+
+# --- The way out -----------------------------------------------------------------------------------------
+
+
+def test_what_only_closes_needs_no_money_and_one_lot_more_does() -> None:
+    world = World(free={"USDT": D(0)})
+    world.book(symbol=ETH)
+    world.stands("1")
+    sell = replace(BUY, side=Side.SELL)
+    assert world.submit(replace(sell, quantity=D("1.1"))).code == "FUNDS_INSUFFICIENT"
+    world.submit(sell, key="key-2")
+    [sent] = world.placed()
+    assert (sent.quantity, world.order(sent.order_id).reserved) == (1, 0)
+
+
+def test_reduce_only_goes_out_where_nobody_says_what_is_held() -> None:
+    world = World(free={"USDT": D(0)})
+    world.book(symbol=ETH)
+    way_out = PlaceOrder(
+        exchange="binance",
+        side=Side.SELL,
+        symbol=ETH,
+        quantity=D(5),
+        order_type=OrderType.MARKET,
+        reduce_only=True,
+    )
+    assert world.submit(way_out) is None
+    world.stands("0", problem="the exchange is away")
+    [sent] = world.placed()
+    assert (sent.quantity, sent.reduce_only) == (5, True)
