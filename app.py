@@ -485,7 +485,7 @@ def _gateways(
             supported = ", ".join(name for name in sorted(DIALECTS) if name not in CLOSED_EXCHANGES)
             raise SettingsError(f"{held.source}: {exchange} is not supported; supported: {supported}")
         keys = venue_keys(held)
-        limiter = limiters.setdefault(exchange, Limiter(DIALECTS[exchange].shapes))
+        limiter = limiters.setdefault(exchange, Limiter(DIALECTS[exchange].limits.shapes))
         gateways[exchange, account] = CcxtGateway(
             exchange,
             account,

@@ -83,7 +83,7 @@ class Amends:
             return asked
         try:
             await self._wait_ready(PATIENCE_S)
-            call.costs = self._dialect.costs_of("amend", request.symbol)
+            call.costs = self._dialect.limits.costs_of("amend", request.symbol)
             acquire = self._limits.acquire(call.priority, call.costs, PATIENCE_S)
             turn = await self._departures.turn(request.order_id, call, acquire)
         except (VenueUnavailable, TooBusy, Withdrawn) as error:
@@ -137,7 +137,7 @@ class Amends:
         attempt = attempts[-1]
         if attempt.status is None or not attempt.sent:
             return _unknown(request, attempt.error or "no answer")
-        said = self._dialect.said(attempt.status, attempt.body)
+        said = self._dialect.words.said(attempt.status, attempt.body)
         refusal = refusal_of(said, amending.refusals) if said else None
         if refusal is not None:
             return AmendRefused(

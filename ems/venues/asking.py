@@ -50,7 +50,7 @@ class Asking:
     ) -> Answer:
         """Ask something; raise VenueRefused for a coded no, VenueUnavailable for anything unclear."""
         call = call or Call(priority)
-        call.costs = self._dialect.costs_of(what)
+        call.costs = self._dialect.limits.costs_of(what)
         turn = await self._limits.acquire(priority, call.costs, ASK_PATIENCE_S)
         call.sent_at = sent_at = self._now()
         call.began_at = self._limits.limiter.clock()
@@ -73,7 +73,7 @@ class Asking:
                 return Answer(value, sent_at)
             raise VenueUnavailable(f"{type(failure).__name__}: {failure}") from failure
         body = attempt.body
-        said = self._dialect.said(attempt.status, body) if attempt.status is not None else ()
+        said = self._dialect.words.said(attempt.status, body) if attempt.status is not None else ()
         if said:
             raise VenueRefused("; ".join(one.message for one in said), said[0].code) from failure
         empty = isinstance(failure, ccxt.OrderNotFound) and attempt.status == 200
@@ -91,7 +91,7 @@ class Asking:
         try:
             return await self.ask(what, question, call=call)
         except VenueRefused as error:
-            if {(error.code, str(error)), (error.code, None)} & self._dialect.absent:
+            if {(error.code, str(error)), (error.code, None)} & self._dialect.words.absent:
                 return Answer(None, call_sent_at(call))
             raise
 

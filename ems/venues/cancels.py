@@ -71,7 +71,7 @@ class Cancels:
             return _refused(request, Refusal.RATE_LIMIT, str(error))
         except VenueRefused as error:  # to tell us the order's id; no cancel went out
             said = (Said(error.code or "", str(error)),)
-            why = refusal_of(said, self._dialect.refusals) or Refusal.RATE_LIMIT
+            why = refusal_of(said, self._dialect.words.refusals) or Refusal.RATE_LIMIT
             return _refused(request, why, str(error), error.code)
         except Exception as error:
             log.exception("cancel %s at %s", request.order_id, self._dialect.exchange)
@@ -162,10 +162,10 @@ class Cancels:
         if waiting and triggers is not None:
             params = {**params, **(triggers.cancel_words or {})}
             cancelled = triggers.cancelled or cancelled
-        if waiting and "cancel_waiting" in self._dialect.costs:
-            call.costs = self._dialect.costs_of("cancel_waiting", cancel.symbol)
+        if waiting and "cancel_waiting" in self._dialect.limits.costs:
+            call.costs = self._dialect.limits.costs_of("cancel_waiting", cancel.symbol)
         else:
-            call.costs = self._dialect.cancel_costs_of(
+            call.costs = self._dialect.limits.cancel_costs_of(
                 cancel.symbol, self._known.age_s(cancel.client_order_id)
             )
         turn = await self._limits.acquire(Priority.CANCEL, call.costs, ASK_PATIENCE_S)
@@ -184,8 +184,8 @@ class Cancels:
         attempt = call.attempts[-1] if call.attempts else None
         body = attempt.body if attempt else None
         status = attempt.status if attempt else None
-        said = self._dialect.said(status, body) if status is not None else ()
-        refusal = refusal_of(said, self._dialect.cancel_refusals) if said else None
+        said = self._dialect.words.said(status, body) if status is not None else ()
+        refusal = refusal_of(said, self._dialect.words.cancel_refusals) if said else None
         if refusal is not None:
             return _refused(cancel, refusal, "; ".join(one.message for one in said), said[0].code)
         understood = status is not None and 200 <= status < 300 and not said and cancelled(body)

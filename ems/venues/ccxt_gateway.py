@@ -133,7 +133,7 @@ class CcxtGateway:
         self.transfers_offer = offer_of(self.dialect.transfers)
         self._clock = clock
         self._timeout_s = request_timeout_s
-        limiter = limiter or Limiter(self.dialect.shapes if shapes is None else shapes)
+        limiter = limiter or Limiter(self.dialect.limits.shapes if shapes is None else shapes)
         self._limits = limiter.of(keys.public)
         self._asking = Asking(self.dialect, limits=self._limits, now=clock, timeout_s=request_timeout_s)
         self._may_withdraw = may_withdraw
@@ -143,7 +143,7 @@ class CcxtGateway:
         self._ccxt.timeout = int(request_timeout_s * 1000)
         self._ccxt.steady = limiter.clock
         self._ccxt.on_attempt = self._learn_from
-        self._ccxt.trades_apart = self.dialect.trades_apart
+        self._ccxt.trades_apart = self.dialect.tape.apart
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: set[str] = set()  # our ids of orders whose trades are being read
         self._closed = False
@@ -441,7 +441,7 @@ class CcxtGateway:
         except TooBusy as error:
             refusal, message = Refusal.RATE_LIMIT, str(error)
         except VenueRefused as error:
-            refusal = refusal_of((Said(error.code or "", str(error)),), self.dialect.refusals)
+            refusal = refusal_of((Said(error.code or "", str(error)),), self.dialect.words.refusals)
             message = f"{error.code}: {error}"
         except (VenueUnavailable, Unreadable) as error:
             message = str(error)
@@ -490,11 +490,11 @@ class CcxtGateway:
     def _learn_from(self, attempt: Attempt) -> None:
         """Take what an answer tells about the venue's limits."""
         call = current_call.get()
-        if call is None and "unasked" in self.dialect.costs:  # ccxt asks for a stream's sake
-            self._limits.count(self.dialect.costs_of("unasked"))
+        if call is None and "unasked" in self.dialect.limits.costs:  # ccxt asks for a stream's sake
+            self._limits.count(self.dialect.limits.costs_of("unasked"))
         venue_now_s = self._venue_clock.now().timestamp()
         for one in learn(attempt, call, self.dialect, self._limits, venue_now_s):
-            if refusal_of((one,), self.dialect.refusals) is Refusal.CLOCK:
+            if refusal_of((one,), self.dialect.words.refusals) is Refusal.CLOCK:
                 self._start(self._venue_clock.recheck())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

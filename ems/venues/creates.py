@@ -152,10 +152,10 @@ class Creates:
     def _create_costs(self, order: NewOrder) -> dict[str, float]:
         what = (
             "create_waiting"
-            if order.order_type.waits and "create_waiting" in self._dialect.costs
+            if order.order_type.waits and "create_waiting" in self._dialect.limits.costs
             else "create"
         )
-        return self._dialect.costs_of(what, order.symbol)
+        return self._dialect.limits.costs_of(what, order.symbol)
 
     def _params(self, order: NewOrder, waited_s: float) -> dict[str, object]:
         """Return what ccxt is told beside type, side, quantity and price."""
@@ -188,8 +188,8 @@ class Creates:
         if attempt.status is None or not attempt.sent:
             return unknown(attempt.error or "no answer")
         body = attempt.body
-        said = self._dialect.said(attempt.status, body)
-        refusal_said = refusal_of(said, self._dialect.create_refusals) if said else None
+        said = self._dialect.words.said(attempt.status, body)
+        refusal_said = refusal_of(said, self._dialect.words.create_refusals) if said else None
         if refusal_said is not None:
             return Rejected(
                 order_id=order.order_id,

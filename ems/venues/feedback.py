@@ -26,7 +26,7 @@ def learn(
     if attempt.status is None:
         return ()
     costs: Mapping[str, float] = {} if call is None else call.costs
-    for told in dialect.told:
+    for told in dialect.limits.told:
         count = _number(attempt.headers.get(told.header))
         if count is not None:
             limit = _number(attempt.headers.get(told.limit)) if told.limit else None
@@ -34,10 +34,10 @@ def learn(
                 if limit is not None and limit != budget.capacity(bucket):
                     continue
                 budget.believe(bucket, asked_at=attempt.began_at, **{told.counts: count})
-    said = dialect.said(attempt.status, attempt.body)
+    said = dialect.words.said(attempt.status, attempt.body)
     understood = False
     for one in said:
-        word = dialect.limit_words.get(one.code)
+        word = dialect.limits.words.get(one.code)
         if word is None:
             continue
         understood = True
@@ -58,8 +58,8 @@ def learn(
 
 def _free_in_s(attempt: Attempt, dialect: Dialect, venue_now_s: float) -> float | None:
     """Return when what is full is said to be free again, in seconds from now."""
-    if dialect.reset_header is not None:
-        at_ms = _number(attempt.headers.get(dialect.reset_header))
+    if dialect.limits.reset_header is not None:
+        at_ms = _number(attempt.headers.get(dialect.limits.reset_header))
         if at_ms is not None:
             return min(max(0.0, at_ms / 1000 - venue_now_s), PAUSE_MAX_S)
     return _retry_after_s(attempt, venue_now_s)

@@ -81,7 +81,7 @@ class Streams:
 
         ccxt loses rows of the former, and would collect the latter for nobody.
         """
-        if self._dialect.heartbeat_s is not None:
+        if self._dialect.stream.heartbeat_s is not None:
             self._heard_at[client.url] = asyncio.get_running_loop().time()
         told = self._dialect.sequence(frame)
         numbers = told if isinstance(told, tuple) else () if told is None else (told,)
@@ -89,17 +89,17 @@ class Streams:
             return True
         if self.books.on_frame(client, frame):
             return True
-        if self._dialect.stream_over(frame):
+        if self._dialect.stream.over(frame):
             client.on_error(ccxt.NetworkError("the venue ended the stream"))
             return True
-        if self._dialect.is_private(frame):
-            for report in self._dialect.read_stream(self._ccxt, frame):
+        if self._dialect.stream.is_private(frame):
+            for report in self._dialect.stream.read(self._ccxt, frame):
                 self._deliver(report)
             return True
-        if self._dialect.is_trades(frame):
+        if self._dialect.tape.is_trades(frame):
             self._tell_trades(frame)
             return True
-        if not self.up and self._dialect.stream_subscribed(frame):
+        if not self.up and self._dialect.stream.subscribed(frame):
             self._subscribed.set()
             self._deliver(StreamUp())
         return False
@@ -154,24 +154,24 @@ class Streams:
 
     async def _heard_out(self, following: asyncio.Future[str]) -> str:
         """Wait until the stream breaks, or is silent for longer than the venue ever is."""
-        beat_s = self._dialect.heartbeat_s
+        beat_s = self._dialect.stream.heartbeat_s
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.wait({following}, timeout=beat_s)
             if following.done():
                 return following.result()
             assert beat_s is not None
-            if loop.time() - self._heard_at.get(self._dialect.private_ws(self._ccxt), 0.0) > beat_s:
+            if loop.time() - self._heard_at.get(self._dialect.stream.url(self._ccxt), 0.0) > beat_s:
                 return f"nothing was heard for {beat_s:g} s"
 
     async def _follow(self) -> str:
         # ccxt subscribes with this call; what arrives is read in `on_frame`, and the call carries the error.
         while True:
             try:
-                if self._dialect.follow is not None:
-                    await self._dialect.follow(self._ccxt)
+                if self._dialect.stream.follow is not None:
+                    await self._dialect.stream.follow(self._ccxt)
                 else:
-                    await self._ccxt.watch_orders(**self._dialect.watch_orders)
+                    await self._ccxt.watch_orders(**self._dialect.stream.watch_orders)
             except asyncio.CancelledError:
                 if cancelled_by_us():
                     raise
@@ -195,7 +195,7 @@ class Streams:
 
     def _drop_private(self) -> None:
         """Make sure that the next try opens a new connection."""
-        client = (self._ccxt.clients or {}).get(self._dialect.private_ws(self._ccxt))
+        client = (self._ccxt.clients or {}).get(self._dialect.stream.url(self._ccxt))
         if client is not None:
             client.on_error(ccxt.NetworkError("reconnecting"))
             self._ccxt.clients.pop(client.url, None)
@@ -237,7 +237,7 @@ class Streams:
     def _tell_trades(self, frame: Any) -> None:
         """Deliver the trades of a frame as far as they can be read; a broken one breaks nothing else."""
         try:
-            for trade in self._dialect.read_trades(self._ccxt, frame, self._now()):
+            for trade in self._dialect.tape.read(self._ccxt, frame, self._now()):
                 if trade.symbol in self._trades:
                     self._deliver(checked_trade(trade))
         except (Unreadable, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:

@@ -209,8 +209,8 @@ class World(Simulated):
     def _watched(self, request: Request) -> Response:
         response = self._answers(request)
         spoken = DIALECTS[self.exchange.name]
-        said = spoken.said(response.status, response.body)
-        if response.status in (403, 418, 429) or any(one.code in spoken.limit_words for one in said):
+        said = spoken.words.said(response.status, response.body)
+        if response.status in (403, 418, 429) or any(one.code in spoken.limits.words for one in said):
             self.refusals.append(f"{request.method} {request.path}: {response.status} {response.body!r:.120}")
         return response
 

@@ -254,13 +254,13 @@ def play(limit: Limit, random: Random, clock_error_s: float = 0.0) -> list[tuple
 WINDOWS = {
     (dialect.exchange, limit.name): limit
     for dialect in DIALECTS.values()
-    for limit in dialect.shapes
+    for limit in dialect.limits.shapes
     if isinstance(limit, Window)
 } | {("none", "small"): CALLS}
 COUNTERS = {
     (dialect.exchange, limit.name): limit
     for dialect in DIALECTS.values()
-    for limit in dialect.shapes
+    for limit in dialect.limits.shapes
     if isinstance(limit, Shape)
 } | {("none", "small"): ORDERS}
 

@@ -395,7 +395,7 @@ def test_rows_of_the_private_stream_that_the_simulator_does_not_send() -> None:
         async with simulated("bybit") as venue, opened("bybit", venue.url, KEYS, shapes=()) as (gateway, _):
 
             def read(topic: str, row: dict[str, object]) -> list[Any]:
-                return list(BYBIT.read_stream(gateway._ccxt, {"topic": topic, "data": [row]}))
+                return list(BYBIT.stream.read(gateway._ccxt, {"topic": topic, "data": [row]}))
 
             # A post-only order that would have traded, as a unified account may see it.
             late = {"orderStatus": "Rejected", "rejectReason": "EC_PostOnlyWillTakeLiquidity"}
@@ -448,11 +448,11 @@ def test_a_refused_login_is_a_stream_that_is_down_and_says_why() -> None:
 
 def test_the_acknowledgement_of_a_book_is_not_that_of_the_account() -> None:
     ours = {"success": True, "ret_msg": "", "conn_id": "c", "req_id": "private", "op": "subscribe"}
-    assert BYBIT.stream_subscribed(ours) and not BYBIT.stream_over(ours)
-    assert not BYBIT.stream_subscribed({**ours, "req_id": "3"})
+    assert BYBIT.stream.subscribed(ours) and not BYBIT.stream.over(ours)
+    assert not BYBIT.stream.subscribed({**ours, "req_id": "3"})
     refused = {**ours, "success": False, "ret_msg": "Request not authorized"}
-    assert BYBIT.stream_over(refused) and not BYBIT.stream_subscribed(refused)
-    assert not BYBIT.stream_over({**refused, "req_id": "3"})
+    assert BYBIT.stream.over(refused) and not BYBIT.stream.subscribed(refused)
+    assert not BYBIT.stream.over({**refused, "req_id": "3"})
 
 
 def test_public_trades_are_told_beside_the_book() -> None:
@@ -587,7 +587,7 @@ def test_the_live_stream_is_where_ccxt_opens_it() -> None:
     async def story() -> None:
         gateway = CcxtGateway("bybit", "default", KEYS, mode="live")
         url = await gateway._ccxt.get_url_by_market_type(None, True, "watchOrders")
-        assert BYBIT.private_ws(gateway._ccxt) == url == "wss://stream.bybit.com/v5/private"
+        assert BYBIT.stream.url(gateway._ccxt) == url == "wss://stream.bybit.com/v5/private"
         await gateway._ccxt.close()
 
     run(story())
@@ -678,6 +678,6 @@ MEANINGS = [
 
 @pytest.mark.parametrize(("answer", "create", "cancel"), MEANINGS)
 def test_what_an_answer_means(answer: tuple[int, object], create: str | None, cancel: str | None) -> None:
-    words = BYBIT.said(*answer)
-    for refusals, meaning in ((BYBIT.create_refusals, create), (BYBIT.cancel_refusals, cancel)):
+    words = BYBIT.words.said(*answer)
+    for refusals, meaning in ((BYBIT.words.create_refusals, create), (BYBIT.words.cancel_refusals, cancel)):
         assert refusal_of(words, refusals) == (None if meaning is None else Refusal(meaning))

@@ -552,7 +552,7 @@ def test_live_the_account_has_a_host_of_its_own() -> None:
     async def story() -> None:
         gateway = CcxtGateway(X, "default", KEYS, mode="live")
         urls = gateway._ccxt.urls["api"]
-        assert COINBASE.private_ws(gateway._ccxt) == "wss://advanced-trade-ws-user.coinbase.com/"
+        assert COINBASE.stream.url(gateway._ccxt) == "wss://advanced-trade-ws-user.coinbase.com/"
         assert (urls["ws"], urls["rest"]) == (
             "wss://advanced-trade-ws.coinbase.com",
             "https://api.coinbase.com",
@@ -575,7 +575,7 @@ def test_rows_of_the_private_stream_that_the_simulator_does_not_send() -> None:
 
             def read(**change: object) -> list[Any]:
                 frame = {"channel": "user", "events": [{"type": "update", "orders": [{**ROW, **change}]}]}
-                return list(COINBASE.read_stream(gateway._ccxt, frame))
+                return list(COINBASE.stream.read(gateway._ccxt, frame))
 
             for status, found, ending, quantity in (
                 ("OPEN", Found.OPEN, None, D("0.5")),
@@ -626,7 +626,7 @@ def test_products_that_share_a_book_are_told_of_it_by_either_name() -> None:
         assert [symbol for symbol, _ in COINBASE.book.read(ex, frame, "")] == ["BTC/USD", "BTC/USDC"]
         row = {"product_id": "BTC-USD", "price": "10", "size": "1", "side": "BUY"}
         trades = {"channel": "market_trades", "events": [{"type": "update", "trades": [row]}]}
-        read = list(COINBASE.read_trades(ex, trades, datetime.now(UTC)))
+        read = list(COINBASE.tape.read(ex, trades, datetime.now(UTC)))
         assert [(trade.symbol, trade.side) for trade in read] == [
             ("BTC/USD", Side.SELL),
             ("BTC/USDC", Side.SELL),
@@ -736,6 +736,6 @@ MEANINGS = [
 
 @pytest.mark.parametrize(("answer", "create", "cancel"), MEANINGS)
 def test_what_an_answer_means(answer: tuple[int, object], create: str | None, cancel: str | None) -> None:
-    words = COINBASE.said(*answer)
-    for refusals, meaning in ((COINBASE.create_refusals, create), (COINBASE.cancel_refusals, cancel)):
+    words = COINBASE.words.said(*answer)
+    for refusals, meaning in ((COINBASE.words.create_refusals, create), (COINBASE.words.cancel_refusals, cancel)):
         assert refusal_of(words, refusals) == (None if meaning is None else Refusal(meaning))

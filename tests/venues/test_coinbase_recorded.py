@@ -173,8 +173,8 @@ def test_the_side_of_a_trade_is_the_makers_and_we_tell_the_takers() -> None:
         async with PlayedVenue() as venue:
             async with opened("coinbase", venue.server.url, KEYS, shapes=()) as (gateway, _):
                 for frame in frames():
-                    if gateway.dialect.is_trades(frame) and frame["events"][0]["type"] == "update":
-                        trades = gateway.dialect.read_trades(gateway._ccxt, frame, datetime.now(UTC))
+                    if gateway.dialect.tape.is_trades(frame) and frame["events"][0]["type"] == "update":
+                        trades = gateway.dialect.tape.read(gateway._ccxt, frame, datetime.now(UTC))
                         sides = [gateway_side[row["side"]] for row in frame["events"][0]["trades"]]
                         assert [trade.side for trade in trades] == sides
 

@@ -462,8 +462,8 @@ def test_rows_of_the_stream_that_the_simulator_does_not_send() -> None:
 
             def read(**frame: object) -> list[Any]:
                 whole = {**USER, **frame}
-                assert COINBASE.is_private(whole)
-                return list(COINBASE.read_stream(gateway._ccxt, whole))
+                assert COINBASE.stream.is_private(whole)
+                return list(COINBASE.stream.read(gateway._ccxt, whole))
 
             # `change` told twice makes an order smaller once.
             read(type="received", sequence=100, order_id="o-1", size="1", order_type="limit")
@@ -494,8 +494,8 @@ def test_rows_of_the_stream_that_the_simulator_does_not_send() -> None:
             assert status.filled_quantity == D("0.3")
             # What is old and says nothing new.
             assert read(type="open", sequence=50, order_id="o-5", remaining_size="1", price="1") == []
-            assert not COINBASE.is_private({**USER, "type": "status"})
-            assert not COINBASE.is_private({"type": "match", "product_id": "BTC-USDT"})
+            assert not COINBASE.stream.is_private({**USER, "type": "status"})
+            assert not COINBASE.stream.is_private({"type": "match", "product_id": "BTC-USDT"})
 
     run(story())
 
@@ -515,7 +515,7 @@ def test_a_refused_login_is_a_stream_that_is_down_and_says_why() -> None:
 def test_the_live_stream_is_where_ccxt_opens_it() -> None:
     async def story() -> None:
         gateway = CcxtGateway(NAME, "default", KEYS, mode="live")
-        assert COINBASE.private_ws(gateway._ccxt) == "wss://ws-feed.exchange.coinbase.com?"
+        assert COINBASE.stream.url(gateway._ccxt) == "wss://ws-feed.exchange.coinbase.com?"
         await gateway._ccxt.close()
 
     run(story())
@@ -731,8 +731,8 @@ MEANINGS = [
 
 @pytest.mark.parametrize(("answer", "create", "cancel"), MEANINGS)
 def test_what_an_answer_means(answer: tuple[int, object], create: str | None, cancel: str | None) -> None:
-    words = COINBASE.said(*answer)
-    for refusals, meaning in ((COINBASE.create_refusals, create), (COINBASE.cancel_refusals, cancel)):
+    words = COINBASE.words.said(*answer)
+    for refusals, meaning in ((COINBASE.words.create_refusals, create), (COINBASE.words.cancel_refusals, cancel)):
         assert refusal_of(words, refusals) == (None if meaning is None else Refusal(meaning))
 
 

@@ -105,8 +105,8 @@ def test_what_an_answer_to_a_create_means(
     exchange: str, status: int, body: object, meaning: str | None
 ) -> None:
     dialect = DIALECTS[exchange]
-    said = dialect.said(status, body)
-    assert refusal_of(said, dialect.create_refusals) == (None if meaning is None else Refusal(meaning))
+    said = dialect.words.said(status, body)
+    assert refusal_of(said, dialect.words.create_refusals) == (None if meaning is None else Refusal(meaning))
 
 
 @pytest.mark.parametrize(
@@ -123,13 +123,13 @@ def test_what_an_answer_to_a_cancel_means(
     exchange: str, status: int, body: object, meaning: str | None
 ) -> None:
     dialect = DIALECTS[exchange]
-    said = dialect.said(status, body)
-    assert refusal_of(said, dialect.cancel_refusals) == (None if meaning is None else Refusal(meaning))
+    said = dialect.words.said(status, body)
+    assert refusal_of(said, dialect.words.cancel_refusals) == (None if meaning is None else Refusal(meaning))
 
 
 def test_nothing_said_means_nothing() -> None:
     for dialect in DIALECTS.values():
-        assert refusal_of((), dialect.create_refusals) is None
+        assert refusal_of((), dialect.words.create_refusals) is None
 
 
 # The venue's own list of codes whose outcome it does not know or did not decide.
@@ -145,8 +145,8 @@ def test_no_undecided_code_of_binances_own_list_is_a_no() -> None:
         for message in entry["messages"]:
             said = (Said(str(entry["code"]), message),)
             if entry["code"] in UNDECIDED:
-                assert refusal_of(said, dialect.create_refusals) is None, entry
-                assert refusal_of(said, dialect.cancel_refusals) is None, entry
+                assert refusal_of(said, dialect.words.create_refusals) is None, entry
+                assert refusal_of(said, dialect.words.cancel_refusals) is None, entry
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the recorded samples are not here")
@@ -165,4 +165,4 @@ def test_what_ccxt_takes_for_an_outage_is_never_a_no(exchange: str) -> None:
     named = [words for words, kind in table.items() if kind in open_ended]
     assert exchange == "binance" or named
     for words in named:
-        assert refusal_of((Said(words, words),), dialect.create_refusals) is None, words
+        assert refusal_of((Said(words, words),), dialect.words.create_refusals) is None, words

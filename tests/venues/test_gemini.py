@@ -406,8 +406,8 @@ def test_a_session_that_needs_a_heartbeat_has_one() -> None:
 def test_a_nonce_that_was_overtaken_refuses_a_create_but_is_no_proof_that_it_did_not_arrive() -> None:
     dialect = DIALECTS["gemini"]
     body = {"result": "error", "reason": "InvalidNonce", "message": "Nonce '1' has not increased"}
-    assert refusal_of(dialect.said(400, body), dialect.create_refusals) is None
-    assert refusal_of(dialect.said(400, body), dialect.cancel_refusals) is Refusal.CLOCK
+    assert refusal_of(dialect.words.said(400, body), dialect.words.create_refusals) is None
+    assert refusal_of(dialect.words.said(400, body), dialect.words.cancel_refusals) is Refusal.CLOCK
 
 
 def test_many_requests_at_once_draw_nonces_that_arrive_in_order() -> None:
@@ -468,7 +468,7 @@ def test_a_frame_nobody_can_read_breaks_the_stream_in_the_open() -> None:
             opened("gemini", venue.url, KEYS, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
-            client = gateway._ccxt.clients[gateway.dialect.private_ws(gateway._ccxt)]
+            client = gateway._ccxt.clients[gateway.dialect.stream.url(gateway._ccxt)]
             client.handle_text_or_binary_message('[{"type": "fill", "order_id": "1"}]')
             assert "unreadable" in (await reports.next(StreamDown)).message
             await reports.next(StreamUp)
@@ -483,7 +483,7 @@ def test_the_stream_is_where_ccxt_puts_it() -> None:
             opened("gemini", venue.url, KEYS, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
-            assert gateway.dialect.private_ws(gateway._ccxt) in gateway._ccxt.clients
+            assert gateway.dialect.stream.url(gateway._ccxt) in gateway._ccxt.clients
 
     run(story())
 
@@ -562,12 +562,12 @@ def no(reason: str, message: str = "words") -> dict[str, str]:
 )  # fmt: skip
 def test_what_an_answer_to_a_create_means(case: str, status: int, body: object, meaning: str | None) -> None:
     dialect = DIALECTS["gemini"]
-    refusal = refusal_of(dialect.said(status, body), dialect.create_refusals)
+    refusal = refusal_of(dialect.words.said(status, body), dialect.words.create_refusals)
     assert refusal == (None if meaning is None else Refusal(meaning))
 
 
 def test_a_good_answer_says_nothing() -> None:
-    said = DIALECTS["gemini"].said
+    said = DIALECTS["gemini"].words.said
     assert said(200, {"order_id": "1", "is_cancelled": True, "reason": "MakerOrCancelWouldTake"}) == ()
     assert said(200, no("InsufficientFunds")) == ()  # a 200 refuses nothing
 

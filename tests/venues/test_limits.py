@@ -63,9 +63,9 @@ def told(
 ) -> tuple[Budget, Budget, Clock]:
     """Return the budgets of two accounts after the first had this answer to a call that cost this."""
     clock = Clock()
-    limiter = Limiter(DIALECTS[exchange].shapes, clock)
+    limiter = Limiter(DIALECTS[exchange].limits.shapes, clock)
     mine, other = limiter.of("mine"), limiter.of("other")
-    call = Call(symbol="BTC/USDT", costs=DIALECTS[exchange].costs_of(what, "BTC/USDT"))
+    call = Call(symbol="BTC/USDT", costs=DIALECTS[exchange].limits.costs_of(what, "BTC/USDT"))
     read = exact_json(body) if body[0] == "{" else None
     attempt = Attempt("POST", "", status=status, headers=headers or {}, text=body, body=read)
     learn(attempt, call, DIALECTS[exchange], mine, NOW)
@@ -195,7 +195,7 @@ async def two_accounts(name: str) -> AsyncIterator[tuple[Simulated, list[tuple[C
         )
         for currency in venue.symbol.split("/"):
             venue.exchange.deposit(account, currency, Decimal(10_000), time.time())
-        limiter = Limiter(DIALECTS[name].shapes)
+        limiter = Limiter(DIALECTS[name].limits.shapes)
         gateways = [
             await stack.enter_async_context(
                 opened(name, venue.url, keys, limiter=limiter, request_timeout_s=5)
@@ -288,11 +288,11 @@ def test_a_429_after_the_order_was_taken_is_looked_up() -> None:
 )
 def test_a_cancel_at_kraken_costs_by_the_age_of_its_order(age_s: float, cost: float) -> None:
     # https://docs.kraken.com/exchange/guides/general/ratelimits
-    assert DIALECTS["kraken"].cancel_costs_of("BTC/USD", age_s) == {
+    assert DIALECTS["kraken"].limits.cancel_costs_of("BTC/USD", age_s) == {
         "engine:BTC/USD": cost,
         "trading": 1,
     }
-    assert DIALECTS["binance"].cancel_costs_of("BTC/USDT", age_s) == {"weight": 1}
+    assert DIALECTS["binance"].limits.cancel_costs_of("BTC/USDT", age_s) == {"weight": 1}
 
 
 @pytest.mark.parametrize("name", ["binance", "bybit", "coinbaseexchange", "gemini", "kraken", "okx"])

@@ -394,7 +394,7 @@ def test_a_notice_of_an_upgrade_ends_the_stream_in_the_open() -> None:
     async def story() -> None:
         async with simulated() as venue, opened("okx", venue.url, KEYS, shapes=()) as (gateway, reports):
             await reports.next(StreamUp)
-            client = gateway._ccxt.clients[gateway.dialect.private_ws(gateway._ccxt)]
+            client = gateway._ccxt.clients[gateway.dialect.stream.url(gateway._ccxt)]
             client.handle_text_or_binary_message(
                 json.dumps({"event": "notice", "code": "64008", "msg": "soon"})
             )
@@ -437,7 +437,7 @@ def test_a_fill_that_was_not_charged_has_a_fee_of_nothing(side: Side) -> None:
     }
     order = {"state": "filled", "accFillSz": "0.1", "sz": "0.1", "clOrdId": ""}
     frame = {"arg": {"channel": "orders"}, "data": [fill | pushed | order]}
-    streamed = next(iter(DIALECTS["okx"].read_stream(ccxt_exchange, frame)))
+    streamed = next(iter(DIALECTS["okx"].stream.read(ccxt_exchange, frame)))
     assert isinstance(streamed, FillReport)
     assert (streamed.fee, streamed.fee_currency, streamed.client_order_id) == (D("0"), received, None)
 
@@ -552,7 +552,7 @@ def whole(code: str, message: str = "") -> dict[str, Any]:
 )  # fmt: skip
 def test_what_an_answer_to_a_create_means(case: str, status: int, body: object, meaning: str | None) -> None:
     dialect = DIALECTS["okx"]
-    refusal = refusal_of(dialect.said(status, body), dialect.create_refusals)
+    refusal = refusal_of(dialect.words.said(status, body), dialect.words.create_refusals)
     assert refusal == (None if meaning is None else Refusal(meaning))
 
 
@@ -567,12 +567,12 @@ def test_what_an_answer_to_a_create_means(case: str, status: int, body: object, 
 )
 def test_what_an_answer_to_a_cancel_means(body: object, meaning: str | None) -> None:
     dialect = DIALECTS["okx"]
-    refusal = refusal_of(dialect.said(200, body), dialect.cancel_refusals)
+    refusal = refusal_of(dialect.words.said(200, body), dialect.words.cancel_refusals)
     assert refusal == (None if meaning is None else Refusal(meaning))
 
 
 def test_a_good_answer_says_nothing() -> None:
-    said = DIALECTS["okx"].said
+    said = DIALECTS["okx"].words.said
     assert said(200, {"code": "0", "data": [{"sCode": "0", "sMsg": "Order placed"}], "msg": ""}) == ()
     assert said(200, {"code": "0", "data": [], "msg": ""}) == ()
     half = {"code": "2", "data": [{"sCode": "0"}, {"sCode": "51008", "sMsg": "no"}], "msg": "partially"}

@@ -449,7 +449,7 @@ def test_a_frame_nobody_can_read_breaks_the_stream_in_the_open() -> None:
             opened("kraken", venue.url, venue.keys, shapes=()) as (gateway, reports),
         ):
             await reports.next(StreamUp)
-            url = gateway.dialect.private_ws(gateway._ccxt)
+            url = gateway.dialect.stream.url(gateway._ccxt)
             client = gateway._ccxt.clients[url]
             client.handle_text_or_binary_message(
                 '{"channel": "executions", "data": [{"exec_type": "trade"}]}'

@@ -110,8 +110,8 @@ def test_okx_290_of_290() -> None:
     trades = [
         trade
         for _, frame in received("okx")
-        if DIALECTS["okx"].is_trades(frame) and frame["arg"]["instId"] == "BTC-USDT"
-        for trade in DIALECTS["okx"].read_trades(ccxt_exchange, frame, datetime.now(UTC))
+        if DIALECTS["okx"].tape.is_trades(frame) and frame["arg"]["instId"] == "BTC-USDT"
+        for trade in DIALECTS["okx"].tape.read(ccxt_exchange, frame, datetime.now(UTC))
     ]
     assert trades
 
@@ -247,8 +247,8 @@ def test_gemini_is_never_crossed_and_trades_at_the_touch() -> None:
                 assert books.setdefault(symbol, Depth()).apply(change) == ""
                 assert books[symbol].whole and not books[symbol].crossed
                 applied += 1
-        elif dialect.is_trades(frame):
-            for trade in dialect.read_trades(ccxt_exchange, frame, datetime.now(UTC)):
+        elif dialect.tape.is_trades(frame):
+            for trade in dialect.tape.read(ccxt_exchange, frame, datetime.now(UTC)):
                 book = books[trade.symbol]
                 assert trade.price in (book.asks(1)[0][0], book.bids(1)[0][0])
                 traded += 1

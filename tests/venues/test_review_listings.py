@@ -179,17 +179,17 @@ def test_a_long_past_is_not_read_at_the_cost_of_looking_up_an_order(exchange: st
 
     async def story() -> None:
         dialect = DIALECTS[exchange]
-        budget = Limiter(dialect.shapes).of("key")
-        listed = "past_orders" if "past_orders" in dialect.costs else "closed_orders"
+        budget = Limiter(dialect.limits.shapes).of("key")
+        listed = "past_orders" if "past_orders" in dialect.limits.costs else "closed_orders"
         pages = 0
         with pytest.raises(TooBusy):
             while pages < 1000:
-                turn = await budget.acquire(Priority.HISTORY, dialect.costs_of(listed), 0)
+                turn = await budget.acquire(Priority.HISTORY, dialect.limits.costs_of(listed), 0)
                 turn.over(sent=True)
                 pages += 1
         assert pages > 0
         for what in ("order", "order"):
-            (await budget.acquire(Priority.QUERY, dialect.costs_of(what), 0)).over(sent=True)
+            (await budget.acquire(Priority.QUERY, dialect.limits.costs_of(what), 0)).over(sent=True)
 
     run(story())
 

@@ -18,8 +18,8 @@ from ems.venues.transport import exact_json, exchange_class
 
 def read(dialect: Dialect, frame: str) -> list[FillReport | OrderStatus]:
     parsed = exact_json(frame)
-    assert dialect.is_private(parsed)
-    return list(dialect.read_stream(exchange_class(dialect.ccxt_id)(), parsed))
+    assert dialect.stream.is_private(parsed)
+    return list(dialect.stream.read(exchange_class(dialect.ccxt_id)(), parsed))
 
 
 def binance_event(**change: Any) -> str:
@@ -126,10 +126,10 @@ def test_a_binance_trade_is_a_fill_and_a_status() -> None:
 
 def test_other_private_events_of_binance_are_kept_from_ccxt_and_say_nothing() -> None:
     assert read(BINANCE, '{"subscriptionId": 0, "event": {"e": "outboundAccountPosition", "B": []}}') == []
-    assert not BINANCE.is_private({"id": "1", "status": 200, "result": {"subscriptionId": 0}})
-    assert BINANCE.stream_subscribed({"id": "1", "status": 200, "result": {"subscriptionId": 0}})
-    assert not BINANCE.stream_subscribed({"id": "1", "status": 400, "error": {"code": -2015}})
-    assert BINANCE.stream_over({"subscriptionId": 0, "event": {"e": "eventStreamTerminated"}})
+    assert not BINANCE.stream.is_private({"id": "1", "status": 200, "result": {"subscriptionId": 0}})
+    assert BINANCE.stream.subscribed({"id": "1", "status": 200, "result": {"subscriptionId": 0}})
+    assert not BINANCE.stream.subscribed({"id": "1", "status": 400, "error": {"code": -2015}})
+    assert BINANCE.stream.over({"subscriptionId": 0, "event": {"e": "eventStreamTerminated"}})
 
 
 def test_every_row_of_a_kraken_frame_is_read_whatever_comes_first() -> None:
@@ -187,9 +187,9 @@ def test_every_row_of_a_kraken_frame_is_read_whatever_comes_first() -> None:
 
 def test_kraken_says_when_the_stream_is_on() -> None:
     ack = {"method": "subscribe", "success": True, "result": {"channel": "executions"}}
-    assert KRAKEN.stream_subscribed(ack)
-    assert not KRAKEN.stream_subscribed({**ack, "success": False})
-    assert not KRAKEN.stream_subscribed({**ack, "result": {"channel": "book"}})
+    assert KRAKEN.stream.subscribed(ack)
+    assert not KRAKEN.stream.subscribed({**ack, "success": False})
+    assert not KRAKEN.stream.subscribed({**ack, "result": {"channel": "book"}})
 
 
 @pytest.mark.parametrize("text", ['{"p": NaN}', '{"p": Infinity}', '{"p": -Infinity}'])

@@ -37,9 +37,13 @@ from ems.venues.dialects.dialect import (
     Listing,
     Lookup,
     Pause,
+    PrivateStream,
+    RateLimits,
+    Tape,
     Tier,
     Told,
     Triggers,
+    Words,
     about,
     each,
     has,
@@ -486,11 +490,13 @@ BYBIT = Dialect(
     # that a timestamp may be ahead. https://bybit-exchange.github.io/docs/v5/guide
     recv_window_s=6.0,
     expiry=lambda venue_now, seconds: {},
-    said=bybit_said,
-    refusals=BYBIT_ANY,
-    create_refusals=BYBIT_CREATE,
-    cancel_refusals=BYBIT_CANCEL,
-    absent=BYBIT_ABSENT,
+    words=Words(
+        said=bybit_said,
+        refusals=BYBIT_ANY,
+        create_refusals=BYBIT_CREATE,
+        cancel_refusals=BYBIT_CANCEL,
+        absent=BYBIT_ABSENT,
+    ),
     # The open ones and the last 500 of the others; then the rest. ccxt's fetch_order knows the first only.
     by_client_id=(
         Lookup(method="fetch_open_orders", parameter="orderLinkId", gives_list=True),
@@ -570,73 +576,79 @@ BYBIT = Dialect(
     ),
     tier=_bybit_tier,
     powers=_bybit_powers,
-    # `dead_man` needs the private stream's topic `dcp`, and an account manager to enable it.
-    # https://bybit-exchange.github.io/docs/v5/order/dcp
-    read_stream=_bybit_stream,
-    is_private=_is_bybit_private,
-    # ccxt subscribes to the orders alone; the fills are a topic of their own.
-    watch_orders={"params": {"args": ["order", "execution"], "req_id": _BYBIT_PRIVATE}},
-    stream_subscribed=lambda frame: _bybit_subscription(frame) is True,
-    stream_over=lambda frame: _bybit_subscription(frame) is False,
-    private_ws=lambda ccxt_exchange: ccxt_exchange.implode_hostname(
-        ccxt_exchange.urls["api"]["ws"]["private"]["contract"]
+    stream=PrivateStream(
+        # `dead_man` needs the private stream's topic `dcp`, and an account manager to enable it.
+        # https://bybit-exchange.github.io/docs/v5/order/dcp
+        read=_bybit_stream,
+        is_private=_is_bybit_private,
+        # ccxt subscribes to the orders alone; the fills are a topic of their own.
+        watch_orders={"params": {"args": ["order", "execution"], "req_id": _BYBIT_PRIVATE}},
+        subscribed=lambda frame: _bybit_subscription(frame) is True,
+        over=lambda frame: _bybit_subscription(frame) is False,
+        url=lambda ccxt_exchange: ccxt_exchange.implode_hostname(
+            ccxt_exchange.urls["api"]["ws"]["private"]["contract"]
+        ),
     ),
-    is_trades=_is_bybit_trades,
-    read_trades=_bybit_trades,
-    trades_apart=False,  # ccxt could not unsubscribe them on a connection of their own
+    tape=Tape(
+        is_trades=_is_bybit_trades,
+        read=_bybit_trades,
+        apart=False,  # ccxt could not unsubscribe them on a connection of their own
+    ),
     book=BookFeed(
         is_book=lambda frame: isinstance(frame, dict) and str(frame.get("topic")).startswith("orderbook."),
         read=_bybit_book,
     ),
     book_depth=50,  # ccxt unsubscribes from this depth, whatever was subscribed
-    # So many for each account and path in any second, and 600 for an address in any five: rolling windows.
-    # https://bybit-exchange.github.io/docs/v5/rate-limit
-    shapes=(
-        Window(name="create", capacity=20, window_s=1),
-        Window(name="cancel", capacity=20, window_s=1),
-        Window(name="amend", capacity=20, window_s=1),
-        Window(name="realtime", capacity=50, window_s=1),
-        Window(name="closed", capacity=50, window_s=1),
-        Window(name="executions", capacity=50, window_s=1),
-        Window(name="wallet", capacity=50, window_s=1),
-        Window(name="fees", capacity=5, window_s=1),
-        Window(name="positions", capacity=50, window_s=1),
-        Window(name="account", capacity=50, window_s=1),
-        Window(name="leverage", capacity=10, window_s=1),
-        Shape(name="slow", capacity=2, per_s=1),
-        Window(name="address", capacity=600, window_s=5, reserve=50, reserve_orders=150, scope=Scope.IP),
+    limits=RateLimits(
+        # So many for each account and path in any second, and 600 for an address in any five: they roll.
+        # https://bybit-exchange.github.io/docs/v5/rate-limit
+        shapes=(
+            Window(name="create", capacity=20, window_s=1),
+            Window(name="cancel", capacity=20, window_s=1),
+            Window(name="amend", capacity=20, window_s=1),
+            Window(name="realtime", capacity=50, window_s=1),
+            Window(name="closed", capacity=50, window_s=1),
+            Window(name="executions", capacity=50, window_s=1),
+            Window(name="wallet", capacity=50, window_s=1),
+            Window(name="fees", capacity=5, window_s=1),
+            Window(name="positions", capacity=50, window_s=1),
+            Window(name="account", capacity=50, window_s=1),
+            Window(name="leverage", capacity=10, window_s=1),
+            Shape(name="slow", capacity=2, per_s=1),
+            Window(name="address", capacity=600, window_s=5, reserve=50, reserve_orders=150, scope=Scope.IP),
+        ),
+        costs={
+            "create": {"create": 1, "address": 1},
+            "cancel": {"cancel": 1, "address": 1},
+            "cancel_all": {"cancel": 1, "address": 1},
+            "amend": {"amend": 1, "address": 1},
+            "last": {"address": 1},
+            "order": {"realtime": 1, "address": 1},
+            "open_orders": {"realtime": 2, "address": 2},
+            "closed_orders": {"closed": 1, "address": 1},
+            "fills": {"executions": 1, "address": 1},
+            "history": {"executions": 1, "address": 1},
+            "balances": {"wallet": 1, "address": 1},
+            "fees": {"fees": 1, "address": 1},
+            "transfers": {"slow": 1, "address": 1},
+            "tier": {"slow": 1, "address": 1},
+            "powers": {"slow": 1, "address": 1},
+            "positions": {"positions": 1, "address": 1},
+            "account": {"account": 1, "address": 1},
+            "contracts": {"address": 1},
+            "leverage": {"leverage": 1, "address": 1},
+            "markets": {"address": 1},
+            "time": {"address": 1},
+            "book": {"address": 1},
+        },
+        told=(Told(header="X-Bapi-Limit-Status", counts="left"),),
+        reset_header="X-Bapi-Limit-Reset-Timestamp",
+        # Ten minutes without a request is what lifts the ban of an address.
+        words={
+            "10006": "",
+            "10018": Pause(seconds=600.0, scope=Scope.IP),
+            "403": Pause(seconds=600.0, scope=Scope.IP),
+        },
     ),
-    costs={
-        "create": {"create": 1, "address": 1},
-        "cancel": {"cancel": 1, "address": 1},
-        "cancel_all": {"cancel": 1, "address": 1},
-        "amend": {"amend": 1, "address": 1},
-        "last": {"address": 1},
-        "order": {"realtime": 1, "address": 1},
-        "open_orders": {"realtime": 2, "address": 2},
-        "closed_orders": {"closed": 1, "address": 1},
-        "fills": {"executions": 1, "address": 1},
-        "history": {"executions": 1, "address": 1},
-        "balances": {"wallet": 1, "address": 1},
-        "fees": {"fees": 1, "address": 1},
-        "transfers": {"slow": 1, "address": 1},
-        "tier": {"slow": 1, "address": 1},
-        "powers": {"slow": 1, "address": 1},
-        "positions": {"positions": 1, "address": 1},
-        "account": {"account": 1, "address": 1},
-        "contracts": {"address": 1},
-        "leverage": {"leverage": 1, "address": 1},
-        "markets": {"address": 1},
-        "time": {"address": 1},
-        "book": {"address": 1},
-    },
-    told=(Told(header="X-Bapi-Limit-Status", counts="left"),),
-    reset_header="X-Bapi-Limit-Reset-Timestamp",
-    # Ten minutes without a request is what lifts the ban of an address.
-    limit_words={
-        "10006": "",
-        "10018": Pause(seconds=600.0, scope=Scope.IP),
-        "403": Pause(seconds=600.0, scope=Scope.IP),
-    },
     derivatives=BYBIT_LINEAR,
 )

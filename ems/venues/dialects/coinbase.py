@@ -35,9 +35,13 @@ from ems.venues.dialects.dialect import (
     FillsRead,
     KeyPowers,
     Listing,
+    PrivateStream,
+    RateLimits,
+    Tape,
     Tier,
     Told,
     Triggers,
+    Words,
     coinbase_status,
     each,
     has,
@@ -765,11 +769,13 @@ COINBASE = Dialect(
     # whole seconds.
     recv_window_s=2.0 + REQUEST_LIFE_S + 1.0,
     expiry=lambda venue_now, seconds: {},
-    said=coinbase_said,
-    refusals=COINBASE_ANY,
-    create_refusals=COINBASE_CREATE,
-    cancel_refusals=COINBASE_CANCEL,
-    absent=COINBASE_ABSENT,
+    words=Words(
+        said=coinbase_said,
+        refusals=COINBASE_ANY,
+        create_refusals=COINBASE_CREATE,
+        cancel_refusals=COINBASE_CANCEL,
+        absent=COINBASE_ABSENT,
+    ),
     by_client_id=(),
     find=_coinbase_find,
     open_orders=_coinbase_open_orders,
@@ -811,53 +817,59 @@ COINBASE = Dialect(
     transfers=Listing(read=_coinbase_transfers, at_once=timedelta(days=3650)),
     tier=_coinbase_tier,
     powers=_coinbase_powers,
-    read_stream=_coinbase_stream,
-    is_private=lambda frame: _channel(frame) == _USER,
-    stream_subscribed=_coinbase_subscribed,
-    stream_over=lambda frame: False,  # an error ends it: ccxt raises what it says
-    private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws_user"],
-    is_trades=lambda frame: _channel(frame) == "market_trades",
-    read_trades=_coinbase_trades,
-    trades_apart=False,
+    stream=PrivateStream(
+        read=_coinbase_stream,
+        is_private=lambda frame: _channel(frame) == _USER,
+        subscribed=_coinbase_subscribed,
+        over=lambda frame: False,  # an error ends it: ccxt raises what it says
+        url=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws_user"],
+        heartbeat_s=10.0,  # one a second: https://docs.cdp.coinbase.com/.../websocket/heartbeats
+    ),
+    tape=Tape(
+        is_trades=lambda frame: _channel(frame) == "market_trades",
+        read=_coinbase_trades,
+        apart=False,
+    ),
     book=BookFeed(
         is_book=lambda frame: _channel(frame) == "l2_data",
         read=_coinbase_book,
         unsubscribe=lambda ccxt_exchange, symbol: ccxt_exchange.un_watch_order_book(symbol),
     ),
     sequence=_coinbase_sequence,
-    heartbeat_s=10.0,  # one a second: https://docs.cdp.coinbase.com/.../websocket/heartbeats
     book_depth=250,
     time_resolution_s=1.0,
-    # Thirty in any second of a user, ten from an address. The older addresses: 10,000 an hour.
-    # https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api
-    shapes=(
-        Window(name="private", capacity=30, window_s=1, reserve=2, reserve_orders=8),
-        # Of our own: thirty orders at once would leave a cancel a second to wait.
-        Shape(name="pace", capacity=8, per_s=28),
-        Window(name="public", capacity=10, window_s=1, scope=Scope.IP),
-        Shape(name="old", capacity=100, per_s=2.7),
+    limits=RateLimits(
+        # Thirty in any second of a user, ten from an address. The older addresses: 10,000 an hour.
+        # https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api
+        shapes=(
+            Window(name="private", capacity=30, window_s=1, reserve=2, reserve_orders=8),
+            # Of our own: thirty orders at once would leave a cancel a second to wait.
+            Shape(name="pace", capacity=8, per_s=28),
+            Window(name="public", capacity=10, window_s=1, scope=Scope.IP),
+            Shape(name="old", capacity=100, per_s=2.7),
+        ),
+        costs={
+            "create": {"private": 1, "pace": 1},
+            "cancel": {"private": 1},
+            "cancel_all": {"private": 1},
+            "amend": {"private": 1, "pace": 1},
+            "order": {"private": 1},
+            "open_orders": {"private": 1},
+            "closed_orders": {"private": 1},
+            "fills": {"private": 1},
+            "history": {"private": 1},
+            "balances": {"private": 2},
+            "wallets": {"private": 1},
+            "fees": {"private": 1},
+            "tier": {"private": 1},
+            "powers": {"private": 1},
+            "transfers": {"old": 1},
+            "markets": {"public": 2, "private": 1},
+            "time": {"public": 1},
+            "book": {"public": 1},
+        },
+        # The headers are those that the official client knows.
+        told=(Told(header="x-ratelimit-remaining", counts="left", limit="x-ratelimit-limit"),),
+        words=dict.fromkeys(_OF_THE_FRONT, ""),
     ),
-    costs={
-        "create": {"private": 1, "pace": 1},
-        "cancel": {"private": 1},
-        "cancel_all": {"private": 1},
-        "amend": {"private": 1, "pace": 1},
-        "order": {"private": 1},
-        "open_orders": {"private": 1},
-        "closed_orders": {"private": 1},
-        "fills": {"private": 1},
-        "history": {"private": 1},
-        "balances": {"private": 2},
-        "wallets": {"private": 1},
-        "fees": {"private": 1},
-        "tier": {"private": 1},
-        "powers": {"private": 1},
-        "transfers": {"old": 1},
-        "markets": {"public": 2, "private": 1},
-        "time": {"public": 1},
-        "book": {"public": 1},
-    },
-    # The headers are those that the official client knows.
-    told=(Told(header="x-ratelimit-remaining", counts="left", limit="x-ratelimit-limit"),),
-    limit_words=dict.fromkeys(_OF_THE_FRONT, ""),
 )

@@ -207,6 +207,67 @@ class Tier:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """What an exchange says when it does not do what is asked."""
+
+    said: Callable[[int, object], tuple[Said, ...]]
+    refusals: Refusals  # of anything asked
+    create_refusals: Refusals
+    cancel_refusals: Refusals
+    absent: frozenset[tuple[str, str | None]]  # the words for "no such order"; None: whatever the words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RateLimits:
+    """What may be asked how often, what each question costs, and what the exchange tells of it."""
+
+    shapes: tuple[Limit, ...]
+    costs: Mapping[str, Mapping[str, float]]  # what is asked -> {bucket: cost}; `{symbol}` is filled in
+    told: tuple[Told, ...] = ()  # what answers tell of the limits
+    reset_header: str | None = None  # when what is full will be free, in ms of the venue's time
+    # code -> bucket that is full ("": the call's own), or a pause; seconds alone are a pause of the address
+    words: Mapping[str, str | float | Pause] = field(default_factory=dict)
+    # Where a cancel costs by the age of its order: bucket -> (younger than so many s, cost); older: nothing
+    cancel_ages: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+
+    def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
+        return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}
+
+    def cancel_costs_of(self, symbol: str, age_s: float) -> dict[str, float]:
+        """Return what it costs to cancel an order of at least this age."""
+        costs = self.costs_of("cancel", symbol)
+        for name in costs:
+            ages = self.cancel_ages.get(name.partition(":")[0])
+            if ages is not None:
+                costs[name] = next((cost for younger_than, cost in ages if age_s < younger_than), 0.0)
+        return costs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivateStream:
+    """The account's own stream: orders and fills."""
+
+    read: Callable[[Any, Any], Iterator[FillReport | OrderStatus]]  # (ccxt, frame)
+    is_private: Callable[[Any], bool]  # this frame tells of the account; ccxt need not see it
+    subscribed: Callable[[Any], bool]  # this frame says: the private stream is on
+    over: Callable[[Any], bool]  # this frame says: the venue ends the private stream
+    url: Callable[[Any], str]  # where ccxt keeps it
+    heartbeat_s: float | None = None  # the private stream is never silent for so long
+    watch_orders: Mapping[str, object] = field(default_factory=dict)  # what ccxt's method is called with
+    # (ccxt) -> subscribes to the account's stream, where it takes more than `watch_orders`
+    follow: Callable[[Any], Awaitable[Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tape:
+    """Public trades."""
+
+    is_trades: Callable[[Any], bool]  # this frame tells public trades; ccxt need not see it
+    read: Callable[[Any, Any, datetime], Iterator[PublicTrade]]  # (ccxt, frame, now)
+    apart: bool  # books and public trades have one URL: see `Wire`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
     """One exchange."""
 
@@ -216,14 +277,13 @@ class Dialect:
     fee_mode: str  # which currency a fee is taken from: see `Market`
     client_id_style: str
     recv_window_s: float
+    words: Words
+    limits: RateLimits
+    stream: PrivateStream
+    tape: Tape
     expiry: Callable[
         [datetime, float], Mapping[str, object]
     ]  # (now by the venue's clock, seconds left) -> params
-    said: Callable[[int, object], tuple[Said, ...]]
-    refusals: Refusals  # of anything asked
-    create_refusals: Refusals
-    cancel_refusals: Refusals
-    absent: frozenset[tuple[str, str | None]]  # the words for "no such order"; None: whatever the words
     by_client_id: tuple[Lookup, ...]
     # What is asked -> is this body an answer to it? A list that was not really read must not pass for an
     # empty one.
@@ -236,24 +296,8 @@ class Dialect:
     # (ask, ccxt, symbol, exchange order ids) -> {id: client order id}, perhaps not of all
     names_of: Callable[[Ask, Any, str, Collection[str]], Awaitable[dict[str, str | None]]]
     fees: Callable[[Any], Awaitable[Fees]]
-    read_stream: Callable[[Any, Any], Iterator[FillReport | OrderStatus]]  # (ccxt, frame)
-    is_private: Callable[[Any], bool]  # this frame tells of the account; ccxt need not see it
-    stream_subscribed: Callable[[Any], bool]  # this frame says: the private stream is on
-    stream_over: Callable[[Any], bool]  # this frame says: the venue ends the private stream
-    private_ws: Callable[[Any], str]  # where ccxt keeps it
-    is_trades: Callable[[Any], bool]  # this frame tells public trades; ccxt need not see it
-    read_trades: Callable[[Any, Any, datetime], Iterator[PublicTrade]]  # (ccxt, frame, now)
-    trades_apart: bool  # books and public trades have one URL: see `Wire`
     book_depth: int  # levels to ask for; some venues know only a few depths
-    shapes: tuple[Limit, ...]
-    costs: Mapping[str, Mapping[str, float]]  # what is asked -> {bucket: cost}; `{symbol}` is filled in
     book: BookFeed | None = None  # None: ccxt keeps the book, and only a crossed one is noticed
-    told: tuple[Told, ...] = ()  # what answers tell of the limits
-    reset_header: str | None = None  # when what is full will be free, in ms of the venue's time
-    # code -> bucket that is full ("": the call's own), or a pause; seconds alone are a pause of the address
-    limit_words: Mapping[str, str | float | Pause] = field(default_factory=dict)
-    # Where a cancel costs by the age of its order: bucket -> (younger than so many s, cost); older: nothing
-    cancel_ages: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     fetches_currencies: bool = True
     numbers_per_symbol: bool = False  # an order's number is unique in its market only
     nonce_lane: bool = False
@@ -276,12 +320,8 @@ class Dialect:
     sequence: Callable[[Any], int | tuple[int, ...] | None] = lambda frame: None
     clock_every_s: float = 300.0  # how often the venue's time is asked for
     market_orders: bool = True
-    heartbeat_s: float | None = None  # the private stream is never silent for so long
     # ccxt's open orders in all markets, to the last page; one that may be incomplete raises
     open_orders: Callable[[Any], Awaitable[list[Any]]] = _open_orders_at_once
-    watch_orders: Mapping[str, object] = field(default_factory=dict)  # what ccxt's method is called with
-    # (ccxt) -> subscribes to the account's stream, where it takes more than `watch_orders`
-    follow: Callable[[Any], Awaitable[Any]] | None = None
     paper_only: bool = False  # there is no live one any more
     has_passphrase: bool = False  # the keys' third part
     past_orders: Listing | None = None  # None: the exchange offers no list of them
@@ -305,18 +345,6 @@ class Dialect:
     def skew_max_s(self) -> float:
         """How far our clock may be from the venue's while we place orders there."""
         return self.recv_window_s / 2
-
-    def costs_of(self, what: str, symbol: str = "") -> dict[str, float]:
-        return {name.format(symbol=symbol): cost for name, cost in self.costs[what].items()}
-
-    def cancel_costs_of(self, symbol: str, age_s: float) -> dict[str, float]:
-        """Return what it costs to cancel an order of at least this age."""
-        costs = self.costs_of("cancel", symbol)
-        for name in costs:
-            ages = self.cancel_ages.get(name.partition(":")[0])
-            if ages is not None:
-                costs[name] = next((cost for younger_than, cost in ages if age_s < younger_than), 0.0)
-        return costs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

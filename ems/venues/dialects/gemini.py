@@ -50,8 +50,12 @@ from ems.venues.dialects.dialect import (
     KeyPowers,
     Listing,
     Lookup,
+    PrivateStream,
+    RateLimits,
+    Tape,
     Tier,
     Triggers,
+    Words,
     has,
     unified_fees,
 )
@@ -538,11 +542,13 @@ GEMINI = Dialect(
     # has been used, as that of each look-up is.
     recv_window_s=30.0,
     expiry=lambda venue_now, seconds: {},
-    said=gemini_said,
-    refusals=GEMINI_ANY,
-    create_refusals=GEMINI_CREATE,
-    cancel_refusals=GEMINI_CANCEL,
-    absent=GEMINI_ABSENT,
+    words=Words(
+        said=gemini_said,
+        refusals=GEMINI_ANY,
+        create_refusals=GEMINI_CREATE,
+        cancel_refusals=GEMINI_CANCEL,
+        absent=GEMINI_ABSENT,
+    ),
     by_client_id=(Lookup(method="fetch_order_named", parameter="client_order_id"),),
     cancel_parameter=None,
     market_orders=False,
@@ -576,15 +582,20 @@ GEMINI = Dialect(
     history_of=_gemini_history,
     names_of=_gemini_names,
     fees=unified_fees,
-    read_stream=_gemini_stream,
-    is_private=_is_gemini_private,
+    stream=PrivateStream(
+        read=_gemini_stream,
+        is_private=_is_gemini_private,
+        subscribed=lambda frame: isinstance(frame, dict) and frame.get("type") == "subscription_ack",
+        over=lambda frame: False,
+        url=_gemini_private_ws,
+        heartbeat_s=15.0,  # one comes every 5 s
+    ),
     sequence=_gemini_sequence,
-    stream_subscribed=lambda frame: isinstance(frame, dict) and frame.get("type") == "subscription_ack",
-    stream_over=lambda frame: False,
-    private_ws=_gemini_private_ws,
-    is_trades=_is_gemini_trades,
-    read_trades=_gemini_trades,
-    trades_apart=False,
+    tape=Tape(
+        is_trades=_is_gemini_trades,
+        read=_gemini_trades,
+        apart=False,
+    ),
     book_depth=50,
     book=BookFeed(
         is_book=lambda frame: isinstance(frame, dict) and frame.get("type") == "l2_updates",
@@ -592,27 +603,28 @@ GEMINI = Dialect(
         audited=True,
         unsubscribe=_gemini_unsubscribe_book,
     ),
-    # 600 private requests a minute and 120 public ones, as ten and two a second; five more are queued.
-    # https://docs.gemini.com/rate-limit
-    shapes=(
-        Shape(name="private", capacity=10, per_s=10, reserve=3, reserve_orders=2),
-        Shape(name="public", capacity=5, per_s=2, scope=Scope.IP),
-    ),
-    costs={
-        **{
-            what: {"private": 1}
-            for what in (
-                *("create", "cancel", "order", "fills", "history", "open_orders", "balances"),
-                *("fees", "tier", "past_orders", "transfers", "time", "powers", "cancel_all"),
-            )
+    limits=RateLimits(
+        # 600 private requests a minute and 120 public ones, as ten and two a second; five more are queued.
+        # https://docs.gemini.com/rate-limit
+        shapes=(
+            Shape(name="private", capacity=10, per_s=10, reserve=3, reserve_orders=2),
+            Shape(name="public", capacity=5, per_s=2, scope=Scope.IP),
+        ),
+        costs={
+            **{
+                what: {"private": 1}
+                for what in (
+                    *("create", "cancel", "order", "fills", "history", "open_orders", "balances"),
+                    *("fees", "tier", "past_orders", "transfers", "time", "powers", "cancel_all"),
+                )
+            },
+            "markets": {"public": 1},
+            "book": {"public": 1},
         },
-        "markets": {"public": 1},
-        "book": {"public": 1},
-    },
+    ),
     nonce_lane=True,
     time_resolution_s=1.0,  # the Date of an answer is in whole seconds
     clock_every_s=10.0,  # a session that needs a heartbeat needs one every 30 s
-    heartbeat_s=15.0,  # one comes every 5 s
     past_orders=Listing(
         read=_gemini_past_orders,
         misses="fees are not listed with orders",

@@ -39,8 +39,12 @@ from ems.venues.dialects.dialect import (
     Listing,
     Lookup,
     Pause,
+    PrivateStream,
+    RateLimits,
+    Tape,
     Tier,
     Triggers,
+    Words,
     each,
     has,
     named,
@@ -492,11 +496,13 @@ KRAKEN = Dialect(
     client_id_style="uuid",
     recv_window_s=5.0,
     expiry=_kraken_expiry,
-    said=kraken_said,
-    refusals=KRAKEN_ANY,
-    create_refusals=KRAKEN_CREATE,
-    cancel_refusals=KRAKEN_CANCEL,
-    absent=KRAKEN_ABSENT,
+    words=Words(
+        said=kraken_said,
+        refusals=KRAKEN_ANY,
+        create_refusals=KRAKEN_CREATE,
+        cancel_refusals=KRAKEN_CANCEL,
+        absent=KRAKEN_ABSENT,
+    ),
     # fetch_order(None, ..., clientOrderId) sends `txid=None&userref=<id>` (VENUES.md 1.3).
     by_client_id=(
         Lookup(method="fetch_open_orders", gives_list=True, cost="open_orders"),
@@ -537,14 +543,18 @@ KRAKEN = Dialect(
     tier=_kraken_tier,
     powers=_kraken_powers,
     dead_man=DeadMan(arm=_kraken_arm, timeout_s=60, every_s=15),
-    read_stream=_kraken_stream,
-    is_private=lambda frame: isinstance(frame, dict) and frame.get("channel") == "executions",
-    stream_subscribed=_kraken_subscribed,
-    stream_over=lambda frame: False,
-    private_ws=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["privateV2"],
-    is_trades=_is_kraken_trades,
-    read_trades=_kraken_trades,
-    trades_apart=True,
+    stream=PrivateStream(
+        read=_kraken_stream,
+        is_private=lambda frame: isinstance(frame, dict) and frame.get("channel") == "executions",
+        subscribed=_kraken_subscribed,
+        over=lambda frame: False,
+        url=lambda ccxt_exchange: ccxt_exchange.urls["api"]["ws"]["privateV2"],
+    ),
+    tape=Tape(
+        is_trades=_is_kraken_trades,
+        read=_kraken_trades,
+        apart=True,
+    ),
     book_depth=_BOOK_DEPTH,
     book=BookFeed(
         is_book=lambda frame: isinstance(frame, dict) and frame.get("channel") == "book",
@@ -554,46 +564,48 @@ KRAKEN = Dialect(
         levels_summed=10,
         unsubscribe=_kraken_unsubscribe_book,
     ),
-    # An account of the intermediate level; the lowest has 15 at 0.33/s and 60 at 1/s, and says so.
-    # Adding and cancelling have a counter of their own, per pair.
-    # https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits and .../spot-ratelimits
-    shapes=(
-        Shape(name="counter", capacity=20, per_s=0.5),
-        Shape(name="engine", capacity=125, per_s=2.34, cancels_wait=False),
-        # A cancel is never refused and may count eight: none may overtake an order that was let through.
-        # Signed requests go one by one anyway (`nonce_lane`), and wait as long for one that hangs.
-        Places(name="trading", capacity=1, hold_s=1.0),
-        Shape(name="public", capacity=5, per_s=1, scope=Scope.IP),
+    limits=RateLimits(
+        # An account of the intermediate level; the lowest has 15 at 0.33/s and 60 at 1/s, and says so.
+        # Adding and cancelling have a counter of their own, per pair.
+        # https://docs.kraken.com/api/docs/guides/spot-rest-ratelimits and .../spot-ratelimits
+        shapes=(
+            Shape(name="counter", capacity=20, per_s=0.5),
+            Shape(name="engine", capacity=125, per_s=2.34, cancels_wait=False),
+            # A cancel is never refused and may count eight: none may overtake an order that was let through.
+            # Signed requests go one by one anyway (`nonce_lane`), and wait as long for one that hangs.
+            Places(name="trading", capacity=1, hold_s=1.0),
+            Shape(name="public", capacity=5, per_s=1, scope=Scope.IP),
+        ),
+        costs={
+            "create": {"engine:{symbol}": 1, "trading": 1},
+            "cancel": {"engine:{symbol}": 8, "trading": 1},
+            "cancel_all": {"counter": 1},
+            # One, and three more for an order younger than 5 s.
+            "amend": {"engine:{symbol}": 4, "trading": 1},
+            "order": {"counter": 1},
+            "closed_orders": {"counter": 1},
+            "past_orders": {"counter": 1},
+            "tier": {"counter": 1},
+            "fills": {"counter": 2},
+            "history": {"counter": 2},
+            "open_orders": {"counter": 1},
+            "balances": {"counter": 1},
+            "markets": {"public": 2},
+            "fees": {"counter": 1},
+            "transfers": {"counter": 2},
+            "powers": {"counter": 1},
+            "dead_man": {"counter": 1},
+            "time": {"public": 1},
+            "book": {"public": 1},
+            "unasked": {"counter": 1},  # the token of the private stream, whenever ccxt wants one
+        },
+        cancel_ages={"engine": ((5, 8), (10, 6), (15, 5), (45, 4), (90, 2), (300, 1))},
+        words={
+            "EAPI:Rate limit exceeded": "counter",
+            "EOrder:Rate limit exceeded": "engine:{symbol}",
+            "EGeneral:Temporary lockout": Pause(seconds=900.0, scope=Scope.ACCOUNT),
+        },
     ),
-    costs={
-        "create": {"engine:{symbol}": 1, "trading": 1},
-        "cancel": {"engine:{symbol}": 8, "trading": 1},
-        "cancel_all": {"counter": 1},
-        # One, and three more for an order younger than 5 s.
-        "amend": {"engine:{symbol}": 4, "trading": 1},
-        "order": {"counter": 1},
-        "closed_orders": {"counter": 1},
-        "past_orders": {"counter": 1},
-        "tier": {"counter": 1},
-        "fills": {"counter": 2},
-        "history": {"counter": 2},
-        "open_orders": {"counter": 1},
-        "balances": {"counter": 1},
-        "markets": {"public": 2},
-        "fees": {"counter": 1},
-        "transfers": {"counter": 2},
-        "powers": {"counter": 1},
-        "dead_man": {"counter": 1},
-        "time": {"public": 1},
-        "book": {"public": 1},
-        "unasked": {"counter": 1},  # the token of the private stream, whenever ccxt wants one
-    },
-    cancel_ages={"engine": ((5, 8), (10, 6), (15, 5), (45, 4), (90, 2), (300, 1))},
-    limit_words={
-        "EAPI:Rate limit exceeded": "counter",
-        "EOrder:Rate limit exceeded": "engine:{symbol}",
-        "EGeneral:Temporary lockout": Pause(seconds=900.0, scope=Scope.ACCOUNT),
-    },
     nonce_lane=True,
     # Two hosts with the same path would become one connection on one host.
     ws_paths={"publicV2": "/pub/v2", "privateV2": "/auth/v2"},
