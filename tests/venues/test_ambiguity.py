@@ -110,21 +110,21 @@ class AnyCancelIsOurs(Cancels):
 class SendsAgain(Creates):
     """Repeats an order without an answer, under another name."""
 
-    async def _try_create(self, order: NewOrder, asked_at: float) -> VenueReport:
-        report = await super()._try_create(order, asked_at)
+    async def _try_create(self, order: NewOrder, *about: Any) -> VenueReport:
+        report = await super()._try_create(order, *about)
         if isinstance(report, OutcomeUnknown):
             twin = order.client_order_id[:-4] + (
                 "0000" if not order.client_order_id.endswith("0000") else "1111"
             )
-            return await super()._try_create(replace(order, client_order_id=twin), asked_at)
+            return await super()._try_create(replace(order, client_order_id=twin), *about)
         return report
 
 
 class NoAnswerIsNo(Creates):
     """Gives an order up that was not answered in time."""
 
-    async def _try_create(self, order: NewOrder, asked_at: float) -> VenueReport:
-        report = await super()._try_create(order, asked_at)
+    async def _try_create(self, order: NewOrder, *about: Any) -> VenueReport:
+        report = await super()._try_create(order, *about)
         if isinstance(report, OutcomeUnknown):
             return Rejected(order_id=order.order_id, refusal=Refusal.PERMANENT, message=report.message)
         return report
@@ -139,27 +139,27 @@ class TroubleIsACancel(Cancels):
 
 
 class TroubleIsAnAmendment(Amends):
-    async def _try_amend(self, request: Any) -> Any:
-        report = await super()._try_amend(request)
+    async def _try_amend(self, request: Any, *about: Any) -> Any:
+        report = await super()._try_amend(request, *about)
         if isinstance(report, OutcomeUnknown):
             return Amended(order_id=request.order_id, quantity=request.quantity, price=None, stop_price=None)
         return report
 
 
 class TroubleIsNoAmendment(Amends):
-    async def _try_amend(self, request: Any) -> Any:
-        report = await super()._try_amend(request)
+    async def _try_amend(self, request: Any, *about: Any) -> Any:
+        report = await super()._try_amend(request, *about)
         if isinstance(report, OutcomeUnknown):
             return AmendRefused(order_id=request.order_id, refusal=Refusal.PERMANENT, message=report.message)
         return report
 
 
 class AmendsAgain(Amends):
-    async def _try_amend(self, request: Any) -> Any:
-        report = await super()._try_amend(request)
+    async def _try_amend(self, request: Any, *about: Any) -> Any:
+        report = await super()._try_amend(request, *about)
         if isinstance(report, OutcomeUnknown):
             again = replace(request, quantity=request.quantity - Decimal("0.001"))
-            return await super()._try_amend(again)
+            return await super()._try_amend(again, *about)
         return report
 
 

@@ -443,7 +443,7 @@ def test_a_lost_update_is_a_gap_that_breaks_the_stream_and_a_doubled_one_is_noth
 
 def test_a_stream_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulator.dialects.coinbase_streams.HEARTBEAT_S", 3600.0)
-    object.__setattr__(COINBASE, "heartbeat_s", 0.5)
+    object.__setattr__(COINBASE.stream, "heartbeat_s", 0.5)
 
     async def story() -> None:
         async with simulated(X) as venue, opened(X, venue.url, KEYS, shapes=()) as (_, reports):
@@ -454,7 +454,7 @@ def test_a_stream_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch)
     try:
         run(story())
     finally:
-        object.__setattr__(COINBASE, "heartbeat_s", 10.0)
+        object.__setattr__(COINBASE.stream, "heartbeat_s", 10.0)
 
 
 def test_a_refused_token_is_a_stream_that_is_down_and_says_why() -> None:
@@ -737,5 +737,8 @@ MEANINGS = [
 @pytest.mark.parametrize(("answer", "create", "cancel"), MEANINGS)
 def test_what_an_answer_means(answer: tuple[int, object], create: str | None, cancel: str | None) -> None:
     words = COINBASE.words.said(*answer)
-    for refusals, meaning in ((COINBASE.words.create_refusals, create), (COINBASE.words.cancel_refusals, cancel)):
+    for refusals, meaning in (
+        (COINBASE.words.create_refusals, create),
+        (COINBASE.words.cancel_refusals, cancel),
+    ):
         assert refusal_of(words, refusals) == (None if meaning is None else Refusal(meaning))

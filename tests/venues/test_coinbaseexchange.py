@@ -732,7 +732,10 @@ MEANINGS = [
 @pytest.mark.parametrize(("answer", "create", "cancel"), MEANINGS)
 def test_what_an_answer_means(answer: tuple[int, object], create: str | None, cancel: str | None) -> None:
     words = COINBASE.words.said(*answer)
-    for refusals, meaning in ((COINBASE.words.create_refusals, create), (COINBASE.words.cancel_refusals, cancel)):
+    for refusals, meaning in (
+        (COINBASE.words.create_refusals, create),
+        (COINBASE.words.cancel_refusals, cancel),
+    ):
         assert refusal_of(words, refusals) == (None if meaning is None else Refusal(meaning))
 
 
