@@ -238,6 +238,7 @@ class Server:
                 gateway.exchange,
                 gateway.account,
                 mode=gateway.mode,
+                identity=gateway.identity,
                 patience=Patience(recv_window_s=gateway.recv_window_s),
                 id_style=gateway.client_id_style,
                 internal_matching=(gateway.exchange, gateway.account) in settings.internal_matching,

@@ -17,6 +17,7 @@ from ems.core.breaker import RECENT
 from ems.core.messages import NonceUse
 from ems.core.records import (
     ENDED_PARENT,
+    BalanceBase,
     Cost,
     Fill,
     Haircut,
@@ -67,6 +68,8 @@ class Unfinished:
     booking: int = 0  # the last one
     snapshot_days: Mapping[str, date] = field(default_factory=dict)  # currency -> the last that was taken
     slices: tuple[Slice, ...] = ()  # in force
+    bases: tuple[BalanceBase, ...] = ()  # all of them
+    base_fills: tuple[Fill, ...] = ()  # at the exchanges, since shortly before the base of their account
     risk_limits: tuple[RiskLimit, ...] = ()  # all of them, in the order in which they were set
     traded: tuple[Traded, ...] = ()  # by orders that ended within the last 24 hours
     day_fills: tuple[Fill, ...] = ()  # since midnight UTC, oldest first
@@ -235,6 +238,7 @@ class MemoryStore:
         self.positions: dict[tuple[str, ...], Position] = {}
         self.snapshot_days: dict[tuple[str, date], SnapshotDay] = {}  # (currency, day) -> its mark
         self.snapshots: list[PositionSnapshot] = []
+        self.bases: dict[tuple[str, str], BalanceBase] = {}  # (exchange, account) -> base
         self.slices: dict[tuple[str, ...], Slice] = {}
         self.slice_changes: list[SliceChange] = []
         self.halt_rows: dict[str, Halt] = {}  # halt id -> halt
@@ -282,6 +286,8 @@ class MemoryStore:
             self.haircuts[place] = record
         elif isinstance(record, Position):
             self.positions[record.key] = record
+        elif isinstance(record, BalanceBase):
+            self.bases[record.exchange, record.account] = record
         elif isinstance(record, SnapshotDay):
             day = (record.currency, record.day)
             assert day not in self.snapshot_days, f"a snapshot is taken once a day: {day}"
@@ -326,6 +332,8 @@ class MemoryStore:
             halts=tuple(h for h in self.halt_rows.values() if h.halt_id not in self.halt_lifts),
             positions=tuple(self.positions[key] for key in sorted(self.positions)),
             slices=tuple(one for _, one in sorted(self.slices.items()) if one.ended_at is None),
+            bases=tuple(base for _, base in sorted(self.bases.items())),
+            base_fills=tuple(f for f in self.fill_rows.values() if self._since_base(f)),
             booking=max((f.booking for f in self.fill_rows.values()), default=0),
             snapshot_days=dict(sorted(self.snapshot_days)),
             risk_limits=tuple(self.risk_limits),
@@ -334,6 +342,10 @@ class MemoryStore:
             changes=() if now is None else self._changes(),
             breaker_halts=tuple(h for h in self.halt_rows.values() if h.source == errors.VENUE_BREAKER),
         )
+
+    def _since_base(self, fill: Fill) -> bool:
+        base = self.bases.get((fill.exchange, fill.account))
+        return base is not None and fill.cross_id is None and fill.timestamp >= base.asked_at - MINUTE
 
     def _traded(self, now: datetime) -> tuple[Traded, ...]:
         return tuple(

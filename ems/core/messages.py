@@ -494,6 +494,14 @@ class QueryTransfers:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueryTradeHistory:
+    """Ask for every trade of the account in these markets since, whoever's orders they were."""
+
+    symbols: tuple[str, ...]
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueryOpenOrders:
     """Ask for all open orders of the account, ours and others': the heart of a reconciliation.
 
@@ -538,6 +546,7 @@ Request = (
     | QueryContract
     | ChooseLeverage
     | QueryTransfers
+    | QueryTradeHistory
     | QueryOpenOrders
     | CancelEverything
     | QueryMarkets
@@ -741,6 +750,15 @@ class Moved:
     amount: Decimal
     fee: Decimal | None  # in or beside the amount: exchanges differ
     status: str  # ccxt's word
+    at: datetime | None = None  # when it began
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TradeHistoryRead:
+    """Trades as the exchange lists them; those of orders placed through us carry our client order id."""
+
+    fills: tuple[FillReport, ...] = ()
+    problem: str = ""  # why some or all could not be read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -829,6 +847,7 @@ VenueReport = (
     | ContractRead
     | LeverageAnswered
     | TransfersRead
+    | TradeHistoryRead
     | OpenOrders
     | EverythingCancelled
     | BookUpdate

@@ -324,6 +324,19 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BalanceBase:
+    """The last balances of an account that agreed with all we knew: what later ones are compared with."""
+
+    exchange: str
+    account: str
+    identity: str  # of the account at the exchange: with other keys or at another address it is another
+    totals: dict[str, Decimal]  # currency -> amount, free and held by orders
+    asked_at: datetime
+    came_at: datetime
+    transfers: tuple[str, ...] = ()  # ids of deposits and withdrawals that are in them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SnapshotDay:
     """All positions were taken down for a day (UTC): once for each day and reporting currency."""
 
@@ -570,6 +583,7 @@ Record = (
     | Order
     | Fill
     | Position
+    | BalanceBase
     | SnapshotDay
     | PositionSnapshot
     | Slice

@@ -38,11 +38,13 @@ class Account:
         patience: Patience,
         id_style: str,
         internal_matching: bool = False,
+        identity: str = "",
         swaps: bool = False,
     ):
         self.exchange = exchange
         self.account = account
         self.mode = mode
+        self.identity = identity  # another one: another account, whatever its name
         self.patience = patience
         self.id_style = id_style
         self.readiness = Readiness.STARTING

@@ -1,10 +1,13 @@
 """Every account is compared with what we know of it, after every fill and every minute (R14, control 20).
 
 An answer is judged with hindsight: `HINDSIGHT` later, when every fill that could be in it has been heard of,
-or its order is still in doubt. What two answers in a row hold and nothing explains is an incident. Deposits
-and withdrawals are read once something is not explained; fills of others come by the account's stream.
+or its order is still in doubt. What two answers in a row hold and nothing explains is an incident. Fills of
+others come by the account's stream; once something is not explained, deposits, withdrawals and the trades of
+the markets in question are read from the exchange's own lists, which also tell what the stream did not while
+contact was lost or the server was down.
 
-Contact lost means that fills of others may have been missed: the comparison begins anew.
+The balances that all is compared with are kept in the store. What moved since is not: our fills are there
+anyway, and the rest is read from those lists again.
 """
 
 from __future__ import annotations
@@ -17,10 +20,19 @@ from decimal import Decimal
 from ems.core.child import Child
 from ems.core.contracts import is_contract
 from ems.core.jsontext import plain
-from ems.core.messages import Balances, FillReport, QueryBalances, QueryTransfers, Side, TransfersRead
+from ems.core.messages import (
+    Balances,
+    FillReport,
+    QueryBalances,
+    QueryTradeHistory,
+    QueryTransfers,
+    Side,
+    TradeHistoryRead,
+    TransfersRead,
+)
 from ems.core.positions import traded
 from ems.core.reconcile import SLACK, Difference, Movement, Snapshot, compare, quiet, settled
-from ems.core.records import Fill, Notice, Phase
+from ems.core.records import BalanceBase, Fill, Notice, Phase
 from ems.engine.account import Account
 from ems.engine.queries import micros
 from ems.engine.turn import Out
@@ -31,8 +43,14 @@ HINDSIGHT = timedelta(seconds=45)
 MARGIN = timedelta(seconds=15)  # R5: an order seen alive this much later hides no fill of before
 AFTER_FILL_S = 10.0  # balances are asked for this long after a fill, once for all that came meanwhile
 TRANSFERS_BACK = timedelta(days=1)  # they are listed when they begin, and arrive when they are confirmed
-KEPT = 20  # mismatches shown
+KEPT = 20  # mismatches and others' trades shown
+LISTS_PATIENCE = timedelta(seconds=60)  # nothing is told before the lists have come, or this is over
+MARKETS_MAX = 4  # whose trades are read for one difference: at some exchanges such a list is dear
+TRANSFERS_KEPT = 200  # ids of transfers that explain nothing more
 LEDGER_MISMATCH = "LEDGER_MISMATCH"  # control 20 of RELIABILITY.md E
+
+
+Trade = tuple[str, str, str]  # symbol, fill id, side
 
 
 @dataclass
@@ -46,13 +64,20 @@ class Comparison:
     differences: list[Difference] = field(default_factory=list)  # of the last judged answer
     unsure: set[str] = field(default_factory=set)  # currencies it said nothing about
     # (symbol, fill id, side) -> a fill of an order that is not ours, as far as we know
-    others: dict[tuple[str, str, str], Movement] = field(default_factory=dict)
-    others_seen: int = 0  # since contact was made
-    offered: set[str] = field(default_factory=set)  # ids of transfers among the movements
-    used: set[str] = field(default_factory=set)  # ids of transfers that have explained something
-    transfers: str = ""  # why they could not be read
+    others: dict[Trade, Movement] = field(default_factory=dict)
+    others_seen: int = 0  # since the start
+    ours: dict[Trade, datetime] = field(default_factory=dict)  # our fills since the base, and when they were
+    fresh: bool = False  # what was paid in and out before the first base is not known yet
+    offered: dict[str, Movement] = field(default_factory=dict)  # ids of transfers among the movements
+    arrived: set[str] = field(default_factory=set)  # those of them that the exchange calls done
+    used: dict[str, None] = field(default_factory=dict)  # ids of transfers that have explained something
+    reading: set[str] = field(default_factory=set)  # lists that were asked for, and have not come
+    read_since: datetime | None = None  # when they were asked for
+    unread: dict[str, str] = field(default_factory=dict)  # list -> why it could not be read
     due: bool = False  # balances will be asked for
     mismatches: list[dict[str, object]] = field(default_factory=list)
+    foreign: list[dict[str, object]] = field(default_factory=list)  # others' trades, for people
+    explained: list[dict[str, object]] = field(default_factory=list)  # differences, and what they were
 
 
 class Reconciliation:
@@ -68,9 +93,24 @@ class Reconciliation:
     def of(self, account: Account) -> Comparison:
         return self._of.setdefault(account.key, Comparison())
 
+    def restore(self, bases: Iterable[BalanceBase], fills: Iterable[Fill]) -> None:
+        """Go on from the balances that agreed last, and our fills since."""
+        for base in bases:
+            account = self._work.accounts.get((base.exchange, base.account))
+            if account is not None and account.identity == base.identity:
+                comparison = self.of(account)
+                comparison.base = Snapshot(totals=base.totals, asked_at=base.asked_at, came_at=base.came_at)
+                comparison.used = dict.fromkeys(base.transfers)
+        for fill in fills:
+            known = self._of.get((fill.exchange, fill.account))
+            if known is not None:
+                self._ours(known, fill)
+
     def lost_contact(self, account: Account) -> None:
-        """Begin anew; what was found stays to be seen."""
-        self._of[account.key] = Comparison(mismatches=self.of(account).mismatches)
+        """Judge nothing that was asked before: what moved meanwhile is found in the exchange's own lists."""
+        comparison = self.of(account)
+        comparison.waiting = None
+        comparison.due = False
 
     def booked(self, account: Account, fill: Fill, now: datetime) -> None:
         """Take a fill of ours; have the balances read soon."""
@@ -78,7 +118,7 @@ class Reconciliation:
         mistaken = comparison.others.pop((fill.symbol, fill.fill_id, str(fill.side)), None)
         if mistaken is not None:  # it came before we knew the order's number
             comparison.movements = [m for m in comparison.movements if m is not mistaken]
-        self._moved(comparison, Movement(kind="ours", at=fill.timestamp, amounts=_amounts(fill)))
+        self._ours(comparison, fill)
         if not comparison.due:
             comparison.due = True
             self._out.wake(("reconcile", *account.key), now + timedelta(seconds=AFTER_FILL_S))
@@ -90,27 +130,47 @@ class Reconciliation:
 
     def traded_by_others(self, account: Account, report: FillReport) -> None:
         """Take a fill of an order that is not ours, once."""
-        name = (report.symbol, report.fill_id, str(report.side))
+        name = _name(report)
         comparison = self.of(account)
-        if name not in comparison.others:
-            moved = Movement(kind="others", at=report.at, amounts=_amounts(report))
-            comparison.others[name] = moved
-            comparison.others_seen += 1
-            self._moved(comparison, moved)
+        if name in comparison.others or name in comparison.ours:
+            return
+        moved = Movement(kind="others", at=report.at, amounts=_amounts(report))
+        comparison.others[name] = moved
+        comparison.others_seen += 1
+        comparison.foreign.append(_foreign_view(report))
+        del comparison.foreign[:-KEPT]
+        self._moved(comparison, moved)
+
+    def history_read(self, account: Account, report: TradeHistoryRead) -> list[FillReport]:
+        """Take what an exchange lists of trades; return those of orders of ours that we know nothing of."""
+        comparison = self.of(account)
+        comparison.unread["trades"] = report.problem
+        comparison.reading.discard("trades")
+        base, unheard = comparison.base, []
+        for fill in report.fills:
+            if base is None or fill.at < base.asked_at - SLACK or _name(fill) in comparison.ours:
+                continue  # it is in the base, or was booked
+            if self._work.find(account, fill) is not None or self._work.is_ours(fill.client_order_id):
+                unheard.append(fill)
+            else:
+                self.traded_by_others(account, fill)
+        return unheard
 
     def transfers_read(self, account: Account, report: TransfersRead) -> None:
         """Take deposits and withdrawals. When each arrived is not said: it may count or not."""
         comparison = self.of(account)
-        comparison.transfers = report.problem
+        comparison.unread["deposits and withdrawals"] = report.problem
+        comparison.reading.discard("deposits and withdrawals")
         if comparison.base is None:
             return
         for one in report.transfers:
-            if one.transfer_id in comparison.offered | comparison.used or one.status in (
-                "failed",
-                "canceled",
-            ):
+            known = one.transfer_id in comparison.offered or one.transfer_id in comparison.used
+            if known or one.status in ("failed", "canceled"):
                 continue
-            comparison.offered.add(one.transfer_id)
+            arrived = one.status == "ok"
+            if comparison.fresh and arrived and one.at is not None and one.at < comparison.base.came_at:
+                comparison.used[one.transfer_id] = None  # it is in the first base
+                continue
             sign = 1 if one.kind == "deposit" else -1
             doubtful = {one.currency: -one.fee} if one.fee else None
             moved = Movement(
@@ -119,7 +179,14 @@ class Reconciliation:
                 amounts={one.currency: sign * one.amount},
                 doubtful=doubtful,
             )
+            comparison.offered[one.transfer_id] = moved
+            if arrived:
+                comparison.arrived.add(one.transfer_id)
             comparison.movements.append(moved)
+        if comparison.fresh and not report.problem:
+            comparison.fresh = False
+            if comparison.base.movements == 0:  # nothing was added to it since it was written down
+                self._keep(account, comparison, comparison.base)
 
     def balances(self, account: Account, report: Balances, now: datetime) -> None:
         """Take an answer: judge the one before, if that is long enough ago."""
@@ -131,7 +198,9 @@ class Reconciliation:
             came_at=now,
         )
         if comparison.base is None:
-            comparison.base = latest
+            comparison.fresh = True
+            self._begin_from(account, comparison, latest)
+            self._out.send(account, QueryTransfers(since=latest.asked_at - TRANSFERS_BACK))
         elif comparison.waiting is None:
             comparison.waiting = latest
         elif latest.asked_at >= comparison.waiting.came_at + HINDSIGHT:
@@ -150,8 +219,41 @@ class Reconciliation:
             "differences": [_difference_view(d) for d in comparison.differences],
             "unsure": sorted(comparison.unsure),
             "others_fills": comparison.others_seen,
+            "foreign": list(comparison.foreign),
+            "explained": comparison.explained[-KEPT:],
             "mismatches": comparison.mismatches[-KEPT:],
         }
+
+    def _ours(self, comparison: Comparison, fill: Fill) -> None:
+        comparison.ours[_name(fill)] = fill.timestamp
+        self._moved(comparison, Movement(kind="ours", at=fill.timestamp, amounts=_amounts(fill)))
+
+    def _begin_from(self, account: Account, comparison: Comparison, seen: Snapshot) -> None:
+        """Compare with these balances from now on, also after a restart."""
+        comparison.base = seen
+        comparison.differences = []
+        # Older ones are in it: told once more, they count for nothing.
+        since = seen.asked_at - SLACK
+        comparison.movements = [m for m in comparison.movements if m.at >= since]
+        comparison.others = {name: m for name, m in comparison.others.items() if m.at >= since}
+        comparison.ours = {name: at for name, at in comparison.ours.items() if at >= since}
+        # What is still on its way may explain something when it arrives.
+        comparison.used |= dict.fromkeys(name for name in comparison.offered if name in comparison.arrived)
+        comparison.offered, comparison.arrived = {}, set()
+        self._keep(account, comparison, seen)
+
+    def _keep(self, account: Account, comparison: Comparison, base: Snapshot) -> None:
+        self._out.record(
+            BalanceBase(
+                exchange=account.exchange,
+                account=account.account,
+                identity=account.identity,
+                totals=dict(base.totals),
+                asked_at=base.asked_at,
+                came_at=base.came_at,
+                transfers=tuple(comparison.used)[-TRANSFERS_KEPT:],
+            )
+        )
 
     @staticmethod
     def _moved(comparison: Comparison, movement: Movement) -> None:
@@ -162,28 +264,62 @@ class Reconciliation:
         self, account: Account, comparison: Comparison, base: Snapshot, seen: Snapshot, now: datetime
     ) -> None:
         unsure = self._unsure(account, seen)
-        before = {d.currency for d in comparison.differences}
         # Funding and profits of contracts, which no fill tells, move the currencies they are settled in:
         # there the positions themselves are compared.
-        found = compare(base, seen, comparison.movements, unsure | account.margin_currencies())
+        apart = unsure | account.margin_currencies()
+        earlier = comparison.differences
+        before = {d.currency for d in earlier}
+        found = compare(base, seen, comparison.movements, apart)
         twice = [d for d in found if d.currency in before]
+        gone = [d for d in earlier if d.currency not in apart | {d.currency for d in found}]
+        if gone:
+            by = _what_explains(comparison, base, seen, apart, {d.currency for d in gone})
+            rows = [_difference_view(d) for d in gone]
+            comparison.explained.append({"at": seen.asked_at, "differences": rows, "by": by})
         comparison.judged_at, comparison.unsure, comparison.differences = seen.asked_at, unsure, found
+        if twice and self._lists_may_come(comparison, now):
+            return
         if twice:
             self._tell(account, comparison, twice, now)
             self.on_mismatch(account, twice, now)
         if twice or (not found and not unsure and quiet(seen, comparison.movements)):
-            comparison.base = seen
-            comparison.differences = []
-            # Older ones are in it: told once more, they count for nothing.
-            since = seen.asked_at - SLACK
-            comparison.movements = [m for m in comparison.movements if m.at >= since]
-            comparison.others = {name: m for name, m in comparison.others.items() if m.at >= since}
-            comparison.used |= comparison.offered
-            comparison.offered = set()
+            self._begin_from(account, comparison, seen)
         elif found:
-            self._out.send(account, QueryTransfers(since=base.asked_at - TRANSFERS_BACK))
+            self._read_lists(account, comparison, base, found, now)
         else:
             comparison.base, comparison.movements = settled(base, seen, comparison.movements)
+
+    @staticmethod
+    def _lists_may_come(comparison: Comparison, now: datetime) -> bool:
+        since = comparison.read_since
+        return bool(comparison.reading) and since is not None and now - since < LISTS_PATIENCE
+
+    def _read_lists(
+        self,
+        account: Account,
+        comparison: Comparison,
+        base: Snapshot,
+        found: list[Difference],
+        now: datetime,
+    ) -> None:
+        """Have the exchange's own lists read that may explain a difference."""
+        comparison.reading, comparison.read_since = {"deposits and withdrawals"}, now
+        self._out.send(account, QueryTransfers(since=base.asked_at - TRANSFERS_BACK))
+        symbols = self._markets_of(account, base, {d.currency for d in found} | comparison.unsure)
+        if symbols:
+            comparison.reading.add("trades")
+            self._out.send(account, QueryTradeHistory(symbols=symbols, since=base.asked_at - SLACK))
+
+    @staticmethod
+    def _markets_of(account: Account, base: Snapshot, moved: set[str]) -> tuple[str, ...]:
+        """Return the markets whose trades may have moved these currencies: both sides, unless a round trip
+        moved only one."""
+        held = moved | base.totals.keys() | account.holdings.total.keys()
+        spot = (m for m in account.markets.values() if not is_contract(m.symbol))
+        markets = sorted(spot, key=lambda m: m.symbol)
+        both = [m.symbol for m in markets if {m.base, m.quote} <= moved]
+        one = [m.symbol for m in markets if {m.base, m.quote} & moved and {m.base, m.quote} <= held]
+        return tuple((both or one)[:MARKETS_MAX])
 
     def _unsure(self, account: Account, seen: Snapshot) -> set[str]:
         """Return the currencies that a fill of which we have not heard may have moved before an answer."""
@@ -213,9 +349,7 @@ class Reconciliation:
         rows = [_difference_view(d) for d in found]
         comparison.mismatches.append({"at": now, "differences": rows})
         words = ", ".join(f"{row['unexplained']} {row['currency']}" for row in rows)
-        unread = ""
-        if comparison.transfers:
-            unread = f" Deposits and withdrawals could not be read: {comparison.transfers}."
+        unread = "".join(f" Not read, {name}: {why}." for name, why in comparison.unread.items() if why)
         self._out.publish("incident", where, {"incident": f"{LEDGER_MISMATCH}: {words}"})
         self._out.record(
             Notice(
@@ -224,8 +358,8 @@ class Reconciliation:
                 severity="critical",
                 subject=f"{where} does not hold what it should ({LEDGER_MISMATCH})",
                 failed=f"Balances of {where}: {words} that nothing explains.",
-                why="Neither our fills, nor others' that we were told of, nor deposits and withdrawals come "
-                f"to this, twice in a row.{unread}",
+                why="Neither our fills, nor others' trades, nor deposits and withdrawals come to this, twice "
+                f"in a row.{unread}",
                 done="The exchange's balance is taken as true from here on.",
                 todo="Look at the account's history at the exchange: a conversion, a reward, another hand.",
                 created_at=now,
@@ -251,6 +385,38 @@ def _amounts(fill: Fill | FillReport) -> dict[str, Decimal]:
     ):
         amounts[currency] = amounts.get(currency, ZERO) + amount
     return amounts
+
+
+def _name(fill: Fill | FillReport) -> Trade:
+    return fill.symbol, fill.fill_id, str(fill.side)
+
+
+def _foreign_view(report: FillReport) -> dict[str, object]:
+    return {
+        "symbol": report.symbol,
+        "side": str(report.side),
+        "quantity": plain(report.quantity),
+        "price": plain(report.price),
+        "at": report.at,
+        "fill_id": report.fill_id,
+        "exchange_order_id": report.exchange_order_id,
+    }
+
+
+def _what_explains(
+    comparison: Comparison, base: Snapshot, seen: Snapshot, apart: set[str], currencies: set[str]
+) -> list[str]:
+    """Name the movements of others, and in and out, without which these currencies would differ."""
+    named = [
+        (f"others' trade {fill_id} in {symbol}", m) for (symbol, fill_id, _), m in comparison.others.items()
+    ]
+    named += [(name.replace("/", " ", 1), m) for name, m in comparison.offered.items()]
+    needed = []
+    for name, moved in named:
+        without = [m for m in comparison.movements if m is not moved]
+        if currencies & moved.amounts.keys() & {d.currency for d in compare(base, seen, without, apart)}:
+            needed.append(name)
+    return needed or ["a fill heard of late"]
 
 
 def _difference_view(difference: Difference) -> dict[str, object]:

@@ -44,6 +44,7 @@ from ems.core.messages import (
     StreamUp,
     Submit,
     Timer,
+    TradeHistoryRead,
     TradesAnswer,
     TransfersRead,
     UnwatchBook,
@@ -192,6 +193,7 @@ class Engine:
         self.portfolio.restore(unfinished)
         self.slices.restore(unfinished.slices)
         self.snapshots.restore(unfinished.snapshot_days, now)
+        self.reconciliation.restore(unfinished.bases, unfinished.base_fills)
         self.submissions.nonces = {(n.key_id, n.nonce): n.expires_at for n in unfinished.nonces}
         for haircut in unfinished.haircuts:
             known = self.work.accounts.get((haircut.exchange, haircut.account))
@@ -253,7 +255,11 @@ class Engine:
         if not isinstance(event, FromVenue):
             return []
         report = event.report
-        named = report.orders if isinstance(report, OpenOrders) else (report,)
+        named: Iterable[object] = (report,)
+        if isinstance(report, OpenOrders):
+            named = report.orders
+        elif isinstance(report, TradeHistoryRead):
+            named = report.fills
         ids = [r.client_order_id for r in named if isinstance(r, OrderStatus | FillReport)]
         return [
             (event.exchange, event.account, client_id)
@@ -304,6 +310,9 @@ class Engine:
                 self.contracts.answered(account, report, now)
             case TransfersRead():
                 self.reconciliation.transfers_read(account, report)
+            case TradeHistoryRead():
+                for fill in self.reconciliation.history_read(account, report):
+                    self._from_venue(account, fill, now)
             case OpenOrders():
                 self._open_orders(account, report, now)
             case EverythingCancelled():

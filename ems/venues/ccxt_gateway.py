@@ -10,6 +10,7 @@ what became of orders; `markets`, `clock` and `safety` are upkeep; `asking` is h
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -35,6 +36,7 @@ from ems.core.messages import (
     QueryMarkets,
     QueryOpenOrders,
     QueryOrder,
+    QueryTradeHistory,
     QueryTrades,
     QueryTransfers,
     Refusal,
@@ -126,6 +128,7 @@ class CcxtGateway:
         self.exchange = exchange
         self.account = account
         self.mode = mode
+        self.identity = hashlib.sha256(f"{mode} {base_url} {keys.public}".encode()).hexdigest()[:16]
         self.dialect: Dialect = DIALECTS[exchange]
         self.recv_window_s = self.dialect.recv_window_s
         self.client_id_style = self.dialect.client_id_style
@@ -238,6 +241,8 @@ class CcxtGateway:
                 self._start(self._report(self._contracts.choose(request)))
             case QueryTransfers():
                 self._start(self._tell_transfers(request.since))
+            case QueryTradeHistory():
+                self._start(self._report(self._lookups.trade_history(request)))
             case QueryOpenOrders():
                 priority = Priority.CANCEL if request.urgent else Priority.QUERY
                 read = partial(self._lookups.open_orders, priority)
@@ -347,6 +352,7 @@ class CcxtGateway:
                 amount=row.amount,
                 fee=row.fee,
                 status=row.status,
+                at=row.at,
             )
             for row in rows
         )

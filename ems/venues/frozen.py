@@ -21,6 +21,7 @@ class FrozenGateway:
         self.exchange = kept_shut.exchange
         self.account = kept_shut.account
         self.mode = kept_shut.mode
+        self.identity = kept_shut.identity
         self.recv_window_s = kept_shut.recv_window_s
         self.client_id_style = kept_shut.client_id_style
         self.past_orders_offer = kept_shut.past_orders_offer

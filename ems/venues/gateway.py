@@ -85,6 +85,7 @@ class Gateway(Protocol):
     exchange: str
     account: str
     mode: str  # "live" | "paper"
+    identity: str  # a digest of where the exchange is and of the public key
     recv_window_s: float  # how long after sending the venue may still accept a create; None of it is guessed
     client_id_style: str  # "uuid" | "hex32": the shape of client order ids legal here
     past_orders_offer: Offer | None  # None: the exchange lists none

@@ -12,12 +12,21 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from ems.core.messages import FillReport, Found, OpenOrders, OrderStatus, QueryTrades, TradesAnswer
+from ems.core.messages import (
+    FillReport,
+    Found,
+    OpenOrders,
+    OrderStatus,
+    QueryTradeHistory,
+    QueryTrades,
+    TradeHistoryRead,
+    TradesAnswer,
+)
 from ems.venues.asking import ASK_PATIENCE_S, Asking, Reading
 from ems.venues.dialects.dialect import Dialect
-from ems.venues.gateway import VenueUnavailable
+from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.known import KnownOrders
-from ems.venues.limiter import Priority
+from ems.venues.limiter import Priority, TooBusy
 from ems.venues.markets import Markets
 from ems.venues.translation import Unreadable, fill_of, status_of
 
@@ -173,26 +182,7 @@ class Lookups:
     async def _fills_in_history(self, query: QueryTrades) -> tuple[tuple[FillReport, ...], datetime]:
         """Read the account's trades since the order was sent and find those of its client id."""
         reading = Reading(self._asking.ask)
-        since_ms, now_ms = to_ms(query.since - self._overlap), to_ms(self._now() + self._overlap)
-        trades = await self._dialect.history_of(reading, self._ccxt, query.symbol, since_ms, now_ms)
-        known_or_not = {trade["order"] for trade in trades} - {query.exchange_order_id}
-        strangers = {order for order in known_or_not if not self._known.has(query.symbol, order)}
-        # Some venues tell the client id with each trade.
-        names: dict[str, str | None] = {
-            trade["order"]: trade["clientOrderId"] for trade in trades if "clientOrderId" in trade
-        }
-        unnamed = strangers - names.keys()
-        if len(unnamed) > STRANGERS_ASKED:
-            names |= await self._dialect.names_of(reading, self._ccxt, query.symbol, unnamed)
-        else:
-            for order in unnamed:
-                one = await self._asking.ask("order", partial(self._ccxt.fetch_order, order, query.symbol))
-                names[order] = one.value.get("clientOrderId")
-        for exchange_order_id in strangers & names.keys():
-            self._known.name(query.symbol, exchange_order_id, None, names[exchange_order_id])
-        if strangers - names.keys():
-            # What was learned is kept: the next time there is less to ask.
-            raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {query.since}")
+        trades = await self._named_history(reading, query.symbol, query.since, query.exchange_order_id)
         fills = tuple(
             fill_of(trade, order_id=query.order_id, client_order_id=query.client_order_id)
             for trade in trades
@@ -200,6 +190,47 @@ class Lookups:
             or self._known.names_of(query.symbol, trade["order"])[1] == query.client_order_id
         )
         return fills, reading.began_at()
+
+    async def _named_history(
+        self, reading: Reading, symbol: str, since: datetime, known_id: str | None = None
+    ) -> list[Any]:
+        """Read the account's trades in a market and learn whose orders they were."""
+        since_ms, now_ms = to_ms(since - self._overlap), to_ms(self._now() + self._overlap)
+        trades = await self._dialect.history_of(reading, self._ccxt, symbol, since_ms, now_ms)
+        known_or_not = {trade["order"] for trade in trades} - {known_id}
+        strangers = {order for order in known_or_not if not self._known.has(symbol, order)}
+        # Some venues tell the client id with each trade.
+        names: dict[str, str | None] = {
+            trade["order"]: trade["clientOrderId"] for trade in trades if "clientOrderId" in trade
+        }
+        unnamed = strangers - names.keys()
+        if len(unnamed) > STRANGERS_ASKED:
+            names |= await self._dialect.names_of(reading, self._ccxt, symbol, unnamed)
+        else:
+            for order in unnamed:
+                one = await self._asking.ask("order", partial(self._ccxt.fetch_order, order, symbol))
+                names[order] = one.value.get("clientOrderId")
+        for exchange_order_id in strangers & names.keys():
+            self._known.name(symbol, exchange_order_id, None, names[exchange_order_id])
+        if strangers - names.keys():
+            # What was learned is kept: the next time there is less to ask.
+            raise VenueUnavailable(f"{len(strangers)} unknown orders traded since {since}")
+        return trades
+
+    async def trade_history(self, query: QueryTradeHistory) -> TradeHistoryRead:
+        """Read the account's trades in some markets, each with our client order id where it is of ours."""
+        fills: list[FillReport] = []
+        problems = []
+        reading = Reading(partial(self._asking.ask, priority=Priority.HISTORY))
+        for symbol in query.symbols:
+            try:
+                await self._markets.wait_ready(ASK_PATIENCE_S)
+                for trade in await self._named_history(reading, symbol, query.since):
+                    order_id, client_order_id = self._known.names_of(symbol, trade["order"])
+                    fills.append(fill_of(trade, order_id=order_id, client_order_id=client_order_id))
+            except (VenueRefused, VenueUnavailable, TooBusy, Unreadable) as error:
+                problems.append(f"{symbol}: {error}")
+        return TradeHistoryRead(fills=tuple(fills), problem="; ".join(problems))
 
     async def open_orders(self, priority: Priority = Priority.QUERY) -> OpenOrders:
         """Read all open orders of the account."""

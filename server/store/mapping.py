@@ -21,6 +21,7 @@ from ems.core import notifications as noted
 from ems.core.messages import NonceUse, Problem, Side
 from ems.core.order import edit_from_json, edit_to_json
 from ems.core.records import (
+    BalanceBase,
     Cost,
     Fill,
     Grant,
@@ -278,6 +279,7 @@ class _Notices(Rows[Notice]):
 SLICE = Rows(Slice, tables.slices)
 SLICE_CHANGE = Rows(SliceChange, tables.slice_changes)
 POSITION = _Positions(Position, tables.portfolio)
+BALANCE_BASE = Rows(BalanceBase, tables.balance_bases, forms={"transfers": Form(list, tuple)})
 _DAY = {"day": Form(date.isoformat, date.fromisoformat)}
 SNAPSHOT_DAY = Rows(SnapshotDay, tables.snapshot_days, forms=_DAY)
 POSITION_SNAPSHOT = _PositionSnapshots(PositionSnapshot, tables.snapshots, without=["position"], forms=_DAY)

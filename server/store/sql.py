@@ -47,6 +47,7 @@ from ems.core.breaker import RECENT
 from ems.core.messages import Liquidity, NonceUse
 from ems.core.notifications import News, news_of
 from ems.core.records import (
+    BalanceBase,
     Cost,
     Fill,
     Haircut,
@@ -97,6 +98,7 @@ from server.store.tables import (
     WORKING_PARENT,
     WORKING_QUERY,
     accounts,
+    balance_bases,
     costs,
     fills,
     haircuts,
@@ -142,6 +144,7 @@ class _Batch:
     haircuts: dict[tuple[str, ...], Values] = field(default_factory=dict)
     positions: dict[tuple[str, ...], Values] = field(default_factory=dict)
     slices: dict[tuple[str, ...], Values] = field(default_factory=dict)
+    bases: dict[tuple[str, str], Values] = field(default_factory=dict)
     slice_changes: list[Values] = field(default_factory=list)
     snapshot_days: list[Values] = field(default_factory=list)
     snapshots: list[Values] = field(default_factory=list)
@@ -223,6 +226,10 @@ class SqlStore:
             found_slices = [mapping.SLICE.record(row) for row in connection.execute(own)]
             booked = connection.execute(select(func.max(fills.c.booking))).scalar()
             found_days = snapshots.last_days(connection)
+            found_bases = [
+                mapping.BALANCE_BASE.record(row) for row in connection.execute(select(balance_bases))
+            ]
+            found_since = self._since_base(connection)
             as_set = select(risk_limits).order_by(risk_limits.c.set_at, risk_limits.c.change_id)
             found_limits = [mapping.RISK_LIMIT.record(row) for row in connection.execute(as_set)]
             found_traded = [] if now is None else self._traded(connection, now)
@@ -241,6 +248,8 @@ class SqlStore:
             positions=tuple(found_positions),
             booking=booked or 0,
             snapshot_days=found_days,
+            bases=tuple(found_bases),
+            base_fills=tuple(found_since),
             slices=tuple(found_slices),
             risk_limits=tuple(found_limits),
             traded=tuple(found_traded),
@@ -289,6 +298,22 @@ class SqlStore:
             for row in connection.execute(asked)
         ]
         return found[::-1]
+
+    @staticmethod
+    def _since_base(connection: Connection) -> list[Fill]:
+        """Return what traded at the exchanges since shortly before the balances they are compared with."""
+        found: list[Fill] = []
+        for base in connection.execute(
+            select(balance_bases.c.exchange, balance_bases.c.account, balance_bases.c.asked_at)
+        ):
+            asked = select(fills).where(
+                fills.c.exchange == base.exchange,
+                fills.c.account == base.account,
+                fills.c.cross_id.is_(None),
+                fills.c.timestamp >= base.asked_at - MINUTE,
+            )
+            found += [mapping.FILL.record(row) for row in connection.execute(asked)]
+        return found
 
     @staticmethod
     def _day_fills(connection: Connection, now: datetime) -> list[Fill]:
@@ -793,6 +818,7 @@ class SqlStore:
             (prepared.put_haircut, list(batch.haircuts.values())),
             (prepared.put_position, list(batch.positions.values())),
             (prepared.put_slice, list(batch.slices.values())),
+            (prepared.put_base, list(batch.bases.values())),
             (prepared.new_slice_change, batch.slice_changes),
             (prepared.new_snapshot_day, batch.snapshot_days),
             (prepared.new_snapshot, batch.snapshots),
@@ -891,6 +917,7 @@ class _Statements:
         self.put_haircut = put(haircuts)
         self.put_position = put(portfolio)
         self.put_slice = put(slices)
+        self.put_base = put(balance_bases)
         self.new_slice_change = slice_changes.insert()
         self.new_snapshot_day = snapshot_days.insert()
         self.new_snapshot = tables.snapshots.insert()
@@ -934,6 +961,8 @@ def _sort(records: Sequence[Record]) -> _Batch:
             batch.slices[record.key] = mapping.SLICE.row(record)
         elif isinstance(record, SliceChange):
             batch.slice_changes.append(mapping.SLICE_CHANGE.row(record))
+        elif isinstance(record, BalanceBase):
+            batch.bases[record.exchange, record.account] = mapping.BALANCE_BASE.row(record)
         elif isinstance(record, SnapshotDay):
             batch.snapshot_days.append(mapping.SNAPSHOT_DAY.row(record))
         elif isinstance(record, PositionSnapshot):

@@ -5,10 +5,10 @@ Columns carry the words of DESIGN.md 3, because people query them by hand; a rec
 A change here is a new migration.
 
 Rules:
-1. `queries`, `parents`, `orders`, `portfolio`, `costs` and `haircuts` are the latest state, overwritten by
-   key. `order_history`, `fills`, `snapshot_days`, `snapshots`, `halts`, `halt_lifts`, `risk_limits` and
-   `nonces` are facts and only added. `orders` is a cache of the fold of `order_history`, `portfolio` of
-   that of `fills`.
+1. `queries`, `parents`, `orders`, `portfolio`, `balance_bases`, `costs` and `haircuts` are the latest state,
+   overwritten by key. `order_history`, `fills`, `snapshot_days`, `snapshots`, `halts`, `halt_lifts`,
+   `risk_limits` and `nonces` are facts and only added. `orders` is a cache of the fold of `order_history`,
+   `portfolio` of that of `fills`.
 2. The database itself keeps single what must never be double: the idempotency key of a query, the client
    order id at an account, a fill.
 3. An order's fill ids are not a column: they are the rows of `fills`, written in the same transaction.
@@ -302,6 +302,18 @@ portfolio = Table(
     Column("unvalued", Money(MANY), nullable=False),  # quantity that moved when nobody knew its worth, ever
     Column("updated_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("user_id", "bot", "exchange", "account", "asset", "currency"),
+)
+
+# What balances are compared with: the last that agreed, or were taken as true.
+balance_bases = Table(
+    "balance_bases",
+    metadata,
+    *(Column(name, Key, nullable=False) for name in ("exchange", "account", "identity")),
+    Column("totals", JsonDoc, nullable=False),  # currency -> amount as a string
+    Column("asked_at", UtcTime, nullable=False),
+    Column("came_at", UtcTime, nullable=False),
+    Column("transfers", JsonDoc, nullable=False),  # ids of deposits and withdrawals that are in them
+    PrimaryKeyConstraint("exchange", "account"),
 )
 
 # On which days all positions were taken down, and how they stood; only added. Days are of UTC, ISO 8601.

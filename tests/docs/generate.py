@@ -36,6 +36,7 @@ TABLES = {
     "order_history": "Every change of every order, only added to; `orders` is its sum.",
     "fills": "Every execution, once.",
     "portfolio": "What each bot holds of each asset and has earned with it; the sum of `fills`.",
+    "balance_bases": "The last balances of each account that agreed, or were taken as true.",
     "snapshot_days": "On which days (UTC) all positions were taken down, once each; only added to.",
     "snapshots": "How each position stood then; only added to.",
     "slices": "The part of an account that is one bot's own, as its fills have moved it.",

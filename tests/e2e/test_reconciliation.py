@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ EXCHANGES = ("binance", "kraken")
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoWorld]:
-    opened = demo.open_world(app, tmp_path_factory.mktemp("compared"), names=EXCHANGES)
+    opened = demo.open_world(app, tmp_path_factory.mktemp("compared"), names=(*EXCHANGES, "okx"))
     without_limits(opened)
     yield opened
     opened.close()
@@ -77,6 +78,54 @@ def test_an_account_is_compared_and_what_nothing_explains_is_told(
     (mismatch,) = found["mismatches"]
     (difference,) = mismatch["differences"]
     assert difference["currency"] == "USDT" and abs(D(difference["unexplained"]) + 123) < D("0.001")
+
+
+def restarted(world: demo.DemoWorld, meanwhile: Callable[[], None]) -> None:
+    """Take the server down, let something happen at the exchanges, and start another on the same database."""
+    world.server.port.stop()
+    world.thread.join(20)
+    meanwhile()
+    server = app.Server(world.server.settings, [e.venue for e in world.exchanges])
+    server.start()
+    world.server, world.thread = server, threading.Thread(target=server.run, daemon=True)
+    world.thread.start()
+
+
+def test_what_moved_while_the_server_was_down_is_named_or_told(world: demo.DemoWorld) -> None:
+    """By hand at one exchange, paid in at the other; and what no list of the exchange shows."""
+    servers = {e.venue.exchange: e.server for e in world.exchanges}
+    accounts = {name: server.exchange.accounts["paper"] for name, server in servers.items()}
+    for exchange in ("binance", "okx"):
+        world.client("bot").market_order(exchange, "buy", "ETH/USDT", "0.1")
+        until(world, exchange, lambda found: found["state"] == "agrees" and not found["unsure"])
+    trades = [row.fill_id for row in world.client("bot").get_past_orders().orders[0].fills]
+
+    def by_hand() -> None:
+        for name in ("binance", "okx"):
+            server = servers[name]
+            server.call(
+                lambda s=server, a=accounts[name]: s.exchange.create_order(
+                    a, "ETH/USDT", "buy", "market", D("0.05"), now=s.now()
+                )
+            )
+        binance, okx = servers["binance"], servers["okx"]
+        binance.call(lambda: binance.exchange.deposit(accounts["binance"], "USDT", D(333), binance.now()))
+        outside = okx.exchange.outside
+        okx.call(lambda: okx.exchange.pay(accounts["okx"], "BTC", D("-0.01"), outside, okx.now()))
+
+    restarted(world, by_hand)
+    for exchange in ("binance", "okx"):
+        found = until(world, exchange, lambda found: found["explained"] and found["state"] == "agrees")
+        (foreign,) = found["foreign"]
+        assert (foreign["symbol"], foreign["side"], foreign["quantity"]) == ("ETH/USDT", "buy", "0.05")
+        assert foreign["fill_id"] not in trades
+        by = [words for row in found["explained"] for words in row["by"]]
+        assert f"others' trade {foreign['fill_id']} in ETH/USDT" in by
+        assert any("deposit" in words for words in by) == (exchange == "binance")
+    assert ledger(world, "binance")["mismatches"] == []
+    (mismatch,) = until(world, "okx", lambda found: found["mismatches"])["mismatches"]
+    (difference,) = mismatch["differences"]
+    assert difference["currency"] == "BTC" and abs(D(difference["unexplained"]) + D("0.01")) < D("0.0001")
 
 
 def moment(text: str) -> datetime:

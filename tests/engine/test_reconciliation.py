@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from ems.core.messages import (
+    FillReport,
     Found,
     LimitOrder,
     Moved,
     OrderStatus,
     QueryBalances,
+    QueryTradeHistory,
     QueryTransfers,
     Send,
     Side,
+    TradeHistoryRead,
     TransfersRead,
 )
-from tests.builders import fill
+from tests.builders import at, fill
 from tests.engine.world import EngineWorld
 
 D = Decimal
@@ -137,3 +142,158 @@ def test_balances_are_read_once_after_fills_that_come_together() -> None:
     assert ("reconcile", "binance", "default") not in world.wakes()
     world.timer("reconcile", "binance", "default")
     assert len(world.sent(QueryBalances)) == 1
+
+
+def restarted(world: World, after: float = 3600, identity: str = "", **held: str) -> World:
+    """The server was away for a while; this is what the exchange holds then."""
+    free = {**world.free, **{c: D(a) for c, a in held.items()}}
+    return World(store=world.store, free=free, start=world.now + after, identity=identity)
+
+
+def asked_for_trades(world: World) -> list[QueryTradeHistory]:
+    requests = (e.request for e in world.turn.effects if isinstance(e, Send))
+    return [request for request in requests if isinstance(request, QueryTradeHistory)]
+
+
+def by_hand(world: World, ago: float = 600, **fields: object) -> FillReport:
+    """What somebody bought by hand at the exchange."""
+    made = fill("f9", "1", price="2000", when=world.now - ago)
+    return replace(made, **{"order_id": None, "exchange_order_id": "X9", "fee": D(0), **fields})
+
+
+def test_a_trade_by_hand_while_the_server_was_away_is_named() -> None:
+    world = World()
+    world.minutes(3)
+    again = restarted(world, USDT="8000", ETH="3")
+    again.minute()
+    assert again.ledger()["state"] == "differs" and again.asked_for_transfers()
+    (asked,) = asked_for_trades(again)
+    assert asked.symbols == ("ETH/USDT",) and asked.since < at(again.now - 3600)
+    again.venue(TransfersRead())
+    hand = by_hand(again)
+    again.venue(TradeHistoryRead(fills=(hand, by_hand(again, 7200, fill_id="f8"), hand)))  # f8 is in the base
+    again.minutes(3)
+    found = again.ledger()
+    assert again.told() == [] and found["state"] == "agrees" and found["mismatches"] == []
+    assert [(f["fill_id"], f["side"], f["quantity"]) for f in found["foreign"]] == [("f9", "buy", "1")]
+    (explained,) = found["explained"]
+    assert explained["by"] == ["others' trade f9 in ETH/USDT"]
+    assert {d["currency"] for d in explained["differences"]} == {"ETH", "USDT"}
+
+
+def test_what_moved_while_the_server_was_away_and_nothing_explains_is_told() -> None:
+    world = World()
+    world.minutes(3)
+    again = restarted(world, USDT="9000")
+    again.minute()
+    again.venue(TransfersRead(problem="no permission"))
+    again.venue(TradeHistoryRead(problem="ETH/USDT: no permission"))
+    again.minutes(2)
+    (told,) = again.told()
+    assert "USDT" in told
+    assert "trades: ETH/USDT: no permission" in again.store.notices[-1].why
+    assert "deposits and withdrawals: no permission" in again.store.notices[-1].why
+
+
+def test_our_fills_before_a_restart_are_counted_after_it_and_taken_for_nobody_elses() -> None:
+    world = World()
+    world.minutes(2)
+    order_id = placed(world)
+    world.venue(fill("f1", "1", price="1900", when=world.now, order_id=order_id, fee=D(0)))
+    again = restarted(world, 60, USDT="8100", ETH="3")
+    ours = replace(fill("f1", "1", price="1900", when=world.now), order_id=None, exchange_order_id="X7")
+    again.venue(TradeHistoryRead(fills=(ours,)))
+    again.venue(ours)  # or the stream, once more
+    assert again.ledger()["foreign"] == []
+    again.minutes(4)
+    assert again.told() == [] and again.ledger()["state"] == "agrees" and again.ledger()["explained"] == []
+
+
+def test_contact_that_was_lost_hides_nothing() -> None:
+    world = World()
+    world.minutes(3)
+    world.free = {"USDT": D(8000), "ETH": D(3)}
+    world.connect()
+    world.minute()
+    assert world.ledger()["state"] == "differs"
+    world.venue(TradeHistoryRead(fills=(by_hand(world, 90),)))
+    world.minutes(3)
+    assert world.told() == [] and world.ledger()["explained"] != []
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known before", "new"])
+def test_a_deposit_explains_once_also_over_a_restart(known: bool) -> None:
+    world = World()
+    came = Moved(
+        transfer_id="deposit/1", kind="deposit", currency="USDT", amount=D(500), fee=None, status="ok"
+    )
+    world.minutes(2)
+    if known:
+        world.minutes(2, USDT="10500")
+        world.venue(TransfersRead(transfers=(came,)))
+        world.minutes(3)
+    again = restarted(world, USDT="11000" if known else "10500")
+    again.minute()
+    older = replace(came, transfer_id="deposit/0", amount=D(77))
+    again.venue(TransfersRead(transfers=(came, older)))
+    again.minutes(3)
+    assert len(again.told()) == int(known)
+    assert [row["by"] for row in again.ledger()["explained"]] == ([] if known else [["deposit 1"]])
+
+
+def test_another_account_of_the_same_name_is_compared_with_nothing_of_before() -> None:
+    world = World(identity="one")
+    world.minutes(3)
+    again = restarted(world, identity="two", USDT="50")
+    again.minutes(4)
+    assert again.told() == [] and again.ledger()["state"] == "agrees"
+
+
+def test_a_fill_of_ours_that_only_the_history_tells_is_booked() -> None:
+    world = World()
+    world.minutes(2)
+    order_id = placed(world)
+    world.minutes(2, USDT="8100", ETH="3")
+    unheard = replace(fill("f1", "1", price="1900", when=world.now - 60), order_id=None, fee=D(0))
+    world.venue(TradeHistoryRead(fills=(unheard,)))
+    assert world.order(order_id).filled_quantity == 1 and world.ledger()["foreign"] == []
+
+
+def test_nothing_is_told_before_the_lists_have_come() -> None:
+    world = World()
+    world.minutes(3)
+    for _ in range(3):
+        world.now += 46
+        world.balances(free={**world.free, "USDT": D(9000)})
+    assert world.ledger()["state"] == "differs" and world.told() == []
+    world.venue(TradeHistoryRead())
+    world.venue(TransfersRead())
+    world.now += 46
+    world.balances()
+    assert len(world.told()) == 1
+
+
+def test_what_was_paid_in_before_the_first_balances_explains_nothing_later() -> None:
+    world = World()
+    before = Moved(
+        transfer_id="deposit/1",
+        kind="deposit",
+        currency="USDT",
+        amount=D(10000),
+        fee=None,
+        status="ok",
+        at=at(world.now - 300),
+    )
+    on_its_way = replace(before, transfer_id="deposit/2", amount=D(70), status="pending")
+    world.venue(TransfersRead(transfers=(before, on_its_way)))
+    world.minutes(3)
+    world.minutes(2, USDT="10070")
+    world.venue(TransfersRead(transfers=(before, replace(on_its_way, status="ok"))))
+    world.minutes(3)
+    assert world.ledger()["state"] == "agrees" and world.told() == []
+    assert [row["by"] for row in world.ledger()["explained"]] == [["deposit 2"]]
+    world.minutes(2, USDT="14000")
+    world.venue(TransfersRead(transfers=(before, replace(on_its_way, status="ok"))))
+    world.venue(TradeHistoryRead())
+    world.minutes(3)
+    assert len(world.told()) == 1

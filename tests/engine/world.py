@@ -35,17 +35,21 @@ TRIANGLE = (market("ETH/USDT"), market("BTC/USDT"), market("ETH/BTC", min_notion
 class EngineWorld:
     """Feed events, see what the engine asks for. Records go to a MemoryStore as the runner would put them."""
 
-    def __init__(self, *, free=None, ready=True, store=None, markets=MARKETS, limited=False):
-        """`limited`: with the limits of the risk controls as they are by default."""
-        account = Account("binance", "default", mode="paper", patience=Patience(), id_style="uuid")
+    def __init__(
+        self, *, free=None, ready=True, store=None, markets=MARKETS, limited=False, start=0.0, identity=""
+    ):
+        """`limited`: with the limits of the risk controls as they are by default; `start`: when, in s."""
+        account = Account(
+            "binance", "default", mode="paper", patience=Patience(), id_style="uuid", identity=identity
+        )
         self.engine = Engine([account], mark="0e5a51b2")
         self.account = account
         self.store = store or (MemoryStore() if limited else opened(MemoryStore()))
-        self.now = 0.0
-        self.turn = Turn(at=at(0))
+        self.now = start
+        self.turn = Turn(at=at(start))
         self.free = {"USDT": Decimal(10000), "ETH": Decimal(2)} if free is None else free
         self.tokens = 0
-        self.do(lambda now: self.engine.restore(self.store.load(at(-600), at(0)), now))
+        self.do(lambda now: self.engine.restore(self.store.load(at(start - 600), at(start)), now))
         if ready:
             self.venue(MarketsLoaded(markets=markets))
             self.connect()

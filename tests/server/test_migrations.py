@@ -30,7 +30,7 @@ from tests.limits import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {*metadata.tables, "alembic_version"}
-HEAD = "0018"
+HEAD = "0019"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from ems.core.messages import Liquidity, Side
-from ems.core.records import Fill, Position, PositionSnapshot, Slice, SliceChange, SnapshotDay
+from ems.core.records import BalanceBase, Fill, Position, PositionSnapshot, Slice, SliceChange, SnapshotDay
 from ems.store import SnapshotFilter
 from server.store.migrate import upgrade
 from server.store.sql import SqlStore
@@ -180,3 +180,29 @@ def test_a_day_is_taken_once(store: SqlStore) -> None:
         with pytest.raises(AssertionError, match="promise"):
             store.commit(again)
     assert len(store.snapshots(SnapshotFilter(user="alice", currency="USDT"))[0]) == 1
+
+
+def test_balances_compared_with_are_kept_with_what_traded_since(store: SqlStore) -> None:
+    base = BalanceBase(
+        exchange="binance",
+        account="default",
+        identity="a1",
+        totals={"USDT": FINE, "ETH": D(0)},
+        asked_at=NOON,
+        came_at=NOON + timedelta(seconds=1),
+        transfers=("deposit/1",),
+    )
+    fills = [
+        fill(1, timestamp=NOON - timedelta(seconds=61)),
+        fill(2, timestamp=NOON - timedelta(seconds=60)),
+        fill(3, timestamp=NOON + timedelta(days=3)),
+        fill(4, cross_id="c1"),
+        fill(5, exchange="kraken"),
+        fill(6, account="other"),
+    ]
+    store.commit([builders.order(), *fills, replace(base, totals={}), replace(base, account="other")])
+    later = replace(base, account="other", asked_at=NOON + timedelta(days=1), transfers=())
+    store.commit([base, later])
+    found = store.load(NOON)
+    assert sorted(found.bases, key=lambda one: one.account) == [base, later]
+    assert sorted(f.fill_id for f in found.base_fills) == ["f2", "f3"]
