@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Context
+from datetime import datetime, timedelta
+from decimal import Context, Decimal
 
 from ems.appraisals import Marked
 from ems.core import errors
 from ems.core.messages import Problem
 from ems.venues.gateway import (
+    FundingPayment,
     Gateway,
     HedgeMode,
     NoContracts,
@@ -23,6 +25,8 @@ from ems.venues.gateway import (
 )
 
 EXACT = Context(prec=100)
+FUNDING_OF = timedelta(days=7)  # so much is told unless somebody asks for more
+FUNDING_MAX = timedelta(days=89)
 ASK_S = 12.0  # an exchange that takes longer does not keep the answers of others back
 
 
@@ -129,6 +133,38 @@ def _position_view(held: Held, one: Position) -> dict[str, object]:
         "liquidation_price": one.liquidation_price,
         "unrealised": one.unrealised_pnl,
         "currency": one.currency,
+    }
+
+
+def funding_problem(since: datetime, until: datetime) -> Problem | None:
+    """Refuse a time that no exchange tells in one go."""
+    if since < until <= since + FUNDING_MAX:
+        return None
+    return errors.problem(
+        errors.REQUEST_FIELD_INVALID,
+        f"since: {since.isoformat()} is not before until, or more than {FUNDING_MAX.days} days before it",
+        hint=f"Ask for at most {FUNDING_MAX.days} days at once.",
+        details={"field": "since", "value": since.isoformat()},
+    )
+
+
+def funding_view(payments: Sequence[FundingPayment]) -> dict[str, object]:
+    """Show payments, newest first, and what they come to by currency."""
+    totals: dict[str, Decimal] = {}
+    for one in payments:
+        totals[one.currency] = EXACT.add(totals.get(one.currency, Decimal(0)), one.amount)
+    return {
+        "totals": dict(sorted(totals.items())),
+        "payments": [
+            {
+                "id": one.payment_id,
+                "symbol": one.symbol,
+                "at": one.at,
+                "amount": one.amount,
+                "currency": one.currency,
+            }
+            for one in payments
+        ],
     }
 
 

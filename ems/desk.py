@@ -17,7 +17,15 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ems.appraisals import pnl_view, portfolio_view, snapshots_view, unpriced
-from ems.contracts import Held, marked, positions_view, read_positions
+from ems.contracts import (
+    FUNDING_OF,
+    Held,
+    funding_problem,
+    funding_view,
+    marked,
+    positions_view,
+    read_positions,
+)
 from ems.core import errors
 from ems.core.codec import exchange_problem, jsonable, nearest, printable
 from ems.core.messages import (
@@ -518,6 +526,34 @@ class Desk:
             raise DeskRefused(only.problem)
         body = positions_view([held for held in found if not held.offers_none])
         self._record(user, bot, verb, exchange, asked, body)
+        return body
+
+    def funding(
+        self,
+        *,
+        user: str,
+        bot: str,
+        exchange: str,
+        account: str,
+        symbol: str | None,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Mapping[str, object]:
+        """Return what an account's positions in contracts received and paid, of a week unless told."""
+        verb = "get_funding"
+        gateway = self._gateway(user, bot, verb, exchange, account)
+        end = until or self._runner.scheduler.now()
+        start = since or end - FUNDING_OF
+        asked = {"exchange": exchange, "account": account, "symbol": symbol, "since": start, "until": end}
+        problem = funding_problem(start, end)
+        if problem is not None:
+            self._record(user, bot, verb, exchange, asked, None, problem)
+            raise DeskRefused(problem)
+        found = self._from_venue(user, bot, verb, exchange, asked, gateway.fetch_funding(start, end))
+        payments = [one for one in found if symbol in (None, one.symbol)]
+        body = {"exchange": exchange, "account": account, "since": start, "until": end}
+        body |= funding_view(payments)
+        self._record(user, bot, verb, exchange, asked, {"payments": len(payments)})
         return body
 
     def _held(self, exchange: str | None, account: str | None, *, swaps: bool = False) -> list[Held]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -50,6 +51,30 @@ class Positions(Answer):
         return positions_text(self)
 
 
+class FundingPayment(Answer):
+    """What one position received at one funding time."""
+
+    id: str
+    symbol: str
+    at: datetime
+    amount: Decimal  # below zero: paid
+    currency: str
+
+
+class Funding(Answer):
+    """What an account's positions received and paid, newest first."""
+
+    exchange: str
+    account: str
+    since: datetime
+    until: datetime
+    totals: dict[str, Decimal]  # currency -> amount
+    payments: list[FundingPayment]
+
+    def __str__(self) -> str:
+        return funding_text(self)
+
+
 class LeverageSet(_Outcome):
     """A choice of leverage, and the leverage as it was read back from the exchange."""
 
@@ -58,6 +83,15 @@ class LeverageSet(_Outcome):
     symbol: str
     asked: Decimal
     leverage: Decimal | None  # None: a dry run
+
+
+def funding_text(answer: Mapping[str, Any]) -> str:
+    """Show payments and what they come to."""
+    columns = ("at", "symbol", "amount", "currency")
+    rows = [[row.get(name) for name in columns] for row in answer.get("payments") or []]
+    lines = [table(columns, rows, empty="no funding in that time")]
+    lines += [f"in all: {amount} {clean(name)}" for name, amount in (answer.get("totals") or {}).items()]
+    return "\n".join(lines)
 
 
 def positions_text(answer: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ _TYPED_WORDS = {
     "call resolve() or wait(query_id)": "follow it with: oms wait {query_id}",
     "get_balances": "oms balances",
     "get_positions": "oms positions",
+    "get_funding": "oms funding",
     "set_leverage": "oms set-leverage",
     "get_past_orders": "oms orders",
     "get_order_stats": "oms stats",

@@ -61,7 +61,7 @@ from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import Dialect
 from ems.venues.errors import Said, refusal_of
 from ems.venues.feedback import learn
-from ems.venues.gateway import CancelledAll, Position, VenueRefused, VenueUnavailable
+from ems.venues.gateway import CancelledAll, FundingPayment, Position, VenueRefused, VenueUnavailable
 from ems.venues.known import KnownOrders
 from ems.venues.limiter import Lane, Limit, Limiter, Priority, TooBusy
 from ems.venues.listings import offer_of, read_rows
@@ -395,6 +395,9 @@ class CcxtGateway:
 
     async def fetch_positions(self) -> list[Position]:
         return await self._contracts.positions()
+
+    async def fetch_funding(self, since: datetime, until: datetime) -> list[FundingPayment]:
+        return await self._contracts.funding(since, until)
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         await self._contracts.set_leverage(symbol, leverage)

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,8 @@ from ems.core.messages import ChooseLeverage, ContractRead, LeverageAnswered
 from ems.venues.asking import ASK_PATIENCE_S, Asking, Reading
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import Derivatives, Dialect, Pair
-from ems.venues.gateway import NoContracts, Position, VenueRefused, VenueUnavailable
+from ems.venues.gateway import FundingPayment, NoContracts, Position, VenueRefused, VenueUnavailable
+from ems.venues.translation import to_ms
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,14 @@ class Contracts:
         derivatives = derivatives_of(self._dialect)
         await self._wait_ready(ASK_PATIENCE_S)
         return await derivatives.positions(Reading(self._asking.ask), self._ccxt)
+
+    async def funding(self, since: datetime, until: datetime) -> list[FundingPayment]:
+        """Read what positions received and paid."""
+        derivatives = derivatives_of(self._dialect)
+        await self._wait_ready(ASK_PATIENCE_S)
+        reading = Reading(self._asking.ask)
+        found = await derivatives.funding(reading, self._ccxt, to_ms(since), to_ms(until))
+        return sorted(found, key=lambda one: (one.at, one.payment_id), reverse=True)
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         """Choose a contract's leverage; that it is so already is no trouble."""

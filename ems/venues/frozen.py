@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ems.core.messages import FillReport, Request, VenueReport
 from ems.core.records import Transfer, VenueOrder
-from ems.venues.gateway import CancelledAll, Gateway, Position, VenueUnavailable
+from ems.venues.gateway import CancelledAll, FundingPayment, Gateway, Position, VenueUnavailable
 
 
 class FrozenGateway:
@@ -60,6 +60,9 @@ class FrozenGateway:
         self._refuse()
 
     async def fetch_order_fills(self, symbol: str, exchange_order_id: str) -> list[FillReport]:
+        self._refuse()
+
+    async def fetch_funding(self, since: datetime, until: datetime) -> list[FundingPayment]:
         self._refuse()
 
     async def fetch_positions(self) -> list[Position]:

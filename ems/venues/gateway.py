@@ -53,6 +53,17 @@ class Position:
     liquidation_price: Decimal | None  # None: there is none
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FundingPayment:
+    """What one position received at one funding time."""
+
+    payment_id: str
+    symbol: str
+    at: datetime
+    amount: Decimal  # of `currency`; below zero: paid
+    currency: str  # in which the contract is settled
+
+
 class TooMuch(VenueUnavailable):
     """There is more to read than is read in one go; ask for less."""
 
@@ -139,6 +150,9 @@ class Gateway(Protocol):
 
         NoContracts where the venue has none for us, HedgeMode where long and short are kept apart.
         """
+
+    async def fetch_funding(self, since: datetime, until: datetime) -> list[FundingPayment]:
+        """Return all funding of contracts in this time, newest first; NoContracts, TooMuch as above."""
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         """Choose the leverage of a contract, cross margin; harmless when repeated.

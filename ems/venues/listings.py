@@ -15,8 +15,7 @@ from ems.venues.asking import Asking, Reading
 from ems.venues.dialects.dialect import Dialect, Listing
 from ems.venues.gateway import Offer, VenueRefused, VenueUnavailable
 from ems.venues.limiter import Priority
-from ems.venues.lookups import to_ms
-from ems.venues.translation import Unreadable
+from ems.venues.translation import Unreadable, to_ms
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from ems.venues.gateway import VenueRefused, VenueUnavailable
 from ems.venues.known import KnownOrders
 from ems.venues.limiter import Priority, TooBusy
 from ems.venues.markets import Markets
-from ems.venues.translation import Unreadable, fill_of, status_of
+from ems.venues.translation import Unreadable, fill_of, status_of, to_ms
 
 HISTORY_OVERLAP = timedelta(seconds=5)
 CLOCK_DOUBT_S = 2.0  # how much more our clock may be wrong than was measured
@@ -243,7 +243,3 @@ class Lookups:
             for one in answer.value
         )
         return OpenOrders(orders=orders, query_sent_at=answer.sent_at)
-
-
-def to_ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)

@@ -349,3 +349,7 @@ def _copied(value: Any, decimals: int = _DECIMALS_MAX) -> Any:
 
 def from_ms(milliseconds: int | str) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def to_ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

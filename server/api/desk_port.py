@@ -91,6 +91,19 @@ class Desk(Protocol):
     ) -> Mapping[str, object]:
         """Return what accounts hold in contracts, as their exchanges tell it."""
 
+    def funding(
+        self,
+        *,
+        user: str,
+        bot: str,
+        exchange: str,
+        account: str,
+        symbol: str | None,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Mapping[str, object]:
+        """Return what an account's positions in contracts received and paid."""
+
     def exchange_orders(
         self,
         *,

@@ -460,6 +460,23 @@ SLICES = {
     ],
 }
 
+FUNDING = {
+    "exchange": "okx",
+    "account": "default",
+    "since": "2026-11-14T06:30:00.000000Z",
+    "until": "2026-11-21T06:30:00.000000Z",
+    "totals": {"USDT": "-0.30025"},
+    "payments": [
+        {
+            "id": "2510000000000000001",
+            "symbol": "BTC/USDT:USDT",
+            "at": "2026-11-21T00:00:00.000000Z",
+            "amount": "-0.30025",
+            "currency": "USDT",
+        }
+    ],
+}
+
 SET_LEVERAGE = query(
     "set_leverage",
     {"exchange": "okx", "symbol": "BTC/USDT:USDT", "leverage": "2", "account": "default"},

@@ -286,6 +286,27 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "updated_at": _TIME,
         }
     ),
+    "Funding": _object(
+        {
+            "exchange": _TEXT,
+            "account": _TEXT,
+            "since": _TIME,
+            "until": _TIME,
+            "totals": {**_AMOUNTS, "description": "currency -> amount, below zero where more was paid"},
+            "payments": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "id": _TEXT,
+                        "symbol": _TEXT,
+                        "at": _TIME,
+                        "amount": {**_AMOUNT, "description": "below zero: paid"},
+                        "currency": _TEXT,
+                    }
+                ),
+            },
+        }
+    ),
     "ContractPositions": _object(
         {
             "positions": {

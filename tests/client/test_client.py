@@ -432,6 +432,11 @@ SINCE = datetime(2026, 11, 21, 7, 0, tzinfo=timezone(timedelta(hours=1)))
         ),
         (lambda c: c.get_positions(), "/api/get_positions?bot=bot-1"),
         (
+            lambda c: c.get_funding("okx", symbol="BTC/USDT:USDT", since=SINCE, account="two"),
+            "/api/get_funding?exchange=okx&symbol=BTC%2FUSDT%3AUSDT&since=2026-11-21T06%3A00%3A00Z"
+            "&account=two&bot=bot-1",
+        ),
+        (
             lambda c: c.get_positions("okx", account="two"),
             "/api/get_positions?exchange=okx&account=two&bot=bot-1",
         ),

@@ -9,7 +9,7 @@ from decimal import Decimal
 from simulator.dialects import LISTED
 from simulator.exchange import Exchange
 from simulator.faults import Faults
-from simulator.positions import Position, Positions
+from simulator.positions import FundingPayment, Position, Positions
 from simulator.records import Order
 from simulator.wire import SimulatorServer
 
@@ -66,6 +66,16 @@ class ContractVenue:
 
     def open_orders(self) -> list[Order]:
         return self.server.call(lambda: [one for one in self.account.orders.values() if one.open])
+
+    def fund(self, times: int) -> list[FundingPayment]:
+        """Let funding times pass; return what the account received and paid."""
+
+        def pass_on() -> list[FundingPayment]:
+            known = len(self.positions.payments)
+            self.positions.wake(time.time() + times * 8 * 3600)
+            return self.positions.payments[known:]
+
+        return self.server.call(pass_on)
 
     def held(self, symbol: str) -> Position:
         return self.server.call(lambda: self.positions.position(self.account, symbol))

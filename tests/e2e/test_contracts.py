@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TypeVar
@@ -318,6 +319,29 @@ def test_what_contracts_do_not_take_is_refused_by_name(flat: House, exchange: st
     assert bot.cancel_order(resting.order_id)["canceled"] == [resting.order_id]
     no = refused(lambda: bot.limit_order(exchange, "sell", BTC, "0.01", "59000"))  # it would meet our own
     assert no.code == "SELF_MATCH"
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_funding_is_told_payment_by_payment_and_in_all(flat: House, exchange: str) -> None:
+    venue, bot = flat.venues[exchange], flat.bot(f"funding-{exchange}")
+    assert bot.get_funding(exchange).payments == []
+    bot.market_order(exchange, "buy", BTC, "0.05")
+    bot.market_order(exchange, "sell", ETH, "0.2")
+    before = venue.balance()
+    paid = venue.fund(times=2)
+    later = datetime.now(UTC) + timedelta(hours=17)
+    answer = bot.get_funding(exchange, until=later)
+    told = sorted((one.symbol, one.amount) for one in answer.payments)
+    assert told == sorted((one.symbol, one.amount) for one in paid)
+    assert len(told) == 4 and {one.symbol for one in answer.payments if one.amount > 0} == {ETH}
+    assert answer.totals == {"USDT": venue.balance() - before}
+    assert [one.at for one in answer.payments] == sorted((one.at for one in answer.payments), reverse=True)
+    only = bot.get_funding(exchange, symbol=ETH, until=later)
+    assert {one.symbol for one in only.payments} == {ETH}
+    no = refused(
+        lambda: bot.get_funding(exchange, since="2026-01-01T00:00:00Z", until="2026-05-01T00:00:00Z")
+    )
+    assert (no.code, no.details["field"]) == ("REQUEST_FIELD_INVALID", "since")
 
 
 def test_a_restart_goes_on_with_positions_orders_and_limits(flat: House) -> None:

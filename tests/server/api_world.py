@@ -217,6 +217,11 @@ class StubDesk:
         self._may()
         return examples.POSITIONS
 
+    def funding(self, **asked: object) -> Mapping[str, object]:
+        self.calls.append(("funding", asked))
+        self._may()
+        return examples.FUNDING
+
     def exchange_stats(self, **asked: object) -> Mapping[str, object]:
         self.calls.append(("exchange_stats", asked))
         self._may()

@@ -4,10 +4,11 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from typing import ClassVar
 
 import pytest
 
-from ems.core.messages import MarketsLoaded
+from ems.core.messages import FillReport, MarketsLoaded
 from ems.venues.ccxt_gateway import VenueKeys
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import CannotSay
@@ -263,3 +264,22 @@ def test_positions_that_are_not_netted_are_not_told_as_if_they_were(name):
 
     with pytest.raises(HedgeMode, match="netted"):
         asyncio.run(DIALECTS[name].derivatives.positions(ask, Ccxt))
+
+
+@pytest.mark.parametrize("category, told", [("normal", 1), ("full_liquidation", 0), ("adl", 0)])
+def test_what_okx_closes_by_itself_is_no_fill_that_explains_a_position(category, told):
+    row = {"instType": "SWAP", "instId": "BTC-USDT-SWAP", "ordId": "1", "side": "sell", "state": "filled"}
+    row |= {"tradeId": "7", "fillPx": "60000", "fillSz": "5", "fillFee": "-1", "fillFeeCcy": "USDT"}
+    row |= {"execType": "T", "fillTime": "1", "accFillSz": "5", "sz": "5", "px": "", "category": category}
+
+    class Ccxt:
+        options: ClassVar = {"oms_swaps": True}
+        safe_symbol = staticmethod(lambda *_: BTC)
+        safe_currency_code = staticmethod(str)
+        market = staticmethod(lambda _: {"contractSize": "0.01"})
+
+    frame = {"arg": {"channel": "orders"}, "data": [row]}
+    reports = list(DIALECTS["okx"].stream.read(Ccxt, frame))
+    fills = [one for one in reports if isinstance(one, FillReport)]
+    assert len(fills) == told and len(reports) == told + 1
+    assert all(one.quantity == D("0.05") for one in fills)

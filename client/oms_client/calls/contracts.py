@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..amounts import Amount, amount_text, one_exchange
+from ..amounts import Amount, Time, amount_text, one_exchange, time_text
 from ..answers import Query
 from ..connection import Connection
-from ..contracts import LeverageSet, Positions
+from ..contracts import Funding, LeverageSet, Positions
 from ..outcomes import result_of
 
 
@@ -21,6 +21,27 @@ class ContractCalls(Connection):
             Positions, "get_positions", exchange=exchange, account=account, bot=self.bot_name
         )
         return found
+
+    def get_funding(
+        self,
+        exchange: str,
+        *,
+        symbol: str | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        account: str | None = None,
+    ) -> Funding:
+        """Ask what an account's positions received and paid as funding; of seven days unless `since` says."""
+        return self._ask(
+            Funding,
+            "get_funding",
+            exchange=exchange,
+            symbol=symbol,
+            since=time_text("since", since),
+            until=time_text("until", until),
+            account=account,
+            bot=self.bot_name,
+        )
 
     def set_leverage(
         self,

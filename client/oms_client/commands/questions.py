@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..answers import Answer
 from ..client import OMSClient
-from ..contracts import positions_text
+from ..contracts import funding_text, positions_text
 from ..cost_text import KINDS, cost_text
 from ..errors import ConfigError
 from ..portfolio_text import pnl_text, portfolio_text, snapshots_text
@@ -34,6 +34,12 @@ def add_questions(add: Add) -> None:
     positions = add("positions", "what accounts hold in contracts", _positions, positions_text)
     positions.add_argument("exchange", nargs="?")
     positions.add_argument("--account", help="only accounts of this name")
+
+    funding = add("funding", "what positions in contracts received and paid", _funding, funding_text)
+    funding.add_argument("exchange")
+    funding.add_argument("--symbol", help="such as BTC/USDT:USDT")
+    funding.add_argument("--account", help="which account there")
+    period_options(funding)
 
     orders = add("orders", "orders, newest first", _orders, show_orders)
     orders.add_argument("exchange", nargs="?")
@@ -110,6 +116,16 @@ def add_questions(add: Add) -> None:
 
 def _balances(client: OMSClient, options: argparse.Namespace) -> Answer:
     return client.get_balances(options.exchange)
+
+
+def _funding(client: OMSClient, options: argparse.Namespace) -> Answer:
+    return client.get_funding(
+        options.exchange,
+        symbol=options.symbol,
+        since=options.since,
+        until=options.until,
+        account=options.account,
+    )
 
 
 def _positions(client: OMSClient, options: argparse.Namespace) -> Answer:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ems.core.instrument import MarketStatus, Rules
 from ems.venues.dialects.dialect import (
+    DAY_MS,
     PAGES_MAX,
     Ask,
     CannotSay,
@@ -19,7 +20,8 @@ from ems.venues.dialects.dialect import (
     amount_in,
     limit_in,
 )
-from ems.venues.gateway import HedgeMode, Position
+from ems.venues.gateway import FundingPayment, HedgeMode, Position
+from ems.venues.translation import from_ms
 
 LINEAR = "linear"  # the category
 LINEAR_SETTLED = {"category": LINEAR, "settleCoin": "USDT"}
@@ -121,6 +123,47 @@ async def _fees(ccxt_exchange: Any) -> Fees:
     }
 
 
+_EXECUTIONS = 100  # https://bybit-exchange.github.io/docs/v5/order/execution
+_SPAN_MS = 7 * DAY_MS
+
+
+async def _funding(ask: Ask, ccxt_exchange: Any, since: int, until: int) -> list[FundingPayment]:
+    """Read executions of the type Funding, seven days at a time; their fee is what was paid.
+
+    https://bybit-exchange.github.io/docs/v5/order/execution
+    """
+    found: dict[str, FundingPayment] = {}
+    start, pages = since, PAGES_MAX
+    while start < until:
+        asked = {"category": LINEAR, "execType": "Funding", "limit": _EXECUTIONS}
+        asked |= {"startTime": start, "endTime": min(start + _SPAN_MS, until)}
+        while True:
+            if not pages:
+                raise CannotSay(f"there is more than the {len(found)} payments that were read")
+            pages -= 1
+            answer = await ask("funding", partial(ccxt_exchange.privateGetV5ExecutionList, dict(asked)))
+            rows, after = answer["result"]["list"], answer["result"].get("nextPageCursor")
+            for row in rows:
+                if since <= int(row["execTime"]) < until:
+                    found[row["execId"]] = _payment(ccxt_exchange, row)
+            if not after or len(rows) < _EXECUTIONS:
+                break
+            asked["cursor"] = after
+        start += _SPAN_MS
+    return list(found.values())
+
+
+def _payment(ccxt_exchange: Any, row: Any) -> FundingPayment:
+    symbol = ccxt_exchange.safe_symbol(row["symbol"], None, None, "swap")
+    return FundingPayment(
+        payment_id=row["execId"],
+        symbol=symbol,
+        at=from_ms(row["execTime"]),
+        amount=-amount_in(row, "execFee"),
+        currency=symbol.partition(":")[2],
+    )
+
+
 def _rules(info: Mapping[str, Any]) -> Rules:
     """https://bybit-exchange.github.io/docs/v5/market/instrument"""
     sizes = info["lotSizeFilter"]
@@ -138,6 +181,7 @@ BYBIT_LINEAR = Derivatives(
     stand=_stand,
     fees=_fees,
     rules=_rules,
+    funding=_funding,
     options={"fetchMarkets": {"types": ["spot", LINEAR]}},
     settled_in=frozenset({"USDT"}),
     # https://bybit-exchange.github.io/docs/v5/error

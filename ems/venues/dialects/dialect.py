@@ -25,7 +25,7 @@ from ems.core.messages import (
     TimeInForce,
 )
 from ems.venues.errors import Refusals, Said
-from ems.venues.gateway import Position, TooMuch, VenueRefused, VenueUnavailable
+from ems.venues.gateway import FundingPayment, Position, TooMuch, VenueRefused, VenueUnavailable
 from ems.venues.limiter import Limit, Scope, TooBusy
 from ems.venues.translation import plain
 from ems.venues.transport import Wire
@@ -178,6 +178,8 @@ class Derivatives:
     fees: Callable[[Any], Awaitable[Fees]]
     rules: Callable[[Mapping[str, Any]], Rules]  # of ccxt's `info`; quantities as the exchange counts them
     options: Mapping[str, object]  # ccxt's, where contracts are traded
+    # (ask, ccxt, from ms, to ms), all of it, or raise CannotSay
+    funding: Callable[[Ask, Any, int, int], Awaitable[list[FundingPayment]]]
     settled_in: frozenset[str] = frozenset()  # the only currencies; empty: any
     unchanged: frozenset[str] = frozenset()  # codes for "so it is already"
 

@@ -401,7 +401,9 @@ def _okx_stream(ccxt_exchange: Any, frame: Any) -> Iterator[FillReport | OrderSt
         client_order_id = row.get("clOrdId") or row.get("algoClOrdId") or None
         number = row.get("algoId") or row["ordId"]  # as `OkxWire` has it
         side = Side(row["side"])
-        if row.get("tradeId"):
+        # What the exchange itself closes is no fill of anybody: the position shows it, and the alarm is due.
+        forced = row.get("category") in ("full_liquidation", "partial_liquidation", "adl")
+        if row.get("tradeId") and not forced:
             yield FillReport(
                 fill_id=row["tradeId"],
                 exchange_order_id=number,
@@ -779,6 +781,7 @@ OKX = Dialect(
         "positions": lambda body: _okx_rows(body, instId=str, posSide=str, pos=str, mgnMode=str),
         "contracts": lambda body: _okx_some(body, instId=str, ctVal=str, ctType=str, settleCcy=str),
         "leverage": lambda body: _okx_some(body, instId=str, lever=str),
+        "funding": lambda body: _okx_rows(body, billId=str, instId=str, ts=str, balChg=str, ccy=str),
         "book": lambda body: _okx_some(body, bids=list, asks=list),
         "time": lambda body: _okx_some(body, ts=str),
     },
@@ -852,6 +855,7 @@ OKX = Dialect(
             Window(name="switch", capacity=1, window_s=1),
             Window(name="positions", capacity=10, window_s=2),
             Window(name="leverage", capacity=40, window_s=2),
+            Window(name="bills", capacity=5, window_s=2),
         ),
         costs={
             "create": {"place:{symbol}": 1, "orders": 1},
@@ -879,6 +883,7 @@ OKX = Dialect(
             "positions": {"positions": 1},
             "contracts": {"instruments": 1},
             "leverage": {"leverage": 1},
+            "funding": {"bills": 1},
             "time": {"time": 1},
             "book": {"books": 1},
         },

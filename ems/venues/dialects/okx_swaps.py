@@ -14,6 +14,8 @@ from typing import Any
 from ems.core.depth import Row
 from ems.core.instrument import MarketStatus, Rules
 from ems.venues.dialects.dialect import (
+    DAY_MS,
+    PAGES_MAX,
     Ask,
     CannotSay,
     Derivatives,
@@ -24,8 +26,8 @@ from ems.venues.dialects.dialect import (
     contract_size,
     limit_in,
 )
-from ems.venues.gateway import HedgeMode, Position
-from ems.venues.translation import plain
+from ems.venues.gateway import FundingPayment, HedgeMode, Position
+from ems.venues.translation import from_ms, plain
 from ems.venues.transport import Wire
 
 ONE = Decimal(1)
@@ -114,6 +116,39 @@ async def _fees(ccxt_exchange: Any) -> Fees:
     return fees
 
 
+_PAGE = 100
+_FUNDING = "8"  # a bill's type: https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-bills-type
+_RECENT_MS = 6 * DAY_MS  # what is older is no longer in the list of seven days
+
+
+async def _funding(ask: Ask, ccxt_exchange: Any, since: int, until: int) -> list[FundingPayment]:
+    """Read the bills of funding, 100 at a time: of a week, or of three months.
+
+    https://www.okx.com/docs-v5/en/#trading-account-rest-api-get-bills-details-last-7-days and
+    .../#trading-account-rest-api-get-bills-details-last-3-months
+    """
+    recent = ccxt_exchange.milliseconds() - since < _RECENT_MS
+    bills = ccxt_exchange.privateGetAccountBills if recent else ccxt_exchange.privateGetAccountBillsArchive
+    asked = {"instType": "SWAP", "type": _FUNDING, "begin": since, "end": until, "limit": _PAGE}
+    found: dict[str, FundingPayment] = {}
+    for _ in range(PAGES_MAX):
+        rows = (await ask("funding", partial(bills, dict(asked))))["data"]
+        for row in rows:
+            at = int(row["ts"])
+            if since <= at < until:
+                found[row["billId"]] = FundingPayment(
+                    payment_id=row["billId"],
+                    symbol=symbol_of(ccxt_exchange, row["instId"]),
+                    at=from_ms(at),
+                    amount=amount_in(row, "balChg"),
+                    currency=row["ccy"],
+                )
+        if len(rows) < _PAGE:
+            return list(found.values())
+        asked["after"] = rows[-1]["billId"]
+    raise CannotSay(f"there is more than the {len(found)} payments that were read")
+
+
 def _rules(info: Mapping[str, Any]) -> Rules:
     """https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments"""
     states = {"live": MarketStatus.OPEN, "post_only": MarketStatus.POST_ONLY}
@@ -130,6 +165,7 @@ OKX_SWAPS = Derivatives(
     stand=_stand,
     fees=_fees,
     rules=_rules,
+    funding=_funding,
     options={"fetchMarkets": {"types": ["spot", "swap"]}, "defaultMarginMode": "cross"},
 )
 
