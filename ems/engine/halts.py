@@ -6,7 +6,7 @@
 Rules:
 1. From the event that brings it, nothing is placed where a halt holds: not by new work, not by work in
    progress, not by what was decided and not sent yet. What waits for an exchange's rate limit is called
-   back. Cancels and look-ups go on.
+   back. Cancels and look-ups go on, and what `reducing` lets pass.
 2. An account is flat when every order of ours in scope has settled and a list that was asked for after that
    shows none of them. An exchange that does not answer is not flat: it is named, and asked again for ever.
 3. Orders that are not ours are named and left alone, unless the halt says "everything".
@@ -58,6 +58,7 @@ from ems.engine.account import Account
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.queries import Queries, micros
+from ems.engine.reducing import may_reduce, reduces_at_once
 from ems.engine.refusals import HALT_CODES, halted
 from ems.engine.turn import Out
 from ems.engine.waiting import Waiting, exchanges_of
@@ -292,10 +293,11 @@ class Halts:
 
     # --- What it is asked ---------------------------------------------------------------------------------
 
-    def refusal(self, command: Command, user: str) -> Problem | None:
+    def refusal(self, command: Command, ticket: Ticket) -> Problem | None:
         """Refuse work on what it names; "all" is planned around what is halted, and checked again then."""
-        if not self._work.halts:
+        if not self._work.halts or may_reduce(command, ticket.role):
             return None
+        user = ticket.user
         asked = command.command if isinstance(command, Quote) else command
         account = getattr(asked, "account", "default")
         symbol = getattr(asked, "symbol", None)
@@ -346,6 +348,8 @@ class Halts:
         for parent in self._parents_of(halt):
             self._parents.halt(parent.parent_id, halted(halt), now)
         for order in self._open_orders_of(halt):
+            if reduces_at_once(order):
+                continue
             # In whatever state it is here, it or its amendment may still wait for its turn at the gateway.
             account = self._work.accounts[order.exchange, order.account]
             self._out.send(account, Withdraw(order_id=order.order_id))
@@ -505,6 +509,7 @@ class Halts:
             parent
             for parent in self._work.parents.values()
             if parent.state not in ENDED_PARENT
+            and not self._only_reduces(parent)
             and any(
                 halt.covers(leg.exchange, leg.account, leg.symbol, parent.user)
                 # With all of them closed it waits for its next plan: those of the last one stand for it.
@@ -513,10 +518,14 @@ class Halts:
             )
         ]
 
+    def _only_reduces(self, parent: Parent) -> bool:
+        orders = self._work.orders_of_parent(parent.parent_id) if parent.algo == "direct" else []
+        return bool(orders) and all(reduces_at_once(order) for order in orders)
+
     def _drop_waiting(self, halt: Halt) -> None:
         """Refuse what is still being judged: nothing asked for before a halt starts after it."""
         for token, held in list(self._waiting.held.items()):
-            problem = self.refusal(held.event.command, held.event.ticket.user)
+            problem = self.refusal(held.event.command, held.event.ticket)
             if problem is not None:
                 del self._waiting.held[token]
                 self._out.reply(token, problem)

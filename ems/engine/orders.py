@@ -351,7 +351,7 @@ class Orders:
         child = self._work.children[order_id]
         order = child.order
         account = self._work.accounts[order.exchange, order.account]
-        assert not self._work.halted(*account.key, order.symbol, order.user), "nothing is placed under a halt"
+        assert not self._work.halt_of(order), "nothing is placed under a halt"
         going = Sent(message=message, price=price, quantity=quantity)
         sent = step(child, going, now, account.patience_now)
         order = sent.child.order

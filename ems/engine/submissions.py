@@ -63,6 +63,7 @@ from ems.engine.parents import Parents
 from ems.engine.plans import Plans
 from ems.engine.queries import Queries, micros
 from ems.engine.quotes import Quotes
+from ems.engine.reducing import may_reduce
 from ems.engine.refusals import halted, not_ready
 from ems.engine.risk import Clearance, Risk
 from ems.engine.room import without_room
@@ -210,7 +211,7 @@ class Submissions:
 
     def _submit_trade(self, event: Submit, command: Tradeable, now: datetime, patient: bool) -> Answer:
         """Judge a command; None: it is held until what it needs has been looked at."""
-        refused = self._halts.refusal(command, event.ticket.user)
+        refused = self._halts.refusal(command, event.ticket)
         if refused is not None:
             return refused
         style = _style_of(command)
@@ -249,7 +250,7 @@ class Submissions:
         legs = (judged.leg,) if isinstance(judged, Admitted) else judged.legs
         for leg in legs:
             halt = self._work.halted(leg.exchange, leg.account, leg.symbol, event.ticket.user)
-            if halt is not None:
+            if halt is not None and not may_reduce(command, event.ticket.role):
                 return halted(halt)
         if isinstance(judged, Admitted):
             assert isinstance(command, Plain)

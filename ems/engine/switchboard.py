@@ -223,8 +223,7 @@ class Engine:
 
     def halted(self, order_id: str) -> bool:
         """Say whether an order that was decided on, and not sent yet, must not be sent any more."""
-        order = self.work.children[order_id].order
-        return self.work.halted(order.exchange, order.account, order.symbol, order.user) is not None
+        return self.work.halt_of(self.work.children[order_id].order) is not None
 
     def _something_ended(self, now: datetime) -> None:
         self.cancels.check(now)

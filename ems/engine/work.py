@@ -38,6 +38,7 @@ from ems.core.records import (
 from ems.core.rest import rest_of
 from ems.core.slices import claims_seen_by
 from ems.engine.account import Account
+from ems.engine.reducing import reduces_at_once
 
 ZERO = Decimal(0)
 
@@ -139,6 +140,12 @@ class Work:
         if not self.halts:
             return None
         return next((h for h in self.halts.values() if h.covers(exchange, account, symbol, user)), None)
+
+    def halt_of(self, order: Order) -> Halt | None:
+        """Return a halt that keeps an order from being sent."""
+        if reduces_at_once(order):
+            return None
+        return self.halted(order.exchange, order.account, order.symbol, order.user)
 
     def no_account(self, exchange: str, account: str) -> Problem:
         names = {name for name, _ in self.accounts}

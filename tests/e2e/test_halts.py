@@ -133,6 +133,13 @@ def test_halt_all_in_a_storm_leaves_nothing_open_by_the_exchanges_own_ledgers_an
     assert refused.value.code == "TRADING_HALTED" and refused.value.http_status == 423
     with pytest.raises(AuthError):
         alice(house).resume(report["halt_id"])
+    # What reduces and does not rest passes for an admin, and for nobody else.
+    way_out = {"order_type": "market", "quantity": "0.05", "reduce_only": True}
+    for exchange in EXCHANGES:
+        with pytest.raises(OMSError, match="TRADING_HALTED"):
+            alice(house).order(exchange, "sell", "ETH/USDT", **way_out)
+        assert adam(house).order(exchange, "sell", "ETH/USDT", **way_out).status == "filled"
+    assert ledger(house) == {name: [] for name in EXCHANGES}
     lifted = cli(house, "resume", report["halt_id"], key=house.admin)
     assert lifted.returncode == 0 and "resumed: everything" in lifted.stdout
     order = alice(house).limit_order("binance", "buy", "ETH/USDT", "0.01", "2000")

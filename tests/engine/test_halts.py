@@ -30,7 +30,9 @@ from ems.core.messages import (
     NewOrder,
     OpenOrders,
     OrderStatus,
+    OrderType,
     OutcomeUnknown,
+    PlaceOrder,
     Problem,
     QueryOpenOrders,
     Refusal,
@@ -40,6 +42,7 @@ from ems.core.messages import (
     SmartOrder,
     StreamUp,
     Style,
+    TimeInForce,
     Withdraw,
 )
 from ems.core.records import Halt, Parent, Query, QueryStatus
@@ -303,6 +306,72 @@ def test_cancels_go_on_under_a_halt():
     world.engine.work.halts["h"] = Halt(halt_id="h", reason="", set_by="adam", set_at=at(0))
     answer = world.submit(CancelAllOrders(exchange="binance"), key="key-2")
     assert isinstance(answer, Query) and [r.order_id for r in world.sent(CancelRequest)] == ["q1.1.1"]
+
+
+def sell(order_type=OrderType.MARKET, duration=None, *, price=None, reduces=True):
+    return PlaceOrder(
+        exchange="binance",
+        symbol="ETH/USDT",
+        side=Side.SELL,
+        quantity=D("0.5"),
+        order_type=order_type,
+        price=price,
+        time_in_force=duration or TimeInForce.GTC,
+        reduce_only=reduces,
+    )
+
+
+def by_limit(duration):
+    return sell(OrderType.LIMIT, duration, price=D(1990))
+
+
+@pytest.mark.parametrize(
+    ("role", "command", "passes"),
+    [
+        ("admin", sell(), True),
+        ("admin", by_limit(TimeInForce.IOC), True),
+        ("admin", by_limit(TimeInForce.FOK), True),
+        ("admin", by_limit(TimeInForce.GTC), False),
+        ("admin", sell(reduces=False), False),
+        ("trade", sell(), False),
+        ("trade", by_limit(TimeInForce.IOC), False),
+    ],
+)
+def test_what_reduces_and_does_not_rest_passes_for_an_admin_and_the_account_stays_flat(role, command, passes):
+    world = EngineWorld()
+    world.book()
+    query = halt(world)
+    answer = world.submit(command, key="way-out", role=role)
+    assert isinstance(answer, Query) is passes
+    sent = world.sent(NewOrder)
+    assert [(o.side, o.quantity) for o in sent] == ([(Side.SELL, D("0.5"))] if passes else [])
+    if not passes:
+        assert answer.code == "TRADING_HALTED"
+        return
+    world.now = 1
+    world.timer("halt", query.query_id)
+    assert world.sent(CancelRequest) == world.sent(Withdraw) == [], "it is not called back again"
+    listing(world)
+    assert not report(world, query.query_id)["flat"], "not before it has ended"
+    order_id = f"{answer.query_id}.1.1"
+    fill = FillReport(
+        fill_id="f1",
+        exchange_order_id="X1",
+        symbol="ETH/USDT",
+        side=Side.SELL,
+        price=D(2000),
+        quantity=D("0.2"),
+        fee=D(0),
+        fee_currency="USDT",
+        liquidity=Liquidity.TAKER,
+        at=at(1),
+        order_id=order_id,
+    )
+    world.ack(order_id, "X1", filled_quantity=D("0.2"), ending=Ending.EXPIRED, fills=(fill,))
+    world.now = 2
+    listing(world)
+    assert world.query(answer.query_id).status == "done"
+    assert report(world, query.query_id)["flat"] is True
 
 
 def test_what_is_still_being_judged_is_refused_at_once():

@@ -15,11 +15,14 @@ from ems.core.messages import (
     HaltTrading,
     LimitOrder,
     NewOrder,
+    OrderType,
+    PlaceOrder,
     Refusal,
     Rejected,
     Request,
     ResumeTrading,
     Side,
+    TimeInForce,
     VenueReport,
     Withdraw,
 )
@@ -87,6 +90,22 @@ class Desk:
             lift = partial(self._lift, world.ask(scope, "desk", user=PERSON))
         if self.rng.random() < 0.7:
             world.clock.after(self.rng.uniform(0.1, 40), lift)
+        if self.rng.random() < 0.4:
+            world.clock.after(self.rng.uniform(0, 10), self._way_out)
+
+    def _way_out(self) -> None:
+        """Let the person sell under the halt, and a bot try to."""
+        world, rng = self._world, self.rng
+        order = PlaceOrder(
+            exchange=rng.choice(list(world.fee_modes)),
+            side=Side.SELL,
+            symbol="ETH/USDT",
+            quantity=Decimal(rng.randint(100, 1000)) / 10000,
+            order_type=OrderType.MARKET,
+            reduce_only=True,
+        )
+        world.ask(order, "desk", user=PERSON, role="admin")
+        world.ask(order, rng.choice(("bot1", "bot2")))
 
     def _lift(self, ask: Ask) -> None:
         if isinstance(ask.answer, Query):
@@ -220,7 +239,9 @@ def _in_force(world: World) -> list[Halt]:
 
 
 def _covers(halt: Halt, order: Order) -> bool:
-    """Judge by the words of the halt alone: what the product makes of them is on trial."""
+    if order.user == PERSON and order.reduce_only and order.time_in_force is TimeInForce.IOC:
+        return False  # the way out that is left to a person
+    # By the words of the halt alone: what the product makes of them is on trial.
     named = (halt.exchange, halt.account, halt.symbol, halt.user)
     has = (order.exchange, order.account, order.symbol, order.user)
     return all(wanted in (None, given) for wanted, given in zip(named, has, strict=True))

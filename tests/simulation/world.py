@@ -405,7 +405,7 @@ class World:
         comes = rng.choice((meets, meets, takes))
         self.clock.after(rng.uniform(0.1, 2.0), lambda: self.ask(comes, "bot2"))
 
-    def ask(self, command: Command, bot: str, user: str | None = None) -> Ask:
+    def ask(self, command: Command, bot: str, user: str | None = None, role: str = "trade") -> Ask:
         """Let a bot ask for something, until it is answered."""
         key = f"key-{len(self.asks) + 1}"
         ticket = Ticket(
@@ -414,6 +414,7 @@ class World:
             idempotency_key=key,
             body_digest=repr(command),
             send_fail_email=True,
+            role=role,
         )
         ask = Ask(ticket=ticket, command=command)
         self.asks.append(ask)
