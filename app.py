@@ -76,12 +76,14 @@ from simulator.dialects import LISTED
 from simulator.exchange import Exchange
 from simulator.faults import PROFILES, BadRule, Faults, weather
 from simulator.positions import Positions
+from simulator.records import Before
 from simulator.replay import Replay, tracks
 from simulator.wire import SimulatorServer
 
 log = logging.getLogger("oms")
 
 PAPER_DEPOSITS = {"USDT": Decimal(10000), "ETH": Decimal(2), "BTC": Decimal("0.2")}
+DAY_BEFORE = Decimal(1_000_000)  # base: what a recorded market is said to trade in 24 hours
 HOUSEKEEPING_S = 600.0
 FREEZE_FOR = timedelta(minutes=10)  # an account that stopped the server
 STOPS_TO_FREEZE = 2  # this often within that time is left out at the next start (R19)
@@ -147,6 +149,8 @@ def start_simulator(
     if made_up:
         for market in synthetic.markets(exchange_name, listed=exchange.markets):
             exchange.add_market(market)
+    for symbol in exchange.markets:
+        exchange.before[symbol] = Before(volume=DAY_BEFORE)
     if keys is None:
         public, private, passphrase = listed.keys(secrets.token_bytes)
         keys = VenueKeys(public=public, private=private, passphrase=passphrase)

@@ -29,7 +29,7 @@ from simulator.dialects.dialect import Request, Response
 from simulator.exchange import Exchange
 from simulator.faults import PROFILES, BadRule, Faults, read_rules
 from simulator.positions import Positions
-from simulator.records import BAD_PARAMETER, Account, Levels, Reject, order_record, text
+from simulator.records import BAD_PARAMETER, Account, Before, Levels, Reject, order_record, text
 
 
 class Admin:
@@ -53,6 +53,7 @@ class Admin:
             ("DELETE", "faults"): self._clear_faults,
             ("POST", "book"): self._book,
             ("POST", "trade"): self._trade,
+            ("POST", "day"): self._day,
             ("POST", "expire"): self._expire,
             ("POST", "contract"): self._contract,
         }
@@ -190,6 +191,12 @@ class Admin:
         self._exchange.public_trade(
             _text(data, "symbol"), _amount(data, "price"), _amount(data, "quantity"), side, request.now
         )
+        return {}
+
+    def _day(self, data: dict[str, Any], request: Request) -> Any:
+        bounds = [None if data.get(name) is None else _amount(data, name) for name in ("low", "high")]
+        before = Before(volume=_amount(data, "volume"), low=bounds[0], high=bounds[1])
+        self._exchange.before[_text(data, "symbol")] = before
         return {}
 
     def _expire(self, data: dict[str, Any], request: Request) -> Any:

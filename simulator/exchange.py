@@ -67,6 +67,7 @@ from simulator.records import (
     ZERO,
     Account,
     BalanceChange,
+    Before,
     BookChange,
     ClientIdRule,
     Depth,
@@ -119,6 +120,7 @@ class Exchange:
         self._queue_model: QueueModel = queue_model
         self.refill_s = refill_s
         self.trades_kept = trades_kept
+        self.before: dict[str, Before] = {}  # symbol -> what was traded before this began
         self.mode = TRADING
         self.markets: dict[str, Market] = {}  # symbol -> market
         self.accounts: dict[str, Account] = {}  # name -> account

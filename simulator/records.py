@@ -278,6 +278,15 @@ class PublicTrade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What was traded in a market within 24 hours before the simulator began."""
+
+    volume: Decimal  # base
+    low: Decimal | None = None  # None of both: at the middle of the book
+    high: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModeChange:
     """A market (or, without symbol, the exchange) was halted or resumed."""
 

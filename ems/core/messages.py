@@ -487,6 +487,13 @@ class ChooseLeverage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QueryDay:
+    """Ask what was traded in a market within 24 hours; `DayRead` comes in any case."""
+
+    symbol: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueryTransfers:
     """Ask for deposits and withdrawals begun since."""
 
@@ -547,6 +554,7 @@ Request = (
     | ChooseLeverage
     | QueryTransfers
     | QueryTradeHistory
+    | QueryDay
     | QueryOpenOrders
     | CancelEverything
     | QueryMarkets
@@ -762,6 +770,17 @@ class TradeHistoryRead:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DayRead:
+    """What was traded in a market within 24 hours; None of all three: it is not known."""
+
+    symbol: str
+    at: datetime  # when it was asked for
+    volume: Decimal | None = None  # base
+    low: Decimal | None = None
+    high: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TransfersRead:
     """Deposits and withdrawals begun since; or why they could not be read."""
 
@@ -848,6 +867,7 @@ VenueReport = (
     | LeverageAnswered
     | TransfersRead
     | TradeHistoryRead
+    | DayRead
     | OpenOrders
     | EverythingCancelled
     | BookUpdate

@@ -409,6 +409,7 @@ def daily_loss(q: Question) -> Answers:
 
 
 NEED_BOOK = ("price_collar", "slippage_limit", "max_depth_share", "max_quote_age")
+NEED_DAY = ("price_collar_volatile", "max_volume_share")
 NEED_VALUE = ("max_order_value", "credit_limit", "global_credit_limit", "max_position")
 
 
@@ -434,6 +435,19 @@ def stale_data(q: Question) -> Answers:
                 f"the order book of {p.where.symbol} is {age} s old; {plain(_number(rule))} s is the most",
                 retry_at=soon,
             )
+    if picture.volume_24h is None:
+        # The default holds where the exchange tells; one that somebody set is meant to hold in any case.
+        for rule in q.rules["max_volume_share"]:
+            if rule.source != DEFAULT:
+                yield _breach(
+                    rule,
+                    "unknown",
+                    f"what was traded in {p.where.symbol} within 24 hours is not known",
+                    code=errors.MARKET_DATA_STALE,
+                    hint="Wait for it, or have an admin set max_volume_share to off where the exchange does "
+                    "not tell.",
+                    retry_at=soon,
+                )
     needs = [rule for name in NEED_VALUE for rule in q.rules[name]]
     if q.value is None and needs and (picture.mid is not None or picture.usd is None):
         yield _breach(

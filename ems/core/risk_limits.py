@@ -263,7 +263,7 @@ SETTINGS: tuple[Setting, ...] = (
         control=5,
         default="5",
         unit="percent",
-        doc="Of what was traded there in 24 hours, where that is known.",
+        doc="Of what was traded there in 24 hours, where the exchange tells.",
     ),
     Setting(
         name="credit_limit",

@@ -11,7 +11,7 @@ from enum import StrEnum
 from ems.algos.signals import Tape
 from ems.core.child import Patience
 from ems.core.instrument import HAIRCUTS, Market
-from ems.core.messages import BookUpdate, ContractRead, Side
+from ems.core.messages import BookUpdate, ContractRead, DayRead, Side
 from ems.core.portfolio import Holdings
 from ems.core.records import Haircut
 
@@ -60,6 +60,8 @@ class Account:
         self.watched: dict[str, datetime] = {}  # symbol -> when a book was last needed
         self.dark: dict[str, datetime] = {}  # symbol -> when its book was last waited for in vain
         self.tapes: dict[str, Tape] = {}  # symbol -> what public data say of it
+        self.days: dict[str, DayRead] = {}  # symbol -> what was traded there in 24 hours, as last read
+        self.days_asked: dict[str, datetime] = {}  # symbol -> when that was asked for
         self.holdings = Holdings()
         self.internal_matching = internal_matching  # orders of different bots meet inside before they go out
         self.swaps = swaps  # perpetual contracts may be traded here

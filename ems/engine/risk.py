@@ -26,6 +26,7 @@ from ems.core.fitness import mid_of
 from ems.core.jsontext import plain
 from ems.core.messages import (
     BookUpdate,
+    DayRead,
     OrderType,
     Problem,
     Rejected,
@@ -52,6 +53,7 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 MINUTE = timedelta(seconds=60)
 
+DAY_KEPT = timedelta(minutes=15)  # what was traded in 24 hours is taken for known this long
 VALUED_S = 60.0  # a price this old still tells what an order is worth
 LATE = timedelta(seconds=60)  # past its time a leg waits no longer for a limit to let it go on
 EXITS = ("stop_loss", "take_profit")  # purposes of orders that sell what another has bought
@@ -125,7 +127,12 @@ class Risk:
                 dollar = self._dollar_market(quote, account)
                 if dollar is not None:
                     books.add((*account.key, dollar))
-        return Need(books=frozenset(books)) if books else None
+        days = set()
+        if any(rules[name] for name in risk.NEED_DAY):
+            if symbol not in account.days and symbol not in account.days_asked:
+                days.add((*account.key, symbol))
+            self._out.follow_day(account, symbol, now)
+        return Need(books=frozenset(books), days=frozenset(days)) if books or days else None
 
     def question(self, account: Account, proposal: Proposal) -> Question:
         """Put together everything the controls look at."""
@@ -143,6 +150,9 @@ class Risk:
                 last = _reached(levels, proposal.quantity)
             if rules["max_depth_share"]:
                 depth = _depth(levels, mid)
+        day = account.days.get(symbol)
+        if day is not None and now - day.at > DAY_KEPT:
+            day = None
         position = None
         if rules["max_position"] and market.contract_size is None:
             position = self.position(account, symbol, mid or proposal.price, usd)
@@ -155,6 +165,8 @@ class Risk:
             last=last,
             depth=depth,
             usd=usd,
+            volume_24h=None if day is None else day.volume,
+            range_24h=None if day is None else _range(day),
             position=position,
         )
         if market.contract_size is not None:
@@ -642,6 +654,11 @@ def _fit(book: BookUpdate | None) -> bool:
     if book is None or book.unfit or not book.bids or not book.asks:
         return False
     return book.bids[0][0] < book.asks[0][0]
+
+
+def _range(day: DayRead) -> Decimal | None:
+    """Return how far the price ranged, in percent of the lowest; None: not known."""
+    return None if day.low is None or day.high is None else (day.high - day.low) * 100 / day.low
 
 
 def _age(book: BookUpdate | None, now: datetime) -> Decimal:

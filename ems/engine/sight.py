@@ -35,6 +35,7 @@ class Need:
     balances: frozenset[Key] = frozenset()
     books: frozenset[tuple[str, str, str]] = frozenset()  # (exchange, account, symbol)
     contracts: frozenset[tuple[str, str, str]] = frozenset()  # (exchange, account, symbol)
+    days: frozenset[tuple[str, str, str]] = frozenset()  # markets whose 24 hours are being read: the same
     settled: frozenset[str] = frozenset()  # ids of orders whose end must be proven
 
 

@@ -391,7 +391,7 @@ class Submissions:
             need = held.need
             if symbol is None and account.key not in need.balances:
                 continue
-            if symbol is not None and (*account.key, symbol) not in need.books:
+            if symbol is not None and (*account.key, symbol) not in need.books | need.days:
                 continue
             accounts = self._work.accounts
             balances_in = all(
@@ -399,7 +399,8 @@ class Submissions:
                 for key in need.balances
             )
             books_in = all(usable(accounts[e, a].books.get(s), now) for e, a, s in need.books)
-            if balances_in and books_in and token in self._waiting.held:
+            days_in = all(s in accounts[e, a].days for e, a, s in need.days)
+            if balances_in and books_in and days_in and token in self._waiting.held:
                 del self._waiting.held[token]
                 self._waiting.times = {token: held.times}
                 # A plan may need books only after it has seen balances: it may be held once more for those.

@@ -23,6 +23,7 @@ from ems.core.messages import (
     CancelAcked,
     CancelRefused,
     ContractRead,
+    DayRead,
     Event,
     EverythingCancelled,
     FillReport,
@@ -307,6 +308,10 @@ class Engine:
                 self.submissions.contract_came(account, report, now)
             case LeverageAnswered():
                 self.contracts.answered(account, report, now)
+            case DayRead():
+                account.days[report.symbol] = report
+                if self._waiting.held:
+                    self.submissions.retry_held(account, now, symbol=report.symbol)
             case TransfersRead():
                 self.reconciliation.transfers_read(account, report)
             case TradeHistoryRead():

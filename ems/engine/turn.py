@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from ems.core.messages import (
     Publish,
+    QueryDay,
     Reply,
     Request,
     Send,
@@ -23,6 +24,7 @@ from ems.core.records import (
 from ems.engine.account import Account
 
 ZERO = Decimal(0)
+DAY_AGAIN = timedelta(minutes=5)  # what was traded in 24 hours is read anew this long after it was asked for
 
 
 @dataclass
@@ -49,6 +51,13 @@ class Out:
         if symbol not in account.watched:
             self.send(account, WatchBook(symbol=symbol))
         account.watched[symbol] = now
+
+    def follow_day(self, account: Account, symbol: str, now: datetime) -> None:
+        """Ask what was traded in a market within 24 hours, unless that was asked lately."""
+        asked = account.days_asked.get(symbol)
+        if asked is None or now - asked >= DAY_AGAIN:
+            account.days_asked[symbol] = now
+            self.send(account, QueryDay(symbol=symbol))
 
     def record(self, record: Record) -> None:
         self.turn.records.append(record)

@@ -33,6 +33,7 @@ from ems.core.messages import (
     OrderStatus,
     QueryBalances,
     QueryContract,
+    QueryDay,
     QueryMarkets,
     QueryOpenOrders,
     QueryOrder,
@@ -56,6 +57,7 @@ from ems.venues.clock import VenueClock
 from ems.venues.connection import VenueKeys, connection
 from ems.venues.contracts import Contracts
 from ems.venues.creates import Creates
+from ems.venues.days import read_day
 from ems.venues.departures import Departures
 from ems.venues.dialects import DIALECTS
 from ems.venues.dialects.dialect import Dialect
@@ -239,6 +241,8 @@ class CcxtGateway:
                 self._start(self._report(self._contracts.read(request.symbol)))
             case ChooseLeverage():
                 self._start(self._report(self._contracts.choose(request)))
+            case QueryDay():
+                self._start(self._tell_day(request.symbol))
             case QueryTransfers():
                 self._start(self._tell_transfers(request.since))
             case QueryTradeHistory():
@@ -332,6 +336,9 @@ class CcxtGateway:
             until=until,
         )
         return [one for one in found if since <= one.at < until]
+
+    async def _tell_day(self, symbol: str) -> None:
+        self._deliver(await read_day(self.dialect, self._ccxt, self._asking, symbol, self._clock))
 
     async def _tell_transfers(self, since: datetime) -> None:
         """Report deposits and withdrawals; where they are not to be had, why."""

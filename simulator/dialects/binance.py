@@ -24,6 +24,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from ems.core.book import Side, TimeInForce
+from simulator.day import day_trades
 from simulator.dialects import binance_amend, binance_wallet, dialect
 from simulator.dialects.binance_streams import ApiSession, StreamSession
 from simulator.dialects.binance_words import (
@@ -574,7 +575,7 @@ class Binance:
 
     def _day_ticker(self, market: Market, now: float) -> dict[str, Any]:
         # Statistics over the trades the exchange still remembers, at most a day back.
-        trades = [t for t in self.exchange.recent_trades(market.symbol, 10**6) if t.now > now - 86400]
+        trades = day_trades(self.exchange, market.symbol, now)
         prices = [t.price for t in trades] or [self.exchange.last_price(market.symbol) or ZERO]
         volume = sum((t.quantity for t in trades), ZERO)
         cost = sum((t.quantity * t.price for t in trades), ZERO)

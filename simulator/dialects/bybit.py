@@ -33,6 +33,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from simulator import records
+from simulator.day import day_trades
 from simulator.dialects import bybit_streams as streams
 from simulator.dialects import dialect
 from simulator.dialects.bybit_linear import Linear
@@ -351,7 +352,7 @@ class Bybit:
         for market in markets:
             bid = self.exchange.best(market.symbol, "buy", request.now) or (ZERO, ZERO)
             ask = self.exchange.best(market.symbol, "sell", request.now) or (ZERO, ZERO)
-            figures = self.figures(market)
+            figures = self.figures(market, request.now)
             if category == LINEAR:
                 figures |= self.linear.ticker(market, request.now)
             rows.append(
@@ -365,9 +366,9 @@ class Bybit:
             )
         return {"category": category, "list": rows}
 
-    def figures(self, market: Market) -> dict[str, str]:
+    def figures(self, market: Market, now: float) -> dict[str, str]:
         """Figures over recent trades, where Bybit looks back 24 hours."""
-        trades = self.exchange.recent_trades(market.symbol, 1000)
+        trades = day_trades(self.exchange, market.symbol, now)
         prices = [trade.price for trade in trades] or [ZERO]
         volume = sum((trade.quantity for trade in trades), ZERO)
         turnover = sum((trade.price * trade.quantity for trade in trades), ZERO)

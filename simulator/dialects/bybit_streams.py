@@ -264,7 +264,7 @@ class PublicStreams(Streams):
 
     def ticker(self, market: Market, now: float) -> dict[str, str]:
         """The figures of a market."""
-        return self.bybit.figures(market)
+        return self.bybit.figures(market, now)
 
     def _send_ticker(self, symbol: str, now: float) -> None:
         market = self.exchange.markets[symbol]
@@ -293,7 +293,7 @@ class LinearStreams(PublicStreams):
         return {"L": "PlusTick" if trade.taker_side == "buy" else "MinusTick"}
 
     def ticker(self, market: Market, now: float) -> dict[str, str]:
-        figures = self.bybit.figures(market) | self.bybit.linear.ticker(market, now)
+        figures = self.bybit.figures(market, now) | self.bybit.linear.ticker(market, now)
         del figures["usdIndexPrice"]
         return figures
 

@@ -37,6 +37,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from simulator import records
+from simulator.day import day_trades
 from simulator.dialects import dialect, kraken_amend
 from simulator.dialects.dialect import Request, Response, Send
 from simulator.dialects.kraken_streams import PrivateStreams, PublicStreams
@@ -339,7 +340,7 @@ class Kraken:
         result = {}
         for pair in self._pairs(form):
             symbol, now = pair.market.symbol, request.now
-            trades = self.exchange.recent_trades(symbol, 1000)
+            trades = day_trades(self.exchange, symbol, now)
             figures = summary(trades)
             last = trades[-1] if trades else None
             best = {side: self.exchange.best(symbol, side, now) or (ZERO, ZERO) for side in ("buy", "sell")}

@@ -33,6 +33,7 @@ from urllib.parse import parse_qsl
 from weakref import WeakSet
 
 from simulator import records
+from simulator.day import day_trades
 from simulator.dialects import dialect
 from simulator.dialects.dialect import Request, Response, Send
 from simulator.dialects.okx_algos import Algos
@@ -497,7 +498,7 @@ class Okx:
 
     def ticker(self, market: Market, now: float) -> dict[str, Any]:
         """The ticker of a market, over recent trades where OKX looks back 24 hours."""
-        trades = self.exchange.recent_trades(market.symbol, 1000)
+        trades = day_trades(self.exchange, market.symbol, now)
         bid = self.exchange.best(market.symbol, "buy", now)
         ask = self.exchange.best(market.symbol, "sell", now)
         prices = [trade.price for trade in trades]

@@ -50,6 +50,7 @@ def limited() -> EngineWorld:
         value = "0" if setting.name == "duplicate_window" else value
         command = SetLimit(setting=setting.name, value=value)
         world.submit(command, key=setting.name, user="adam", role="admin")
+    world.day(volume=Decimal(10**6), low=Decimal(1900), high=Decimal(2100))
     return world
 
 

@@ -131,6 +131,22 @@ def test_the_loss_that_is_limited_is_the_one_that_get_pnl_tells(house, exchange)
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_an_order_is_measured_against_what_the_exchange_says_was_traded(house, exchange):
+    wait_all_ready(house)
+    simulator = next(s for s in house.simulators if s.exchange == exchange)
+    simulator.admin("day", {"symbol": "BTC/USDT", "volume": "0.1", "low": "10000", "high": "90000"})
+    alice(house).set_limit("max_volume_share", "0.0001", user="alice", symbol="BTC/USDT")
+    with pytest.raises(OMSError) as refused:
+        alice(house).limit_order(exchange, "buy", "BTC/USDT", "0.5", "15000")
+    adam(house).set_limit("max_volume_share", "default", user="alice", symbol="BTC/USDT")
+    found = {problem["setting"]: problem for problem in refused.value.details["problems"]}
+    assert found["price_collar_volatile"]["limit"] == "10", "the day ranged by 800 %"
+    assert found["max_volume_share"]["code"] == "QUANTITY_EXCEEDS_MAXIMUM"
+    assert Decimal(found["max_volume_share"]["most"]) < Decimal("0.5")
+
+
+@pytest.mark.timeout(180)
 def test_who_may_set_what_and_that_a_restart_keeps_it(house):
     wait_all_ready(house)
     client, price = alice(house), mid(house, "binance")

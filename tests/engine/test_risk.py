@@ -18,6 +18,7 @@ from ems.core.messages import (
     MarketsLoaded,
     OutcomeUnknown,
     Problem,
+    QueryDay,
     Refusal,
     Rejected,
     ResumeTrading,
@@ -225,6 +226,82 @@ def test_every_order_carries_its_worth_and_its_release():
     query = place(world)
     order = world.store.orders[f"{query.query_id}.1.1"]
     assert (order.usd_value, order.release) == (D(1000), "0.1.0+abc")
+
+
+# --- What was traded in 24 hours
+
+
+def with_day_limits(**scope):
+    world = EngineWorld(free={"USDT": D(10000), "ETH": D(5)})
+    set_limit(world, "price_collar", "5")
+    set_limit(world, "price_collar_volatile", "10")
+    set_limit(world, "max_volume_share", "5", **scope)
+    world.book()
+    return world
+
+
+def test_the_first_order_of_a_market_waits_for_its_day_and_later_ones_do_not():
+    world = with_day_limits(exchange="binance")
+    assert place(world) is None
+    assert world.sent(QueryDay) == [QueryDay(symbol="ETH/USDT")] and world.placed() == []
+    world.day(volume=D(8), low=D(1900), high=D(2100))
+    refused = world.problem()
+    assert refused.code == errors.QUANTITY_EXCEEDS_MAXIMUM
+    assert (refused.details["setting"], refused.details["most"]) == ("max_volume_share", "0.4")
+    assert isinstance(place(world, limit(quantity=D("0.4"))), Query)
+    assert world.sent(QueryDay) == []
+    world.now = 299
+    world.book()
+    assert isinstance(place(world, limit(quantity=D("0.4"))), Query) and world.sent(QueryDay) == []
+    world.now = 300
+    world.book()
+    assert isinstance(place(world, limit(quantity=D("0.4"))), Query)
+    assert world.sent(QueryDay) == [QueryDay(symbol="ETH/USDT")], "read anew in passing"
+
+
+@pytest.mark.parametrize("high, collar", [("2400", "5"), ("2400.02", "10")])
+def test_a_market_that_ranged_widely_has_the_wider_collar(high, collar):
+    world = with_day_limits(exchange="binance")
+    world.day(volume=D(10**6), low=D(2000), high=D(high))
+    refused = place(world, limit("2300"))
+    assert (refused.code, refused.details["limit"]) == (errors.PRICE_COLLAR, collar)
+    assert isinstance(place(world, limit("2150")), Query) is (collar == "10")
+
+
+@pytest.mark.parametrize("later, known", [(900, True), (900.1, False)])
+def test_an_old_day_is_not_known(later, known):
+    world = with_day_limits(exchange="binance")
+    world.day(volume=D(1), low=D(2000), high=D(2000))
+    world.now = later
+    world.book()
+    refused = place(world)
+    assert refused.code == (errors.QUANTITY_EXCEEDS_MAXIMUM if known else errors.MARKET_DATA_STALE)
+
+
+@pytest.mark.parametrize(
+    "scope, code", [({}, errors.MARKET_DATA_STALE), ({"exchange": "binance"}, errors.MARKET_DATA_STALE)]
+)
+def test_a_share_of_an_unknown_day_that_somebody_has_set_refuses(scope, code):
+    world = with_day_limits(**scope)
+    assert place(world) is None
+    world.day()
+    assert world.problem().code == code and world.problem().retry_safe
+
+
+def test_a_share_of_an_unknown_day_refuses_nothing_by_default():
+    world = EngineWorld(limited=True)
+    world.book()
+    assert isinstance(place(world), Query)
+
+
+def test_an_exchange_that_does_not_answer_is_waited_for_once():
+    world = with_day_limits()
+    set_limit(world, "max_volume_share", "default")
+    assert place(world) is None
+    world.now = 5
+    world.timer("held", str(world.tokens))
+    assert isinstance(world.answer(), Query)
+    assert isinstance(place(world, limit(quantity=D("0.4"))), Query)
 
 
 # --- An algorithm's own orders

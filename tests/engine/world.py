@@ -9,6 +9,7 @@ from ems.core.child import Patience
 from ems.core.messages import (
     Acked,
     Balances,
+    DayRead,
     FromVenue,
     MarketsLoaded,
     NewOrder,
@@ -47,6 +48,7 @@ class EngineWorld:
         self.store = store or (MemoryStore() if limited else opened(MemoryStore()))
         self.now = start
         self.turn = Turn(at=at(start))
+        self.limited = limited
         self.free = {"USDT": Decimal(10000), "ETH": Decimal(2)} if free is None else free
         self.tokens = 0
         self.do(lambda now: self.engine.restore(self.store.load(at(start - 600), at(start)), now))
@@ -72,7 +74,13 @@ class EngineWorld:
         event = FromVenue(exchange="binance", account="default", report=report)
         return self.do(lambda now: self.engine.handle(event, now))
 
+    def day(self, symbol="ETH/USDT", **fields):
+        """Tell what was traded within 24 hours: nothing that is known, unless said."""
+        return self.venue(DayRead(symbol=symbol, at=at(self.now), **fields))
+
     def book(self, symbol="ETH/USDT", **fields):
+        if self.limited and symbol not in self.account.days:
+            self.day(symbol)
         return self.venue(book(symbol=symbol, when=self.now, **fields))
 
     def timer(self, *key):

@@ -16,6 +16,7 @@ from ems.core.messages import (
     BookUpdate,
     CancelAcked,
     CancelRefused,
+    DayRead,
     Ending,
     FillReport,
     Found,
@@ -26,6 +27,7 @@ from ems.core.messages import (
     OrderStatus,
     OutcomeUnknown,
     QueryBalances,
+    QueryDay,
     QueryOpenOrders,
     Refusal,
     Rejected,
@@ -40,11 +42,39 @@ from ems.core.messages import (
 from ems.venues import books
 from ems.venues.gateway import VenueRefused, VenueUnavailable
 from simulator.faults import Rule
+from simulator.records import Before
 from tests.venues.gateways import SYMBOLS, cancel_of, look_up, new_order, opened, trades_of
 from tests.venues.simulated import simulated
 from tests.venues.stories import EXCHANGES, D, each_exchange, rests_and_is_found, run
 
 # --- Markets, money, health ---
+
+DAY_IS_TOLD = ("binance", "bybit", "kraken", "okx")
+
+
+@each_exchange
+def test_what_was_traded_in_24_hours_is_read_from_the_ticker(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            simulated(exchange) as venue,
+            opened(exchange, venue.url, venue.keys, shapes=()) as (gateway, reports),
+        ):
+            await reports.next(StreamUp)
+            venue.exchange.before[venue.symbol] = Before(volume=D(300), low=D(18000), high=D(25000))
+            venue.exchange.public_trade(venue.symbol, D(20010), D("0.4"), "buy", venue.server.now())
+            gateway.send(QueryDay(symbol=venue.symbol))
+            day = await reports.next(DayRead)
+            told = (day.symbol, day.volume, day.low, day.high)
+            known = (D("300.4"), D(18000), D(25000)) if exchange in DAY_IS_TOLD else (None, None, None)
+            assert told == (venue.symbol, *known)
+            gateway.send(QueryDay(symbol="NO/SUCH"))
+            day = await reports.next(DayRead)
+            assert (day.symbol, day.volume) == ("NO/SUCH", None), "told all the same"
+            venue.strike(Rule(action="status", status=503))
+            gateway.send(QueryDay(symbol=venue.symbol))
+            assert (await reports.next(DayRead)).volume is None
+
+    run(story())
 
 
 @each_exchange

@@ -53,6 +53,7 @@ from ems.venues.dialects.dialect import (
     transfers_by_page,
     unified_fees,
 )
+from ems.venues.dialects.tickers import ticker_day
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Scope, Window
 from ems.venues.translation import from_ms
@@ -513,6 +514,7 @@ BINANCE = Dialect(
     ),
     by_client_id=(Lookup(method="fetch_order"),),
     whole={
+        "day": lambda body: has(body, volume=str, lowPrice=str, highPrice=str),
         **dict.fromkeys(
             (
                 *("open_orders", "fills", "history", "orders", "past_orders", "transfers", "fees"),
@@ -531,6 +533,8 @@ BINANCE = Dialect(
         "time": lambda body: has(body, serverTime=int),
     },
     cancelled=_binance_cancelled,
+    # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
+    day=ticker_day,
     triggers=Triggers(types=STOPS, words=stop_words, features=stop_word),
     amending=Amending(
         terms=frozenset({"quantity"}),
@@ -593,6 +597,7 @@ BINANCE = Dialect(
             Window(name="orders_day", capacity=200_000, window_s=86400, aligned=True),
         ),
         costs={
+            "day": {"weight": 2},
             "create": {"weight": 1, "orders": 1, "orders_day": 1},
             "cancel": {"weight": 1},
             "cancel_all": {"weight": 1},

@@ -55,6 +55,7 @@ from ems.venues.dialects.dialect import (
     transfers_by_page,
     with_swaps,
 )
+from ems.venues.dialects.tickers import ticker_day
 from ems.venues.errors import Refusals, Said, coded, of_orders
 from ems.venues.limiter import Scope, Shape, Window
 from ems.venues.translation import fill_of, from_ms
@@ -519,6 +520,7 @@ BYBIT = Dialect(
     cancel_parameter="orderLinkId",
     open_orders=_bybit_open_orders,
     whole={
+        "day": lambda body: _bybit_result(body, "list"),
         **dict.fromkeys(
             ("order", "open_orders", "closed_orders", "fills", "history", "balances", "markets", "fees"),
             lambda body: _bybit_result(body, "list"),
@@ -538,6 +540,8 @@ BYBIT = Dialect(
         "time": lambda body: has(body, retCode=int, time=int),
     },
     cancelled=_bybit_cancelled,
+    # https://bybit-exchange.github.io/docs/v5/market/tickers
+    day=ticker_day,
     triggers=Triggers(
         types=STOPS,
         # ccxt makes a `tpslOrder` of these, which holds its money while it waits.
@@ -619,6 +623,7 @@ BYBIT = Dialect(
             Window(name="address", capacity=600, window_s=5, reserve=50, reserve_orders=150, scope=Scope.IP),
         ),
         costs={
+            "day": {"address": 1},
             "create": {"create": 1, "address": 1},
             "cancel": {"cancel": 1, "address": 1},
             "cancel_all": {"cancel": 1, "address": 1},

@@ -330,6 +330,8 @@ class Dialect:
     transfers: Listing | None = None
     tier: Callable[[Any], Awaitable[Tier]] | None = None  # None: the exchange does not tell
     powers: Callable[[Any], Awaitable[KeyPowers]] | None = None  # None: the exchange does not tell
+    # (ccxt, symbol) -> (volume in base, lowest, highest price) of the last 24 hours, spot; None: not told
+    day: Callable[[Any, str], Awaitable[tuple[Any, Any, Any]]] | None = None
     triggers: Triggers | None = None  # None: no orders that wait
     amending: Amending | None = None  # None: an order is changed by another one
     # (ask, ccxt, orders, symbol or None) -> cancels these, which are all that are open there, and perhaps

@@ -53,6 +53,7 @@ from ems.venues.dialects.dialect import (
     terms,
     transfers_by_page,
 )
+from ems.venues.dialects.tickers import ticker_day
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Places, Scope, Shape
 
@@ -510,7 +511,7 @@ KRAKEN = Dialect(
     ),
     whole={
         **dict.fromkeys(
-            ("order", "fills", "balances", "markets", "fees", "book", "time", "cancel_all"),
+            ("order", "fills", "balances", "markets", "fees", "book", "time", "day", "cancel_all"),
             lambda body: _kraken_result(body, dict),
         ),
         "open_orders": lambda body: _kraken_result(body, dict, "open"),
@@ -523,6 +524,8 @@ KRAKEN = Dialect(
         "dead_man": lambda body: _kraken_result(body, dict) and has(body["result"], triggerTime=str),
     },
     cancelled=_kraken_cancelled,
+    # https://docs.kraken.com/api/docs/rest-api/get-ticker-information
+    day=ticker_day,
     triggers=Triggers(types=STOPS, words=stop_words, features=stop_word),
     amending=Amending(
         terms=frozenset({"quantity", "price", "stop_price"}),
@@ -577,6 +580,7 @@ KRAKEN = Dialect(
             Shape(name="public", capacity=5, per_s=1, scope=Scope.IP),
         ),
         costs={
+            "day": {"public": 1},
             "create": {"engine:{symbol}": 1, "trading": 1},
             "cancel": {"engine:{symbol}": 8, "trading": 1},
             "cancel_all": {"counter": 1},

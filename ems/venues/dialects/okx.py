@@ -63,6 +63,7 @@ from ems.venues.dialects.okx_swaps import (
     kind_of,
     symbol_of,
 )
+from ems.venues.dialects.tickers import ticker_day
 from ems.venues.errors import Refusals, Said, of_orders
 from ems.venues.limiter import Scope, Window
 from ems.venues.translation import from_ms
@@ -739,6 +740,8 @@ OKX = Dialect(
     ),
     by_exchange_id=(Lookup(method="fetch_order"), Lookup(method="fetch_algo_order", cost="algo")),
     open_orders=_okx_open_orders,
+    # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-ticker
+    day=ticker_day,
     triggers=Triggers(
         types=STOPS,
         times_in_force=frozenset({TimeInForce.GTC}),
@@ -758,6 +761,7 @@ OKX = Dialect(
     ),
     cancel_all=_okx_cancel_all,
     whole={
+        "day": lambda body: _okx_some(body, vol24h=str, low24h=str, high24h=str),
         "order": lambda body: _okx_some(body, ordId=str, state=str, accFillSz=str),
         "algo": lambda body: (
             _okx_some(body, algoId=str, state=str, sz=str) or _okx_some(body, ordId=str, accFillSz=str)
@@ -849,6 +853,7 @@ OKX = Dialect(
             Window(name="fees", capacity=5, window_s=2),
             Window(name="transfers", capacity=6, window_s=1),
             Window(name="instruments", capacity=20, window_s=2, scope=Scope.IP),
+            Window(name="ticker", capacity=20, window_s=2, scope=Scope.IP),
             Window(name="books", capacity=40, window_s=2, scope=Scope.IP),
             Window(name="time", capacity=10, window_s=2, scope=Scope.IP),
             Window(name="config", capacity=5, window_s=2),
@@ -858,6 +863,7 @@ OKX = Dialect(
             Window(name="bills", capacity=5, window_s=2),
         ),
         costs={
+            "day": {"ticker": 1},
             "create": {"place:{symbol}": 1, "orders": 1},
             "create_waiting": {"algo": 1},
             "cancel": {"cancel:{symbol}": 1},
