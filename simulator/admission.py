@@ -88,20 +88,27 @@ def check_shape(
     notional = quote_quantity if quantity is None else quantity * reference if reference else None
     if notional is not None and notional < market.min_notional and not reduce_only:
         raise Reject(MIN_NOTIONAL, f"the order is worth less than {market.min_notional} {market.quote}")
-    most = market.max_notional if order_type == "limit" else None
+    most = market.max_notional if order_type == "limit" else market.max_market_notional
     if most is not None and notional is not None and notional > most:
-        raise Reject(MAX_NOTIONAL, f"the order is worth more than {most} {market.quote}")
+        words = f"the order is worth more than {most} {market.quote}"
+        raise Reject(MAX_NOTIONAL, words, limited=order_type == "limit")
 
 
 def check_band(state: MarketState, side: Side, price: Decimal | None, now: float) -> None:
     """Refuse a limit outside its band of prices; where nothing was traded, measured from the mid."""
-    band = state.market.band
-    if band is None or price is None:
+    band, average = state.market.band, average_price(state, now)
+    if band is None or price is None or average is None:
         return
-    traded = [t for t in state.trades if now - t.now <= band.minutes * 60]
+    low, high = band.buy if side == "buy" else band.sell
+    if not average * low <= price <= average * high:
+        words = f"price must be from {average * low} to {average * high}"
+        raise Reject(PRICE_BAND, words, side=side, limit=average * (high if side == "buy" else low))
+
+
+def average_price(state: MarketState, now: float) -> Decimal | None:
+    """The price that a market's band is drawn around."""
+    minutes = 5 if state.market.band is None else state.market.band.minutes
+    traded = [t for t in state.trades if now - t.now <= minutes * 60]
     volume = sum((t.quantity for t in traded), ZERO)
     value = sum((t.price * t.quantity for t in traded), ZERO)
-    average = value / volume if volume else state.reference_price()
-    low, high = band.buy if side == "buy" else band.sell
-    if average is not None and not average * low <= price <= average * high:
-        raise Reject(PRICE_BAND, f"price must be from {average * low} to {average * high}")
+    return value / volume if volume else state.reference_price()

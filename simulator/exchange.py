@@ -34,7 +34,8 @@ from random import Random
 from typing import Any, Literal
 
 from ems.core.book import SELF_TRADE, Closed, SelfTrade, Side, TimeInForce, Traded, crosses
-from simulator.admission import check_band, check_mode, check_shape
+from ems.core.instrument import ceil_to, floor_to
+from simulator.admission import average_price, check_band, check_mode, check_shape
 from simulator.contracts import Contracts
 from simulator.displayed import MarketState
 from simulator.intents import planned, reserve_for, reserve_waiting, still_reserved
@@ -342,6 +343,10 @@ class Exchange:
             raise Reject(BAD_PARAMETER, "the order's time is over already", parameter="expires_at")
         if sum(1 for order in account.open.values() if order.symbol == symbol) >= market.max_orders:
             raise Reject(MAX_ORDERS, f"more than {market.max_orders} open orders in {symbol}")
+        if trigger is not None and market.max_waiting is not None:
+            waiting = sum(1 for o in account.open.values() if o.symbol == symbol and o.waiting)
+            if waiting >= market.max_waiting:
+                raise Reject(MAX_ORDERS, f"more than {market.max_waiting} orders wait in {symbol}")
         plan: list[Step] = []
         if trigger is not None:
             wanted = ZERO if quantity is None else quantity
@@ -708,6 +713,15 @@ class Exchange:
             traded = state.displayed[side].traded
             traded[price] = traded.get(price, ZERO) + used
         self._deliver(now)
+
+    def price_bounds(self, symbol: str, now: float) -> tuple[Decimal, Decimal] | None:
+        """The highest price of a buy and the lowest of a sell; None where there is no band, or no price."""
+        state = self._state(symbol)
+        average = average_price(state, now)
+        if state.market.band is None or average is None:
+            return None
+        tick, band = state.market.tick, state.market.band
+        return floor_to(average * band.buy[1], tick), ceil_to(average * band.sell[0], tick)
 
     def depth(self, symbol: str, limit: int | None = None, *, now: float) -> Depth:
         """The book as everybody sees it: displayed size plus the accounts' waiting orders."""

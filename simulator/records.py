@@ -105,6 +105,8 @@ class Market:
     fee_mode: FeeMode = "received"  # in what the order receives; quote, base: always in that currency
     max_orders: int = 200
     max_notional: Decimal | None = None  # of an order with a price
+    max_market_notional: Decimal | None = None  # of one without
+    max_waiting: int | None = None  # orders of an account that wait for a price here
     max_price: Decimal | None = None
     band: Band | None = None
     settled_in: str | None = None  # of a contract, the currency of its profits; None: both sides are paid

@@ -60,6 +60,7 @@ class Rules:
     market_min_notional: bool = True  # the least notional holds for orders without a price too
     max_notional: Decimal | None = None  # quote currency
     market_max_notional: bool = True
+    max_market_notional: Decimal | None = None  # quote currency; of orders without a price, instead of that
     max_open_orders: int | None = None  # of an account in this market, those that wait for a price among them
     max_waiting_orders: int | None = None  # of those that wait for a price
 

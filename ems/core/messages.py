@@ -834,6 +834,17 @@ class MarketsLoaded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PriceBounds:
+    """Between which prices an exchange takes orders in a market just now; None: it does not say."""
+
+    symbol: str
+    highest_buy: Decimal | None = None
+    lowest_sell: Decimal | None = None
+    reference: Decimal | None = None  # what the market's band of prices is measured from
+    query_sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StreamUp:
     """The private stream (re)connected: everything since the last contact must be looked up."""
 
@@ -873,6 +884,7 @@ VenueReport = (
     | BookUpdate
     | PublicTrade
     | MarketsLoaded
+    | PriceBounds
     | StreamUp
     | StreamDown
     | Barred

@@ -41,7 +41,10 @@ class Terms:
 class Picture:
     """What an order is judged in. What is not known is left to the exchange to judge."""
 
-    mid: Decimal | None = None  # what bands of prices are measured from
+    mid: Decimal | None = None
+    reference: Decimal | None = None  # what bands of prices are measured from; None: from the mid
+    highest_buy: Decimal | None = None  # between these the exchange takes orders just now
+    lowest_sell: Decimal | None = None
     taken_at: Decimal | None = None  # what an order without a price is worth, at the worst
     open_orders: int = 0  # of the account at the exchange in this market, waiting ones among them
     waiting_orders: int = 0  # those that wait for a price
@@ -168,8 +171,8 @@ def _judge_price(market: Market, name: str, picture: Picture, judged: Judged) ->
         return
     side = judged.terms.side
     # Bands are for the price of an order, not for its stop; one that is sent later is judged by them then.
-    mid = picture.mid if name == "price" and not judged.terms.emulated else None
-    lowest, highest = _lowest_price(market, side, mid), _highest_price(market, side, mid)
+    moving = picture if name == "price" and not judged.terms.emulated else Picture()
+    lowest, highest = _lowest_price(market, side, moving), _highest_price(market, side, moving)
     used = _on_tick(market, name, judged.terms, asked)
     if used < lowest.value:
         nearest = ceil_to(lowest.value, market.tick)
@@ -202,27 +205,34 @@ def stop_on_tick(market: Market, order_type: OrderType, side: Side, stop_price: 
     return ceil_to(stop_price, market.tick) if rising(order_type, side) else floor_to(stop_price, market.tick)
 
 
-def _lowest_price(market: Market, side: Side, mid: Decimal | None) -> _Limit:
+def _lowest_price(market: Market, side: Side, moving: Picture) -> _Limit:
     limits = [_Limit(market.tick, "price_step")]
     if market.rules.min_price is not None:
         limits.append(_Limit(market.rules.min_price, "min_price"))
-    if market.rules.band is not None and mid is not None:
-        limits.append(_Limit(mid * market.rules.band.of(side)[0], "price_band"))
+    reference = moving.reference or moving.mid
+    if market.rules.band is not None and reference is not None:
+        limits.append(_Limit(reference * market.rules.band.of(side)[0], "price_band"))
+    if side is Side.SELL and moving.lowest_sell is not None:
+        limits.append(_Limit(moving.lowest_sell, "price_limit"))
     return max(limits, key=lambda limit: limit.value)
 
 
-def _highest_price(market: Market, side: Side, mid: Decimal | None) -> _Limit | None:
+def _highest_price(market: Market, side: Side, moving: Picture) -> _Limit | None:
     limits = []
     if market.rules.max_price is not None:
         limits.append(_Limit(market.rules.max_price, "max_price"))
-    if market.rules.band is not None and mid is not None:
-        limits.append(_Limit(mid * market.rules.band.of(side)[1], "price_band"))
+    reference = moving.reference or moving.mid
+    if market.rules.band is not None and reference is not None:
+        limits.append(_Limit(reference * market.rules.band.of(side)[1], "price_band"))
+    if side is Side.BUY and moving.highest_buy is not None:
+        limits.append(_Limit(moving.highest_buy, "price_limit"))
     return min(limits, key=lambda limit: limit.value, default=None)
 
 
 def within_limits(market: Market, side: Side, price: Decimal, mid: Decimal) -> Decimal:
     """Return a price, or the nearest that the market takes where that is beyond its limits."""
-    lowest, highest = _lowest_price(market, side, mid), _highest_price(market, side, mid)
+    seen = Picture(mid=mid)
+    lowest, highest = _lowest_price(market, side, seen), _highest_price(market, side, seen)
     if price < lowest.value:
         return ceil_to(lowest.value, market.tick)
     if highest is not None and price > highest.value:
@@ -237,6 +247,7 @@ def _price_problem(
     what = {
         "price_step": f"the price step of {market.symbol}",
         "price_band": f"what {market.exchange} takes for a {side} just now",
+        "price_limit": f"what {market.exchange} takes for a {side} just now",
     }.get(limit.rule, f"the {'smallest' if below else 'largest'} price of {market.symbol}")
     if limit.rule == "price_band" and market.rules.band is not None:
         low, high = market.rules.band.of(side)
@@ -363,10 +374,11 @@ def _largest(market: Market, terms: Terms, picture: Picture) -> _Limit | None:
     if size is not None:
         limits.append(_Limit(size, rule))
     price, margin = _worth_at(terms, picture)
-    bound = terms.order_type.limited or rules.market_max_notional
-    if bound and price is not None and price > ZERO and rules.max_notional is not None:
-        most = rules.max_notional / margin / price
-        limits.append(_Limit(most, "max_notional", told=rules.max_notional))
+    worth = rules.max_notional if terms.order_type.limited or rules.market_max_notional else None
+    if not terms.order_type.limited and rules.max_market_notional is not None:
+        worth = rules.max_market_notional
+    if price is not None and price > ZERO and worth is not None:
+        limits.append(_Limit(worth / margin / price, "max_notional", told=worth))
     return min(limits, key=lambda limit: limit.value, default=None)
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from ems.algos.signals import Tape
 from ems.core.child import Patience
 from ems.core.instrument import HAIRCUTS, Market
-from ems.core.messages import BookUpdate, ContractRead, DayRead, Side
+from ems.core.messages import BookUpdate, ContractRead, DayRead, PriceBounds, Side
 from ems.core.portfolio import Holdings
 from ems.core.records import Haircut
 
@@ -57,6 +57,7 @@ class Account:
         self.markets: dict[str, Market] = {}  # symbol -> market, contracts among them
         self.spot: dict[str, Market] = {}  # the same without contracts: what plans may use
         self.books: dict[str, BookUpdate] = {}  # symbol -> latest book
+        self.bounds: dict[str, PriceBounds] = {}  # symbol -> what prices it took when that was last read
         self.watched: dict[str, datetime] = {}  # symbol -> when a book was last needed
         self.dark: dict[str, datetime] = {}  # symbol -> when its book was last waited for in vain
         self.tapes: dict[str, Tape] = {}  # symbol -> what public data say of it

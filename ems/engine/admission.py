@@ -31,7 +31,7 @@ from ems.engine.crossings import Match
 from ems.engine.protection import limit_to_take, protection
 from ems.engine.refusals import no_book, symbol_unknown
 from ems.engine.shortages import Shortages
-from ems.engine.sight import DARK_S, Need, fresh, usable
+from ems.engine.sight import DARK_S, Need, bounds_of, fresh, usable
 from ems.engine.standing import needed, standing
 from ems.engine.work import Work
 
@@ -94,7 +94,7 @@ def admit(
     judged = judge(
         market,
         _terms(command, bound),
-        picture_of(work, account, market, book, limit),
+        picture_of(work, account, market, book, limit, now),
         raise_to_minimum=command.raise_to_minimum,
     )
     problems = judged.problems
@@ -196,13 +196,22 @@ def _wanted(
 
 
 def picture_of(
-    work: Work, account: Account, market: Market, book: BookUpdate | None, limit: Decimal | None
+    work: Work,
+    account: Account,
+    market: Market,
+    book: BookUpdate | None,
+    limit: Decimal | None,
+    now: datetime,
 ) -> Picture:
     """Return what an order in this market is judged in; `limit` is how far it may take without a price."""
+    bounds = bounds_of(account, market.symbol, now)
     open_orders, waiting_orders = work.count_open(account, market.symbol)
     sided = book if book is not None and book.bids and book.asks else None
     return Picture(
         mid=None if sided is None else mid_of(sided),
+        reference=bounds.reference,
+        highest_buy=bounds.highest_buy,
+        lowest_sell=bounds.lowest_sell,
         taken_at=None if sided is None or limit is None else min(limit, sided.bids[0][0]),
         open_orders=open_orders,
         waiting_orders=waiting_orders,

@@ -33,7 +33,7 @@ from ems.engine.queries import Queries
 from ems.engine.refusals import halted, not_ready
 from ems.engine.risk import Risk
 from ems.engine.shortages import Shortages
-from ems.engine.sight import Need, fresh, usable
+from ems.engine.sight import Need, bounds_of, fresh, usable
 from ems.engine.turn import Out
 from ems.engine.work import Work
 
@@ -219,7 +219,14 @@ class Edits:
             post_only=order.post_only,
             emulated=order.status is Status.CREATED,
         )
-        judged = judge(market, asked, Picture(mid=_mid(account, order.symbol, now)))
+        bounds = bounds_of(account, order.symbol, now)
+        picture = Picture(
+            mid=_mid(account, order.symbol, now),
+            reference=bounds.reference,
+            highest_buy=bounds.highest_buy,
+            lowest_sell=bounds.lowest_sell,
+        )
+        judged = judge(market, asked, picture)
         # It is no further order, and what stays as it is has been taken once.
         wrong = [p for p in judged.problems if getattr(command, str(p.details["field"]), None) is not None]
         if wrong:

@@ -432,7 +432,8 @@ class Legs:
             price=place.price if place.order_type.limited else None,
             post_only=place.post_only,
         )
-        picture = picture_of(self._work, account, market, account.books.get(leg.symbol), place.price)
+        book = account.books.get(leg.symbol)
+        picture = picture_of(self._work, account, market, book, place.price, self._out.turn.at)
         judged = judge(market, asked, picture)
         if all(p.code == errors.AMOUNT_TOO_LARGE for p in judged.problems):
             return replace(place, quantity=judged.terms.quantity)

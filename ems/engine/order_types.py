@@ -219,7 +219,7 @@ def _admit_waiting(
         stop_price=command.stop_price,
         emulated=emulated,
     )
-    picture = picture_of(work, account, market, book, command.price or command.stop_price)
+    picture = picture_of(work, account, market, book, command.price or command.stop_price, now)
     judged = judge(market, asked, picture, raise_to_minimum=command.raise_to_minimum)
     stop = judged.terms.stop_price
     assert stop is not None

@@ -124,7 +124,7 @@ class Resubmissions:
             post_only=order.post_only,
         )
         book = account.books.get(order.symbol)
-        picture = picture_of(self._work, account, market, book if usable(book, now) else None, paid)
+        picture = picture_of(self._work, account, market, book if usable(book, now) else None, paid, now)
         raises = query.parameters.get("raise_to_minimum") is True
         judged = judge(market, asked, picture, raise_to_minimum=raises)
         if not judged.problems and judged.terms == asked:

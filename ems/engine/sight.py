@@ -10,7 +10,7 @@ from decimal import Decimal
 from ems.core import errors
 from ems.core.fitness import unfit
 from ems.core.instrument import Market
-from ems.core.messages import BookUpdate, Problem, QueryBalances, QueryContract
+from ems.core.messages import BookUpdate, PriceBounds, Problem, QueryBalances, QueryContract
 from ems.core.records import Parent
 from ems.engine import refusals
 from ems.engine.account import Account, Readiness
@@ -22,6 +22,7 @@ from ems.routing.plan import Listing
 
 ZERO = Decimal(0)
 
+BOUNDS_AGE_S = 20.0  # prices an exchange took longer ago than this say nothing of those it takes now
 BALANCE_AGE_S = 2.0  # a balance asked for within this is fresh enough to refuse on
 DARK_S = 60.0  # a book that did not come when it was waited for is not waited for again this long
 
@@ -167,6 +168,15 @@ class Sight:
         usable_here = sum((a.holdings.usable(currency) for a in accounts), ZERO)
         claimed = sum((self._work.claims(a).get(currency, ZERO) for a in accounts), ZERO)
         return refusals.short_of(accounts, currency, wanted, usable_here, claimed)
+
+
+def bounds_of(account: Account, symbol: str, now: datetime) -> PriceBounds:
+    """Return the prices an exchange takes in a market, as far as that was read a moment ago."""
+    known = account.bounds.get(symbol)
+    if known is None or known.query_sent_at is None:
+        return PriceBounds(symbol=symbol)
+    old = (now - known.query_sent_at).total_seconds() > BOUNDS_AGE_S
+    return PriceBounds(symbol=symbol) if old else known
 
 
 def usable(book: BookUpdate | None, now: datetime) -> bool:

@@ -36,6 +36,7 @@ from ems.core.messages import (
     OpenOrders,
     OrderStatus,
     OutcomeUnknown,
+    PriceBounds,
     PublicTrade,
     QueryBalances,
     QueryContract,
@@ -327,6 +328,8 @@ class Engine:
             case MarketsLoaded():
                 account.list_markets(m for m in report.markets if isinstance(m, Market))
                 self.parents.markets_came(account, now)
+            case PriceBounds():
+                account.bounds[report.symbol] = report
             case StreamUp():
                 account.streaming = True
                 self._contact(account, now)

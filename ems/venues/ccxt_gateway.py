@@ -52,6 +52,7 @@ from ems.core.messages import (
 from ems.core.records import Transfer, VenueOrder
 from ems.venues.amends import Amends
 from ems.venues.asking import ASK_PATIENCE_S, Asking
+from ems.venues.bounds import BoundsKeeper
 from ems.venues.cancels import Cancels
 from ems.venues.clock import VenueClock
 from ems.venues.connection import VenueKeys, connection
@@ -167,6 +168,7 @@ class CcxtGateway:
         self._venue_clock = VenueClock(*venue, asking, limits=limits, now=now, trouble=self._trouble)
         markets = self._markets = Markets(*venue, asking, deliver=deliver, trouble=self._trouble)
         self._lookups = Lookups(*venue, asking, known=known, markets=markets, now=now)
+        self._bounds = BoundsKeeper(*venue, asking, deliver=deliver, trouble=self._trouble)
         self._departures = Departures()
         self._creates = Creates(
             *venue,
@@ -258,11 +260,13 @@ class CcxtGateway:
             case WatchBook():
                 self._start(self._watch(request.symbol))
             case UnwatchBook():
+                self._bounds.unwatch(request.symbol)
                 self._start(self._streams.unwatch(request.symbol))
 
     async def close(self, *, planned: bool = True) -> None:
         """Stop everything; what was under way stays unanswered and is looked up after the next start."""
         self._closed = True
+        self._bounds.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -494,6 +498,8 @@ class CcxtGateway:
             log.warning("%s has no market %s to watch", self.exchange, symbol)
             return
         self._streams.watch(symbol)
+        if self._ccxt.markets[symbol]["spot"]:
+            self._bounds.watch(symbol)
 
     async def _fetch_book(self, symbol: str) -> Any:
         answer = await self._asking.ask(

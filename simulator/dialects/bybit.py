@@ -114,7 +114,12 @@ from simulator.dialects.bybit_words import (
 )
 from simulator.dialects.dialect import Request, Response, Send
 from simulator.exchange import Exchange
-from simulator.records import ZERO, Account, Fill, Key, Market, Order, Reject, Trigger, text
+from simulator.records import ZERO, Account, Band, Fill, Key, Market, Order, Reject, Trigger, text
+
+# How high a buy and how low a sell may be, as multiples of an index; here of the average of two minutes. How
+# wide it is differs by market and hour, mostly a few percent; this one leaves room for stories.
+# https://bybit-exchange.github.io/docs/v5/account/set-price-limit
+BAND = Band(buy=(ZERO, Decimal(5)), sell=(Decimal("0.2"), Decimal(1000)), minutes=2)
 
 # Rules as instruments-info gives them, fees of the lowest tier:
 # https://www.bybit.com/en/help-center/article/Trading-Fee-Structure
@@ -131,6 +136,8 @@ MARKETS = [
         maker_fee=Decimal("0.001"),
         taker_fee=Decimal("0.001"),
         max_orders=500,
+        max_waiting=30,
+        band=BAND,
     )
     for base, quote, tick, lot, largest, value in (
         ("BTC", "USDT", "0.1", "0.000001", "230", "5"),
@@ -157,6 +164,7 @@ class Bybit:
             "/v5/market/time": self._time,
             "/v5/market/instruments-info": self._instruments,
             "/v5/market/tickers": self._tickers,
+            "/v5/market/price-limit": self._price_limit,
             "/v5/market/orderbook": self._orderbook,
             "/v5/market/recent-trade": self._recent_trades,
             **self.linear.public,
@@ -343,6 +351,17 @@ class Bybit:
             "riskParameters": {"priceLimitRatioX": "0.005", "priceLimitRatioY": "0.01"},
             "symbolType": "",
             "xstockMultiplier": "1",
+        }
+
+    def _price_limit(self, request: Request, fields: Mapping[str, str]) -> Any:
+        market = self.market(fields)
+        bounds = self.exchange.price_bounds(market.symbol, request.now)
+        highest, lowest = ("", "") if bounds is None else (text(one) for one in bounds)
+        return {
+            "symbol": market_name(market),
+            "buyLmt": highest,
+            "sellLmt": lowest,
+            "ts": str(ms(request.now)),
         }
 
     def _tickers(self, request: Request, fields: Mapping[str, str]) -> Any:

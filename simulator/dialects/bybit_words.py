@@ -91,6 +91,8 @@ VALUE_SMALL = 170140
 DUPLICATE = 170141
 AMOUNT_DECIMALS = 170148
 NOT_OPEN = 170151
+BUY_HIGH = 170193
+SELL_LOW = 170194
 NO_ORDER = 170213
 MAKER_ONLY = 170217
 WOULD_TAKE = 170218
@@ -120,6 +122,8 @@ WORDS = {
     DUPLICATE: "Duplicate clientOrderId.",
     AMOUNT_DECIMALS: "Market order amount decimal too long.",
     NOT_OPEN: "The trading pair is not open yet.",
+    BUY_HIGH: "Buy order price cannot be higher than the limit.",
+    SELL_LOW: "Sell order price cannot be lower than the limit.",
     NO_ORDER: "Order does not exist.",
     MAKER_ONLY: "Only LIMIT-MAKER order is supported for the current pair.",
     WOULD_TAKE: "The LIMIT-MAKER order is rejected due to invalid price.",
@@ -224,6 +228,8 @@ def refusal_of(reject: Reject, category: str = SPOT) -> Refused:
     if category == LINEAR:
         code, words = LINEAR_CODES.get(reject.reason, (SERVER_ERROR, None))
         return Refused(code, words or linear.WORDS.get(code))
+    if reject.reason == records.PRICE_BAND:
+        return Refused(BUY_HIGH if reject.details["side"] == "buy" else SELL_LOW)
     return Refused(CODES.get(reject.reason, SERVER_ERROR))
 
 

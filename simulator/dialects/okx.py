@@ -91,6 +91,7 @@ from simulator.exchange import Exchange
 from simulator.records import (
     ZERO,
     Account,
+    Band,
     Fill,
     Key,
     Market,
@@ -103,6 +104,11 @@ from simulator.records import (
 )
 
 # Rules of the instruments endpoint, fees of the lowest tier: https://www.okx.com/fees
+# How high a buy and how low a sell may be, as multiples of an index; here of the average of two minutes. How
+# wide it is differs by market and hour, mostly a few percent; this one leaves room for stories.
+# https://www.okx.com/help/iii-price-limit-rules
+BAND = Band(buy=(ZERO, Decimal(5)), sell=(Decimal("0.2"), Decimal(1000)), minutes=2)
+
 MARKETS = [
     Market(
         symbol=f"{base}/{quote}",
@@ -116,6 +122,10 @@ MARKETS = [
         taker_fee=Decimal("0.001"),
         fee_mode="received",
         max_orders=500,
+        # So many US dollars: `maxLmtAmt` and `maxMktAmt`.
+        max_notional=Decimal(20_000_000) if quote == "USDT" else None,
+        max_market_notional=Decimal(1_000_000) if quote == "USDT" else None,
+        band=BAND,
     )
     for base, quote, tick, lot, smallest in (
         ("BTC", "USDT", "0.1", "0.00000001", "0.00001"),
@@ -139,6 +149,7 @@ class Route:
 # (method, path) -> route. Limits are said on the page of each: `GET / Order details` and so on.
 ROUTES = {
     ("GET", "public/time"): Route(kind=dialect.TIME, calls=10, per="ip", permission=None),
+    ("GET", "public/price-limit"): Route(kind=dialect.MARKET_DATA, calls=20, per="ip", permission=None),
     ("GET", "public/instruments"): Route(kind=dialect.MARKETS, calls=20, per="ip", permission=None),
     ("GET", "system/status"): Route(kind=dialect.TIME, calls=1, window_s=5.0, per="ip", permission=None),
     ("GET", "market/ticker"): Route(kind=dialect.MARKET_DATA, calls=20, per="ip", permission=None),
@@ -209,6 +220,7 @@ class Okx:
         self._answers: dict[str, Callable[[Request, dict[str, str], Account], Any]] = self.swaps.answers | {
             "public/time": self._time,
             "public/instruments": self._instruments,
+            "public/price-limit": self._price_limit,
             "system/status": lambda request, query, account: [],
             "market/ticker": self._ticker,
             "market/tickers": self._tickers,
@@ -424,6 +436,21 @@ class Okx:
     def _time(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
         return [{"ts": ms(request.clock)}]
 
+    def _price_limit(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
+        market = self.market(query)
+        bounds = self.exchange.price_bounds(market.symbol, request.now)
+        highest, lowest = ("", "") if bounds is None else (text(one) for one in bounds)
+        return [
+            {
+                "instType": "SPOT" if market.settled_in is None else "SWAP",
+                "instId": inst_id(market.symbol),
+                "buyLmt": highest,
+                "sellLmt": lowest,
+                "ts": ms(request.now),
+                "enabled": bounds is not None,
+            }
+        ]
+
     def _instruments(self, request: Request, query: Mapping[str, str], account: Account) -> Any:
         return [self._instrument(market) for market in self._listed_markets(query)]
 
@@ -447,9 +474,9 @@ class Okx:
             "listTime": "1548133413000",
             "lotSz": text(market.lot),
             "maxIcebergSz": most,
-            "maxLmtAmt": "20000000",
+            "maxLmtAmt": text(market.max_notional or Decimal(20_000_000)),
             "maxLmtSz": most,
-            "maxMktAmt": "1000000",
+            "maxMktAmt": text(market.max_market_notional or Decimal(1_000_000)),
             "maxMktSz": "1000000",
             "maxStopSz": "1000000",
             "maxTriggerSz": most,

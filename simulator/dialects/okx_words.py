@@ -108,6 +108,10 @@ ERRORS = {
     "51509": (200, "Modification failed as the order has been canceled."),
     "51510": (200, "Modification failed as the order has been completed."),
     "51511": (200, "Modification failed as the order price did not meet the requirement for Post Only."),
+    "51137": (200, "The highest price limit for buy orders is {0}"),
+    "51138": (200, "The lowest price limit for sell orders is {0}"),
+    "51202": (200, "The market order amount exceeds the max amount."),
+    "51203": (200, "The order amount exceeds the limit."),
     "51111": (200, "Maximum {0} orders can be placed in bulk."),
     "51121": (200, "Order quantity must be a multiple of the lot size."),
     "51124": (200, "You can only place limit orders during call auction."),
@@ -218,6 +222,10 @@ def refusal(reject: Reject, market: Market, side: str) -> Refused:
             return Refused("51169")
         case records.PRICE_FILTER:
             return Refused("51000", "px")
+        case records.PRICE_BAND:
+            return Refused("51137" if side == "buy" else "51138", reject.details["limit"])
+        case records.MAX_NOTIONAL:
+            return Refused("51203" if reject.details["limited"] else "51202")
         case records.LOT_SIZE:
             return Refused("51121")
         case records.MIN_NOTIONAL:

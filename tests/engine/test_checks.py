@@ -9,11 +9,13 @@ from ems.core import errors
 from ems.core.child import Patience
 from ems.core.instrument import PriceBand, Rules
 from ems.core.messages import (
+    EditOrder,
     Ending,
     LimitOrder,
     MarketOrder,
     OrderType,
     PlaceOrder,
+    PriceBounds,
     QueryBalances,
     Side,
     Style,
@@ -22,7 +24,7 @@ from ems.core.messages import (
 from ems.core.records import Query, QueryStatus
 from ems.engine.account import Account
 from ems.engine.submissions import LOOK_FIRST_S
-from tests.builders import market, smart_order
+from tests.builders import at, market, smart_order
 from tests.engine.world import EngineWorld
 
 D = Decimal
@@ -290,3 +292,55 @@ def test_a_leg_places_nothing_where_no_more_orders_may_be_open():
     assert world.placed() == []
     leg = world.engine.work.parents["q2.1"].legs[0]
     assert (leg.blocked, leg.code) == (True, errors.ORDER_LIMIT_REACHED)
+
+
+# --- Between which prices an exchange takes orders just now ------------------------------------------------
+
+
+def bounded(read_at=0.0, **bounds):
+    world = EngineWorld(markets=ruled(band=FIVEFOLD))
+    world.book(bid="2000", ask="2000.5")
+    bounds = {name: D(value) for name, value in bounds.items()}
+    world.venue(PriceBounds(symbol="ETH/USDT", query_sent_at=at(read_at), **bounds))
+    return world
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "nearest"),
+    [
+        (Side.BUY, "2100", None),
+        (Side.BUY, "2100.01", "2100"),
+        (Side.SELL, "1900", None),
+        (Side.SELL, "1899.99", "1900"),
+    ],
+)
+def test_a_price_beyond_what_the_exchange_takes_just_now_is_refused_with_the_nearest(side, price, nearest):
+    world = bounded(highest_buy="2100", lowest_sell="1900")
+    answer = world.submit(limit(price=price, side=side))
+    if nearest is None:
+        assert isinstance(answer, Query), answer
+        return
+    assert problems(answer) == [("PRICE_INVALID", "price_limit", nearest)]
+    assert world.placed() == []
+
+
+def test_what_was_read_too_long_ago_refuses_nothing():
+    world = bounded(highest_buy="2100")
+    world.now = 20.5
+    world.book(bid="2000", ask="2000.5")
+    assert isinstance(world.submit(limit(price="2101")), Query)
+
+
+def test_a_band_is_measured_from_what_the_exchange_measures_it_from():
+    world = bounded(reference="3000")
+    answer = world.submit(limit(price="599"))
+    assert problems(answer) == [("PRICE_INVALID", "price_band", "600")]
+    assert isinstance(world.submit(limit(price="600"), key="key-2"), Query)
+
+
+def test_an_edit_is_judged_by_them_too():
+    world = bounded(highest_buy="2100")
+    world.submit(limit())
+    world.ack("q1.1.1")
+    answer = world.submit(EditOrder(order_id="q1.1.1", price=D("2100.01")), key="key-2")
+    assert (answer.code, answer.details["rule"]) == (errors.PRICE_INVALID, "price_limit")

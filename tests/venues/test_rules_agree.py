@@ -20,6 +20,7 @@ from ems.core.messages import (
     MarketsLoaded,
     NewOrder,
     OrderType,
+    PriceBounds,
     QueryMarkets,
     Refusal,
     Rejected,
@@ -27,6 +28,7 @@ from ems.core.messages import (
     WatchBook,
 )
 from ems.core.validation import Picture, Terms, judge
+from ems.venues.dialects import DIALECTS
 from simulator.records import CANCEL_ONLY_MODE, HALT, POST_ONLY_ONLY_MODE, TRADING
 from tests.venues.gateways import cancel_of, new_order, opened
 from tests.venues.listed import ASK, BID, EXCHANGES, listed
@@ -48,12 +50,39 @@ def market_in(loaded: MarketsLoaded, symbol: str) -> Market:
     return found
 
 
-def orders_about(market: Market, dice: Random) -> Iterator[Terms]:
+async def picture_of(gateway: Any, reports: Any, venue: Any) -> Picture:
+    """Return what prices are judged in: the middle, and what the exchange tells of its own bounds."""
+    if DIALECTS[venue.name].bounds is None:
+        return Picture(mid=MID)
+    gateway.send(WatchBook(symbol=venue.symbol))
+    told = await reports.next(PriceBounds)
+    assert told.query_sent_at is not None and told.reference or (told.highest_buy and told.lowest_sell)
+    return Picture(
+        mid=MID, reference=told.reference, highest_buy=told.highest_buy, lowest_sell=told.lowest_sell
+    )
+
+
+def bounds_of(market: Market, picture: Picture) -> Iterator[Terms]:
+    """Make orders at the moving bounds and a step beyond them; post-only, for these meet the book."""
+    tick = market.tick
+    for side, bound, beyond in (
+        (Side.BUY, picture.highest_buy, tick),
+        (Side.SELL, picture.lowest_sell, -tick),
+    ):
+        for price in () if bound is None else (bound, bound + beyond):
+            yield Terms(
+                side=side, order_type=OrderType.LIMIT, quantity=D("0.01"), price=price, post_only=True
+            )
+
+
+def orders_about(market: Market, picture: Picture, dice: Random) -> Iterator[Terms]:
     """Make orders on both sides of every rule that never meet the book."""
     rules, lot, tick = market.rules, market.lot, market.tick
+    yield from bounds_of(market, picture)
     low, high = rules.band.of(Side.BUY) if rules.band else (D("0.3"), D(4))
-    buys = [MID * low, MID * low - tick, rules.min_price or tick, tick * D("0.9"), D(19_990), D(12_000)]
-    sells = [MID * high, MID * high + tick, rules.max_price or D(90_000), D(20_020), D(30_000)]
+    base = picture.reference or MID
+    buys = [base * low, base * low - tick, rules.min_price or tick, tick * D("0.9"), D(19_990), D(12_000)]
+    sells = [base * high, base * high + tick, rules.max_price or D(90_000), D(20_020), D(30_000)]
     if rules.max_price is not None:
         sells.append(rules.max_price + tick)
     largest = market.max_quantity or D(5)
@@ -88,9 +117,11 @@ def test_what_we_take_is_taken_and_what_we_refuse_is_refused(exchange: str) -> N
             opened(exchange, venue.url, venue.keys, wait=False, shapes=()) as (gateway, reports),
         ):
             market = market_in(await reports.next(MarketsLoaded), venue.symbol)
+            venue.sell_into(BID - 500, D(1))  # bands are drawn around trades, not around the book
+            picture = await picture_of(gateway, reports, venue)
             taken = refused = 0
-            for number, asked in enumerate(orders_about(market, Random(exchange)), 1):
-                judged = judge(market, asked, Picture(mid=MID))
+            for number, asked in enumerate(orders_about(market, picture, Random(exchange)), 1):
+                judged = judge(market, asked, picture)
                 order = as_sent(market, exchange, number, asked)
                 if order.quantity <= 0 or (order.price is not None and order.price <= 0):
                     assert judged.problems
@@ -131,6 +162,63 @@ def test_market_orders_too(exchange: str) -> None:
                 gateway.send(order)
                 answer = await reports.answer_to(order.order_id)
                 assert isinstance(answer, Rejected) == bool(judged.problems), (quantity, answer)
+
+    run(story())
+
+
+@each_exchange
+def test_the_largest_market_order_is_told_in_money(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            listed(exchange) as venue,
+            opened(exchange, venue.url, venue.keys, wait=False, shapes=()) as (gateway, reports),
+        ):
+            market = market_in(await reports.next(MarketsLoaded), venue.symbol)
+            most = market.rules.max_market_notional
+            assert (most is not None) == (exchange == "okx")
+            if most is None:
+                return
+            for number, share in enumerate((D("0.9"), D("1.1")), 1):
+                asked = market_order(market.floor_quantity(most * share / ASK))
+                judged = judge(market, asked, Picture(mid=MID, taken_at=BID))
+                order = as_sent(market, exchange, number, asked)
+                gateway.send(order)
+                answer = await reports.answer_to(order.order_id)
+                assert isinstance(answer, Rejected), "nobody here has so much"
+                assert (answer.refusal in NO_RULE) == (not judged.problems), (share, answer)
+
+    run(story())
+
+
+@each_exchange
+def test_so_many_orders_wait_in_a_market_and_no_more(exchange: str) -> None:
+    async def story() -> None:
+        async with (
+            listed(exchange) as venue,
+            opened(exchange, venue.url, venue.keys, wait=False, shapes=()) as (gateway, reports),
+        ):
+            market = market_in(await reports.next(MarketsLoaded), venue.symbol)
+            most = market.rules.max_waiting_orders
+            assert most == {"binance": 5, "bybit": 30}.get(exchange)
+            if most is None:
+                return
+            venue.sell_into(BID, D("0.1"))  # a last price, which some compare a stop with
+            asked = Terms(
+                side=Side.SELL, order_type=OrderType.STOP_LOSS, quantity=D("0.01"), stop_price=BID - 4000
+            )
+            for number in range(most + 1):
+                judged = judge(market, asked, Picture(mid=MID, waiting_orders=number, open_orders=number))
+                plain = new_order(exchange, number, side=Side.SELL, symbol=market.symbol)
+                order = replace(
+                    plain,
+                    order_type=asked.order_type,
+                    quantity=asked.quantity,
+                    price=None,
+                    stop_price=asked.stop_price,
+                )
+                gateway.send(order)
+                answer = await reports.answer_to(order.order_id)
+                assert isinstance(answer, Rejected) == bool(judged.problems) == (number == most), answer
 
     run(story())
 

@@ -18,6 +18,7 @@ from ems.core.messages import (
     Liquidity,
     NewOrder,
     OrderStatus,
+    PriceBounds,
     PublicTrade,
     Refusal,
     Side,
@@ -403,6 +404,15 @@ async def _binance_tier(ccxt_exchange: Any) -> Tier:
     return Tier(name=f"VIP {told['vipLevel']}")
 
 
+async def _binance_bounds(ccxt_exchange: Any, symbol: str) -> PriceBounds:
+    """Read what the band of prices is measured from: the average of the last minutes.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
+    """
+    told = await ccxt_exchange.public_get_avgprice({"symbol": ccxt_exchange.market(symbol)["id"]})
+    return PriceBounds(symbol=symbol, reference=Decimal(str(told["price"])) or None)
+
+
 async def _binance_amend(ccxt_exchange: Any, request: AmendRequest) -> Any:
     """Make an order smaller; without a name of ours it would get one that nobody knows.
 
@@ -444,7 +454,7 @@ def _binance_rules(info: Mapping[str, Any]) -> Rules:
     """Read the filters of exchangeInfo.
 
     https://developers.binance.com/docs/binance-spot-api-docs/filters ; the reference price of a band is the
-    average of its last `avgPriceMins` minutes, which is not told with it.
+    average of its last `avgPriceMins` minutes, which is asked for beside it (`_binance_bounds`).
     """
     filters: dict[str, Any] = {one["filterType"]: one for one in info["filters"]}
     prices, notional = filters.get("PRICE_FILTER", {}), filters.get("NOTIONAL", {})
@@ -498,6 +508,7 @@ BINANCE = Dialect(
     },
     fetches_currencies=False,
     rules=_binance_rules,
+    bounds=_binance_bounds,
     # The order queries take a symbol beside the number, which counts up for each market apart.
     # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints
     numbers_per_symbol=True,
@@ -526,6 +537,7 @@ BINANCE = Dialect(
         "balances": lambda body: has(body, balances=list),
         "markets": lambda body: has(body, symbols=list),
         "tier": lambda body: has(body, vipLevel=int),
+        "bounds": lambda body: has(body, mins=int, price=str),
         "powers": lambda body: has(
             body, enableWithdrawals=bool, enableSpotAndMarginTrading=bool, ipRestrict=bool
         ),
@@ -608,6 +620,7 @@ BINANCE = Dialect(
             "orders": {"weight": 20},
             "past_orders": {"weight": 20},
             "tier": {"weight": 1},
+            "bounds": {"weight": 2},
             "open_orders": {"weight": 80},
             "balances": {"weight": 20},
             "markets": {"weight": 20},

@@ -17,6 +17,7 @@ from ems.core.messages import (
     Found,
     NewOrder,
     OrderStatus,
+    PriceBounds,
     PublicTrade,
     Refusal,
     Side,
@@ -455,10 +456,11 @@ def _bybit_create_words(order: NewOrder) -> Mapping[str, object]:
 
 
 def _bybit_rules(info: Mapping[str, Any]) -> Rules:
-    """Read an instrument. The band of prices is drawn around an index, every moment anew; Bybit judges by it.
+    """Read an instrument. The band of prices is drawn around an index, every moment anew: `_bybit_bounds`.
 
     https://bybit-exchange.github.io/docs/v5/market/instrument ; 500 spot orders in all, and 30 of each kind
-    that waits in each market: https://bybit-exchange.github.io/docs/v5/order/create-order
+    that waits in each market, of which ours are all of one: TP/SL orders.
+    https://bybit-exchange.github.io/docs/v5/order/create-order
     """
     sizes = info["lotSizeFilter"]
     return Rules(
@@ -466,6 +468,21 @@ def _bybit_rules(info: Mapping[str, Any]) -> Rules:
         max_market_quantity=limit_in(sizes, "maxMarketOrderQty"),
         max_post_only_quantity=limit_in(sizes, "postOnlyMaxLimitOrderSize"),
         max_open_orders=500,
+        max_waiting_orders=30,
+    )
+
+
+async def _bybit_bounds(ccxt_exchange: Any, symbol: str) -> PriceBounds:
+    """Read the highest price of a buy and the lowest of a sell.
+
+    https://bybit-exchange.github.io/docs/v5/market/order-price-limit
+    """
+    told = await ccxt_exchange.public_get_v5_market_price_limit(
+        {"category": "spot", "symbol": ccxt_exchange.market(symbol)["id"]}
+    )
+    row = told["result"]
+    return PriceBounds(
+        symbol=symbol, highest_buy=limit_in(row, "buyLmt"), lowest_sell=limit_in(row, "sellLmt")
     )
 
 
@@ -486,6 +503,7 @@ BYBIT = Dialect(
     fetches_currencies=False,
     fee_mode="received",
     rules=_bybit_rules,
+    bounds=_bybit_bounds,
     client_id_style="uuid",
     # ccxt draws the timestamp when it signs, up to two seconds after `send`; three more from there, and one
     # that a timestamp may be ahead. https://bybit-exchange.github.io/docs/v5/guide
@@ -527,6 +545,7 @@ BYBIT = Dialect(
         ),
         "last": lambda body: _bybit_result(body, "list"),
         "funding": lambda body: _bybit_result(body, "list"),
+        "bounds": lambda body: has(body, result=dict) and has(body["result"], buyLmt=str, sellLmt=str),
         "cancel_all": lambda body: _bybit_result(body, "list"),
         "transfers": lambda body: _bybit_result(body, "rows"),
         "tier": lambda body: has(body, result=dict) and has(body["result"], vipLevel=str),
@@ -629,6 +648,7 @@ BYBIT = Dialect(
             "cancel_all": {"cancel": 1, "address": 1},
             "amend": {"amend": 1, "address": 1},
             "last": {"address": 1},
+            "bounds": {"address": 1},
             "order": {"realtime": 1, "address": 1},
             "open_orders": {"realtime": 2, "address": 2},
             "closed_orders": {"closed": 1, "address": 1},

@@ -21,6 +21,7 @@ from ems.core.messages import (
     NewOrder,
     OrderStatus,
     OrderType,
+    PriceBounds,
     PublicTrade,
     TimeInForce,
 )
@@ -340,6 +341,8 @@ class Dialect:
     purges: bool = False  # an order that ended without a fill is not found any more
     dead_man: DeadMan | None = None  # None: there is none, or none that works over REST alone
 
+    # (ccxt, symbol) -> between which prices orders are taken now; None: the exchange does not tell
+    bounds: Callable[[Any, str], Awaitable[PriceBounds]] | None = None
     derivatives: Derivatives | None = None  # None: nothing is asked about contracts here
     rules: Callable[[Mapping[str, Any]], Rules] = lambda info: (
         NO_RULES

@@ -19,6 +19,7 @@ from ems.core.messages import (
     NewOrder,
     OrderStatus,
     OrderType,
+    PriceBounds,
     PublicTrade,
     Refusal,
     Side,
@@ -49,6 +50,7 @@ from ems.venues.dialects.dialect import (
     contract_size,
     each,
     has,
+    limit_in,
     named,
     stop_word,
     stop_words,
@@ -695,17 +697,40 @@ def _okx_create_words(order: NewOrder) -> Mapping[str, object]:
     return {} if order.order_type.waits else {"selfTradePrevention": "EXPIRE_TAKER"}
 
 
+DOLLARS = frozenset({"USD", "USDT", "USDC"})  # of which one is a dollar, near enough for a largest order
+
+
 def _okx_rules(info: Mapping[str, Any]) -> Rules:
-    """Read an instrument. The largest market order is told in money, and so it is not read here.
+    """Read an instrument. Its largest orders are told in US dollars, and read where it is traded for these.
 
     https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments ; 500 orders in each:
     https://www.okx.com/help/adjustment-to-pending-order-limit-for-okx-trading-symbols . The band of prices is
-    drawn around an index that no book shows, every moment anew; OKX judges by it:
-    https://www.okx.com/help/iii-price-limit-rules
+    drawn around an index that no book shows, every moment anew: `_okx_bounds`.
     """
     # `post_only` is a state of swaps; a spot market is live, or it takes nothing.
     status = MarketStatus.OPEN if info["state"] == "live" else MarketStatus.HALTED
-    return Rules(status=status, max_open_orders=500)
+    in_dollars = info["quoteCcy"] in DOLLARS
+    return Rules(
+        status=status,
+        max_open_orders=500,
+        max_notional=limit_in(info, "maxLmtAmt") if in_dollars else None,
+        max_market_notional=limit_in(info, "maxMktAmt") if in_dollars else None,
+    )
+
+
+async def _okx_bounds(ccxt_exchange: Any, symbol: str) -> PriceBounds:
+    """Read the highest price of a buy and the lowest of a sell; OKX may have none in force.
+
+    https://www.okx.com/docs-v5/en/#public-data-rest-api-get-limit-price ; drawn as on
+    https://www.okx.com/help/iii-price-limit-rules
+    """
+    told = await ccxt_exchange.public_get_public_price_limit({"instId": ccxt_exchange.market(symbol)["id"]})
+    row = told["data"][0]
+    if not row["enabled"]:
+        return PriceBounds(symbol=symbol)
+    return PriceBounds(
+        symbol=symbol, highest_buy=limit_in(row, "buyLmt"), lowest_sell=limit_in(row, "sellLmt")
+    )
 
 
 OKX = Dialect(
@@ -722,6 +747,7 @@ OKX = Dialect(
     fetches_currencies=False,
     fee_mode="received",
     rules=_okx_rules,
+    bounds=_okx_bounds,
     has_passphrase=True,
     client_id_style="hex32",  # letters and digits, at most 32
     # https://www.okx.com/docs-v5/en/#overview-rest-authentication-making-requests
@@ -776,6 +802,7 @@ OKX = Dialect(
         ),
         "past_algos": lambda body: _okx_rows(body, algoId=str, state=str, cTime=str),
         "tier": lambda body: _okx_some(body, level=str),
+        "bounds": lambda body: _okx_some(body, instId=str, buyLmt=str, sellLmt=str, enabled=bool),
         "balances": lambda body: _okx_some(body, details=list),
         "markets": lambda body: _okx_some(body, instId=str, tickSz=str, lotSz=str),
         "fees": lambda body: _okx_some(body, maker=str, taker=str),
@@ -854,6 +881,7 @@ OKX = Dialect(
             Window(name="transfers", capacity=6, window_s=1),
             Window(name="instruments", capacity=20, window_s=2, scope=Scope.IP),
             Window(name="ticker", capacity=20, window_s=2, scope=Scope.IP),
+            Window(name="bounds", capacity=20, window_s=2, scope=Scope.IP),
             Window(name="books", capacity=40, window_s=2, scope=Scope.IP),
             Window(name="time", capacity=10, window_s=2, scope=Scope.IP),
             Window(name="config", capacity=5, window_s=2),
@@ -878,6 +906,7 @@ OKX = Dialect(
             "past_orders": {"closed": 1},
             "past_algos": {"algo_lists": 1},
             "tier": {"fees": 1},
+            "bounds": {"bounds": 1},
             "fills": {"fills": 1},
             "history": {"history": 1},
             "balances": {"balance": 1},
