@@ -53,6 +53,7 @@ EVENTS: dict[str, tuple[Severity, str]] = {  # name -> its usual severity, and w
     "guard_not_resting": (Severity.WARNING, "An attached order waits here that was to rest at its exchange."),
     "incident": (Severity.CRITICAL, "An exchange and our ledger disagreed over an order."),
     "ledger_mismatch": (Severity.CRITICAL, "Balances and our ledger disagree."),
+    "concentration": (Severity.WARNING, "One asset is more of what the accounts hold than is wanted."),
     "halt": (Severity.CRITICAL, "Trading was halted, proven flat, or resumed."),
     "breaker": (Severity.CRITICAL, "A limit was broken so often that trading stopped."),
     "account_barred": (Severity.CRITICAL, "An exchange account does not trade."),

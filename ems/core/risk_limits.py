@@ -300,6 +300,15 @@ SETTINGS: tuple[Setting, ...] = (
         doc="Of a contract: what may be chosen, and what may be in force when an order opens a position.",
     ),
     Setting(
+        name="concentration_warning",
+        control=7,
+        default="50",
+        unit="percent",
+        scopes=(),
+        most=Decimal(100),
+        doc="Of what all accounts hold: one asset beyond it is told by letter; it refuses nothing.",
+    ),
+    Setting(
         name="max_open_orders",
         control=8,
         default="50",

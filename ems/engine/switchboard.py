@@ -59,6 +59,7 @@ from ems.core.records import (
 )
 from ems.engine.account import Account, Readiness
 from ems.engine.cancels import Cancels
+from ems.engine.concentration import Concentration
 from ems.engine.contracts import Contracts
 from ems.engine.costs import Costs
 from ems.engine.crossings import Crossings
@@ -111,6 +112,7 @@ class Engine:
         self.snapshots = Snapshots(self._out, self.portfolio)
         self.slices = Slices(self._out, self.work, self._queries, self.portfolio)
         self.risk = Risk(self._out, self.work, self._queries)
+        self.concentration = Concentration(self._out, self.work, self.risk)
         self.reconciliation.on_mismatch = self.risk.mismatch
         self.positions = PositionCheck(self._out, self.work)
         self.positions.on_mismatch = self.risk.position_mismatch
@@ -423,6 +425,7 @@ class Engine:
 
     def _balances(self, account: Account, report: Balances, now: datetime) -> None:
         account.holdings.refresh(report, self.work.held_by_orders(account))
+        self.concentration.judge(account, now)
         self.reconciliation.balances(account, report, now)
         self._reconciled(account, "balances", report.query_sent_at, now)
         self.submissions.retry_held(account, now)

@@ -30,7 +30,7 @@ from ems.core.messages import (
 )
 from ems.core.positions import result_of
 from ems.core.reconcile import Difference
-from ems.core.records import Query, QueryStatus
+from ems.core.records import Notice, Query, QueryStatus
 from tests.builders import at, market
 from tests.engine.world import MARKETS, TRIANGLE, EngineWorld
 
@@ -719,6 +719,47 @@ def test_what_is_missing_halts_the_account_and_what_is_too_much_does_not(held, l
     halt = tripped(world)
     assert (halt.exchange, halt.account, halt.source) == ("binance", "default", errors.LEDGER_MISMATCH)
     assert place(world).code == errors.LEDGER_MISMATCH
+
+
+# --- A warning
+
+TWO = (market("ETH/USDT"), market("BTC/USDT"))
+
+
+def warnings(world):
+    return [n for n in world.turn.records if isinstance(n, Notice) and n.event == "concentration"]
+
+
+def told(world, **free):
+    world.balances(free={currency: D(amount) for currency, amount in free.items()})
+    return [n.subject for n in warnings(world)]
+
+
+def test_an_asset_that_is_most_of_the_equity_is_told_once_until_it_is_less_again():
+    world = EngineWorld(markets=TWO, free={"USDT": D(2000)})
+    set_limit(world, "concentration_warning", "50")
+    world.book(bid="1999", ask="2001")
+    world.book("BTC/USDT", bid="9999", ask="10001")
+    assert told(world, USDT="2000", ETH="1") == [], "at its limit"
+    assert told(world, USDT="1999.99", ETH="1") == ["ETH is 50 % of what the paper accounts hold"]
+    assert told(world, USDT="1000", ETH="1") == [], "once"
+    assert told(world, USDT="2000", ETH="1") == []
+    assert told(world, USDT="1000", ETH="1") == ["ETH is 66.7 % of what the paper accounts hold"], "again"
+    assert told(world, USDT="1000") == [] and told(world, USDT="1000", ETH="1") != [], "gone, and again"
+    assert told(world, USDT="1000", ETH="1", BTC="0.3") == [], "at its limit"
+    assert told(world, USDT="1000", ETH="1", BTC="0.31") == ["BTC is 50.8 % of what the paper accounts hold"]
+
+
+def test_dollars_are_no_position_and_what_has_no_price_is_named():
+    world = EngineWorld(free={"USDT": D(2000)})
+    set_limit(world, "concentration_warning", "50")
+    assert told(world, USDT="90", USDC="10", XYZ="7") == []
+    world.book(bid="1999", ask="2001")
+    told(world, USDT="90", ETH="1", XYZ="7")
+    (notice,) = warnings(world)
+    assert notice.severity == "warning" and "ETH is worth 2000 of 2090 USD; without XYZ" in notice.failed
+    off = opened()
+    assert told(off, USDT="1", ETH="5") == []
 
 
 # --- Setting limits
