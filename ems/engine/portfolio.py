@@ -148,6 +148,16 @@ class Portfolio:
         """Return every position that ever was, whoever's, in the reporting currency."""
         return [p for p in self._books.positions() if p.currency == self.currency]
 
+    def contracts_held(self, account: Account) -> list[str]:
+        """Return the contracts in which bots hold positions on an account."""
+        return sorted(
+            {
+                p.asset
+                for p in self._books.positions()
+                if (p.exchange, p.account) == account.key and p.quantity and is_contract(p.asset)
+            }
+        )
+
     def prices(self, positions: Iterable[Position], now: datetime) -> dict[tuple[str, ...], Decimal | None]:
         """Return key -> price now of each; None where nothing is held or no book at hand leads there."""
         known: dict[tuple[str, str, str], Decimal | None] = {}

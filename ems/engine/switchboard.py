@@ -374,6 +374,8 @@ class Engine:
         self.positions.lost_contact(account)
         self._out.send(account, QueryOpenOrders())
         self._out.send(account, QueryBalances())
+        for symbol in self.portfolio.contracts_held(account):
+            self._out.send(account, QueryContract(symbol=symbol))
         for child in list(self.work.children.values()):
             order = child.order
             if (order.exchange, order.account) == account.key and order.phase is not Phase.SETTLED:

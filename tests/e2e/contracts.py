@@ -46,13 +46,16 @@ class ContractVenue:
         bids, asks = [(D(bid), D(1_000_000))], [(D(ask), D(1_000_000))]
         self.server.call(lambda: self.house.set_book(symbol, bids, asks, time.time()))
 
-    def trade(self, symbol: str, side: str, base: str) -> None:
-        """Trade by hand at the exchange, past the server: so much of the base currency at the market."""
+    def trade(self, symbol: str, side: str, base: str, price: str | None = None) -> None:
+        """Trade by hand at the exchange, past the server: at the market, or resting at a price."""
         quantity = D(base) / self.house.markets[symbol].contract_size
 
         def place() -> None:
-            order = self.house.create_order(self.account, symbol, side, "market", quantity, now=time.time())
-            assert order.status == "filled"
+            kind, limit = ("market", None) if price is None else ("limit", D(price))
+            order = self.house.create_order(
+                self.account, symbol, side, kind, quantity, price=limit, now=time.time()
+            )
+            assert order.status == ("filled" if price is None else "submitted")
 
         self.server.call(place)
 

@@ -322,6 +322,25 @@ def test_what_contracts_do_not_take_is_refused_by_name(flat: House, exchange: st
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_halt_reaches_contracts_and_leaves_nothing_open(flat: House, exchange: str) -> None:
+    venue, bot = flat.venues[exchange], flat.alice
+    resting = bot.limit_order(exchange, "buy", BTC, "0.01", "59000")
+    spot = bot.limit_order(exchange, "buy", "BTC/USDT", "0.01", "59000")
+    assert len(venue.open_orders()) == 2
+    report = flat.adam.halt(exchange=exchange, symbol=BTC)
+    assert bot.get_order(resting.order_id).status == "canceled"
+    assert [one.symbol for one in venue.open_orders()] == ["BTC/USDT"]
+    assert refused(lambda: bot.market_order(exchange, "buy", BTC, "0.01")).code == "TRADING_HALTED"
+    bot.market_order(exchange, "buy", ETH, "0.01")  # another contract goes on
+    flat.adam.resume(report.halt_id)
+    bot.limit_order(exchange, "buy", BTC, "0.01", "59000")
+    venue.trade(BTC, "buy", "0.01", price="58000")  # by hand
+    report = flat.adam.halt(exchange=exchange, everything=True)
+    assert venue.open_orders() == [] and bot.get_order(spot.order_id).status == "canceled"
+    flat.adam.resume(report.halt_id)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
 def test_funding_is_told_payment_by_payment_and_in_all(flat: House, exchange: str) -> None:
     venue, bot = flat.venues[exchange], flat.bot(f"funding-{exchange}")
     assert bot.get_funding(exchange).payments == []

@@ -20,6 +20,7 @@ from ems.core.messages import (
     QueryContract,
     SetLeverage,
     Side,
+    StreamUp,
 )
 from ems.core.records import QueryStatus
 from tests.builders import at, fill, market
@@ -261,3 +262,24 @@ def test_reduce_only_goes_out_where_nobody_says_what_is_held() -> None:
     world.stands("0", problem="the exchange is away")
     [sent] = world.placed()
     assert (sent.quantity, sent.reduce_only) == (5, True)
+
+
+def test_positions_of_before_a_restart_are_read_on_contact_and_compared_again() -> None:
+    world = World()
+    world.book(symbol=ETH)
+    world.stands("0", leverage="1")
+    world.submit(BUY)
+    world.now = 1
+    world.ack("q1.1.1")
+    world.venue(fill("f1", "1", when=1, symbol=ETH, fee_currency="USDT"))
+    again = World(store=world.store)
+    again.now = 60
+    again.venue(StreamUp())
+    assert QueryContract(symbol=ETH) in again.sent()
+    again.connect()
+    again.stands("1")
+    again.minute("1.5")
+    again.timer("account", "binance", "default")
+    assert QueryContract(symbol=ETH) in again.sent()  # every minute from then on
+    again.minute("1.5")
+    assert again.told()
