@@ -280,7 +280,8 @@ class Server:
             still_there=lambda: self.halt_file.there(),
         )
         self.halt_file = HaltFile(settings.halt_file, self.desk, new_id)
-        self.mailer = Mailer(self.store, settings.mail, clock=utc_now)
+        collected = None if settings.mail is None else settings.mail.digest_minutes
+        self.mailer = Mailer(self.store, settings.mail, clock=utc_now, digest_minutes=collected)
         senders = _senders(settings)
         self.notifier = Notifier(
             self.store.notifications,

@@ -186,6 +186,13 @@ VARIABLES = (
         "noticed before it is needed. Needs SENDER_EMAIL.",
     ),
     Variable(
+        name="OMS_MAIL_DIGEST",
+        form="minutes, 1 to 1440",
+        default="every letter at once",
+        meaning="What is not critical is collected, and goes to RECEIVE_EMAILS as one letter at every full "
+        "span of so many minutes (UTC). Needs SENDER_EMAIL.",
+    ),
+    Variable(
         name="OMS_NOTIFY_EMAILS",
         form="addresses and domains such as @example.com, separated by commas",
         default="those of RECEIVE_EMAILS",
@@ -242,6 +249,7 @@ class MailSettings:
     host: str
     port: int
     ca_file: Path | None = None
+    digest_minutes: int | None = None  # None: every letter at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -491,7 +499,9 @@ def _is_loopback(host: str) -> bool:
 def _mail(environ: MutableMapping[str, str]) -> MailSettings | None:
     sender = environ.pop("SENDER_EMAIL", "").strip()
     receivers = _text(environ, "RECEIVE_EMAILS")
-    extras = [name for name in ("SMTP_HOST", "SMTP_PORT", "SMTP_CA_FILE") if _text(environ, name)]
+    extras = [
+        name for name in ("SMTP_HOST", "SMTP_PORT", "SMTP_CA_FILE", "OMS_MAIL_DIGEST") if _text(environ, name)
+    ]
     if not sender and not receivers:
         if extras:
             raise SettingsError(
@@ -521,6 +531,7 @@ def _mail(environ: MutableMapping[str, str]) -> MailSettings | None:
         host=host,
         port=_port(environ, "SMTP_PORT", DEFAULT_SMTP_PORT),
         ca_file=_ca_file(environ),
+        digest_minutes=_digest(environ),
     )
 
 
@@ -548,6 +559,15 @@ def _ca_file(environ: Mapping[str, str]) -> Path | None:
     if "-----BEGIN CERTIFICATE-----" not in certificates:
         raise SettingsError(f"SMTP_CA_FILE: {text} holds no certificate; give a PEM file")
     return path
+
+
+def _digest(environ: Mapping[str, str]) -> int | None:
+    text = _text(environ, "OMS_MAIL_DIGEST")
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 1440:
+        raise SettingsError(f"OMS_MAIL_DIGEST: {text!r} is not a number of minutes from 1 to 1440")
+    return int(text)
 
 
 def _start_mail(environ: Mapping[str, str], mail: MailSettings | None) -> bool:

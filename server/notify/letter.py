@@ -21,6 +21,7 @@ SUBJECT_MAX = 150  # characters
 TEXT_MAX = 4000  # characters of one value
 OTHERS_MAX = 50  # lines for the other notices of a group
 
+_FOOTER = ("-- ", "Sent by your order management system. Answers to this letter are not read.")
 _ODD = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # control, format (bidi), surrogates, separators
 
 
@@ -32,18 +33,20 @@ def letter(
     receivers: Sequence[str],
     now: datetime,
 ) -> EmailMessage:
-    """Write one letter for notices of one group, newest first; `queries` holds what is known: id -> query."""
+    """Write one letter for notices of one group, or of several, newest first; `queries` holds what is known:
+    id -> query."""
     newest, *others = sorted(notices, key=lambda notice: (notice.created_at, notice.notice_id), reverse=True)
     # Sent twice after a crash between the server's yes and our note of it, the copies are alike.
     identity = hashlib.sha256("\n".join(sorted(notice.notice_id for notice in notices)).encode()).hexdigest()
     message = EmailMessage(policy=SMTP)
     message["From"] = one_line(sender)
     message["To"] = ", ".join(one_line(receiver) for receiver in receivers)
-    message["Subject"] = subject(newest, len(notices))
+    alike = len({notice.group for notice in notices}) == 1
+    message["Subject"] = subject(newest, len(notices)) if alike else f"[OMS] digest of {len(notices)} letters"
     message["Date"] = format_datetime(now.astimezone(UTC))
     message["Message-ID"] = f"<oms-{identity[:40]}@{one_line(sender).rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers, please
-    message.set_content(body(newest, others, queries))
+    message.set_content(body(newest, others, queries) if alike else digest([newest, *others]))
     return message
 
 
@@ -87,8 +90,24 @@ def body(newest: Notice, others: Sequence[Notice], queries: Mapping[str, Query])
         ]
         if len(others) > OTHERS_MAX:
             lines.append(f"  and {len(others) - OTHERS_MAX} more; the table notices has them all")
-    lines += ["", "-- ", "Sent by your order management system. Answers to this letter are not read."]
+    lines += ["", *_FOOTER]
     return "\n".join(lines) + "\n"
+
+
+def digest(notices: Sequence[Notice]) -> str:
+    """Tell of each notice what failed, why and what to do, newest first."""
+    lines = []
+    for notice in notices[:OTHERS_MAX]:
+        lines += [
+            f"{_time(notice.created_at)}  {notice.severity}  {one_line(notice.subject)[:SUBJECT_MAX]}",
+            *_entry("Why", notice.why),
+            *_entry("What to do", notice.todo or "Nothing is needed of you."),
+            *(_entry("Query", notice.query_id) if notice.query_id is not None else []),
+            "",
+        ]
+    if len(notices) > OTHERS_MAX:
+        lines += [f"and {len(notices) - OTHERS_MAX} more; the table notices has them all", ""]
+    return "\n".join([*lines, *_FOOTER]) + "\n"
 
 
 def _about(query: Query) -> list[str]:

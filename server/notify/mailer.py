@@ -7,15 +7,17 @@ Rules:
 3. A letter the server will not take waits by itself; the others go.
 4. Notices of one group that wait together are one letter, and a group gets at most one letter a minute:
    a bot that fails every second must not cost the mailbox its good name.
-5. Without a mailbox notices stay in their table, marked once.
+5. With a digest every notice that is not critical waits for the next full span of so many minutes (UTC), and
+   all that wait are one letter. It waits in its table: a restart changes nothing.
+6. Without a mailbox notices stay in their table, marked once.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from ems.core.records import Notice, Query
@@ -30,6 +32,7 @@ GROUP_GAP_S = 60.0
 DELAY_FIRST_S = 2.0
 DELAY_MAX_S = 300.0
 NO_MAILBOX = "no mail configured"
+DIGEST = "digest"
 
 
 class Outbox(Protocol):
@@ -43,6 +46,9 @@ class Outbox(Protocol):
     def notices_sent(self, notice_ids: Sequence[str], now: datetime, remark: str | None = None) -> None: ...
 
     def notices_failed(self, notice_ids: Sequence[str], error: str, next_attempt_at: datetime) -> None: ...
+
+    def notices_put_off(self, until: Mapping[str, datetime]) -> None:
+        """Say when letters are due: notice id -> when. It is no failed attempt."""
 
     def notices_undeliverable(self, notice_ids: Sequence[str], error: str) -> None: ...
 
@@ -58,6 +64,7 @@ class Mailer:
         *,
         poll_s: float = POLL_S,
         group_gap_s: float = GROUP_GAP_S,
+        digest_minutes: int | None = None,
         implicit_tls: bool | None = None,
     ) -> None:
         self.trouble = ""  # why letters wait; empty when all is well
@@ -66,6 +73,7 @@ class Mailer:
         self._clock = clock
         self._poll_s = poll_s
         self._group_gap = timedelta(seconds=group_gap_s)
+        self._digest_s = None if digest_minutes is None else digest_minutes * 60
         self._implicit_tls = implicit_tls
         self._failures = 0  # of the server, in a row
         self._not_before: datetime | None = None  # the server's own waiting time
@@ -119,8 +127,27 @@ class Mailer:
             )
             self._outbox.notices_undeliverable([notice.notice_id for notice, _ in waiting], NO_MAILBOX)
             return 0
-        groups = self._ready(waiting, now)
+        groups = self._ready(self._due(waiting, now), now)
         return self._send(groups, self._mailbox, now) if groups else 0
+
+    def _due(self, waiting: Sequence[tuple[Notice, int]], now: datetime) -> list[tuple[Notice, int]]:
+        """Put off what belongs to a digest that is not due; return the rest."""
+        early = {
+            notice.notice_id: due
+            for notice, _ in waiting
+            if self._is_collected(notice) and (due := self._digest_of(notice)) > now
+        }
+        if early:
+            self._outbox.notices_put_off(early)
+        return [(notice, tries) for notice, tries in waiting if notice.notice_id not in early]
+
+    def _is_collected(self, notice: Notice) -> bool:
+        return self._digest_s is not None and notice.severity != "critical"
+
+    def _digest_of(self, notice: Notice) -> datetime:
+        """Return the first full span after a notice was written."""
+        span = self._digest_s or 1
+        return datetime.fromtimestamp((int(notice.created_at.timestamp()) // span + 1) * span, UTC)
 
     def _ready(self, waiting: Sequence[tuple[Notice, int]], now: datetime) -> list[list[tuple[Notice, int]]]:
         """Put notices of one group together, and leave out the groups that had a letter a moment ago."""
@@ -128,7 +155,9 @@ class Mailer:
         self._group_sent = recent
         groups: dict[str, list[tuple[Notice, int]]] = {}
         for notice, attempts in waiting:
-            if notice.group not in recent:
+            if self._is_collected(notice):
+                groups.setdefault(DIGEST, []).append((notice, attempts))
+            elif notice.group not in recent:
                 key = f"group {notice.group}" if notice.group else f"notice {notice.notice_id}"
                 groups.setdefault(key, []).append((notice, attempts))
         return list(groups.values())
@@ -171,7 +200,7 @@ class Mailer:
             self._outbox.notices_failed(ids, str(error), now + _delay(max(tries for _, tries in group)))
             return 0
         self._outbox.notices_sent(ids, now, remark)
-        if notices[0].group:
+        if notices[0].group and not self._is_collected(notices[0]):
             self._group_sent[notices[0].group] = now
         return 1
 

@@ -627,6 +627,12 @@ class SqlStore:
         again = {"attempts": notices.c.attempts + 1, "last_error": error, "next_attempt_at": next_attempt_at}
         self._mark(notice_ids, again)
 
+    def notices_put_off(self, until: Mapping[str, datetime]) -> None:
+        """Say when letters are due: notice id -> when. It is no failed attempt."""
+        for moment in sorted(set(until.values())):
+            ids = [notice_id for notice_id, due in until.items() if due == moment]
+            self._mark(ids, {"next_attempt_at": moment})
+
     def notices_undeliverable(self, notice_ids: Sequence[str], error: str) -> None:
         """Keep letters that nobody is going to send, with the reason; they are not asked for again."""
         self._mark(notice_ids, {"last_error": error, "next_attempt_at": None})

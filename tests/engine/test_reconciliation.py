@@ -297,3 +297,19 @@ def test_what_was_paid_in_before_the_first_balances_explains_nothing_later() -> 
     world.venue(TradeHistoryRead())
     world.minutes(3)
     assert len(world.told()) == 1
+
+
+def test_what_was_paid_in_before_hides_nothing_from_the_start() -> None:
+    world = World()
+    before = Moved(
+        transfer_id="deposit/1",
+        kind="deposit",
+        currency="USDT",
+        amount=D(10000),
+        fee=None,
+        status="ok",
+        at=at(world.now - 300),
+    )
+    world.venue(TransfersRead(transfers=(before,)))
+    world.minutes(2, USDT="13000")
+    assert world.ledger()["state"] == "differs"

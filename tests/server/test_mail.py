@@ -241,6 +241,38 @@ def test_a_bot_that_fails_every_second_costs_one_letter_a_minute(
 # --- Letters wait --------------------------------------------------------------------------------
 
 
+def test_a_digest_is_one_letter_at_the_full_span_and_what_is_critical_waits_for_none(
+    store: SqlStore, clock: Clock, sink: MailSink
+) -> None:
+    mailer = Mailer(store, box(sink), clock, digest_minutes=15)
+    clock.forward(60)
+    store.commit(
+        [
+            notice("n1", query_id=None, group="a", created_at=clock.now),
+            notice("n2", query_id=None, group="b", created_at=clock.now, subject="a stream is gone"),
+            notice(
+                "n3", query_id=None, group="c", created_at=clock.now, severity="critical", subject="halted"
+            ),
+        ]
+    )
+    assert mailer.deliver() == 1 and sink.messages[-1]["Subject"] == "[OMS] halted"
+    clock.forward(13 * 60)
+    store.commit([notice("n4", query_id=None, group="a", created_at=clock.now)])
+    assert mailer.deliver() == 0
+    clock.forward(59)
+    assert Mailer(store, box(sink), clock, digest_minutes=15).deliver() == 0  # nor after a restart
+    clock.forward(1)
+    assert mailer.deliver() == 1 and mailer.deliver() == 0
+    told = sink.messages[-1]
+    assert told["Subject"] == "[OMS] digest of 3 letters" and "a stream is gone" in told.get_content()
+    assert told.get_content().count("Deposit USDT, or ask for less.") == 3
+    clock.forward(60)
+    store.commit([notice(f"m{n}", query_id=None, group="a", created_at=clock.now) for n in range(2)])
+    clock.forward(14 * 60)
+    assert mailer.deliver() == 1
+    assert sink.messages[-1]["Subject"].endswith("FUNDS_INSUFFICIENT (2 times)")
+
+
 def test_a_server_that_is_down_delays_and_loses_nothing(
     store: SqlStore, clock: Clock, sink: MailSink, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -203,6 +203,11 @@ WRONG = {  # name -> (environment, variable named, words of the fix or the fault
         "b.de",
     ),
     "a letter at the start, without mail": ({"OMS_START_MAIL": "yes"}, "SENDER_EMAIL", "OMS_START_MAIL"),
+    "a digest of letters every day and a minute": (
+        {**MAIL, "OMS_MAIL_DIGEST": "1441"},
+        "OMS_MAIL_DIGEST",
+        "1 to 1440",
+    ),
     "a letter at the start, perhaps": ({**MAIL, "OMS_START_MAIL": "maybe"}, "OMS_START_MAIL", "yes nor no"),
     "webhooks without a key": ({"OMS_WEBHOOK_HOSTS": "a.de"}, "OMS_WEBHOOK_KEY", "set both"),
     "a key without webhooks": ({"OMS_WEBHOOK_KEY": "k" * 16}, "OMS_WEBHOOK_HOSTS", "set both"),
