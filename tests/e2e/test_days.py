@@ -10,12 +10,14 @@ from decimal import Decimal
 
 import pytest
 
-from oms_client import OMSClient
+from oms_client import OMSClient, signing
 from oms_client.cli import main
+from oms_client.errors import OMSError
 from tests.e2e.processes import ServerProcess, SimulatorProcess
 
 D = Decimal
 EXCHANGES = ("binance", "kraken")
+BOB = signing.generate_keys()
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("days")
     simulators = [SimulatorProcess(name, folder / f"{name}.log").start() for name in EXCHANGES]
     server = ServerProcess(simulators, f"sqlite:///{folder / 'oms.sqlite'}", folder / "server.log")
+    keys = f"alice,{server.keys.public};bob,{BOB.public};adam,{server.admin.public},admin"
+    server.environment = {"OMS_KEYS": keys}
     server.start()
     yield server
     server.stop()
@@ -99,13 +103,20 @@ def test_a_midnight_that_the_server_slept_through_is_made_up_for(house: ServerPr
 
 
 def test_nobody_sees_the_days_and_books_of_another(house: ServerProcess) -> None:
-    """Not even an admin: positions and what they earned are their owner's alone."""
+    """Not even an admin: positions and what they earned are their owner's alone. Slices an admin sees, who
+    sets them."""
+    bob = OMSClient("bob", house.url, "maker", key=BOB.private)
     adam = OMSClient("adam", house.url, "maker", key=house.admin.private)
-    assert all(
-        one.positions == [] and one.total.value == 0 for one in adam.get_snapshots(bot="maker").snapshots
-    )
-    assert adam.get_portfolio().positions == [] and adam.get_pnl().total.fills == 0
-    assert adam.get_past_orders().orders == []
+    adam.set_slice("saver", "kraken", {"USDT": "10"}, of_user="alice")
     theirs = client(house).get_past_orders().orders[0].order_id
-    with pytest.raises(Exception, match="ORDER_NOT_FOUND"):
-        adam.get_order(theirs)
+    for other in (bob, adam):
+        days = other.get_snapshots(bot="maker").snapshots
+        assert days and all(one.positions == [] and one.total.value == 0 for one in days)
+        assert other.get_portfolio().positions == [] and other.get_pnl().total.fills == 0
+        assert other.get_past_orders().orders == [] and other.get_notifications().notifications == []
+        with pytest.raises(OMSError) as no:
+            other.get_order(theirs)
+        assert no.value.code == "ORDER_NOT_FOUND"
+    assert [one.of_bot for one in client(house).get_slices().slices] == ["saver"]
+    assert bob.get_slices().slices == []
+    assert [(one.user, one.of_bot) for one in adam.get_slices().slices] == [("alice", "saver")]
