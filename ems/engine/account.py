@@ -67,6 +67,7 @@ class Account:
         self.internal_matching = internal_matching  # orders of different bots meet inside before they go out
         self.swaps = swaps  # perpetual contracts may be traded here
         self.contracts: dict[str, ContractRead] = {}  # symbol -> how the account stood when it was last read
+        self.contracts_asked: dict[str, datetime] = {}  # symbol -> when, and no answer yet
         self.contracts_failed: dict[str, str] = {}  # symbol -> why its last reading brought nothing
         self.haircuts: dict[tuple[str, Side], Haircut] = {}  # (currency, side) -> what was learned
 

@@ -154,6 +154,7 @@ class Contracts:
 
     def read(self, account: Account, report: ContractRead, now: datetime) -> None:
         """Take what an exchange says of a contract."""
+        account.contracts_asked.pop(report.symbol, None)
         place = (*account.key, report.symbol)
         if report.problem or report.query_sent_at is None:
             account.contracts_failed[report.symbol] = report.problem

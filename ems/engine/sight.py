@@ -24,6 +24,7 @@ ZERO = Decimal(0)
 
 BOUNDS_AGE_S = 20.0  # prices an exchange took longer ago than this say nothing of those it takes now
 BALANCE_AGE_S = 2.0  # a balance asked for within this is fresh enough to refuse on
+ASKED_S = 2.0  # a question of this age may have been lost; a younger one is not asked again
 DARK_S = 60.0  # a book that did not come when it was waited for is not waited for again this long
 
 Key = tuple[str, str]  # (exchange, account)
@@ -155,9 +156,16 @@ class Sight:
         for key in sorted(need.balances):
             self._out.send(self._work.accounts[key], QueryBalances())
         for exchange, account, symbol in sorted(need.contracts):
-            self._out.send(self._work.accounts[exchange, account], QueryContract(symbol=symbol))
+            self._ask_contract(self._work.accounts[exchange, account], symbol, now)
         for exchange, account, symbol in sorted(need.books):
             self._out.watch(self._work.accounts[exchange, account], symbol, now)
+
+    def _ask_contract(self, account: Account, symbol: str, now: datetime) -> None:
+        """Ask how a contract stands, once for all who want to know just now."""
+        asked = account.contracts_asked.get(symbol)
+        if asked is None or (now - asked).total_seconds() >= ASKED_S:
+            account.contracts_asked[symbol] = now
+            self._out.send(account, QueryContract(symbol=symbol))
 
     def short_of(self, account: Account, currency: str, wanted: Decimal) -> Problem | None:
         if wanted <= self.available(account, currency):

@@ -412,8 +412,6 @@ class Submissions:
         for token, held in list(self._waiting.held.items()):
             if place not in held.need.contracts:
                 continue
-            if not report.problem and (report.query_sent_at is None or report.query_sent_at < held.asked_at):
-                continue
             del self._waiting.held[token]
             self._waiting.times = {token: held.times}
             patient = held.times < HOLDS and not report.problem

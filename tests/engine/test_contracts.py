@@ -283,3 +283,18 @@ def test_positions_of_before_a_restart_are_read_on_contact_and_compared_again() 
     assert QueryContract(symbol=ETH) in again.sent()  # every minute from then on
     again.minute("1.5")
     assert again.told()
+
+
+def test_many_orders_ask_once_and_are_judged_together() -> None:
+    world = World()
+    world.book(symbol=ETH)
+    world.submit(BUY)
+    assert world.sent() == [QueryContract(symbol=ETH)]
+    world.now = 1.9
+    world.submit(replace(BUY, price=D(1999)), key="key-2")
+    assert world.sent() == []
+    world.now = 2
+    world.submit(replace(BUY, price=D(1998)), key="key-3")
+    assert world.sent() == [QueryContract(symbol=ETH)]  # the first one may be lost
+    world.stands("0")
+    assert sorted(sent.price for sent in world.placed()) == [1998, 1999, 2000]
