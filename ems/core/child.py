@@ -620,7 +620,7 @@ def _status(work: _Work, event: OrderStatus) -> None:
     if order.status in (Status.PENDING, Status.UNKNOWN):
         work.change(Kind.ACK, _alive(work.order, Saw.OPEN), exchange_order_id=event.exchange_order_id)
     if event.found is Found.CLOSED:
-        _closed(work, event.ending or Ending.CANCELED, event.filled_quantity)
+        _closed(work, event.ending or Ending.CANCELED, event.filled_quantity, quantity=event.quantity)
         return
     if order.final_quantity is not None:
         return  # an old snapshot: we already have the venue's last word
@@ -648,8 +648,13 @@ def _alive(order: Order, saw: Saw) -> Phase:
     return Phase.PENDING_CANCEL if order.leaving else phase
 
 
-def _closed(work: _Work, ending: Ending, filled: Decimal | None) -> None:
-    """The venue says it is over. Settle once every fill of the final quantity is booked."""
+def _closed(
+    work: _Work, ending: Ending, filled: Decimal | None, *, quantity: Decimal | None = None
+) -> None:
+    """The venue says it is over. Settle once every fill of the final quantity is booked.
+
+    `quantity` is how large the order was, where the venue tells that as well.
+    """
     order = work.order
     if order.phase is Phase.SETTLED:
         return
@@ -657,7 +662,10 @@ def _closed(work: _Work, ending: Ending, filled: Decimal | None) -> None:
         if ending is not Ending.FILLED:
             _doubt(work, "ended, final quantity not said")
             return
-        filled = order.quantity
+        filled = _whole(order, quantity)
+        if filled is None:
+            _doubt(work, "filled, and not said of how much: an amendment may have arrived")
+            return
     edit = _amending(order)
     if edit is not None and ending is Ending.FILLED and filled == edit.quantity:
         _amended(work)
@@ -674,6 +682,14 @@ def _closed(work: _Work, ending: Ending, filled: Decimal | None) -> None:
     _complete(work)
     if work.order.phase is not Phase.SETTLED:
         work.do(Do.TRADES)
+
+
+def _whole(order: Order, told: Decimal | None) -> Decimal | None:
+    """Return how much a filled order has filled; None where an amendment leaves that open."""
+    edit = order.edit
+    if edit is None or not edit.sent or edit.quantity is None:
+        return order.quantity
+    return told
 
 
 def _complete(work: _Work) -> None:

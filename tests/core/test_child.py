@@ -8,6 +8,7 @@ import pytest
 from ems.core.child import (
     PHASES,
     AskCancel,
+    AskReplace,
     Child,
     Do,
     Doubted,
@@ -31,7 +32,7 @@ from ems.core.messages import (
     Rejected,
     TradesAnswer,
 )
-from ems.core.records import Asked, Phase, Status
+from ems.core.records import Asked, Edit, Phase, Status
 from tests.builders import PATIENCE, at, fill, order
 
 ID = "q1.1.1"
@@ -351,3 +352,37 @@ def test_lost_contact_makes_every_open_order_doubtful():
     for phase in (Phase.PENDING_NEW, Phase.LIVE, Phase.PENDING_CANCEL):
         done = do(child_in(phase), Doubted())
         assert (done.child.order.phase, done.actions) == (Phase.UNKNOWN, (Do.LOOK,)), phase
+
+
+@pytest.mark.parametrize(
+    ("told", "settled"), [("0.4", Status.CANCELED), (None, None)], ids=["says how large it was", "does not"]
+)
+def test_filled_to_terms_that_may_have_changed_is_believed_only_with_the_quantity(told, settled):
+    """Found by the fuzz: it waited for ever for the fills of the old quantity."""
+    smaller = Edit(
+        query_id="e1",
+        asked_at=at(1),
+        in_place=True,
+        quantity=Decimal("0.4"),
+        reserved=Decimal(800),
+    )
+    child = child_in(Phase.LIVE)
+    assert child.order.quantity > Decimal("0.4")
+    nobody_knows = OutcomeUnknown(order_id=ID, request="amend", message="502")
+    filled = OrderStatus(
+        order_id=ID,
+        found=Found.CLOSED,
+        exchange_order_id="X1",
+        ending=Ending.FILLED,
+        quantity=None if told is None else Decimal(told),
+        query_sent_at=at(5),
+    )
+    done = play(child, (1, AskReplace(edit=smaller)), (2, nobody_knows), (3, AskCancel()), (5.1, filled))
+    done = do(done.child, TradesAnswer(order_id=ID, fills=(fill("f1", "0.4"),), query_sent_at=at(25)), 26)
+    after = done.child.order
+    assert after.filled_quantity == Decimal("0.4")
+    if settled is None:
+        assert (after.phase, after.final_quantity) == (Phase.UNKNOWN, None), "it is asked again"
+        assert done.wake_at is not None
+    else:
+        assert (after.phase, after.status) == (Phase.SETTLED, settled)

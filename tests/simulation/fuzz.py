@@ -9,7 +9,9 @@ What the venue may do, and no more (the promises the machine is built on, `Patie
 * a create is refused when it arrives more than 5 s after it was sent;
 * orders and fills may stay invisible to queries for up to 15 s; a closed order may vanish for ever, its
   fills may not;
-* what it says of an end is true: a final quantity is final.
+* what it says of an end is true: a final quantity is final;
+* an amendment is answered once and within `Patience.answer_s`, or not at all, and nobody asks for another
+  one before that.
 
 Judged: over-fills (the venue's fills exceed the parent), ledger (ours differs from the venue's), orphans (an
 order open at the venue that we think over), termination, and on every step I1 to I4 of EXECUTION.md 3.
@@ -35,6 +37,7 @@ from random import Random
 
 from ems.core.child import (
     AskCancel,
+    AskReplace,
     Child,
     ChildEvent,
     Do,
@@ -49,6 +52,8 @@ from ems.core.child import (
 )
 from ems.core.messages import (
     Acked,
+    Amended,
+    AmendRefused,
     CancelAcked,
     CancelRefused,
     Ending,
@@ -64,8 +69,9 @@ from ems.core.messages import (
     TradesAnswer,
 )
 from ems.core.order import IllegalTransition, created, fold
-from ems.core.records import HistoryEntry, Order, Phase, Status
+from ems.core.records import Asked, Edit, HistoryEntry, Order, Phase, Status
 from tests.builders import order as an_order
+from tests.simulation.machines import MACHINES, StepFunction
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENCE = Patience()
@@ -84,124 +90,6 @@ PRICE = Decimal(LIMIT_CENTS).scaleb(-2)
 ZERO = Decimal(0)
 
 FAULTS = ("overfills", "ledger", "orphans", "unterminated", "invariants")
-
-
-# --- Machines: the production one, and broken ones that the fuzz must tell from it ---------------------
-
-StepFunction = Callable[[Child, ChildEvent, datetime, Patience], Step]
-
-
-def naive(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    """Believe what a simple bot believes: no answer, a failed cancel and 'not found' all mean not filled."""
-    known = child.order.filled_quantity
-    match event:
-        case OutcomeUnknown(request="create"):
-            event = Rejected(order_id=event.order_id, refusal=Refusal.PERMANENT, message=event.message)
-        case Tick() if child.order.phase is Phase.PENDING_NEW:
-            event = Rejected(order_id=child.order.order_id, refusal=Refusal.PERMANENT, message="no answer")
-        case OutcomeUnknown() | CancelRefused() | CancelAcked():
-            event = CancelAcked(order_id=event.order_id, filled_quantity=known)
-        case OrderStatus(found=Found.NOT_FOUND):
-            event = replace(event, found=Found.CLOSED, ending=Ending.CANCELED, filled_quantity=known)
-    return step(child, event, now, patience)
-
-
-def timeout_is_a_refusal(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    if isinstance(event, OutcomeUnknown) and event.request == "create":
-        event = Rejected(order_id=event.order_id, refusal=Refusal.PERMANENT, message=event.message)
-    return step(child, event, now, patience)
-
-
-def failed_cancel_is_a_cancel(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    if isinstance(event, CancelRefused):
-        event = CancelAcked(order_id=event.order_id, filled_quantity=child.order.filled_quantity)
-    return step(child, event, now, patience)
-
-
-def silent_cancel_settles(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    if isinstance(event, CancelAcked) and event.filled_quantity is None:
-        event = replace(event, filled_quantity=child.order.filled_quantity)
-    return step(child, event, now, patience)
-
-
-def time_of_the_answer_counts(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    """EXECUTION.md 3: the verdict that gave the only over-fill in fuzzing."""
-    if isinstance(event, OrderStatus | TradesAnswer) and event.query_sent_at is not None:
-        event = replace(event, query_sent_at=now)
-    return step(child, event, now, patience)
-
-
-def first_not_found_counts(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    return step(child, event, now, replace(patience, recv_window_s=0.0, margin_s=0.0, not_founds=1))
-
-
-def invisible_for_two_seconds_only(
-    child: Child, event: ChildEvent, now: datetime, patience: Patience
-) -> Step:
-    return step(child, event, now, replace(patience, margin_s=2.0))
-
-
-def history_not_waited_for(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    """Rule N without its second half: the trade history is taken for empty as soon as it is asked."""
-    done = step(child, event, now, patience)
-    if Do.TRADES in done.actions and done.child.lookup.not_founds >= patience.not_founds:
-        empty = TradesAnswer(
-            order_id=child.order.order_id, fills=(), query_sent_at=now + timedelta(seconds=60)
-        )
-        after = step(done.child, empty, now, patience)
-        return replace(after, entries=done.entries + after.entries, fills=done.fills + after.fills)
-    return done
-
-
-def history_asked_too_early(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    """Rule N with any empty history: fills up to the end of the order may still be invisible in it."""
-    if child.lookup.gone_by is not None:
-        child = replace(child, lookup=replace(child.lookup, gone_by=START))
-    return step(child, event, now, patience)
-
-
-def repeated_fill_is_money_again(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    if isinstance(event, FillReport):
-        event = replace(event, fill_id=f"{event.fill_id}/{len(child.order.fill_ids)}")
-    return step(child, event, now, patience)
-
-
-def settled_before_every_fill(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    """R7: the final quantity of the venue is ignored."""
-    if isinstance(event, OrderStatus | CancelAcked) and event.filled_quantity is not None:
-        event = replace(event, filled_quantity=child.order.filled_quantity)
-        if isinstance(event, OrderStatus) and event.found is Found.CLOSED:
-            event = replace(event, ending=Ending.CANCELED)
-    return step(child, event, now, patience)
-
-
-def cancel_only_once(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    return step(child, event, now, replace(patience, recancel_s=1e6))
-
-
-def no_wake_up_in_doubt(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> Step:
-    done = step(child, event, now, patience)
-    return replace(done, wake_at=None) if done.child.order.phase is Phase.UNKNOWN else done
-
-
-MUTANTS: dict[str, StepFunction] = {
-    f.__name__: f
-    for f in (
-        timeout_is_a_refusal,
-        failed_cancel_is_a_cancel,
-        silent_cancel_settles,
-        time_of_the_answer_counts,
-        first_not_found_counts,
-        invisible_for_two_seconds_only,
-        history_not_waited_for,
-        history_asked_too_early,
-        repeated_fill_is_money_again,
-        settled_before_every_fill,
-        cancel_only_once,
-        no_wake_up_in_doubt,
-    )
-}
-MACHINES: dict[str, StepFunction] = {"production": step, "naive": naive, **MUTANTS}
 
 
 # --- Weather and venue -----------------------------------------------------------------------------------
@@ -283,15 +171,20 @@ class Weather:
 class VenueOrder:
     """An order as the venue has it."""
 
-    __slots__ = ("closed_at", "created_at", "ending", "fills", "filled", "units")
+    __slots__ = ("closed_at", "created_at", "ending", "fills", "filled", "terms", "units")
 
     def __init__(self, units: int, now: float):
         self.units = units
+        self.terms = [(now, units)]  # from when it has had which quantity
         self.created_at = now
         self.fills: list[tuple[float, int, FillReport]] = []  # when, units, what
         self.filled = 0
         self.closed_at = NEVER
         self.ending: Ending | None = None
+
+    def units_at(self, moment: float) -> int:
+        """Return the quantity it had then."""
+        return [units for since, units in self.terms if since <= moment or since == self.created_at][-1]
 
 
 @dataclass(slots=True)
@@ -341,6 +234,8 @@ class Run:
         self.committed: list[Decimal] = []  # filled + may still fill, of each child
         self.wakes: list[int] = []  # the wake-up that counts, of each child
         self.venue: list[VenueOrder | None] = []
+        # In some runs orders are changed while they rest; the others go on as they would without that.
+        self.edits = Random(seed << 40 | run | 1 << 80) if run % 2 else None
 
     # --- The clock -----------------------------------------------------------------------------------------
 
@@ -397,6 +292,33 @@ class Run:
         self.deliver(number, self.life, Sent())
         self._carry(number, "create", self._create, units)
         self.after(self.random() * self.cancel_s, self.cancel, number)
+        if self.edits is not None:
+            for _ in range(self.edits.randint(1, 3)):
+                self.after(self.edits.random() * self.cancel_s, self.edit, number)
+
+    def edit(self, number: int) -> None:
+        """Ask for another quantity, within what is left of the parent and of its funds."""
+        order, draw = self.children[number].order, self.edits
+        assert draw is not None
+        if order.phase is not Phase.LIVE or order.asked is not Asked.NOTHING:
+            return
+        answer_by = self.children[number].lookup.amend_answer_by
+        if answer_by is not None and START + timedelta(seconds=self.now) < answer_by:
+            return  # the last one may still be answered
+        left = min(self.quantity - sum(self.committed), (self.funds - self._tied()) / PRICE)
+        least = int(order.filled_quantity.scaleb(4)) + 1
+        most = int((order.quantity + max(left, ZERO)).scaleb(4))
+        if least > most:
+            return
+        units = draw.randint(least, most)
+        edit = Edit(
+            query_id="e1",
+            asked_at=START + timedelta(seconds=self.now),
+            in_place=draw.random() < 0.8,
+            quantity=QUANTITIES[units],
+            reserved=QUANTITIES[units] * PRICE,
+        )
+        self.deliver(number, self.life, AskReplace(edit=edit))
 
     def cancel(self, number: int) -> None:
         if self.children[number].order.phase is not Phase.SETTLED:
@@ -456,6 +378,9 @@ class Run:
         for action in done.actions:
             if action is Do.CANCEL:
                 self._carry(number, "cancel", self._cancel)
+            elif action is Do.AMEND:
+                assert after.order.edit is not None and after.order.edit.quantity is not None
+                self._carry(number, "amend", self._amend, int(after.order.edit.quantity.scaleb(4)))
             else:
                 self._ask(number, action)
         if after.order is not child.order:
@@ -527,14 +452,26 @@ class Run:
         draw, weather = self.random, self.weather
         if draw() < weather.refuse:
             # Refused, and said so: this much a venue may be believed about a create, never about a cancel.
-            refused = Rejected if request == "create" else CancelRefused
+            refused = {"create": Rejected, "amend": AmendRefused}.get(request, CancelRefused)
             event = refused(order_id=_id(number), refusal=Refusal.RATE_LIMIT, message="slow down")
         else:
             event = do(number, sent, *arguments)
-        if draw() < weather.lose_answer:
+        if request == "amend":
+            self._answer_once(number, life, event, sent)
+        elif draw() < weather.lose_answer:
             self._no_answer(number, life, request)
         else:
             self._answer(number, life, event, weather.late_answer)
+
+    def _answer_once(self, number: int, life: int, event: ChildEvent, sent: float) -> None:
+        """Bring the answer to an amendment in time, or say in time that nobody knows, or say nothing."""
+        assert self.edits is not None
+        draw, weather = self.edits.random, self.weather
+        if draw() < weather.lose_answer:
+            event = OutcomeUnknown(order_id=_id(number), request="amend", message="502")
+        late = self.now + draw() * (30.0 if draw() < weather.late_answer else weather.latency_s)
+        if late < sent + PATIENCE.answer_s:
+            self.after(late - self.now, self.deliver, number, life, event)
 
     def _no_answer(self, number: int, life: int, request: str) -> None:
         """Say that nobody knows (timeout, 5xx), or not even that."""
@@ -586,6 +523,7 @@ class Run:
             exchange_order_id=f"X{number}",
             filled_quantity=QUANTITIES[filled] if told else None,
             ending=order.ending if closed else None,
+            quantity=None if self.edits is None else QUANTITIES[order.units_at(seen)],
             query_sent_at=sent_at,
         )
 
@@ -684,6 +622,23 @@ class Run:
         self._close(number, Ending.CANCELED)
         silent = draw() < weather.silent
         return CancelAcked(order_id=_id(number), filled_quantity=None if silent else QUANTITIES[order.filled])
+
+    def _amend(self, number: int, sent: float, units: int) -> ChildEvent:
+        order = self.venue[number]
+        why = None
+        if self.now - sent > RECV_WINDOW_S:
+            why = Refusal.CLOCK
+        elif order is None or order.ending is not None:
+            why = Refusal.UNKNOWN_ORDER
+        elif units <= order.filled:
+            why = Refusal.MIN_SIZE
+        if why is not None:
+            return AmendRefused(order_id=_id(number), refusal=why, message="not amended")
+        assert order is not None
+        order.units = units
+        order.terms.append((self.now, units))
+        self._stream(number, None)
+        return Amended(order_id=_id(number))
 
     # --- Judging --------------------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from ems.core.messages import (
     Rejected,
 )
 from ems.core.records import Phase
-from tests.simulation.fuzz import FAULTS, MUTANTS, Run, fuzz, main, naive
+from tests.simulation.fuzz import FAULTS, Run, fuzz, main
+from tests.simulation.machines import MUTANTS, naive
 
 RUNS = 2500
 CANCEL_ANSWERS = (Saw.CANCEL_ACK, Saw.CANCEL_FINAL, Saw.CANCEL_REFUSED)
