@@ -648,9 +648,7 @@ def _alive(order: Order, saw: Saw) -> Phase:
     return Phase.PENDING_CANCEL if order.leaving else phase
 
 
-def _closed(
-    work: _Work, ending: Ending, filled: Decimal | None, *, quantity: Decimal | None = None
-) -> None:
+def _closed(work: _Work, ending: Ending, filled: Decimal | None, *, quantity: Decimal | None = None) -> None:
     """The venue says it is over. Settle once every fill of the final quantity is booked.
 
     `quantity` is how large the order was, where the venue tells that as well.
