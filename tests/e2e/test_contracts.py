@@ -337,6 +337,8 @@ def test_a_halt_reaches_contracts_and_leaves_nothing_open(flat: House, exchange:
     venue.trade(BTC, "buy", "0.01", price="58000")  # by hand
     report = flat.adam.halt(exchange=exchange, everything=True)
     assert venue.open_orders() == [] and bot.get_order(spot.order_id).status == "canceled"
+    way_out = flat.adam.order(exchange, "sell", ETH, "1", "market", reduce_only=True)  # an admin's way out
+    assert (way_out.filled_quantity, venue.base(ETH)) == (D("0.01"), 0)
     flat.adam.resume(report.halt_id)
 
 
