@@ -14,9 +14,9 @@ from tests.builders import T0
 S = TypeVar("S", bound=Store)
 
 
-def opened(store: S) -> S:
-    """Return the store with every limit switched off."""
-    store.commit(taken_away())
+def opened(store: S, *but: str) -> S:
+    """Return the store with every limit switched off; those named in `but` are as they are by default."""
+    store.commit([one for one in taken_away() if one.setting not in but])
     return store
 
 

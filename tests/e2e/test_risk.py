@@ -147,6 +147,27 @@ def test_an_order_is_measured_against_what_the_exchange_says_was_traded(house, e
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_smart_order_without_room_is_refused_whole_and_the_amount_it_names_is_done(house, exchange):
+    wait_all_ready(house)
+    client = alice(house)
+    rows = {(r["setting"], r["scope"]): r for r in client.get_risk()["limits"]}
+    used = Decimal(rows.get(("credit_limit", f"user alice, exchange {exchange}"), {"used": 0})["used"])
+    client.set_limit("credit_limit", str(used + 400), user="alice", exchange=exchange)
+    simulator = next(s for s in house.simulators if s.exchange == exchange)
+    before = len(simulator.admin("orders"))
+    with pytest.raises(OMSError) as refused:
+        client.smart_order(exchange, "USDT", "ETH", 1000, algo="market", time_limit=20)
+    error = refused.value
+    assert (error.code, error.details["field"]) == ("CREDIT_LIMIT", "start_amount")
+    assert len(simulator.admin("orders")) == before, "not a part of it was sent"
+    most = error.details["most"]
+    assert 390 < Decimal(most) <= 400
+    assert client.smart_order(exchange, "USDT", "ETH", most, algo="market", time_limit=20).outcome == "done"
+    adam(house).set_limit("credit_limit", "default", user="alice", exchange=exchange)
+
+
+@pytest.mark.timeout(180)
 def test_who_may_set_what_and_that_a_restart_keeps_it(house):
     wait_all_ready(house)
     client, price = alice(house), mid(house, "binance")

@@ -246,7 +246,8 @@ def _edits_hold(world: World) -> None:
         ours = _ours(world, venue)
         for theirs in venue.account.orders.values():
             mine = ours[theirs.client_order_id]
-            same = mine.quantity == theirs.quantity and mine.price == theirs.price
+            price = mine.protection_price if mine.price is None else mine.price
+            same = mine.quantity == theirs.quantity and price == theirs.price
             _require("E", same or mine.edit is not None, f"{mine.order_id}: other terms than the venue's")
     for query in world.disk.queries.values():
         if query.verb != "edit_order" or query.status is not QueryStatus.DONE or query.result is None:

@@ -155,7 +155,8 @@ class World:
         self.rng = Random(seed)
         self.clock = VirtualClock()
         self.weather: Weather = CALM if calm else draw(self.rng)
-        self.disk = opened(MemoryStore())
+        # Market orders go out as limits at the bound, in every second world of each kind.
+        self.disk = opened(MemoryStore(), *(["slippage_limit"] if seed // 4 % 2 else []))
         self.crashes = 0
         self.process: Process | None = None
         self.asks: list[Ask] = []
