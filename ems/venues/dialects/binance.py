@@ -592,7 +592,7 @@ BINANCE = Dialect(
         snapshot_by_rest=True,
     ),
     limits=RateLimits(
-        # Every address 6,000 weight a minute; every account 100 orders per 10 s, 200,000 a day.
+        # Every address 6,000 weight a minute; every account 100 orders per 10 s, 200,000 a day
         # (exchangeInfo). The windows begin with the minute, with second 00, 10, 20, with the day in UTC:
         # https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/rate-limits
         shapes=(
