@@ -511,12 +511,15 @@ def _judge_amendment(work: _Work, event: OrderStatus) -> None:
         (edit.stop_price, event.stop_price),
     )
     shown = [(wanted, told) for wanted, told in pairs if wanted is not None]
-    if all(wanted == told for wanted, told in shown):
-        _amended(work)
-        return
     patience = work.patience
     proof_from = edit.asked_at + timedelta(seconds=patience.recv_window_s + patience.margin_s)
-    if event.query_sent_at is None or event.query_sent_at < proof_from:
+    early = event.query_sent_at is None or event.query_sent_at < proof_from
+    # A picture of before an earlier change may show, by chance, the very terms that are asked for now.
+    old = edit.quantity is None and event.quantity not in (None, work.order.quantity)
+    if all(wanted == told for wanted, told in shown) and not (early and old):
+        _amended(work)
+        return
+    if early:
         work.wait_s = patience.recancel_s
         return
     if all(told is not None for _, told in shown):

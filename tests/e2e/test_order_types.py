@@ -65,6 +65,14 @@ class House:
         trade = {"symbol": "ETH/USDT", "price": text[0][0], "quantity": "1", "taker_side": "sell"}
         self.exchange.admin("trade", trade)
 
+    def stands(self, order_id: str):
+        """Wait until the exchange has confirmed an order that follows from another."""
+        deadline = time.monotonic() + WAIT_S
+        while (order := self.client.get_order(order_id)).status == "pending":
+            assert time.monotonic() < deadline, order
+            time.sleep(0.05)
+        return order
+
     def ended(self, order_id: str):
         deadline = time.monotonic() + WAIT_S
         while not (order := self.client.get_order(order_id)).is_closed:
@@ -130,6 +138,20 @@ def test_where_the_exchange_has_it_the_stop_waits_there(house):
     assert (stands.status, stands.price, stands.quantity) == ("submitted", better, D("0.06"))
 
 
+@pytest.mark.parametrize("house", ["binance"], indirect=True)
+def test_a_stop_whose_new_terms_the_exchange_refuses_stands_again_as_it_was(house):
+    price = house.price()
+    stop, beyond = ((price * rate).quantize(D("0.01")) for rate in (D("0.5"), D("1.2")))
+    order = house.client.order(house.name, "sell", "ETH/USDT", "0.05", "stop_loss", stop_price=stop)
+    with pytest.raises(QueryFailed) as refused:
+        house.client.edit_order(order.order_id, stop_price=beyond)
+    assert (refused.value.code, "placed again" in str(refused.value)) == ("VENUE_REJECTED", True)
+    stands = house.client.get_order(f"{order.order_id[:-1]}3")
+    assert (stands.status, stands.stop_price, stands.quantity) == ("submitted", stop, D("0.05"))
+    assert stands.client_order_id in [o["client_order_id"] for o in house.theirs()]
+    assert house.client.cancel_order(stands.order_id)["canceled"] == [stands.order_id]
+
+
 @pytest.mark.parametrize("house", ["binance", "kraken"], indirect=True)
 def test_what_is_attached_sells_what_came_in_after_a_kill_and_nothing_twice(house):
     price = house.price()
@@ -148,7 +170,7 @@ def test_what_is_attached_sells_what_came_in_after_a_kill_and_nothing_twice(hous
     page = house.client.get_past_orders(house.name)["orders"]
     guards = {o["purpose"]: o["order_id"] for o in page if o["query_id"] == entry["query_id"]}
     assert guards.keys() == {"direct", "stop_loss", "take_profit"}
-    guard = house.client.get_order(guards["stop_loss"])
+    guard = house.stands(guards["stop_loss"])
     assert (guard.status, guard.side, guard.emulated) == ("submitted", "sell", False)
     assert came - D("0.0002") <= guard.quantity <= came
     profit = house.client.get_order(guards["take_profit"])
@@ -180,7 +202,7 @@ def test_the_profit_takes_the_place_of_the_guard_when_its_price_comes(house):
     )
     page = house.client.get_past_orders(house.name)["orders"]
     guards = {o["purpose"]: o["order_id"] for o in page if o["query_id"] == entry["query_id"]}
-    assert house.client.get_order(guards["stop_loss"]).status == "submitted"
+    assert house.stands(guards["stop_loss"]).status == "submitted"
     house.move_to(price * D("1.03"), guards["take_profit"])
     sold = house.ended(guards["take_profit"])
     assert (sold.status, sold.filled_quantity) == ("filled", sold.quantity)

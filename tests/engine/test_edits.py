@@ -441,3 +441,14 @@ def test_what_an_algorithm_works_has_no_terms_of_its_own():
     )
     (request,) = world.placed()
     assert edit(world, order_id=request.order_id, price="1950").code == errors.ORDER_NOT_EDITABLE
+
+
+def test_an_old_picture_that_shows_the_new_price_by_chance_proves_nothing():
+    world = resting(quantity="2")
+    edit(world, price="1950", quantity="1")
+    world.venue(Amended(order_id="q1.1.1"))
+    edit(world, "edit-2", price="1900")  # back to where it was
+    shows(world, 1.0, price=D(1900), quantity=D(2))  # of before the first edit
+    assert world.order("q1.1.1").asked is Asked.REPLACE and world.order("q1.1.1").price == D(1950)
+    shows(world, 2.0, price=D(1900), quantity=D(1))
+    assert world.order("q1.1.1").price == D(1900) and result(world, "edit-2")[0] is QueryStatus.DONE

@@ -16,6 +16,7 @@ from functools import partial
 from random import Random
 
 from ems.algos.ledger import received, spent
+from ems.core import retries
 from ems.core.child import Patience
 from ems.core.messages import (
     AmendRequest,
@@ -624,15 +625,24 @@ class World:
             if rest * self.prices[parent.exchange, parent.legs[0].symbol] < 10 or self._moved(entry + exits):
                 continue  # too little, or it moves just now
             sent = [o for o in open_exits if o.status is not Status.CREATED]
-            if any(o.phase is not Phase.LIVE or o.emulated for o in sent):
+            if any(o.phase is not Phase.LIVE or o.emulated or not self._waits(o) for o in sent):
                 continue  # in doubt, and there must not be another; or its price has come and it sells
             stops = [o for o in open_exits if o.purpose == "stop_loss"]
             if len(stops) != 1 or not Decimal("0.99") * rest - Decimal("0.0002") <= stops[0].quantity <= rest:
                 wrong.append(f"{parent.parent_id} lacks its stop loss for {rest}: {stops}")
             elif parent.exchange == "alpha" and stops[0].emulated and "here" not in parent.goal:
-                if all(o.status is Status.CREATED for o in open_exits):
+                lately = self.clock.now() - timedelta(seconds=retries.ORDERS.longest_s * 2)
+                refused = [o for o in exits if o.status is Status.REJECTED and o.closed_at > lately]
+                if not refused and all(o.status is Status.CREATED for o in open_exits):
                     wrong.append(f"{stops[0].order_id} waits here though the exchange would wait with it")
         return wrong
+
+    def _waits(self, order: Order) -> bool:
+        """Say whether the venue has an order waiting for its price still."""
+        theirs = [
+            o for venue in self.venues for o in venue.account.by_client_id.get(order.client_order_id, ())
+        ]
+        return any(o.waiting for o in theirs)
 
     def _moved(self, orders: Sequence[Order]) -> bool:
         """Say whether something has happened to one of these orders a moment ago."""
