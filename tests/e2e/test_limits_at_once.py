@@ -19,7 +19,6 @@ from oms_client import OMSClient, signing
 from oms_client.answers import Order
 from oms_client.errors import OMSError
 from tests.e2e.processes import ServerProcess, SimulatorProcess
-from tests.services import postgres_database
 
 THREADS = 12  # of each user
 PRICE, SYMBOL = "2000", "ETH/USDT"
@@ -66,7 +65,7 @@ def house(request, tmp_path_factory):
         simulator = SimulatorProcess(request.param, folder / "exchange.log").start()
         stack.callback(simulator.stop)
         lite = request.param == "binance"
-        url = f"sqlite:///{folder / 'oms.sqlite'}" if lite else stack.enter_context(postgres_database())
+        url = f"sqlite:///{folder / 'oms.sqlite'}" if lite else request.getfixturevalue("pg_module_url")
         server = ServerProcess([simulator], url, folder / "server.log")
         keys = {f"user{number}": signing.generate_keys() for number in range(30)}
         known = [f"alice,{server.keys.public}", f"adam,{server.admin.public},admin"]
@@ -207,6 +206,7 @@ def test_exactly_as_many_pass_as_fit_and_the_rest_is_refused_with_the_code(house
     else:
         assert storm.counts() == fits
     assert Counter(error.code for error in storm.refused) == {code: THREADS * len(fits) - sum(fits.values())}
+    assert {error.venue_code for error in storm.refused} == {None}, "none of them was sent"
     placed = [order for order in house.ledger() if order["client_order_id"] not in before]
     assert len(placed) == sum(fits.values()), "by the exchange's own ledger"
     assert all(order["status"] == "submitted" for order in placed)

@@ -35,14 +35,6 @@ def server(tmp_path):
     simulator.stop()
 
 
-def test_a_second_server_on_the_same_database_refuses_to_start(server, tmp_path):
-    second = ServerProcess(server.simulators, server.db_url, tmp_path / "second.log")
-    second.spawn()
-    assert second.process.wait(30) == 2
-    (line,) = (tmp_path / "second.log").read_text().strip().splitlines()[-1:]
-    assert line.startswith("oms: ") and str(server.process.pid) in line
-
-
 def test_sigterm_stops_at_once_and_the_next_start_takes_the_order_up(server):
     client = OMSClient("alice", server.url, "bot", key=server.keys.private)
     order = client.limit_order("binance", "buy", "ETH/USDT", "0.01", "2000")
