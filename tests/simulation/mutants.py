@@ -45,7 +45,6 @@ from ems.engine.halts import Halts
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.replans import Replans
-from ems.engine.successors import Successors
 from ems.engine.triggers import Triggers
 from ems.engine.turn import Out
 from ems.engine.work import Work
@@ -291,27 +290,33 @@ def expired_is_canceled() -> None:
 
 def edit_beside_the_old_one() -> None:
     """What is left is placed while the cancel of the old order is still a question."""
+
+    def hasty(orders):
+        order, rest = orders[-1], rest_of(orders)
+        if rest is not None or order.edit is None or order.edit.in_place or not order.leaving:
+            return rest
+        left = (order.edit.quantity or order.quantity) - order.filled_quantity
+        return Rest(order=order, last=order, edit=order.edit, quantity=left)
+
     work = Parents._work_direct
 
-    def hasty(self, parent, orders, run, now):
-        last = orders[-1]
-        if last.leaving and last.edit is not None and last.phase is not Phase.SETTLED:
-            gone = replace(last, status=Status.CANCELED)
-            if self._successors.take_over(parent, gone, run, now):
-                return
-        work(self, parent, orders, run, now)
+    def at_once(self, parent, orders, run, now):
+        leaving = orders[-1].leaving and orders[-1].phase is not Phase.SETTLED
+        if not (leaving and self._successors.take_over(parent, run, now)):
+            work(self, parent, orders, run, now)
 
-    Parents._work_direct = hasty
+    successors.rest_of = hasty
+    Parents._work_direct = at_once
 
 
 def edit_places_it_all_again() -> None:
     """What takes an order's place forgets what that has filled."""
-    take_over = Successors.take_over
 
-    def forgetful(self, parent, last, run, now):
-        return take_over(self, parent, replace(last, filled_quantity=Decimal(0)), run, now)
+    def whole(orders):
+        rest = rest_of(orders)
+        return rest and replace(rest, quantity=rest.edit.quantity or rest.order.quantity)
 
-    Successors.take_over = forgetful
+    successors.rest_of = whole
 
 
 def lost_amendment_is_refused() -> None:

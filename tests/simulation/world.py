@@ -274,7 +274,7 @@ class World:
         for venue in self.venues:
             name = venue.exchange.name
             able = name == "alpha"
-            amends = able and self.seed % 8 != 1
+            amends = able and self.seed % 16 != 1
             gateway = DyingGateway(venue, fee_mode=self.fee_modes[name], able=able, amends=amends)
             gateway.world = self
             gateway.queue = None if self.desk is None else Queue(self.desk.rng)
@@ -386,6 +386,9 @@ class World:
             else None,
         )
         self.ask(command, "bot1")
+        for _ in range(2):
+            edit = self._edit_of(command, f"key-{len(self.asks)}")
+            self.clock.after(rng.uniform(0.3, 15), partial(self.ask, edit, "bot1"))
 
     def _opposites(self) -> None:
         """Two bots want the opposite of each other: one rests or works, the other comes a moment later."""
