@@ -70,7 +70,7 @@ class Amends:
             log.exception("amend %s at %s", request.order_id, self._dialect.exchange)
             return _unknown(request, repr(error))
         finally:
-            self._departures.end(request.order_id)
+            self._departures.end(request.order_id, call)
 
     async def _try_amend(self, request: AmendRequest, call: Call) -> Answer:
         why = unamendable(request, self._dialect)

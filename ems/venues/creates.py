@@ -85,7 +85,7 @@ class Creates:
             log.exception("create %s at %s", order.order_id, self._dialect.exchange)
             return OutcomeUnknown(order_id=order.order_id, request="create", message=repr(error))
         finally:
-            self._departures.end(order.order_id)
+            self._departures.end(order.order_id, call)
         if isinstance(report, Rejected) and report.sent and report.refusal in RULES_MAY_BE_OLD:
             self._markets.doubt()
         return report

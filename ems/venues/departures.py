@@ -20,8 +20,10 @@ class Departures:
     def begin(self, order_id: str, call: Call) -> None:
         self._calls[order_id] = call
 
-    def end(self, order_id: str) -> None:
-        self._calls.pop(order_id, None)
+    def end(self, order_id: str, call: Call) -> None:
+        """Forget a call that has its answer; not another that has begun for this order since."""
+        if self._calls.get(order_id) is call:
+            del self._calls[order_id]
 
     async def turn(self, order_id: str, call: Call, acquire: Coroutine[Any, Any, Turn]) -> Turn:
         """Wait for a turn; raise Withdrawn as soon as it is not wanted any more."""

@@ -33,6 +33,7 @@ from ems.core.messages import (
 )
 from ems.venues.ccxt_gateway import CcxtGateway, VenueKeys
 from ems.venues.creates import CREATE_PATIENCE_S
+from ems.venues.departures import Departures
 from ems.venues.dialects import DIALECTS
 from ems.venues.feedback import learn
 from ems.venues.limiter import Budget, Limiter, Priority
@@ -398,3 +399,17 @@ def test_an_amendment_that_waits_for_its_turn_is_called_back() -> None:
             assert resting.quantity == order.quantity
 
     asyncio.run(story())
+
+
+def test_the_late_answer_to_a_new_order_leaves_its_amendment_to_be_called_back() -> None:
+    departures = Departures()
+    create, amendment = Call(Priority.CREATE), Call(Priority.CREATE)
+    departures.begin("order-0", create)
+    departures.begin("order-0", amendment)  # the stream told of the order before its request was answered
+    departures.end("order-0", create)
+    departures.withdraw("order-0")
+    assert amendment.withdrawn and not create.withdrawn
+    departures.begin("order-0", sent := Call(Priority.CREATE))
+    departures.end("order-0", sent)
+    departures.withdraw("order-0")
+    assert not sent.withdrawn, "what has its answer has left"
