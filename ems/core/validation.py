@@ -229,9 +229,8 @@ def _highest_price(market: Market, side: Side, moving: Picture) -> _Limit | None
     return min(limits, key=lambda limit: limit.value, default=None)
 
 
-def within_limits(market: Market, side: Side, price: Decimal, mid: Decimal) -> Decimal:
+def within_limits(market: Market, side: Side, price: Decimal, seen: Picture) -> Decimal:
     """Return a price, or the nearest that the market takes where that is beyond its limits."""
-    seen = Picture(mid=mid)
     lowest, highest = _lowest_price(market, side, seen), _highest_price(market, side, seen)
     if price < lowest.value:
         return ceil_to(lowest.value, market.tick)

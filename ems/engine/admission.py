@@ -89,7 +89,8 @@ def admit(
         money = Shortages(work, account, user).available(market.quote)
         if market.contract_size is not None:
             money = AMPLE  # margin bounds it, wherever it trades
-        bound = protection(market, command.side, book, command.quantity, guard, money)
+        taken = bounds_of(account, market.symbol, now)
+        bound = protection(market, command.side, book, command.quantity, guard, money, taken)
     limit = bound or _limit_of(command, market, book)
     judged = judge(
         market,

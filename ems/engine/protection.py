@@ -18,8 +18,8 @@ from decimal import Decimal
 
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market
-from ems.core.messages import BookUpdate, Side
-from ems.core.validation import within_limits
+from ems.core.messages import BookUpdate, PriceBounds, Side
+from ems.core.validation import Picture, within_limits
 from ems.engine.plans import TAKE_THROUGH
 
 ZERO = Decimal(0)
@@ -28,24 +28,38 @@ HUNDRED = Decimal(100)
 
 
 def protection(
-    market: Market, side: Side, book: BookUpdate, quantity: Decimal, guard: Decimal | None, money: Decimal
+    market: Market,
+    side: Side,
+    book: BookUpdate,
+    quantity: Decimal,
+    guard: Decimal | None,
+    money: Decimal,
+    taken: PriceBounds,
 ) -> Decimal | None:
     """Return the limit of a market order; None: it goes without one.
 
-    `guard`: percent beyond the best price. `money`: quote currency that a purchase may take.
+    `guard`: percent beyond the best price. `money`: quote currency that a purchase may take. `taken`: the
+    prices that the exchange takes just now.
     """
+    seen = Picture(
+        mid=mid_of(book),
+        reference=taken.reference,
+        highest_buy=taken.highest_buy,
+        lowest_sell=taken.lowest_sell,
+    )
+    far = within_limits(market, side, limit_to_take(market, side, book, quantity), seen)
     if guard is None:
-        return None if market.market_orders else limit_to_take(market, side, book, quantity)
+        return None if market.market_orders else far
     buys = side is Side.BUY
     best = (book.asks if buys else book.bids)[0][0]
     away = guard / HUNDRED
     bound = market.passive_price(side, best * (ONE + away if buys else ONE - away))
-    bound = within_limits(market, side, bound, mid_of(book))
+    bound = within_limits(market, side, bound, seen)
     if not buys:
         return bound
     unit = market.reserve(side, quantity, ONE, post_only=False)
     paid = market.passive_price(side, money / unit) if unit > ZERO else bound
-    return min(bound, max(paid, limit_to_take(market, side, book, quantity)))
+    return min(bound, max(paid, far))
 
 
 def limit_to_take(market: Market, side: Side, book: BookUpdate, quantity: Decimal) -> Decimal:

@@ -28,7 +28,7 @@ from ems.engine.orders import Orders
 from ems.engine.protection import protection
 from ems.engine.refusals import AGAIN_S, PASSING
 from ems.engine.risk import Delay, Risk, reduces
-from ems.engine.sight import usable
+from ems.engine.sight import bounds_of, usable
 from ems.engine.successors import succeed
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
@@ -77,7 +77,8 @@ class Triggers:
             # What only reduces gets out at any price: a bound would hold it in when it is needed most.
             guard = None if reduces(order) else self._risk.guard(place_of(order))
             money = self._held(account, market.quote, order)
-            price = protection(market, order.side, book, quantity, guard, money)
+            taken = bounds_of(account, order.symbol, now)
+            price = protection(market, order.side, book, quantity, guard, money, taken)
         if quantity < order.quantity and not market.order_ok(quantity, price or book.bids[0][0]):
             why = f"only {plain(quantity)} {market.base} is held when its price came: too little to sell"
             self._orders.event(order.order_id, Drop(message=why), now)

@@ -14,6 +14,7 @@ from ems.core.messages import (
     MarketsLoaded,
     OrderType,
     PlaceOrder,
+    PriceBounds,
     Refusal,
     Rejected,
     Side,
@@ -21,7 +22,7 @@ from ems.core.messages import (
 )
 from ems.core.order import fold
 from ems.core.records import QueryStatus, Status
-from tests.builders import fill, market
+from tests.builders import at, fill, market
 from tests.engine.test_risk import set_limit
 from tests.engine.world import EngineWorld
 
@@ -146,6 +147,31 @@ def test_it_is_sent_as_a_limit_at_the_bound_and_told_as_a_market_order(case, sid
     assert (order.order_type, order.price, order.protection_price) == (OrderType.MARKET, None, D(price))
     kept = world.store.orders["q1.1.1"]
     assert fold(world.store.history("q1.1.1")).protection_price == kept.protection_price == D(price)
+
+
+@pytest.mark.parametrize(
+    ("side", "markets", "limit", "price"),
+    [
+        (Side.BUY, None, "1", "2010"),
+        (Side.SELL, None, "1", "1990"),
+        (Side.BUY, WITHOUT, "off", "2001"),  # it would have reached to 2001.51
+    ],
+)
+def test_the_bound_is_kept_within_what_the_exchange_takes_just_now(side, markets, limit, price):
+    world = protected(limit, markets=markets)
+    highest = D(2010) if limit != "off" else D(2001)
+    world.venue(
+        PriceBounds(symbol="ETH/USDT", highest_buy=highest, lowest_sell=D(1990), query_sent_at=at(world.now))
+    )
+    world.submit(market_order(side))
+    assert [(r.order_type, r.price) for r in world.placed()] == [(OrderType.LIMIT, D(price))]
+
+
+def test_a_band_is_measured_from_what_the_exchange_says():
+    world = protected("50", markets=BANDED)
+    world.venue(PriceBounds(symbol="ETH/USDT", reference=D(1990), query_sent_at=at(world.now)))
+    world.submit(market_order())
+    assert [r.price for r in world.placed()] == [D("2009.9")]
 
 
 def test_the_place_of_a_market_order_by_any_name():

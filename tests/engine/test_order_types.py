@@ -18,6 +18,7 @@ from ems.core.messages import (
     OrderStatus,
     OrderType,
     PlaceOrder,
+    PriceBounds,
     Problem,
     Refusal,
     Rejected,
@@ -192,6 +193,15 @@ def test_with_a_slippage_limit_it_goes_as_a_limit_at_the_bound_and_people_hear_o
     world.ack("q1.1.1", filled_quantity=D("0.4"), ending=Ending.CANCELED, fills=(got,))
     (notice,) = [n for n in world.store.notices if n.group.endswith("not-triggered")]
     assert "0.6 were not to be had up to 1880.01" in notice.why
+
+
+def test_its_bound_is_kept_within_what_the_exchange_takes_just_now():
+    world = emulating()
+    set_limit(world, "slippage_limit", "1")
+    world.submit(stop_sell())
+    world.venue(PriceBounds(symbol="ETH/USDT", lowest_sell=D(1890), query_sent_at=at(world.now)))
+    quoted(world, "1899")
+    assert [(r.order_type, r.price) for r in world.placed()] == [(OrderType.LIMIT, D(1890))]
 
 
 def test_what_only_reduces_gets_out_at_any_price():
