@@ -10,11 +10,15 @@ Rules:
    Nothing else is rounded. Hence, whatever is traded: sum of cash = realised - fees, and
    realised + value of what is open - its cost = value sold - value bought + value of what is open.
 4. An order opens what it does not close; beside it count the open orders of its side, the earlier first.
+5. A position that was read is the truth of some moment between the question and its answer. A fill of that
+   time may or may not be in it: then what is held is a range.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 
 from ems.core.messages import Side
@@ -23,6 +27,7 @@ ZERO = Decimal(0)
 STEP = Decimal(1).scaleb(-18)
 EXACT = Context(prec=150, rounding=ROUND_HALF_EVEN)
 UPWARDS = Context(prec=150, rounding=ROUND_CEILING)
+NEAR = timedelta(milliseconds=500)  # clocks apart, and what an answer may lag
 
 
 def is_contract(symbol: str) -> bool:
@@ -61,6 +66,39 @@ def traded(quantity: Decimal, cost: Decimal, side: Side, amount: Decimal, price:
         return Traded(quantity=after, cost=EXACT.subtract(cost, share), realised=earned)
     earned = EXACT.subtract(EXACT.multiply(quantity, price), cost)
     return Traded(quantity=after, cost=EXACT.multiply(after, price), realised=earned)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How an account stands in a contract: it holds `least`, `most`, or something between."""
+
+    symbol: str
+    least: Decimal  # base; below zero: short
+    most: Decimal
+    leverage: Decimal
+
+    @property
+    def unsure(self) -> bool:
+        """Say whether it is not known what is held."""
+        return self.least != self.most
+
+
+def maybe_read(at: datetime, asked_at: datetime, came_at: datetime) -> bool:
+    """Say whether a fill may be in a reading or not: rule 5."""
+    return asked_at - NEAR <= at <= came_at + NEAR
+
+
+def held(
+    quantity: Decimal, asked_at: datetime, came_at: datetime, moves: Iterable[tuple[datetime, Decimal]]
+) -> tuple[Decimal, Decimal]:
+    """Return the least and the most that is held, by what was read and the fills (at, signed) since."""
+    least = most = quantity
+    for at, moved in moves:
+        if at > came_at + NEAR:
+            least, most = least + moved, most + moved
+        elif maybe_read(at, asked_at, came_at):
+            least, most = least + min(moved, ZERO), most + max(moved, ZERO)
+    return least, most
 
 
 def opened(held: Decimal, side: Side, beside: Decimal, quantity: Decimal) -> Decimal:

@@ -67,6 +67,9 @@ class Account:
         self.internal_matching = internal_matching  # orders of different bots meet inside before they go out
         self.swaps = swaps  # perpetual contracts may be traded here
         self.contracts: dict[str, ContractRead] = {}  # symbol -> how the account stood when it was last read
+        self.contracts_came: dict[str, datetime] = {}  # symbol -> when that reading came
+        # symbol -> fill -> (at, base): those that its last reading did not surely contain
+        self.contract_fills: dict[str, dict[tuple[str, str], tuple[datetime, Decimal]]] = {}
         self.contracts_asked: dict[str, datetime] = {}  # symbol -> when, and no answer yet
         self.contracts_failed: dict[str, str] = {}  # symbol -> why its last reading brought nothing
         self.haircuts: dict[tuple[str, Side], Haircut] = {}  # (currency, side) -> what was learned

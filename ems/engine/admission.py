@@ -12,11 +12,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from ems.core import errors
+from ems.core.contracts import Standing
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market, MarketStatus
 from ems.core.messages import (
     BookUpdate,
-    ContractRead,
     LimitOrder,
     MarketOrder,
     OrderType,
@@ -193,7 +193,7 @@ def _wanted(
     if market.contract_size is None:
         return market.reserve(terms.side, terms.quantity, paid, post_only=terms.post_only)
     known = standing(account, market.symbol, now, patient=patient)
-    return needed(work, account, market, known, terms, paid) if isinstance(known, ContractRead) else known
+    return needed(work, account, market, known, terms, paid) if isinstance(known, Standing) else known
 
 
 def picture_of(

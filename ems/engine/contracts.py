@@ -1,7 +1,8 @@
 """Contracts on accounts: how each stands, what leverage it has, and what an order would make of it.
 
-1. What is known of a contract is the exchange's last answer, moved by our fills since. An order is judged on
-   none that is older than a minute: the leverage may be changed by hand.
+1. What is known of a contract is the exchange's last answer, moved by the fills since. An order is judged on
+   none that is older than a minute: the leverage may be changed by hand. While a fill may or may not be in
+   that answer, the exchange is asked again, and orders are judged at the worst.
 2. A choice of leverage is on record before it goes out, and believed only when it was read back. Whatever
    the answer was, the exchange is asked until it says; the choice is never sent a second time.
 """
@@ -17,6 +18,7 @@ from ems.core.codec import encode_command, plain, verb_of
 from ems.core.messages import (
     ChooseLeverage,
     ContractRead,
+    FillReport,
     LeverageAnswered,
     Problem,
     QueryContract,
@@ -29,7 +31,7 @@ from ems.engine.account import Account, Readiness
 from ems.engine.queries import Queries
 from ems.engine.refusals import not_ready, symbol_unknown
 from ems.engine.risk import Risk
-from ems.engine.standing import swaps_off
+from ems.engine.standing import believed, booked, known_now, swaps_off
 from ems.engine.turn import Out
 from ems.engine.work import Work
 
@@ -141,12 +143,12 @@ class Contracts:
         self._out.wake(("contract", *self._choices[query.query_id].place), now + LOOK_AGAIN)
 
     def look(self, account: Account, symbol: str, now: datetime) -> None:
-        """Ask again how a contract stands, while somebody waits for it."""
+        """Ask again how a contract stands, while somebody waits for it or it is unsure."""
         place = (*account.key, symbol)
         for query_id, choice in list(self._choices.items()):
             if choice.place == place and now >= choice.until:
                 self._finish(query_id, None, _unproven(choice, None), now)
-        if any(choice.place == place for choice in self._choices.values()):
+        if self._wanted(account, symbol, now):
             self._out.send(account, QueryContract(symbol=symbol))
             self._out.wake(("contract", *place), now + LOOK_AGAIN)
 
@@ -158,17 +160,34 @@ class Contracts:
         place = (*account.key, report.symbol)
         if report.problem or report.query_sent_at is None:
             account.contracts_failed[report.symbol] = report.problem
-            if any(choice.place == place for choice in self._choices.values()):
+            if self._wanted(account, report.symbol, now):
                 self._out.wake(("contract", *place), now + LOOK_AGAIN)
             return
         known = account.contracts.get(report.symbol)
         if known is None or known.query_sent_at is None or known.query_sent_at <= report.query_sent_at:
-            account.contracts[report.symbol] = report
+            believed(account, report, now)
+            self._settle(account, report.symbol, now)
         for query_id, choice in list(self._choices.items()):
             if choice.place == place and report.query_sent_at >= choice.since:
                 proven = report.leverage == choice.leverage
                 problem = None if proven else _unproven(choice, report.leverage)
                 self._finish(query_id, report.leverage, problem, now)
+
+    def filled(self, account: Account, report: FillReport, now: datetime) -> None:
+        """Take a fill, ours or another's."""
+        booked(account, report)
+        self._settle(account, report.symbol, now)
+
+    def _settle(self, account: Account, symbol: str, now: datetime) -> None:
+        """Have a contract read again where it is unsure what is held."""
+        known = known_now(account, symbol, now)
+        if known is not None and known.unsure:
+            self._out.wake(("contract", *account.key, symbol), now + LOOK_AGAIN)
+
+    def _wanted(self, account: Account, symbol: str, now: datetime) -> bool:
+        place, known = (*account.key, symbol), known_now(account, symbol, now)
+        waits = any(choice.place == place for choice in self._choices.values())
+        return waits or (known is not None and known.unsure)
 
     def _leverage(self, choice: Choice) -> Decimal | None:
         exchange, account, symbol = choice.place

@@ -50,13 +50,13 @@ from ems.core.records import (
 )
 from ems.core.risk_ledger import place_of
 from ems.engine.account import Account
+from ems.engine.contracts import Contracts
 from ems.engine.portfolio import Portfolio
 from ems.engine.position_check import PositionCheck
 from ems.engine.queries import Queries, micros
 from ems.engine.reconciliation import Reconciliation
 from ems.engine.risk import Clearance, Risk
 from ems.engine.slices import Slices
-from ems.engine.standing import booked
 from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
@@ -96,9 +96,11 @@ class Orders:
         slices: Slices,
         risk: Risk,
         positions: PositionCheck,
+        contracts: Contracts,
     ):
         self._out = out
         self._positions = positions
+        self._contracts = contracts
         self._portfolio = portfolio
         self._reconciliation = reconciliation
         self._slices = slices
@@ -187,7 +189,7 @@ class Orders:
             self._risk.filled(fill, now)
             if is_contract(order.symbol):
                 account.holdings.charge(report)
-                booked(account, report)
+                self._contracts.filled(account, report, now)
                 self._positions.filled(account, fill, now)
                 # What it has realised, and the margin that is free now, is the exchange's to say.
                 self._out.wake(("ask", "balances", *account.key), now + SETTLED)

@@ -43,7 +43,7 @@ from ems.core.risk_limits import DEFAULT, Limits, Scope
 from ems.engine.account import Account
 from ems.engine.queries import Queries
 from ems.engine.sight import Need
-from ems.engine.standing import beside, known_now, opening
+from ems.engine.standing import beside, known_now, opening, worst
 from ems.engine.turn import Out
 from ems.engine.work import Work
 from ems.routing.planner_prices import DOLLARS
@@ -349,7 +349,7 @@ class Risk:
         opens = opening(self._work, account, known, side, proposal.quantity) > ZERO
         price, position = picture.mid or proposal.price, None
         if price is not None and picture.usd is not None:
-            held = known.quantity + signed(side, beside(self._work, account, symbol, side))
+            held = worst(known, side) + signed(side, beside(self._work, account, symbol, side))
             position = held * price * picture.usd
         return replace(
             picture,

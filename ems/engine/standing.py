@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from ems.core import errors
 from ems.core.codec import plain
-from ems.core.contracts import is_contract, margin, opened, signed
+from ems.core.contracts import NEAR, Standing, held, is_contract, margin, opened, signed
 from ems.core.instrument import Market
 from ems.core.messages import (
     ContractRead,
@@ -29,24 +28,39 @@ KNOWN_S = 60.0  # an older reading says nothing: a leverage may be changed by ha
 
 
 def booked(account: Account, report: FillReport) -> None:
-    """Move what is known of a contract by a fill that its last reading did not contain yet."""
-    known = account.contracts.get(report.symbol)
-    if known is not None and known.query_sent_at is not None and report.at > known.query_sent_at:
-        moved = known.quantity + signed(report.side, report.quantity)
-        account.contracts[report.symbol] = replace(known, quantity=moved)
+    """Keep a fill: the last reading, or one on its way, may not contain it."""
+    fills = account.contract_fills.setdefault(report.symbol, {})
+    fills[report.fill_id, str(report.side)] = report.at, signed(report.side, report.quantity)
 
 
-def known_now(account: Account, symbol: str, now: datetime) -> ContractRead | None:
+def believed(account: Account, report: ContractRead, now: datetime) -> None:
+    """Take a reading, and forget the fills that are surely in it."""
+    assert report.query_sent_at is not None
+    account.contracts[report.symbol], account.contracts_came[report.symbol] = report, now
+    since, fills = report.query_sent_at - NEAR, account.contract_fills.pop(report.symbol, {})
+    account.contract_fills[report.symbol] = {key: fill for key, fill in fills.items() if fill[0] >= since}
+
+
+def known_now(account: Account, symbol: str, now: datetime) -> Standing | None:
     """Return how a contract stands, if that was read lately."""
     known = account.contracts.get(symbol)
     if known is None or known.query_sent_at is None:
         return None
-    return known if (now - known.query_sent_at).total_seconds() <= KNOWN_S else None
+    if (now - known.query_sent_at).total_seconds() > KNOWN_S:
+        return None
+    fills = account.contract_fills.get(symbol, {}).values()
+    least, most = held(known.quantity, known.query_sent_at, account.contracts_came[symbol], fills)
+    return Standing(symbol=symbol, least=least, most=most, leverage=known.leverage)
 
 
-def opening(work: Work, account: Account, known: ContractRead, side: Side, quantity: Decimal) -> Decimal:
-    """Return how much of an order would open or add to the account's position."""
-    return opened(known.quantity, side, beside(work, account, known.symbol, side), quantity)
+def worst(known: Standing, side: Side) -> Decimal:
+    """Return what is held if it is as bad as may be for an order of this side."""
+    return known.most if side is Side.BUY else known.least
+
+
+def opening(work: Work, account: Account, known: Standing, side: Side, quantity: Decimal) -> Decimal:
+    """Return how much of an order would, or while that is unsure might, open or add to a position."""
+    return opened(worst(known, side), side, beside(work, account, known.symbol, side), quantity)
 
 
 def beside(work: Work, account: Account, symbol: str, side: Side) -> Decimal:
@@ -66,7 +80,7 @@ def swaps_off(account: Account) -> Problem:
     )
 
 
-def standing(account: Account, symbol: str, now: datetime, *, patient: bool) -> ContractRead | Need | Problem:
+def standing(account: Account, symbol: str, now: datetime, *, patient: bool) -> Standing | Need | Problem:
     """Return how a contract stands, or what must be looked at first; a Problem where it cannot be learned."""
     known = known_now(account, symbol, now)
     if known is not None:
@@ -82,7 +96,7 @@ def standing(account: Account, symbol: str, now: datetime, *, patient: bool) -> 
 
 
 def needed(
-    work: Work, account: Account, market: Market, known: ContractRead, terms: Terms, price: Decimal
+    work: Work, account: Account, market: Market, known: Standing, terms: Terms, price: Decimal
 ) -> Decimal:
     """Return what an order needs of the settlement currency: margin for what it opens, and its fee.
 
@@ -96,18 +110,24 @@ def needed(
 
 
 def cut_to_position(
-    work: Work, account: Account, market: Market, known: ContractRead, side: Side, quantity: Decimal
+    work: Work, account: Account, market: Market, known: Standing, side: Side, quantity: Decimal
 ) -> Decimal | Problem:
-    """Return how much of an order only reduces the account's position, beside the open ones of its side."""
-    closable = max(-signed(side, known.quantity), ZERO) - beside(work, account, market.symbol, side)
+    """Return how much of an order only reduces the account's position, beside the open ones of its side.
+
+    While it is unsure what is held, the most it may be, and no refusal: the exchange lets it open nothing.
+    """
+    best = known.least if side is Side.BUY else known.most
+    closable = max(-signed(side, best), ZERO) - beside(work, account, market.symbol, side)
     cut = min(quantity, market.floor_quantity(max(closable, ZERO)))
     if cut > ZERO:
         return cut
+    if known.unsure:
+        return quantity
     return errors.problem(
         errors.NOTHING_TO_REDUCE,
         f"reduce_only: to {side} would reduce nothing: {account.exchange}/{account.account} holds "
-        f"{plain(known.quantity)} {market.base} of {market.symbol}, and open orders to {side} come first",
-        details={"field": "reduce_only", "held": plain(known.quantity)},
+        f"{plain(best)} {market.base} of {market.symbol}, and open orders to {side} come first",
+        details={"field": "reduce_only", "held": plain(best)},
     )
 
 

@@ -116,6 +116,7 @@ class Engine:
         self.reconciliation.on_mismatch = self.risk.mismatch
         self.positions = PositionCheck(self._out, self.work)
         self.positions.on_mismatch = self.risk.position_mismatch
+        self.contracts = Contracts(self._out, self.work, self._queries, self.risk)
         self.orders = Orders(
             self._out,
             self.work,
@@ -125,8 +126,8 @@ class Engine:
             self.slices,
             self.risk,
             self.positions,
+            self.contracts,
         )
-        self.contracts = Contracts(self._out, self.work, self._queries, self.risk)
         self.costs = Costs(self._out, self.work)
         self.references = References(self._out, self.work)
         sight = Sight(self._out, self.work)
@@ -283,6 +284,7 @@ class Engine:
                 elif not self.work.is_ours(report.client_order_id):
                     self.reconciliation.traded_by_others(account, report)
                     if is_contract(report.symbol):
+                        self.contracts.filled(account, report, now)
                         self.positions.filled(account, report, now)
             case OrderStatus():
                 order_id = self.work.find(account, report)

@@ -23,6 +23,7 @@ from ems.core.messages import (
     StreamUp,
 )
 from ems.core.records import QueryStatus
+from ems.engine.standing import known_now
 from tests.builders import at, fill, market
 from tests.engine.world import EngineWorld
 
@@ -128,7 +129,8 @@ def test_fills_since_the_last_reading_count() -> None:
     world.now = 1
     world.ack("q1.1.1")
     world.venue(fill("f1", "1", when=1, symbol=ETH, fee_currency="USDT"))
-    assert world.account.contracts[ETH].quantity == 1
+    known = known_now(world.account, ETH, at(1))
+    assert (known.least, known.most, known.unsure) == (1, 1, False)
     # 3 more close 1 and open 2: 4,000 at leverage 1, and 6 of fees.
     world.submit(replace(BUY, side=Side.SELL, quantity=D(3)), key="key-2")
     [sent] = world.placed()
@@ -147,6 +149,88 @@ def test_without_the_setting_contracts_are_refused_with_the_way_to_allow_them() 
 def test_plans_see_no_contracts() -> None:
     world = World()
     assert set(world.account.spot) == {"ETH/USDT"} and world.account.currencies() == {"ETH", "USDT"}
+
+
+# --- A fill that overtakes a reading ----------------------------------------------------------------------
+
+
+def raced(read: str, *, told_first: bool, side: Side = Side.BUY) -> World:
+    """Trade one by a fill at 30.02; what was asked at 30 came at 30.1, with that fill or without it."""
+    world = World(free={"USDT": D(10_000)})
+    world.book(symbol=ETH)
+    world.stands("0", leverage="1")
+    world.submit(replace(BUY, side=side))
+    world.now = 1
+    world.ack("q1.1.1")
+    told = fill("f1", "1", when=30.02, symbol=ETH, side=side, fee_currency="USDT")
+    answer = ContractRead(symbol=ETH, quantity=D(read), leverage=D(1), query_sent_at=at(30))
+    world.now = 30.1
+    world.book(symbol=ETH)
+    for report in (told, answer) if told_first else (answer, told):
+        world.venue(report)
+    return world
+
+
+RACES = [("0", True), ("0", False), ("1", True), ("1", False)]
+
+
+@pytest.mark.parametrize("read, told_first", RACES)
+def test_a_position_is_unsure_while_a_fill_may_be_in_its_reading_and_is_read_again(read, told_first) -> None:
+    world = raced(read, told_first=told_first)
+    known = known_now(world.account, ETH, at(30.1))
+    assert (known.least, known.most) == (int(read), int(read) + 1)
+    assert ("contract", "binance", "default", ETH) in world.wakes()
+    world.now = 32.1
+    world.sent()
+    world.timer("contract", "binance", "default", ETH)
+    assert world.sent() == [QueryContract(symbol=ETH)]
+    world.stands("1", leverage="1")
+    known = known_now(world.account, ETH, at(32.1))
+    assert (known.least, known.most) == (1, 1)
+    assert ("contract", "binance", "default", ETH) not in world.wakes()
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("read, told_first", RACES)
+def test_an_unsure_position_never_bars_the_way_out(read, told_first, side) -> None:
+    world = raced(read, told_first=told_first)
+    out = PlaceOrder(
+        exchange="binance",
+        side=side,
+        symbol=ETH,
+        quantity=D(1),
+        order_type=OrderType.MARKET,
+        reduce_only=True,
+    )
+    world.submit(out, key="key-2")
+    [sent] = world.placed()
+    assert (sent.quantity, sent.reduce_only) == (1, True)
+
+
+@pytest.mark.parametrize("side, read", [(Side.BUY, "1"), (Side.SELL, "-1")])
+def test_an_order_on_an_unsure_position_is_judged_at_the_worst(side, read) -> None:
+    world = raced(read, told_first=False, side=side)  # 1 or 2, long or short
+    back = Side.SELL if side is Side.BUY else Side.BUY
+    world.submit(replace(BUY, side=back, quantity=D(2)), key="key-2")
+    [sent] = world.placed()
+    assert world.order(sent.order_id).reserved == 2004, "one of them may open"
+
+
+@pytest.mark.parametrize("side, read", [(Side.BUY, "1"), (Side.SELL, "-1")])
+def test_reduce_only_on_an_unsure_position_is_cut_to_the_most_that_may_be_held(side, read) -> None:
+    world = raced(read, told_first=False, side=side)  # 1 or 2, long or short
+    back = Side.SELL if side is Side.BUY else Side.BUY
+    out = PlaceOrder(
+        exchange="binance",
+        side=back,
+        symbol=ETH,
+        quantity=D(3),
+        order_type=OrderType.MARKET,
+        reduce_only=True,
+    )
+    world.submit(out, key="key-2")
+    [sent] = world.placed()
+    assert sent.quantity == 2
 
 
 # --- Leverage --------------------------------------------------------------------------------------------
