@@ -131,12 +131,23 @@ def cut_to_position(
     )
 
 
-def contract_refused(account: Account, command: MarketOrder | LimitOrder | PlaceOrder) -> Problem | None:
-    """Refuse what cannot be done with contracts; None: it can."""
+def contract_refused(
+    account: Account, command: MarketOrder | LimitOrder | PlaceOrder, *, sliced: bool
+) -> Problem | None:
+    """Refuse what cannot be done with contracts; None: it can. `sliced`: the bot has a slice there."""
     if not is_contract(command.symbol):
         return None
     if not account.swaps:
         return swaps_off(account)
+    if sliced and not (isinstance(command, PlaceOrder) and command.reduce_only):
+        # Margin and losses are the whole account's: no slice could bound them.
+        return errors.problem(
+            errors.REQUEST_FIELD_INVALID,
+            f"symbol: a bot with a slice of {account.exchange}/{account.account} opens no contracts there",
+            hint="Trade contracts as a bot without a slice there, or have an admin end the slice (set_slice "
+            "with empty amounts). An order with reduce_only closes what is held.",
+            details={"field": "symbol", "value": command.symbol},
+        )
     name, why = "", ""
     if isinstance(command, PlaceOrder):
         if command.order_type.waits:

@@ -294,7 +294,8 @@ class Submissions:
             return self._work.no_account(command.exchange, command.account)
         if account.readiness is not Readiness.READY:
             return not_ready(account)
-        no = contract_refused(account, command)
+        sliced = (event.ticket.user, event.ticket.bot, *account.key) in self._work.slices
+        no = contract_refused(account, command, sliced=sliced)
         if no is not None:
             return no
         user = event.ticket.user

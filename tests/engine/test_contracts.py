@@ -19,6 +19,7 @@ from ems.core.messages import (
     Problem,
     QueryContract,
     SetLeverage,
+    SetSlice,
     Side,
     StreamUp,
 )
@@ -231,6 +232,34 @@ def test_reduce_only_on_an_unsure_position_is_cut_to_the_most_that_may_be_held(s
     world.submit(out, key="key-2")
     [sent] = world.placed()
     assert sent.quantity == 2
+
+
+# --- Slices ----------------------------------------------------------------------------------------------
+
+
+def test_a_bot_with_a_slice_opens_no_contracts_and_may_close_them() -> None:
+    world = World(free={"USDT": D(10_000)})
+    world.book(symbol=ETH)
+    world.stands("1")
+    given = SetSlice(exchange="binance", of_bot="bot1", amounts={"USDT": D(5_000)})
+    assert not isinstance(world.submit(given, key="slice", role="admin"), Problem)
+    market_order = MarketOrder(exchange="binance", side=Side.BUY, symbol=ETH, quantity=D(1))
+    for number, command in enumerate((BUY, replace(BUY, side=Side.SELL), market_order)):
+        problem = world.submit(command, key=f"open-{number}")
+        assert isinstance(problem, Problem) and "set_slice" in problem.hint and world.placed() == []
+    out = PlaceOrder(
+        exchange="binance",
+        side=Side.SELL,
+        symbol=ETH,
+        quantity=D(1),
+        order_type=OrderType.MARKET,
+        reduce_only=True,
+    )
+    world.submit(out, key="out")
+    assert [sent.reduce_only for sent in world.placed()] == [True]
+    world.book(symbol=ETH)
+    world.submit(BUY, key="other", bot="bot2")
+    assert len(world.placed()) == 1, "it has no slice"
 
 
 # --- Leverage --------------------------------------------------------------------------------------------
