@@ -266,11 +266,11 @@ class CcxtGateway:
     async def close(self, *, planned: bool = True) -> None:
         """Stop everything; what was under way stays unanswered and is looked up after the next start."""
         self._closed = True
-        self._bounds.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        if hasattr(self, "_streams"):
+        if hasattr(self, "_streams"):  # it was opened
+            self._bounds.close()
             await self._streams.close()
             if planned:
                 await self._safety.disarm()
