@@ -11,7 +11,7 @@ Nothing is said of a currency while a fill of it may have happened of which nobo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -22,12 +22,13 @@ ROUNDING = Decimal("1e-8")  # exchanges keep eight decimals, and may round once 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """What an exchange says an account holds, free and used together."""
+    """What an exchange says an account holds, free and used together; or what `advanced` made of that."""
 
     totals: Mapping[str, Decimal]  # currency -> amount
     asked_at: datetime
     came_at: datetime
     movements: int = 0  # added to it since: each may be rounded
+    more: Mapping[str, Decimal] = field(default_factory=dict)  # currency -> how much more it may be
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,20 +63,8 @@ def compare(
     unsure: Collection[str] = (),
 ) -> list[Difference]:
     """Return every currency whose balance nothing we know of explains, in alphabetical order."""
-    low: dict[str, Decimal] = dict(base.totals)
-    high: dict[str, Decimal] = dict(base.totals)
-    count = base.movements + 1
-    for movement in movements:
-        least, most = _part(base, latest, movement.at)
-        if (least, most) == (0, 0):
-            continue
-        count += 1
-        for currency, amount in movement.amounts.items():
-            low[currency] = low.get(currency, ZERO) + min(least * amount, most * amount)
-            high[currency] = high.get(currency, ZERO) + max(least * amount, most * amount)
-        for currency, amount in (movement.doubtful or {}).items():
-            low[currency] = low.get(currency, ZERO) + min(least * amount, most * amount, ZERO)
-            high[currency] = high.get(currency, ZERO) + max(least * amount, most * amount, ZERO)
+    low, high, count = _add_all(base, ((m, _part(base, latest, m.at)) for m in movements))
+    count += 1
     room = ROUNDING * count
     found = []
     for currency in sorted(low.keys() | latest.totals.keys()):
@@ -103,13 +92,65 @@ def settled(base: Snapshot, seen: Snapshot, movements: Iterable[Movement]) -> tu
                 totals[currency] = totals.get(currency, ZERO) + amount
         else:
             left.append(movement)
-    advanced = Snapshot(totals=totals, asked_at=base.asked_at, came_at=base.came_at, movements=count)
-    return advanced, left
+    return replace(base, totals=totals, movements=count), left
+
+
+def advanced(
+    base: Snapshot,
+    seen: Snapshot,
+    movements: Iterable[Movement],
+    until: datetime,
+    unsure: Collection[str] = (),
+) -> tuple[Snapshot, list[Movement]]:
+    """Bring `base` forward to the moment `until`, more than `SLACK` before `seen`; return what is left.
+
+    It becomes what the account held at `until`: what moved before is in it, all later is not. What may or may
+    not have been in the old base makes it a range. `seen` has to agree with all that moved, and narrows the
+    range, except of what is unsure: so neither ranges nor roundings add up, however long an account is busy.
+    """
+    assert base.came_at + SLACK < until < seen.asked_at - SLACK
+    kept = list(movements)
+    before, left = [m for m in kept if m.at < until], [m for m in kept if m.at >= until]
+    low, high, count = _add_all(base, ((m, _part(base, seen, m.at)) for m in before))
+    start = Snapshot(totals={}, asked_at=until + SLACK, came_at=until - SLACK)  # exact: nothing is near it
+    least, most, later = _add_all(start, ((m, _part(start, seen, m.at)) for m in left))
+    totals, more = {}, {}
+    for currency in low.keys() | seen.totals.keys():
+        lowest = low.get(currency, ZERO) - ROUNDING * count
+        highest = high.get(currency, ZERO) + ROUNDING * count
+        if currency not in unsure:
+            room = ROUNDING * (later + 1)
+            held = seen.totals.get(currency, ZERO)
+            lowest = max(lowest, held - most.get(currency, ZERO) - room)
+            highest = min(highest, held - least.get(currency, ZERO) + room)
+        totals[currency], more[currency] = lowest, highest - lowest
+    return replace(start, totals=totals, more=more), left
 
 
 def quiet(snapshot: Snapshot, movements: Iterable[Movement]) -> bool:
     """Say whether nothing moved near a snapshot: then it is exact."""
     return not any(snapshot.asked_at - SLACK <= m.at <= snapshot.came_at + SLACK for m in movements)
+
+
+def _add_all(
+    base: Snapshot, parts: Iterable[tuple[Movement, tuple[int, int]]]
+) -> tuple[dict[str, Decimal], dict[str, Decimal], int]:
+    """Return the least and the most that is held once movements are added, each so often at least and at
+    most; and how many amounts may have been rounded."""
+    low = dict(base.totals)
+    high = {c: low.get(c, ZERO) + base.more.get(c, ZERO) for c in low.keys() | base.more.keys()}
+    count = base.movements
+    for movement, (least, most) in parts:
+        if (least, most) == (0, 0):
+            continue
+        count += 1
+        for currency, amount in movement.amounts.items():
+            low[currency] = low.get(currency, ZERO) + min(least * amount, most * amount)
+            high[currency] = high.get(currency, ZERO) + max(least * amount, most * amount)
+        for currency, amount in (movement.doubtful or {}).items():
+            low[currency] = low.get(currency, ZERO) + min(least * amount, most * amount, ZERO)
+            high[currency] = high.get(currency, ZERO) + max(least * amount, most * amount, ZERO)
+    return low, high, count
 
 
 def _part(base: Snapshot, latest: Snapshot, at: datetime) -> tuple[int, int]:

@@ -31,7 +31,7 @@ from ems.core.messages import (
     TransfersRead,
 )
 from ems.core.positions import traded
-from ems.core.reconcile import SLACK, Difference, Movement, Snapshot, compare, quiet, settled
+from ems.core.reconcile import SLACK, Difference, Movement, Snapshot, advanced, compare, quiet, settled
 from ems.core.records import BalanceBase, Fill, Notice, Phase
 from ems.engine.account import Account
 from ems.engine.queries import micros
@@ -42,6 +42,8 @@ ZERO = Decimal(0)
 HINDSIGHT = timedelta(seconds=45)
 MARGIN = timedelta(seconds=15)  # R5: an order seen alive this much later hides no fill of before
 AFTER_FILL_S = 10.0  # balances are asked for this long after a fill, once for all that came meanwhile
+BASE_BACK = timedelta(minutes=5)  # a base is brought forward to this long ago: fills may be heard of later
+BASE_STEP = timedelta(minutes=5)  # and by at least so much
 TRANSFERS_BACK = timedelta(days=1)  # they are listed when they begin, and arrive when they are confirmed
 KEPT = 20  # mismatches and others' trades shown
 LISTS_PATIENCE = timedelta(seconds=60)  # nothing is told before the lists have come, or this is over
@@ -175,7 +177,7 @@ class Reconciliation:
             doubtful = {one.currency: -one.fee} if one.fee else None
             moved = Movement(
                 kind="transfer",
-                at=comparison.base.came_at,
+                at=comparison.base.asked_at - SLACK,
                 amounts={one.currency: sign * one.amount},
                 doubtful=doubtful,
             )
@@ -230,17 +232,32 @@ class Reconciliation:
 
     def _begin_from(self, account: Account, comparison: Comparison, seen: Snapshot) -> None:
         """Compare with these balances from now on, also after a restart."""
-        comparison.base = seen
         comparison.differences = []
-        # Older ones are in it: told once more, they count for nothing.
         since = seen.asked_at - SLACK
-        comparison.movements = [m for m in comparison.movements if m.at >= since]
+        self._rebase(comparison, seen, [m for m in comparison.movements if m.at >= since])
+        self._keep(account, comparison, seen)
+
+    def _bring_forward(
+        self, account: Account, comparison: Comparison, base: Snapshot, seen: Snapshot, apart: set[str]
+    ) -> None:
+        """Leave long ago behind on an account that never rests, once all that moved then is known."""
+        until = min([seen.asked_at - BASE_BACK, *self._known_until(account)])
+        if until < base.came_at + SLACK + BASE_STEP:
+            return
+        self._rebase(comparison, *advanced(base, seen, comparison.movements, until, apart))
+        if not comparison.unsure:
+            self._keep(account, comparison, seen)
+
+    @staticmethod
+    def _rebase(comparison: Comparison, base: Snapshot, movements: list[Movement]) -> None:
+        comparison.base, comparison.movements = base, movements
+        # Older ones are in it: told once more, they count for nothing.
+        since = base.asked_at - SLACK
         comparison.others = {name: m for name, m in comparison.others.items() if m.at >= since}
         comparison.ours = {name: at for name, at in comparison.ours.items() if at >= since}
         # What is still on its way may explain something when it arrives.
         comparison.used |= dict.fromkeys(name for name in comparison.offered if name in comparison.arrived)
         comparison.offered, comparison.arrived = {}, set()
-        self._keep(account, comparison, seen)
 
     def _keep(self, account: Account, comparison: Comparison, base: Snapshot) -> None:
         self._out.record(
@@ -287,7 +304,9 @@ class Reconciliation:
         elif found:
             self._read_lists(account, comparison, base, found, now)
         else:
-            comparison.base, comparison.movements = settled(base, seen, comparison.movements)
+            base, comparison.movements = settled(base, seen, comparison.movements)
+            comparison.base = base
+            self._bring_forward(account, comparison, base, seen, apart)
 
     @staticmethod
     def _lists_may_come(comparison: Comparison, now: datetime) -> bool:
@@ -329,6 +348,19 @@ class Reconciliation:
             if (order.exchange, order.account) == account.key and self._in_doubt(child, seen):
                 unsure |= {*traded(order.symbol), *order.fees}
         return unsure
+
+    def _known_until(self, account: Account) -> list[datetime]:
+        """Return for each order at work since when a fill may have happened of which we have not heard."""
+        until = []
+        for child in self._work.children.values():
+            order = child.order
+            if (order.exchange, order.account) != account.key or order.sent_at is None:
+                continue
+            said_more = self._work.said_filled.get(order.order_id, ZERO) > order.filled_quantity
+            if said_more or order.phase is not Phase.SETTLED:
+                seen_at = None if said_more else child.lookup.seen_at
+                until.append((seen_at or order.sent_at) - SLACK)
+        return until
 
     def _in_doubt(self, child: Child, seen: Snapshot) -> bool:
         order = child.order

@@ -313,3 +313,53 @@ def test_what_was_paid_in_before_hides_nothing_from_the_start() -> None:
     world.venue(TransfersRead(transfers=(before,)))
     world.minutes(2, USDT="13000")
     assert world.ledger()["state"] == "differs"
+
+
+def test_an_account_that_never_rests_leaves_long_ago_behind_and_still_finds_what_is_missing() -> None:
+    world = World(free={"USDT": D(100_000), "ETH": D(2)})
+    free = dict(world.free)
+
+    def busy(minutes: int) -> None:
+        for _ in range(minutes * 6):
+            world.now += 10
+            world.book()
+            name = f"{world.now:.0f}"
+            order = LimitOrder(
+                exchange="binance", side=Side.BUY, symbol="ETH/USDT", quantity=D("0.01"), price=D(2000)
+            )
+            world.submit(order, key=f"key-{name}")
+            (sent,) = world.placed()
+            world.ack(sent.order_id, f"X{name}")
+            bought = fill(f"f{name}", "0.01", price="2000", when=world.now, fee=D(0))
+            world.venue(replace(bought, order_id=sent.order_id, exchange_order_id=f"X{name}"))
+            free["USDT"], free["ETH"] = free["USDT"] - 20, free["ETH"] + D("0.01")
+            if int(name) % 60 == 0:
+                world.balances(free=dict(free))
+
+    busy(30)
+    known = world.engine.reconciliation.of(world.account)
+    assert world.told() == [] and known.differences == []
+    assert known.base is not None and known.base.asked_at > at(world.now - 720)
+    assert len(known.ours) < 80 and len(known.movements) < 80
+    unfinished = world.store.load(at(world.now), at(world.now))
+    assert len(unfinished.base_fills) < 80 and unfinished.bases[0].asked_at > at(world.now - 720)
+    free["USDT"] -= 500
+    busy(4)
+    (told,) = world.told()
+    assert "USDT" in told and "ETH" not in told
+
+
+def test_a_base_is_not_brought_forward_over_a_fill_that_may_have_happened() -> None:
+    world = World()
+    world.minutes(2)
+    began = at(world.now)
+    order_id = placed(world)  # at 120 s, and nobody tells what happens to it
+    for minute in range(20):
+        sold = replace(by_hand(world, 0, fill_id=f"h{minute}"), quantity=D("0.001"), price=D(1))
+        world.venue(sold)
+        world.minute(USDT=str(D(8100) - D("0.001") * (minute + 1)), ETH=str(3 + D("0.001") * (minute + 1)))
+    base = world.engine.reconciliation.of(world.account).base
+    assert base is not None and base.asked_at <= began
+    world.venue(fill("f1", "1", price="1900", when=world.now - 1100, order_id=order_id, fee=D(0)))
+    world.minutes(4)
+    assert world.told() == [] and world.ledger()["state"] == "agrees"
