@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -16,6 +16,7 @@ from ems.core.portfolio import Holdings
 from ems.core.records import Haircut
 
 BLIND_POLL_S = 2.0  # RELIABILITY.md R11
+DAY_KEPT = timedelta(minutes=15)  # what was traded in 24 hours is taken for known this long
 CLEAN_ORDERS = 50  # this many orders without a refusal for funds take one haircut step back
 
 
@@ -83,6 +84,11 @@ class Account:
         """Take over what the exchange lists."""
         self.markets = {m.symbol: m for m in markets}
         self.spot = {symbol: m for symbol, m in self.markets.items() if m.contract_size is None}
+
+    def day(self, symbol: str, now: datetime) -> DayRead | None:
+        """Return what was traded in a market in 24 hours; None: it was not read lately."""
+        day = self.days.get(symbol)
+        return None if day is None or now - day.at > DAY_KEPT else day
 
     @property
     def key(self) -> tuple[str, str]:

@@ -53,7 +53,7 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 MINUTE = timedelta(seconds=60)
 
-DAY_KEPT = timedelta(minutes=15)  # what was traded in 24 hours is taken for known this long
+DAY_WAIT = timedelta(seconds=5)  # an answer to what was traded in 24 hours is waited for this long
 VALUED_S = 60.0  # a price this old still tells what an order is worth
 LATE = timedelta(seconds=60)  # past its time a leg waits no longer for a limit to let it go on
 EXITS = ("stop_loss", "take_profit")  # purposes of orders that sell what another has bought
@@ -129,9 +129,10 @@ class Risk:
                     books.add((*account.key, dollar))
         days = set()
         if any(rules[name] for name in risk.NEED_DAY):
-            if symbol not in account.days and symbol not in account.days_asked:
-                days.add((*account.key, symbol))
             self._out.follow_day(account, symbol, now)
+            answered_by = account.days_asked[symbol] + DAY_WAIT
+            if account.day(symbol, now) is None and now < answered_by:
+                days.add((*account.key, symbol))
         return Need(books=frozenset(books), days=frozenset(days)) if books or days else None
 
     def question(self, account: Account, proposal: Proposal) -> Question:
@@ -150,9 +151,7 @@ class Risk:
                 last = _reached(levels, proposal.quantity)
             if rules["max_depth_share"]:
                 depth = _depth(levels, mid)
-        day = account.days.get(symbol)
-        if day is not None and now - day.at > DAY_KEPT:
-            day = None
+        day = account.day(symbol, now)
         position = None
         if rules["max_position"] and market.contract_size is None:
             position = self.position(account, symbol, mid or proposal.price, usd)

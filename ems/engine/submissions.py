@@ -400,7 +400,7 @@ class Submissions:
                 for key in need.balances
             )
             books_in = all(usable(accounts[e, a].books.get(s), now) for e, a, s in need.books)
-            days_in = all(s in accounts[e, a].days for e, a, s in need.days)
+            days_in = all(accounts[e, a].day(s, now) is not None for e, a, s in need.days)
             if balances_in and books_in and days_in and token in self._waiting.held:
                 del self._waiting.held[token]
                 self._waiting.times = {token: held.times}

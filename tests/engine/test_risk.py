@@ -275,7 +275,35 @@ def test_an_old_day_is_not_known(later, known):
     world.now = later
     world.book()
     refused = place(world)
+    if not known:
+        assert refused is None, "it waits for a new one"
+        world.now += 5
+        world.timer("held", str(world.tokens))
+        refused = world.problem()
     assert refused.code == (errors.QUANTITY_EXCEEDS_MAXIMUM if known else errors.MARKET_DATA_STALE)
+
+
+def test_orders_after_a_long_pause_wait_for_a_new_day():
+    world = with_day_limits(exchange="binance")
+    world.day(volume=D(10**6), low=D(2000), high=D(2000))
+    world.now = 901
+    world.book()
+    assert place(world) is None and world.sent(QueryDay) == [QueryDay(symbol="ETH/USDT")]
+    assert place(world) is None, "nor does the next one pass while the answer is out"
+    for _ in range(4):
+        world.book()
+        assert world.placed() == [], "an old day is no answer"
+    world.day(volume=D(8), low=D(1900), high=D(2100))
+    answers = [e.answer for e in world.turn.effects if hasattr(e, "answer")]
+    assert [a.details["most"] for a in answers] == ["0.4", "0.4"] and world.placed() == []
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for_by_every_order():
+    world = with_day_limits(exchange="binance")
+    assert place(world) is None
+    world.now = 5
+    world.book()
+    assert place(world).code == errors.MARKET_DATA_STALE
 
 
 @pytest.mark.parametrize(
