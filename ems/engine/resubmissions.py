@@ -5,7 +5,8 @@ Rules:
    have arrived is looked up, never sent again.
 2. The rules are read again first. Where they change nothing about the order, the exchange's no stands.
 3. Once. It is another order of the same parent with an id of its own, and `replaces` the refused one; it is
-   judged as a new one is, money and self-match included.
+   judged as a new one is, money and self-match included; the bound of a market order is made anew, from the
+   book as it is now. Without a book to trade on the exchange's no stands.
 4. What waits for the rules is no order: a cancel or a halt ends it, and so does a restart.
 """
 
@@ -17,18 +18,20 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ems.core.instrument import Market
-from ems.core.messages import OrderType, Problem, QueryMarkets, Refusal, Rejected
+from ems.core.messages import BookUpdate, OrderType, Problem, QueryMarkets, Refusal, Rejected
 from ems.core.records import Order, Parent, Phase, Query, QueryStatus, Status
+from ems.core.risk_ledger import place_of
 from ems.core.validation import Terms, judge
 from ems.engine import selfmatch
 from ems.engine.account import Account, Readiness
 from ems.engine.admission import Admitted, as_asked, concluded, picture_of
 from ems.engine.order_types import taken_at
 from ems.engine.orders import Orders
-from ems.engine.protection import limit_to_take
+from ems.engine.protection import limit_to_take, protection
 from ems.engine.queries import Queries
 from ems.engine.risk import Clearance, Risk
-from ems.engine.sight import usable
+from ems.engine.shortages import Shortages
+from ems.engine.sight import bounds_of, usable
 from ems.engine.turn import Out
 from ems.engine.work import LegRun, Run, Work
 
@@ -123,12 +126,20 @@ class Resubmissions:
             stop_price=order.stop_price,
             post_only=order.post_only,
         )
-        book = account.books.get(order.symbol)
-        picture = picture_of(self._work, account, market, book if usable(book, now) else None, paid, now)
+        found = account.books.get(order.symbol)
+        book = found if usable(found, now) else None
+        picture = picture_of(self._work, account, market, book, paid, now)
         raises = query.parameters.get("raise_to_minimum") is True
         judged = judge(market, asked, picture, raise_to_minimum=raises)
         if not judged.problems and judged.terms == asked:
             return leg.problem
+        if protected:
+            # The book has moved since: the old bound would let it trade too far, or nowhere.
+            paid = None if book is None else self._bound(order, account, market, book, now)
+            if paid is None:
+                return leg.problem
+            picture = picture_of(self._work, account, market, book, paid, now)
+            judged = judge(market, replace(asked, price=paid), picture, raise_to_minimum=raises)
         answer = concluded(
             judged,
             market,
@@ -146,6 +157,20 @@ class Resubmissions:
         assert isinstance(answer, Problem), "nothing is waited for"
         said = leg.problem
         return replace(answer, venue_code=said.venue_code, venue_message=said.venue_message)
+
+    def _bound(
+        self, order: Order, account: Account, market: Market, book: BookUpdate, now: datetime
+    ) -> Decimal | None:
+        """Return the limit of a market order as the book stands now; None: it would go without one."""
+        return protection(
+            market,
+            order.side,
+            book,
+            order.quantity,
+            self._risk.guard(place_of(order)),
+            Shortages(self._work, account, order.user).available(market.quote),
+            bounds_of(account, order.symbol, now),
+        )
 
     def _paid(self, order: Order, account: Account, market: Market, now: datetime) -> Decimal | None:
         """Return the price its money is reckoned at; None: no book says."""

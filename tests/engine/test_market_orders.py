@@ -230,3 +230,31 @@ def test_refused_by_new_rules_it_is_sent_again_as_the_market_order_it_is():
     assert [(r.order_type, r.price) for r in world.placed()] == [(OrderType.LIMIT, D(2020))]
     again = world.order("q1.1.2")
     assert (again.order_type, again.price, again.protection_price) == (OrderType.MARKET, None, D(2020))
+
+
+@pytest.mark.parametrize(
+    ("markets", "limit", "price"),
+    [(None, "1", "1919"), (None, "2", "1938"), (WITHOUT, "off", "1902")],  # best ask 1900.5
+)
+def test_refused_by_new_rules_it_is_sent_again_at_the_bound_of_the_book_as_it_is_then(markets, limit, price):
+    world = protected("1" if limit == "2" else limit, markets=markets)
+    world.submit(replace(market_order(quantity="5"), resubmit=True), query_id="q1")
+    world.venue(Rejected(order_id="q1.1.1", refusal=Refusal.LOT_TICK, message="step"))
+    world.now = 8
+    world.book(bid="1900", ask="1900.5")
+    if limit == "2":
+        set_limit(world, "slippage_limit", limit)
+    world.venue(MarketsLoaded(markets=(market("ETH/USDT", tick="1", market_orders=markets is None),)))
+    assert [(r.order_type, r.price) for r in world.placed()] == [(OrderType.LIMIT, D(price))]
+    assert world.order("q1.1.2").protection_price == D(price)
+
+
+def test_without_a_book_to_bound_it_by_the_exchanges_no_stands():
+    world = protected()
+    world.submit(replace(market_order(quantity="5"), resubmit=True), query_id="q1")
+    world.venue(Rejected(order_id="q1.1.1", refusal=Refusal.LOT_TICK, message="step"))
+    world.now = 9
+    world.book(bid="2001", ask="2000.5")  # crossed
+    world.venue(MarketsLoaded(markets=(market("ETH/USDT", tick="1"),)))
+    assert world.placed() == [] and world.query().status is QueryStatus.FAILED
+    assert "step" in str(world.query().error)
