@@ -32,3 +32,5 @@ class Retries:
 
 # Orders that an exchange, or our queue in front of it, had no turn for: an exact no, so safe to send anew.
 ORDERS = Retries(first_s=1.0, longest_s=30.0, tries=6)
+# A stop whose price has come: every second that it waits may cost what it was to save.
+PROTECTIVE = Retries(first_s=1.0, longest_s=2.0, tries=6)

@@ -152,9 +152,11 @@ class Attached:
         if scene is None:
             return
         if run.problem is None:
-            for purpose in PURPOSES:
-                if purpose in _terms(parent):
-                    self._follow(scene, purpose)
+            purposes = [purpose for purpose in PURPOSES if purpose in _terms(parent)]
+            for purpose in purposes:  # all of them, before one is judged by what the other waits for
+                self._wait_again(scene, purpose)
+            for purpose in purposes:
+                self._follow(scene, purpose)
             self._send_due(scene)
         self._wind_up(scene)
 
@@ -166,7 +168,7 @@ class Attached:
             return
         if order.phase is not Phase.SETTLED:
             if order.phase is Phase.LIVE and before.phase is not Phase.LIVE:
-                run.leg(0).rate_refusals = 0
+                run.resting.refusals = 0
             if before.asked is Asked.REPLACE and order.asked is Asked.NOTHING:
                 run.leg(0).size_refusals += order.quantity == before.quantity
             return
@@ -182,13 +184,15 @@ class Attached:
         if order.emulated:
             self._triggers.learn_refusal(order, report, run, now)
             return
-        leg = run.leg(0)
-        leg.rate_refusals += 1
+        tries = run.resting
+        tries.refusals += 1
         # What a fill brought may not be there to be sold at once.
         passing = report.refusal in PASSING or report.refusal is Refusal.INSUFFICIENT_FUNDS
-        if passing and leg.rate_refusals < retries.ORDERS.tries:
-            leg.wait_until = now + retries.ORDERS.wait(leg.rate_refusals, order.order_id)
-            self._out.wake(("parent", parent.parent_id), leg.wait_until)
+        if passing and tries.refusals < retries.ORDERS.tries:
+            tries.until = now + retries.ORDERS.wait(tries.refusals, order.order_id)
+            self._out.wake(("parent", parent.parent_id), tries.until)
+            # Should its price come meanwhile it goes from here, though not in the moment of the no.
+            self._triggers.pause(order, run, tries.refusals, now)
         elif not order.leaving:
             self._stays_here(parent, order, f"{order.exchange} said: {report.message}", now)
 
@@ -252,16 +256,24 @@ class Attached:
 
     # --- What waits --------------------------------------------------------------------------------------
 
+    def _last(self, scene: _Scene, purpose: str) -> Order | None:
+        own = [o for o in self._work.orders_of_parent(scene.parent.parent_id) if o.purpose == purpose]
+        return own[-1] if own else None
+
+    def _wait_again(self, scene: _Scene, purpose: str) -> None:
+        """Let another wait in the place of one that was refused when its price had come."""
+        last = self._last(scene, purpose)
+        if last is not None and last.phase is Phase.SETTLED and not _comes_back(scene.parent, last):
+            self._triggers.waits_again(scene.parent, last, scene.run, scene.now)
+
     def _follow(self, scene: _Scene, purpose: str) -> None:
         """See that one of this purpose waits, with all that is to be got out of."""
-        own = [o for o in self._work.orders_of_parent(scene.parent.parent_id) if o.purpose == purpose]
-        last = own[-1] if own else None
+        last = self._last(scene, purpose)
         if last is not None and _is_out(last):
             self._resize(scene, last)
             return
         waits = last is not None and last.status is Status.CREATED
         if last is not None and not waits and not _comes_back(scene.parent, last):
-            self._triggers.waits_again(scene.parent, last, scene.run, scene.now)
             return
         stop, price = _prices(scene.parent, purpose, last)
         if not scene.market.order_ok(scene.rest, price or stop):
@@ -273,7 +285,7 @@ class Attached:
                 return
             self._orders.event(last.order_id, AskCancel(), scene.now)  # the one there takes its place
         elif last is not None and last.emulated and last.status is not Status.FILLED:
-            scene.run.leg(0).wait_until = scene.now + timedelta(seconds=AGAIN_S)
+            scene.run.fire(purpose).until = scene.now + timedelta(seconds=AGAIN_S)
             there = False
         self._create(scene, purpose, stop, price, last, there=there)
 
@@ -284,13 +296,12 @@ class Attached:
             return False
         if purpose in _named(scene.parent, "here") or scene.account.readiness is not Readiness.READY:
             return False
-        again_at = scene.run.leg(0).wait_until
-        if not scene.market.active or (again_at is not None and scene.now < again_at):
+        if not scene.market.active or scene.run.resting.waits(scene.now):
             return False
         if self._work.halted(*scene.account.key, leg.symbol, scene.parent.user):
             return False
         orders = self._work.orders_of_parent(scene.parent.parent_id)
-        if any(_is_out(o) or self._triggers.due(o, scene.run, scene.now) for o in orders if _unsettled(o)):
+        if any(_is_out(o) or self._triggers.come(o, scene.now) for o in orders if _unsettled(o)):
             return False
         return not self._met(scene, kind, stop)
 

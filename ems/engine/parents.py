@@ -150,6 +150,8 @@ class Parents:
         if parent.legs[order.leg].generation < parent.generation and parent.state not in ENDED_PARENT:
             # A late fill of an older plan: the money granted to this one was counted without it.
             self._save(ledger.with_late_fill(parent, before, order))
+        if known is not None:
+            self._triggers.learn_success(order, known)
         if parent.goal.get("kind") == ATTACHED and known is not None:
             self._attached.order_changed(parent, before, order, known, now)
         self.work(parent.parent_id, now)

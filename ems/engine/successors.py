@@ -83,8 +83,8 @@ class Successors:
                 self._tell(order, report.message, REFUSED_AS_WELL, now)
             return False
         if report.refusal in PASSING:
-            run.leg(order.leg).wait_until = now + timedelta(seconds=AGAIN_S)
-            self._out.wake(("parent", order.parent_id), now + timedelta(seconds=AGAIN_S))
+            run.resting.until = now + timedelta(seconds=AGAIN_S)
+            self._out.wake(("parent", order.parent_id), run.resting.until)
         return True
 
     def put_back(self, parent: Parent, order: Order, run: Run, now: datetime) -> bool:
@@ -99,8 +99,7 @@ class Successors:
             return False
         account = self._work.accounts[old.exchange, old.account]
         market = account.markets.get(old.symbol)
-        again_at = run.leg(old.leg).wait_until
-        if account.readiness is not Readiness.READY or market is None or (again_at and now < again_at):
+        if account.readiness is not Readiness.READY or market is None or run.resting.waits(now):
             return True
         rest = market.floor_quantity(old.quantity - old.filled_quantity)
         assert old.stop_price is not None

@@ -245,7 +245,7 @@ class Engine:
             case Timer(key=("order" | "expiry", order_id)) if order_id in self.work.children:
                 order = self.work.children[order_id].order
                 return order.exchange, order.account
-            case Timer(key=("parent", parent_id)) if parent_id in self.work.parents:
+            case Timer(key=("parent", parent_id, *_)) if parent_id in self.work.parents:
                 leg = self.work.parents[parent_id].legs[0]
                 return leg.exchange, leg.account
         return None
@@ -467,7 +467,7 @@ class Engine:
             case ("expiry", order_id):
                 if order_id in self.work.children:
                     self.orders.event(order_id, AskCancel(expired=True), now)
-            case ("parent", parent_id):
+            case ("parent", parent_id, *_):
                 if parent_id in self.work.parents:
                     self.parents.work(parent_id, now)
             case ("held", token):

@@ -6,6 +6,8 @@ Rules:
 2. What is sent is an order like any other: intent on disk first, looked up when in doubt. One that provably
    did not arrive, or that nobody took for want of a turn, waits again as a new order of the same parent.
 3. A refusal of what it is ends it, and people are told: somebody counted on it.
+4. Each purpose waits for itself after a no that passes: what holds up a take profit holds up no stop loss. A
+   stop whose price has come waits about 2 s at the longest.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from ems.core.child import NEVER_ARRIVED, Drop
 from ems.core.codec import plain
 from ems.core.fitness import mid_of
 from ems.core.instrument import Market
-from ems.core.messages import BookUpdate, Rejected
+from ems.core.messages import BookUpdate, OrderType, Rejected
 from ems.core.records import Notice, Order, Parent, Status
 from ems.core.risk_ledger import place_of
 from ems.core.triggers import met, rising
@@ -34,6 +36,10 @@ from ems.engine.turn import Out
 from ems.engine.work import Run, Work
 
 ZERO = Decimal(0)
+STOPS = frozenset({OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT})
+TAKEN = frozenset(
+    {Status.SUBMITTED, Status.PARTIALLY_FILLED, Status.FILLED, Status.CANCELED, Status.EXPIRED}
+)  # of an order that was sent: the exchange had it
 
 
 class Triggers:
@@ -53,15 +59,19 @@ class Triggers:
             self._fire(account, market, book, order, run, now)
 
     def due(self, order: Order, run: Run, now: datetime) -> bool:
-        """Say whether the price of an order has come, and it may be sent."""
+        """Say whether the price of an order has come, and it may be sent now."""
+        waits = run.fire(order.purpose).waits(now)
+        return not waits and run.problem is None and self.come(order, now)
+
+    def come(self, order: Order, now: datetime) -> bool:
+        """Say whether the price of an order has come, where it can be traded at all."""
         account = self._work.accounts[order.exchange, order.account]
         market, book = account.markets.get(order.symbol), account.books.get(order.symbol)
-        again_at = run.leg(order.leg).wait_until
-        if account.readiness is not Readiness.READY or (again_at is not None and now < again_at):
+        if account.readiness is not Readiness.READY:
             return False
         if market is None or not market.active or book is None or not usable(book, now):
             return False
-        if self._work.halted(*account.key, order.symbol, order.user) or run.problem is not None:
+        if self._work.halted(*account.key, order.symbol, order.user):
             return False
         assert order.stop_price is not None
         return met(order.order_type, order.side, order.stop_price, mid_of(book))
@@ -86,8 +96,7 @@ class Triggers:
             return
         no = self._risk.triggered(account, order, quantity, now)
         if isinstance(no, Delay):
-            run.leg(order.leg).wait_until = no.until
-            self._out.wake(("parent", order.parent_id), no.until)
+            self._wait(order, run, no.until)
             return
         if no is not None:
             self._orders.event(order.order_id, Drop(message=no.message, code=no.code), now)
@@ -109,21 +118,36 @@ class Triggers:
         if not order.emulated or order.leaving:
             return False
         if report.refusal in PASSING and run.problem is None:
-            leg = run.leg(order.leg)
-            leg.rate_refusals += 1
-            leg.wait_until = now + retries.ORDERS.wait(leg.rate_refusals, order.order_id)
-            if leg.rate_refusals == retries.ORDERS.tries:
-                self._tell_tried(order, f"{order.exchange} said: {report.message}", leg.wait_until, now)
+            tries = run.fire(order.purpose)
+            tries.refusals += 1
+            again_at = self.pause(order, run, tries.refusals, now)
+            if tries.refusals == retries.ORDERS.tries:
+                self._tell_tried(order, f"{order.exchange} said: {report.message}", again_at, now)
             return True
         self._tell_lost(order, f"{order.exchange} said: {report.message}", now)
         return False
+
+    def pause(self, order: Order, run: Run, refusals: int, now: datetime) -> datetime:
+        """Send none of this purpose for as long as so many refusals in a row ask for; return until when."""
+        patience = retries.PROTECTIVE if order.order_type in STOPS else retries.ORDERS
+        return self._wait(order, run, now + patience.wait(refusals, order.order_id))
+
+    def _wait(self, order: Order, run: Run, until: datetime) -> datetime:
+        run.fire(order.purpose).until = until
+        self._out.wake(("parent", order.parent_id, order.purpose), until)
+        return until
+
+    @staticmethod
+    def learn_success(order: Order, run: Run) -> None:
+        """Forget refusals once the exchange has taken an order that waited here."""
+        if order.emulated and order.sent_at is not None and order.status in TAKEN:
+            run.fire(order.purpose).refusals = 0
 
     def waits_again(self, parent: Parent, order: Order, run: Run, now: datetime) -> bool:
         """Let an order that provably did not arrive wait again, as a new one."""
         if not order.emulated or order.status is not Status.REJECTED or run.problem is not None:
             return False
-        leg = run.leg(order.leg)
-        passing = leg.wait_until is not None and now < leg.wait_until
+        passing = run.fire(order.purpose).waits(now)
         if not passing and order.reason != NEVER_ARRIVED:
             return False
         account = self._work.accounts[order.exchange, order.account]
@@ -139,9 +163,8 @@ class Triggers:
             stop_price=order.stop_price,
             emulated=True,
         )
-        if leg.wait_until is None or not passing:
-            leg.wait_until = now + timedelta(seconds=AGAIN_S)
-        self._out.wake(("parent", parent.parent_id), leg.wait_until)
+        if not passing:
+            self._wait(order, run, now + timedelta(seconds=AGAIN_S))
         return True
 
     def tell_left(self, order: Order, now: datetime) -> None:

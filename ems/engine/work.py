@@ -67,6 +67,17 @@ class LegRun:
 
 
 @dataclass
+class Tries:
+    """How often in a row one thing was refused for now, and until when it waits to be tried again."""
+
+    refusals: int = 0
+    until: datetime | None = None
+
+    def waits(self, now: datetime) -> bool:
+        return self.until is not None and now < self.until
+
+
+@dataclass
 class Run:
     """What a working parent knows beside its records; forgotten by a restart without harm."""
 
@@ -76,6 +87,11 @@ class Run:
     reviewed_at: datetime | None = None  # when the plan was last compared with a new one
     blocked: int = 0  # legs of the plan that had dropped out by then
     looking_since: datetime | None = None  # when a new plan first lacked books
+    resting: Tries = field(default_factory=Tries)  # placing what is to wait at the exchange
+    firing: dict[str, Tries] = field(default_factory=dict)  # purpose -> sending what has waited here
+
+    def fire(self, purpose: str) -> Tries:
+        return self.firing.setdefault(purpose, Tries())
 
     def leg(self, index: int) -> LegRun:
         return self.legs.setdefault(index, LegRun())

@@ -255,6 +255,40 @@ def test_no_turn_at_the_exchange_lets_it_wait_again():
     assert [(r.order_id, r.quantity) for r in world.placed()] == [("q1.2.2", D(2))]
 
 
+def no_turn(world, times):
+    """Let the exchange have no turn so often for what is sent, tried again when its wait is over."""
+    for _ in range(times):
+        while not (placed := world.placed()):
+            world.now += 0.25
+            quoted(world, "2210")
+        (request,) = placed
+        busy = Rejected(order_id=request.order_id, refusal=Refusal.RATE_LIMIT, message="busy", sent=False)
+        world.venue(busy)
+
+
+def test_a_take_profit_that_waits_for_a_turn_does_not_hold_up_the_stop():
+    world = entered()
+    quoted(world, "2210")
+    no_turn(world, 5)
+    world.now += 0.1
+    quoted(world, "1890")
+    assert [(r.order_id, r.quantity) for r in world.placed()] == [(STOP, D(2))]
+
+
+def test_refusals_before_one_was_taken_count_no_more():
+    world = entered(entry(stop_loss=None))
+    quoted(world, "2210")
+    no_turn(world, 4)
+    while not (placed := world.placed()):
+        world.now += 0.25
+        quoted(world, "2210")
+    world.ack(placed[0].order_id, "X2", filled_quantity=D(0), ending=Ending.EXPIRED)
+    no_turn(world, 1)
+    world.now += 1.3
+    quoted(world, "2210")
+    assert len(world.placed()) == 1, "the first wait again, not the fifth"
+
+
 REFUSED = {
     "a stop above the price": ({"stop_loss": "2001"}, "stop_loss"),
     "a profit below the price": ({"take_profit": "1999"}, "take_profit"),
@@ -443,6 +477,30 @@ def test_a_no_that_passes_lets_it_wait_here_for_a_moment_only(refusal):
     (request,) = world.placed()
     assert (request.order_type, request.quantity) == (OrderType.STOP_LOSS, D(2))
     assert waiting(world) == {"take_profit": D(2)}
+
+
+def test_a_guard_that_waits_to_rest_there_is_sent_from_here_when_its_price_comes():
+    world = refused(Refusal.RATE_LIMIT)
+    for _ in range(3):
+        while not (placed := world.placed()):
+            world.now += 0.25
+            quoted(world, "2010")
+        world.venue(Rejected(order_id=placed[0].order_id, refusal=Refusal.RATE_LIMIT, message="no"))
+    quoted(world, "1890")
+    assert world.placed() == [], "not in the moment of the no"
+    world.now += 2.6  # it would be asked to rest after 6 to 10
+    quoted(world, "1890")
+    assert [(r.order_type, r.quantity) for r in world.placed()] == [(OrderType.MARKET, D(2))]
+
+
+def test_a_guard_does_not_go_back_while_the_profit_waits_for_a_turn():
+    world = guarded()
+    quoted(world, "2210")
+    ended(world, STOP)
+    no_turn(world, 1)
+    world.now += 0.1
+    quoted(world, "2210")
+    assert world.placed() == [] and waiting(world) == {"stop_loss": D(2), "take_profit": D(2)}
 
 
 def test_funds_that_never_come_are_not_asked_for_for_ever():

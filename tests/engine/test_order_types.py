@@ -268,11 +268,18 @@ def test_no_turn_at_the_exchange_is_no_end_it_waits_again_as_a_new_order():
     assert [request.order_id for request in world.placed()] == ["q1.1.2"]
 
 
-def test_it_is_tried_at_growing_intervals_and_people_are_told_but_it_is_never_given_up():
+SPACED = {
+    "a take profit": (place("take_profit", stop_price="2200"), "2210", [1, 2, 4, 8, 16, 30, 30, 30, 30]),
+    "a stop loss, which cannot wait": (stop_sell(), "1890", [1, 2, 2, 2, 2, 2, 2, 2, 2]),
+}
+
+
+@pytest.mark.parametrize(("command", "come", "steady"), SPACED.values(), ids=SPACED)
+def test_it_is_tried_at_growing_intervals_and_people_are_told_but_it_is_never_given_up(command, come, steady):
     world = emulating()
-    world.submit(stop_sell())
+    world.submit(command)
     gaps, told, last = [], [], 0.0
-    quoted(world, "1890")
+    quoted(world, come)
     for _ in range(retries.ORDERS.tries + 3):
         (request,) = world.placed()
         no = Rejected(order_id=request.order_id, refusal=Refusal.RATE_LIMIT, message="no turn", sent=False)
@@ -281,9 +288,8 @@ def test_it_is_tried_at_growing_intervals_and_people_are_told_but_it_is_never_gi
         last = world.now
         while not world.placed():
             world.now += 0.25
-            quoted(world, "1890")
+            quoted(world, come)
         gaps.append(world.now - last)
-    steady = [1, 2, 4, 8, 16, 30, 30, 30, 30]
     for gap, wait in zip(gaps, steady, strict=True):
         assert 0.75 * wait <= gap <= 1.25 * wait + 0.25
     assert told == [0] * (retries.ORDERS.tries - 1) + [1, 0, 0, 0], "once, at the sixth"
