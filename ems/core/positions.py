@@ -163,6 +163,12 @@ class Books:
             realised=_share(value, after.realised, notional),
         )
 
+    def held(self, fill: Fill) -> Decimal:
+        """Return what the bot of a fill holds in its contract; zero of a spot market."""
+        shelf = self._shelves.get((fill.user, fill.exchange, fill.account, fill.symbol), {})
+        known = shelf.get(fill.bot)
+        return known.quantity if known is not None else ZERO
+
     def slice(self, change: SliceChange) -> None:
         """Take note that a bot has a slice from now on, or has none any more."""
         if change.in_force:

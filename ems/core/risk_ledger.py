@@ -10,12 +10,12 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from ems.core.contracts import is_contract
+from ems.core.contracts import is_contract, settled_in, traded
 from ems.core.messages import Side
 from ems.core.order import USD_STEP, worth
 from ems.core.records import Fill, Order, Phase
@@ -60,6 +60,29 @@ class Bought:
 
 
 @dataclass(kw_only=True, slots=True)
+class Opened:
+    """What was traded in a contract since midnight, as if nothing had been held before."""
+
+    symbol: str
+    quantity: Decimal = ZERO  # base; below zero: short
+    cost: Decimal = ZERO  # of it, in the settlement currency
+    held: Decimal = ZERO  # by the books, with what was held before
+
+    def trade(self, fill: Fill) -> Decimal:
+        """Trade, and return what that realised of the day's own."""
+        after = traded(self.quantity, self.cost, fill.side, fill.quantity, fill.price)
+        self.quantity, self.cost = after.quantity, after.cost
+        return after.realised
+
+    @property
+    def left(self) -> Decimal:
+        """Return what of the position is of today: nothing where today's trades only closed older ones."""
+        if self.quantity * self.held <= ZERO:
+            return ZERO
+        return min(self.quantity, self.held, key=abs)
+
+
+@dataclass(kw_only=True, slots=True)
 class Day:
     """What the fills of one place have done since midnight."""
 
@@ -69,8 +92,12 @@ class Day:
     bought: dict[tuple[str, str], Bought] = field(default_factory=dict)
     # Currency -> change by fills of which the books do not know what they were worth
     flows: dict[str, Decimal] = field(default_factory=dict)
+    contract: Opened | None = None  # of a contract's place
 
     def add(self, fill: Fill, base: str, quote: str) -> None:
+        if is_contract(fill.symbol):
+            self._add_contract(fill)
+            return
         buys, notional = fill.side is Side.BUY, fill.price * fill.quantity
         come, given = ((base, fill.quantity), (quote, notional))
         if not buys:
@@ -81,8 +108,6 @@ class Day:
                 self.flows[asset] = self.flows.get(asset, ZERO) + amount
             return
         self.earned[currency] = self.earned.get(currency, ZERO) + fill.realised - fill.fee_cost
-        if is_contract(fill.symbol):
-            return  # nothing came that is left
         self._of(come[0], currency).receive(come[1], value)
         self._of(given[0], currency).left -= given[1]
         if fill.fee < ZERO:
@@ -90,15 +115,33 @@ class Day:
         elif fill.fee:
             self._of(fill.fee_currency, currency).left -= fill.fee
 
+    def _add_contract(self, fill: Fill) -> None:
+        """Add what was settled; where the books do not know its worth, what the day's own trades realised."""
+        if self.contract is None:
+            self.contract = Opened(symbol=fill.symbol)
+        realised, currency = self.contract.trade(fill), fill.value_currency
+        if fill.value is not None and fill.fee_value is not None and currency:
+            self.earned[currency] = self.earned.get(currency, ZERO) + fill.realised - fill.fee_cost
+            return
+        for asset, amount in ((settled_in(fill.symbol), realised), (fill.fee_currency, -fill.fee)):
+            self.flows[asset] = self.flows.get(asset, ZERO) + amount
+
     def _of(self, asset: str, currency: str) -> Bought:
         return self.bought.setdefault((asset, currency), Bought())
 
     def result(self, usd: Callable[[str], Decimal | None]) -> Decimal | None:
-        """Return realised less fees and what was bought and is left at present prices, in USD."""
+        """Return realised less fees and what was bought or opened and is left at present prices, in USD.
+
+        `usd`: of one of a currency, or of one base unit of a contract.
+        """
         amounts = [*self.earned.items(), *self.flows.items()]
         for (asset, currency), one in self.bought.items():
             if asset != currency and one.left > ZERO and one.came > ZERO:
                 amounts += [(asset, one.left), (currency, -one.paid * one.left / one.came)]
+        swap = self.contract
+        if swap is not None and swap.left:
+            share = swap.cost * swap.left / swap.quantity
+            amounts += [(swap.symbol, swap.left), (settled_in(swap.symbol), -share)]
         total = ZERO
         for currency, amount in amounts:
             price = usd(currency) if amount else ZERO
@@ -195,8 +238,11 @@ class RiskLedger:
             usd = traded_usd(usd, order.filled_quantity, order.quantity)
             self._count_traded(Traded(where=where, usd=usd, closed_at=closed))
 
-    def filled(self, fill: Fill, base: str, quote: str, now: datetime) -> None:
-        """Count money that moved, and the execution if it is the parent's first."""
+    def filled(self, fill: Fill, base: str, quote: str, now: datetime, held: Decimal = ZERO) -> None:
+        """Count money that moved, and the execution if it is the parent's first.
+
+        `held`: of a contract, what the bot holds with this fill.
+        """
         where = Scope(fill.user, fill.bot, fill.exchange, fill.account, fill.symbol)
         if fill.parent_id not in self._executed:
             self._executed[fill.parent_id] = None
@@ -207,7 +253,10 @@ class RiskLedger:
             self._midnight = midnight
             self._days.clear()
         if fill.timestamp >= midnight:
-            self._days.setdefault(where, Day()).add(fill, base, quote)
+            day = self._days.setdefault(where, Day())
+            day.add(fill, base, quote)
+            if day.contract is not None:
+                day.contract.held = held
 
     def canceling(self, where: Scope, at: datetime) -> None:
         """Count a cancel that is asked for: it is never throttled."""
@@ -265,6 +314,14 @@ class RiskLedger:
             total += result
         return total.quantize(USD_STEP)
 
+    def contracts_of_today(self, key: Scope) -> list[Scope]:
+        """Return where contracts are open that were opened since midnight."""
+        return [
+            where
+            for where, day in self._days.items()
+            if key.covers(where) and day.contract is not None and day.contract.left
+        ]
+
     def cancels(self, now: datetime) -> Counter[str]:
         """Return user -> cancels asked for within the last 60 seconds."""
         self.expire(now)
@@ -283,11 +340,13 @@ class RiskLedger:
         fills: Iterable[tuple[Fill, str, str]],
         at_work: Iterable[str],
         now: datetime,
+        held: Mapping[Scope, Decimal] | None = None,
     ) -> None:
         """Count again from records.
 
         `orders`: those that are open and those of the last minutes; `traded`: orders that ended within 24
-        hours; `fills`: (fill, base, quote) since midnight, oldest first; `at_work`: parents not ended.
+        hours; `fills`: (fill, base, quote) since midnight, oldest first; `at_work`: parents not ended;
+        `held`: what bots hold in contracts.
         """
         for order in sorted(orders, key=lambda o: (o.created_at, o.order_id)):
             if order.cross_id is not None:
@@ -303,7 +362,8 @@ class RiskLedger:
         for one in sorted(traded, key=lambda t: t.closed_at):
             self._count_traded(one)
         for fill, base, quote in fills:
-            self.filled(fill, base, quote, fill.timestamp)
+            where = Scope(fill.user, fill.bot, fill.exchange, fill.account, fill.symbol)
+            self.filled(fill, base, quote, fill.timestamp, (held or {}).get(where, ZERO))
         at_work = set(at_work)
         self._executed = {p: None for p in self._executed if p in at_work}
         self.recount(now)

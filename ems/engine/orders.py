@@ -186,7 +186,7 @@ class Orders:
             self._slices.booked(fill, now)
             self._work.fills.setdefault(order.order_id, []).append(fill)
             self._out.record(fill)
-            self._risk.filled(fill, now)
+            self._risk.filled(fill, now, self._portfolio.held(fill))
             if is_contract(order.symbol):
                 account.holdings.charge(report)
                 self._contracts.filled(account, report, now)

@@ -106,6 +106,10 @@ class Portfolio:
             self._out.record(position)
         return booked
 
+    def held(self, fill: Fill) -> Decimal:
+        """Return what the bot of a fill holds in its contract; zero of a spot market."""
+        return self._books.held(fill)
+
     def expect(self, account: Account, symbol: str, now: datetime) -> None:
         """Have the books at hand by which fills in this market will be valued."""
         sides = set(traded(symbol))

@@ -21,7 +21,7 @@ from decimal import Decimal
 from ems.core import breaker, errors, risk, risk_limits
 from ems.core.breaker import Breaker
 from ems.core.codec import encode_command, nearest, verb_of
-from ems.core.contracts import signed
+from ems.core.contracts import is_contract, settled_in, signed
 from ems.core.fitness import mid_of
 from ems.core.jsontext import plain
 from ems.core.messages import (
@@ -99,6 +99,11 @@ class Risk:
             [(fill, *_currencies(fill.symbol)) for fill in unfinished.day_fills],
             [ids for parents in self._work.at_work.values() for ids in parents],
             now,
+            {
+                Scope(p.user, p.bot, p.exchange, p.account, p.asset): p.quantity
+                for p in unfinished.positions
+                if is_contract(p.asset)
+            },
         )
         for where, entry in unfinished.changes:
             if entry.report.get("kind") == Kind.ASK_CANCEL:
@@ -127,6 +132,8 @@ class Risk:
                 dollar = self._dollar_market(quote, account)
                 if dollar is not None:
                     books.add((*account.key, dollar))
+        for rule in rules["daily_loss"]:
+            books |= self._unvalued(rule.key, now)
         days = set()
         if any(rules[name] for name in risk.NEED_DAY):
             self._out.follow_day(account, symbol, now)
@@ -134,6 +141,18 @@ class Risk:
             if account.day(symbol, now) is None and now < answered_by:
                 days.add((*account.key, symbol))
         return Need(books=frozenset(books), days=frozenset(days)) if books or days else None
+
+    def _unvalued(self, key: Scope, now: datetime) -> set[tuple[str, str, str]]:
+        """Return the contracts opened today of which no book says what they are worth."""
+        found = set()
+        for where in self.ledger.contracts_of_today(key):
+            account = self._work.accounts.get((where.exchange or "", where.account or ""))
+            symbol = where.symbol or ""
+            market = None if account is None else account.markets.get(symbol)
+            if account is not None and market is not None and market.active:
+                if self.usd(symbol, account, now) is None:
+                    found.add((*account.key, symbol))
+        return found
 
     def question(self, account: Account, proposal: Proposal) -> Question:
         """Put together everything the controls look at."""
@@ -317,16 +336,24 @@ class Risk:
         self._out.wake(("trip", code, exchange, account, user, symbol, why), self._out.turn.at)
 
     def usd(self, currency: str, account: Account, now: datetime) -> Decimal | None:
-        """Return what one of a currency is worth, from the books at hand; this account's own first."""
+        """Return what one of a currency, or of a contract's base, is worth, from the books at hand.
+
+        This account's own come first.
+        """
         if currency in DOLLARS:
             return ONE
-        others = (a for a in self._work.accounts.values() if a is not account)
+        others = [a for a in self._work.accounts.values() if a is not account]
         for one in (account, *others):
+            if is_contract(currency):
+                mid, rate = _valued(one, currency, now), self.usd(settled_in(currency), account, now)
+                if mid is not None and rate is not None:
+                    return mid * rate
+                continue
             for dollar in DOLLARS:
                 for symbol, direct in ((f"{currency}/{dollar}", True), (f"{dollar}/{currency}", False)):
-                    book = one.books.get(symbol)
-                    if book is not None and _fit(book) and _age(book, now) <= Decimal(str(VALUED_S)):
-                        return mid_of(book) if direct else ONE / mid_of(book)
+                    mid = _valued(one, symbol, now)
+                    if mid is not None:
+                        return mid if direct else ONE / mid
         return None
 
     @staticmethod
@@ -385,8 +412,9 @@ class Risk:
     def ended(self, order: Order) -> None:
         self.ledger.ended(order, order.usd_value)
 
-    def filled(self, fill: Fill, now: datetime) -> None:
-        self.ledger.filled(fill, *_currencies(fill.symbol), now)
+    def filled(self, fill: Fill, now: datetime, held: Decimal) -> None:
+        """Count a fill. `held`: of a contract, what the bot holds with it."""
+        self.ledger.filled(fill, *_currencies(fill.symbol), now, held)
 
     def parent_ended(self, parent: Parent) -> None:
         self.ledger.forget(parent.parent_id)
@@ -646,6 +674,14 @@ def _cleared(question: Question) -> Clearance:
 def _currencies(symbol: str) -> tuple[str, str]:
     base, _, quote = symbol.partition(":")[0].partition("/")
     return base, quote
+
+
+def _valued(account: Account, symbol: str, now: datetime) -> Decimal | None:
+    """Return the middle of a book that is young enough to value by."""
+    book = account.books.get(symbol)
+    if book is None or not _fit(book) or _age(book, now) > Decimal(str(VALUED_S)):
+        return None
+    return mid_of(book)
 
 
 def _fit(book: BookUpdate | None) -> bool:

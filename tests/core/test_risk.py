@@ -557,3 +557,78 @@ def test_a_throttle_says_exactly_when_the_next_one_passes():
     (breach,) = risk.check(asked(limits, ledger))
     assert risk.check(asked(limits, ledger, at=breach.retry_at - timedelta(microseconds=1))) != []
     assert risk.check(asked(limits, ledger, at=breach.retry_at)) == []
+
+
+# --- The day of a contract
+
+
+SWAP = "ETH/USDT:USDT"
+
+
+def contract_fill(side, price, quantity="1", *, realised="0", known=True, fee="0"):
+    """Fill a contract; `known`: the books know what it was worth."""
+    fill = replace(
+        booked("swap", price=price, side=side, symbol=SWAP),
+        side=side,
+        symbol=SWAP,
+        quantity=D(quantity),
+        fee=D(fee),
+        fee_currency="USDT",
+    )
+    if not known:
+        return fill
+    return replace(
+        fill, value_currency="USDT", value=D(0), fee_value=D(fee), fee_cost=D(fee), realised=D(realised)
+    )
+
+
+def day_of(*fills, held, mid):
+    """Return what a day of fills has earned with so much held at its end."""
+    ledger, prices = RiskLedger(Limits()), {"USDT": D(1)}
+    for fill in fills:
+        ledger.filled(fill, "ETH", "USDT", at(90), D(held))
+    if mid is not None:
+        prices[SWAP] = D(mid)
+    return ledger.result(Scope(), at(95), prices.get)
+
+
+DAYS = {  # name -> (fills, held after them, mid, earned)
+    "long, and it fell": ([contract_fill(Side.BUY, "2000", fee="2")], "1", "1900", "-102"),
+    "short, and it rose": ([contract_fill(Side.SELL, "2000", "2")], "-2", "2100", "-200"),
+    "closed, at no loss": (
+        [contract_fill(Side.BUY, "2000"), contract_fill(Side.SELL, "2000")],
+        "0",
+        None,
+        "0",
+    ),
+    "of unknown worth, closed at another price": (
+        [
+            contract_fill(Side.BUY, "2000", known=False),
+            contract_fill(Side.SELL, "1900", known=False, fee="1"),
+        ],
+        "0",
+        None,
+        "-101",
+    ),
+    "opened when nobody knew its worth": (
+        [contract_fill(Side.BUY, "2000", known=False)],
+        "1",
+        "1900",
+        "-100",
+    ),
+    "yesterday's long closed, at a loss": (
+        [contract_fill(Side.SELL, "2000", realised="-300")],
+        "0",
+        "2500",
+        "-300",
+    ),
+    "yesterday's long turned": ([contract_fill(Side.SELL, "2000", "3")], "-2", "2100", "-200"),
+    "yesterday's long of which some is left": ([contract_fill(Side.SELL, "2000")], "1", "2500", "0"),
+    "open, and no book": ([contract_fill(Side.BUY, "2000")], "1", None, None),
+}
+
+
+@pytest.mark.parametrize("name", DAYS)
+def test_a_day_of_contracts_counts_what_was_realised_and_what_of_it_is_open(name):
+    fills, held, mid, earned = DAYS[name]
+    assert day_of(*fills, held=held, mid=mid) == (None if earned is None else D(earned))

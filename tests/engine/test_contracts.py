@@ -19,6 +19,7 @@ from ems.core.messages import (
     Problem,
     QueryContract,
     SetLeverage,
+    SetLimit,
     SetSlice,
     Side,
     StreamUp,
@@ -411,3 +412,35 @@ def test_many_orders_ask_once_and_are_judged_together() -> None:
     assert world.sent() == [QueryContract(symbol=ETH)]  # the first one may be lost
     world.stands("0")
     assert sorted(sent.price for sent in world.placed()) == [1998, 1999, 2000]
+
+
+# --- The day's loss --------------------------------------------------------------------------------------
+
+
+def lost(world: World) -> Decimal | None:
+    rows = world.engine.risk.used("alice", at(world.now))
+    return next((row["used"] for row in rows if row["setting"] == "daily_loss"), None)
+
+
+def test_the_days_loss_counts_open_contracts_survives_a_restart_and_waits_for_their_book() -> None:
+    world = World(free={"USDT": D(10_000)})
+    world.book(symbol=ETH)
+    world.stands("0", leverage="1")
+    world.submit(SetLimit(setting="daily_loss", value="500"), key="limit", user="adam", role="admin")
+    world.submit(BUY, key="key-2", query_id="q2")
+    world.now = 1
+    world.ack("q2.1.1")
+    world.venue(fill("f1", "1", when=1, symbol=ETH, order_id="q2.1.1", fee=D(1), fee_currency="USDT"))
+    world.book(symbol=ETH, bid="1899", ask="1901")
+    assert lost(world) == 101
+    again = World(store=world.store, free={"USDT": D(10_000)})
+    again.tokens = 90
+    again.now = 2
+    again.book(symbol=ETH, bid="1499", ask="1501")
+    assert lost(again) == 501
+    del again.account.books[ETH]
+    assert lost(again) is None
+    spot = LimitOrder(exchange="binance", side=Side.BUY, symbol="ETH/USDT", quantity=D(1), price=D(2000))
+    assert again.submit(spot, key="spot") is None and again.placed() == []
+    again.book(symbol=ETH, bid="1499", ask="1501")
+    assert again.problem().code == "LOSS_LIMIT"
