@@ -124,7 +124,9 @@ class Order(Answer):
     fee_saved: Decimal | None  # quote: what the exchange would have charged for that
     corrections: list[dict[str, Any]]  # what was changed before it was sent; with the calls that place it
     crossed: list[dict[str, Any]]  # what of it met others inside; with the calls that place it
-    purpose: str  # "direct" | "make" | "take" | "stop_loss" | "take_profit": the last two are attached
+    # "direct" | "reduce" (direct, and let pass under a halt) | "make" | "take" | "cross" | "stop_loss" |
+    # "take_profit": the last two are attached
+    purpose: str
     quantity: Decimal
     filled_quantity: Decimal
     remaining_quantity: Decimal

@@ -150,6 +150,8 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
+REDUCE = "reduce"  # the purpose of an order as it was asked for that was let pass under a halt
+AS_ASKED = frozenset({"direct", REDUCE})  # the purposes of orders that are themselves what was asked for
 ENDED = frozenset({Status.INVALIDATED, Status.REJECTED, Status.FILLED, Status.CANCELED, Status.EXPIRED})
 
 
@@ -215,7 +217,7 @@ class Order:
     # Joins the two sides of an internal cross: no exchange knows of such an order, or of its fill.
     cross_id: str | None = None
     fee_saved: Decimal | None = None  # quote: what the exchange would have charged; a rebate is negative
-    purpose: str = "direct"  # "direct" | "make" | "take"
+    purpose: str = "direct"  # "direct" | "reduce" | "make" | "take" | "stop_loss" | "take_profit" | "cross"
     leg: int = 0  # place in the parent's legs
     attempt: int = 0  # counts the parent's orders; part of the client order id
     exchange_order_id: str | None = None

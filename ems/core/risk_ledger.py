@@ -18,7 +18,7 @@ from decimal import Decimal
 from ems.core.contracts import is_contract, settled_in, traded
 from ems.core.messages import Side
 from ems.core.order import USD_STEP, worth
-from ems.core.records import Fill, Order, Phase
+from ems.core.records import AS_ASKED, Fill, Order, Phase
 from ems.core.risk import Proposal
 from ems.core.risk_limits import SETTINGS, Limits, Scope
 
@@ -357,7 +357,7 @@ class RiskLedger:
                 self._buys(order)
             if order.created_at > now - MINUTE:
                 self._recent.append((order.created_at, where))
-                if order.purpose == "direct":
+                if order.purpose in AS_ASKED:
                     self._remember_twin(order)
         for one in sorted(traded, key=lambda t: t.closed_at):
             self._count_traded(one)

@@ -58,7 +58,7 @@ from ems.engine.account import Account
 from ems.engine.orders import Orders
 from ems.engine.parents import Parents
 from ems.engine.queries import Queries, micros
-from ems.engine.reducing import may_reduce, reduces_at_once
+from ems.engine.reducing import let_pass, may_reduce
 from ems.engine.refusals import HALT_CODES, halted
 from ems.engine.turn import Out
 from ems.engine.waiting import Waiting, exchanges_of
@@ -348,7 +348,7 @@ class Halts:
         for parent in self._parents_of(halt):
             self._parents.halt(parent.parent_id, halted(halt), now)
         for order in self._open_orders_of(halt):
-            if reduces_at_once(order):
+            if let_pass(order):
                 continue
             # In whatever state it is here, it or its amendment may still wait for its turn at the gateway.
             account = self._work.accounts[order.exchange, order.account]
@@ -509,7 +509,7 @@ class Halts:
             parent
             for parent in self._work.parents.values()
             if parent.state not in ENDED_PARENT
-            and not self._only_reduces(parent)
+            and not self._let_pass(parent)
             and any(
                 halt.covers(leg.exchange, leg.account, leg.symbol, parent.user)
                 # With all of them closed it waits for its next plan: those of the last one stand for it.
@@ -518,9 +518,9 @@ class Halts:
             )
         ]
 
-    def _only_reduces(self, parent: Parent) -> bool:
+    def _let_pass(self, parent: Parent) -> bool:
         orders = self._work.orders_of_parent(parent.parent_id) if parent.algo == "direct" else []
-        return bool(orders) and all(reduces_at_once(order) for order in orders)
+        return bool(orders) and all(let_pass(order) for order in orders)
 
     def _drop_waiting(self, halt: Halt) -> None:
         """Refuse what is still being judged: nothing asked for before a halt starts after it."""

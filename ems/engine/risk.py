@@ -36,7 +36,7 @@ from ems.core.messages import (
 )
 from ems.core.order import Kind
 from ems.core.reconcile import Difference
-from ems.core.records import Fill, Leg, Order, Parent, Query, QueryStatus, RiskLimit
+from ems.core.records import AS_ASKED, Fill, Leg, Order, Parent, Query, QueryStatus, RiskLimit
 from ems.core.risk import Breach, Picture, Proposal, Question
 from ems.core.risk_ledger import CREDITS, MESSAGES, OPENS, RiskLedger, outstanding, place_of
 from ems.core.risk_limits import DEFAULT, Limits, Scope
@@ -404,7 +404,7 @@ class Risk:
         """Count an order; what meets inside goes to no exchange, and counts as what it trades alone."""
         if order.cross_id is not None:
             return
-        self.ledger.placed(order, order.usd_value, worked=order.purpose != "direct")
+        self.ledger.placed(order, order.usd_value, worked=order.purpose not in AS_ASKED)
 
     def repriced(self, order: Order) -> None:
         self.ledger.repriced(order)

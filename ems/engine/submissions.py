@@ -37,6 +37,7 @@ from ems.core.messages import (
     TimeInForce,
 )
 from ems.core.records import (
+    REDUCE,
     Order,
     Parent,
     ParentState,
@@ -479,6 +480,7 @@ class Submissions:
         if outside <= ZERO:
             self._crossings.tell(told, account, now)
             return self._work.queries[query.query_id]
+        halt = self._work.halted(leg.exchange, leg.account, leg.symbol, event.ticket.user)
         order_id = self._orders.create(
             parent,
             0,
@@ -488,7 +490,7 @@ class Submissions:
             post_only=admitted.post_only,
             quantity=outside,
             price=admitted.price,
-            purpose="direct",
+            purpose="direct" if halt is None else REDUCE,
             reserved=admitted.reserved * outside / admitted.quantity,
             cleared=Clearance(quantity=outside, usd_value=cleared.usd_value * outside / admitted.quantity),
             now=now,

@@ -38,7 +38,7 @@ from ems.core.records import (
 from ems.core.rest import rest_of
 from ems.core.slices import claims_seen_by
 from ems.engine.account import Account
-from ems.engine.reducing import reduces_at_once
+from ems.engine.reducing import let_pass
 
 ZERO = Decimal(0)
 
@@ -159,7 +159,7 @@ class Work:
 
     def halt_of(self, order: Order) -> Halt | None:
         """Return a halt that keeps an order from being sent."""
-        if reduces_at_once(order):
+        if let_pass(order):
             return None
         return self.halted(order.exchange, order.account, order.symbol, order.user)
 

@@ -100,8 +100,8 @@ SCHEMAS: dict[str, dict[str, object]] = {  # name -> JSON Schema
             "fee_saved": {**_MAYBE_AMOUNT, "description": "of the quote currency, by crossing inside"},
             "purpose": {
                 "type": "string",
-                "description": "direct: as asked for; cross: of it, what met another inside; make or take: "
-                "an algorithm's; stop_loss or take_profit: attached to a direct one",
+                "description": "direct: as asked for; reduce: the same, let pass under a halt; cross: of it, "
+                "what met another inside; make or take: an algorithm's; stop_loss or take_profit: attached",
             },
             "quantity": _AMOUNT,
             "filled_quantity": _AMOUNT,

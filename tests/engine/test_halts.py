@@ -50,6 +50,7 @@ from ems.engine import Engine
 from ems.engine.account import Account
 from ems.store import MemoryStore
 from tests.builders import at, book, market
+from tests.engine.test_risk import set_limit
 from tests.engine.world import EngineWorld
 from tests.limits import opened
 
@@ -372,6 +373,40 @@ def test_what_reduces_and_does_not_rest_passes_for_an_admin_and_the_account_stay
     listing(world)
     assert world.query(answer.query_id).status == "done"
     assert report(world, query.query_id)["flat"] is True
+
+
+@pytest.mark.parametrize("role", ["trade", "admin"])
+def test_what_was_asked_for_before_a_halt_is_called_back_though_it_only_reduces(role):
+    world = EngineWorld()
+    world.book()
+    order_id = f"{world.submit(by_limit(TimeInForce.IOC), role=role).query_id}.1.1"
+    halt(world)
+    assert world.engine.halted(order_id) and world.sent(Withdraw) == [Withdraw(order_id=order_id)]
+    world.venue(Rejected(order_id=order_id, refusal=Refusal.RATE_LIMIT, message="withdrawn", sent=False))
+    assert world.query().error.code == errors.TRADING_HALTED
+
+
+def test_what_was_let_pass_may_leave_under_another_halt_and_after_a_restart():
+    world = EngineWorld()
+    world.book()
+    halt(world)
+    order_id = f"{world.submit(sell(), key='way-out', role='admin').query_id}.1.1"
+    assert not world.engine.halted(order_id) and world.order(order_id).purpose == "reduce"
+    second = world.submit(HaltTrading(exchange="binance", reason="more"), key="halt-2", role="admin")
+    for one in (world, EngineWorld(store=world.store)):
+        one.timer("halt", second.query_id)
+        assert one.sent(Withdraw) == one.sent(CancelRequest) == [] and not one.engine.halted(order_id)
+
+
+def test_what_was_let_pass_is_suspected_when_it_comes_twice():
+    world = EngineWorld()
+    set_limit(world, "duplicate_window", "2")
+    world.book()
+    halt(world)
+    world.submit(sell(), key="one", role="admin")
+    for one in (world, EngineWorld(store=world.store)):
+        one.book()
+        assert one.submit(sell(), key="two", role="admin").code == errors.DUPLICATE_SUSPECTED
 
 
 def test_what_is_still_being_judged_is_refused_at_once():
