@@ -127,6 +127,18 @@ def advanced(
     return replace(start, totals=totals, more=more), left
 
 
+def change(
+    base: Snapshot, latest: Snapshot, movements: Iterable[Movement], currency: str
+) -> tuple[Decimal, Decimal]:
+    """Return by how much, at least and at most, movements explain that a currency changed."""
+    low = high = ZERO
+    for movement in movements:
+        least, most = _part(base, latest, movement.at)
+        amount = movement.amounts.get(currency, ZERO)
+        low, high = low + min(least * amount, most * amount), high + max(least * amount, most * amount)
+    return low, high
+
+
 def quiet(snapshot: Snapshot, movements: Iterable[Movement]) -> bool:
     """Say whether nothing moved near a snapshot: then it is exact."""
     return not any(snapshot.asked_at - SLACK <= m.at <= snapshot.came_at + SLACK for m in movements)

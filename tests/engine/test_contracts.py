@@ -337,6 +337,7 @@ def test_our_fills_and_those_of_others_explain_a_position() -> None:
 def test_a_reading_near_a_fill_says_nothing() -> None:
     world = World()
     world.minute("0")
+    world.now += 30
     world.venue(world.foreign("t1", "buy", "2"))
     for _ in range(3):
         world.now += 5
@@ -345,6 +346,53 @@ def test_a_reading_near_a_fill_says_nothing() -> None:
     for _ in range(2):
         world.minute("0")
     assert world.told()  # the fill was told, and never came
+
+
+def traded_all_the_time(wrong_from_s: int) -> tuple[World, Decimal]:
+    """Fill 0.1 every 15 s for two hours, and read every minute: 5 too much from a moment on.
+
+    Return what is held by the fills too.
+    """
+    world = World()
+    world.minute("0")
+    held = D(0)
+    for second in range(75, 7200, 15):
+        world.now = second
+        if second % 60 == 0:
+            world.stands(str(held + (5 if second >= wrong_from_s else 0)))
+        side = "sell" if second % 45 == 0 else "buy"
+        world.venue(world.foreign(f"t{second}", side, "0.1"))
+        held += D("0.1") if side == "buy" else D("-0.1")
+    return world, held
+
+
+def test_a_contract_that_is_always_traded_is_compared_all_the_same_and_keeps_no_old_fills() -> None:
+    assert traded_all_the_time(wrong_from_s=9999)[0].told() == []
+    world, _ = traded_all_the_time(wrong_from_s=3600)
+    assert len(world.told()) == 1
+    comparison = world.engine.positions._of["binance", "default", ETH]
+    assert len(comparison.moves) < 20 and len(comparison.names) <= 250
+
+
+def test_a_fill_that_is_told_after_the_reading_that_has_it_is_no_difference() -> None:
+    world = World()
+    world.minute("0")
+    for number in range(3):
+        world.now += 60
+        world.stands(str(number + 1))
+        late = replace(world.foreign(f"t{number}", "buy", "1"), at=at(world.now - 30))
+        world.now += 5
+        world.venue(late)
+    assert world.told() == []
+
+
+def test_a_fill_told_again_counts_once() -> None:
+    world, held = traded_all_the_time(wrong_from_s=9999)
+    again = replace(world.foreign("t6600", "buy", "5"), at=at(6600))
+    world.venue(again)
+    for _ in range(3):
+        world.minute(str(held))
+    assert world.told() == []
 
 
 # --- The way out -----------------------------------------------------------------------------------------
