@@ -181,8 +181,9 @@ class Sent:
     """Our own report: the intent is on disk and the create goes out now."""
 
     message: str = ""
-    price: Decimal | None = None  # None of both: as it was made
+    price: Decimal | None = None  # None of these: as it was made
     quantity: Decimal | None = None
+    reserved: Decimal | None = None  # of the source currency
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -328,6 +329,7 @@ def step(child: Child, event: ChildEvent, now: datetime, patience: Patience) -> 
                 message=event.message,
                 price=event.price,
                 quantity=event.quantity,
+                reserved=event.reserved,
             )
         case Crossed():
             work.change(Kind.ACK, Phase.LIVE, message="crossed inside")

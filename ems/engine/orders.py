@@ -347,17 +347,19 @@ class Orders:
         message: str = "",
         price: Decimal | None = None,
         quantity: Decimal | None = None,
+        reserved: Decimal | None = None,
     ) -> None:
-        """Write the intent of an order that was created, and send it; `price` and `quantity` as it goes out,
-        where that differs."""
+        """Write the intent of an order that was created, and send it; `price`, `quantity` and what is
+        `reserved` for it as it goes out, where that differs."""
         child = self._work.children[order_id]
         order = child.order
         account = self._work.accounts[order.exchange, order.account]
         assert not self._work.halt_of(order), "nothing is placed under a halt"
-        going = Sent(message=message, price=price, quantity=quantity)
+        going = Sent(message=message, price=price, quantity=quantity, reserved=reserved)
         sent = step(child, going, now, account.patience_now)
         order = sent.child.order
         self._work.keep(sent.child)
+        self._risk.repriced(order)
         for entry in sent.entries:
             self._out.record(entry)
         self._out.record(order)

@@ -25,9 +25,9 @@ from ems.core.records import Notice, Order, Parent, Status
 from ems.core.risk_ledger import place_of
 from ems.core.triggers import met, rising
 from ems.engine.account import Account, Readiness
-from ems.engine.order_types import sellable
+from ems.engine.order_types import sellable, taken_at
 from ems.engine.orders import Orders
-from ems.engine.protection import protection
+from ems.engine.protection import limit_to_take, protection
 from ems.engine.refusals import AGAIN_S, PASSING
 from ems.engine.risk import Delay, Risk, reduces
 from ems.engine.sight import bounds_of, usable
@@ -105,7 +105,8 @@ class Triggers:
         assert order.stop_price is not None
         where = "at or above" if rising(order.order_type, order.side) else "at or below"
         why = f"triggered: the price is {plain(mid_of(book))}, {where} {plain(order.stop_price)}"
-        self._orders.send(order.order_id, now, message=why, price=price, quantity=quantity)
+        reserved = _holds(market, book, order, quantity, price)
+        self._orders.send(order.order_id, now, message=why, price=price, quantity=quantity, reserved=reserved)
 
     def _held(self, account: Account, currency: str, order: Order) -> Decimal:
         """Return what is held of the currency that it spends, and not claimed by others than this order."""
@@ -217,3 +218,18 @@ class Triggers:
                 event="not_triggered",
             )
         )
+
+
+def _holds(
+    market: Market, book: BookUpdate, order: Order, quantity: Decimal, price: Decimal | None
+) -> Decimal:
+    """Return what an order holds as it goes out: it was counted for its stop price, and the market may be
+    beyond that."""
+    if not order.reserved:
+        return ZERO  # another holds the money for both, or it only closes
+    paid = price or limit_to_take(market, order.side, book, quantity)
+    if market.contract_size is None:
+        return market.reserve(order.side, quantity, paid, post_only=order.post_only)
+    assert order.stop_price is not None
+    counted = order.quantity * (order.price or taken_at(order.stop_price))
+    return order.reserved * quantity * paid / counted

@@ -125,8 +125,10 @@ def test_a_fee_in_what_was_bought_is_not_there_to_be_sold():
 
 def test_their_money_is_held_once():
     world = entered()
-    claims = world.engine.work.claims(world.account)
-    assert claims["ETH"] == D(2)
+    assert world.engine.work.claims(world.account)["ETH"] == D(2)
+    quoted(world, "2210")
+    assert [r.order_id for r in world.placed()] == [PROFIT]
+    assert world.engine.work.claims(world.account)["ETH"] == D(2), "the stop holds it for both"
 
 
 def test_the_stop_sells_all_of_it_and_the_other_ends():

@@ -221,6 +221,26 @@ def test_its_money_is_held_against_the_rest_of_our_work():
     assert "0.5 ETH" in answer.message
 
 
+@pytest.mark.parametrize("slippage", ["1", None], ids=["to a bound", "as a market order"])
+def test_what_it_holds_follows_the_price_that_it_is_sent_at(slippage):
+    world = EngineWorld(free={"USDT": D(3000)})
+    quoted(world)
+    if slippage:
+        set_limit(world, "slippage_limit", slippage)
+    world.submit(place("stop_loss", Side.BUY, stop_price="2005"), query_id="q1")
+    quoted(world, "2060")  # a gap through the stop
+    (request,) = world.placed()
+    order, claims = world.order("q1.1.1"), world.engine.work.claims(world.account)
+    assert claims["USDT"] == order.reserved >= (request.price or D("2060.5"))
+    assert request.price is None or order.reserved == request.price == D("2081.1")
+    assert fold(world.store.history("q1.1.1")) == world.store.orders["q1.1.1"]
+    counted = world.engine.risk.ledger._open["q1.1.1"][1]
+    assert counted == order.usd_value, "what the risk controls count, too"
+    half = fill("f1", "0.5", price="2060.5", order_id="q1.1.1", symbol="ETH/USDT")
+    world.ack("q1.1.1", filled_quantity=D("0.5"), ending=Ending.CANCELED, fills=(half,))
+    assert world.engine.work.claims(world.account).get("USDT", D(0)) == D(0)
+
+
 def test_it_survives_a_restart_and_waits_for_the_account_to_be_ready():
     world = emulating()
     world.submit(stop_sell())
