@@ -290,7 +290,10 @@ class Edits:
                 return None if new.status in (Status.PENDING, Status.UNKNOWN) else (new, None)
             why = f"{new.exchange} refused what was to take its place: {new.reason}"
             back = self._successor(new)
-            if back is None and new.order_type.waits and not new.emulated:
+            while back is not None and back.status is Status.REJECTED and (further := self._successor(back)):
+                back = further  # it was refused for now, and placed once more
+            last = back or new
+            if last.status is Status.REJECTED and last.order_type.waits and not last.emulated:
                 if self._work.parents[new.parent_id].closed_at is None:
                     return None  # the old one is placed again
             if back is not None and back.status in (Status.PENDING, Status.UNKNOWN):

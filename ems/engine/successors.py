@@ -1,7 +1,8 @@
 """Orders that take the place of another of the same parent: what is left of it, on other terms.
 
 A stop that is refused when the old one has gone would leave nothing to guard what the old one guarded. So
-that one is placed again, once, as it was; people are told.
+that one is placed again as it was, and people are told. A no to that ends it, but for one that passes: it is
+placed again after a wait, as often as any order is tried.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from ems.core import retries
 from ems.core.child import NEVER_ARRIVED
 from ems.core.messages import OrderType, Rejected
 from ems.core.order import worth
@@ -78,24 +80,30 @@ class Successors:
         """Take note of a no to what was to take a stop's place; say whether the old one is placed again."""
         if order.leaving or run.problem is not None:
             return False
-        if self._stop_before(order) is None:
-            if self._was_put_back(order):
-                self._tell(order, report.message, REFUSED_AS_WELL, now)
+        found = self._guarding(order)
+        if found is None:
             return False
-        if report.refusal in PASSING:
-            run.resting.until = now + timedelta(seconds=AGAIN_S)
+        tries, passing = found[1], report.refusal in PASSING
+        if tries and not passing:
+            self._tell(order, report.message, REFUSED_AS_WELL, now)
+            return False
+        if passing:
+            wait = retries.ORDERS.wait(tries, order.order_id) if tries else timedelta(seconds=AGAIN_S)
+            run.resting.until = now + wait
             self._out.wake(("parent", order.parent_id), run.resting.until)
         return True
 
     def put_back(self, parent: Parent, order: Order, run: Run, now: datetime) -> bool:
-        """Place a stop again, as it was, where what was to take its place was refused; say whether the parent
-        goes on."""
+        """Place a stop again, as it was, where what was to take its place was refused, or itself for now; say
+        whether the parent goes on."""
         if order.status is not Status.REJECTED or run.problem is not None:
             return False
-        old = self._stop_before(order)
-        if old is None:
-            if self._was_put_back(order):
-                self._tell(order, order.reason, REFUSED_AS_WELL, now)
+        found = self._guarding(order)
+        if found is None:
+            return False
+        old, tries = found
+        if tries >= retries.ORDERS.tries:
+            self._tell(order, order.reason, REFUSED_AS_WELL, now)
             return False
         account = self._work.accounts[old.exchange, old.account]
         market = account.markets.get(old.symbol)
@@ -128,18 +136,26 @@ class Successors:
         self._tell(order, order.reason, done, now)
         return True
 
+    def _guarding(self, order: Order) -> tuple[Order, int] | None:
+        """Return the stop that was let go for what is refused now, and how often it has been placed again:
+        by the records, so that a restart counts on."""
+        if order.reason.startswith(f"{NEVER_ARRIVED}, "):
+            return None  # its owner let it go
+        tries, at = 0, order
+        while (old := self._stop_before(at)) is None:
+            child = self._work.children.get(at.replaces or "")
+            if child is None or child.order.status is not Status.REJECTED or not at.order_type.waits:
+                return None
+            tries, at = tries + 1, child.order
+        return old, tries
+
     def _stop_before(self, order: Order) -> Order | None:
         """Return the stop that was let go for this one to take its place; None where it was none."""
         child = self._work.children.get(order.replaces or "")
         if child is None or order.emulated or not order.order_type.waits:
             return None
-        old, gone = child.order, order.reason.startswith(f"{NEVER_ARRIVED}, ")  # its owner let it go
-        let_go = old.edit is not None and not old.edit.in_place
-        return old if let_go and not gone else None
-
-    def _was_put_back(self, order: Order) -> bool:
-        child = self._work.children.get(order.replaces or "")
-        return child is not None and self._stop_before(child.order) is not None
+        old = child.order
+        return old if old.edit is not None and not old.edit.in_place else None
 
     def _tell(self, order: Order, why: str, done: str, now: datetime) -> None:
         self._out.record(

@@ -1,10 +1,11 @@
 """Edits of open orders: in one step where the exchange does it, else by what is left; nothing is doubled."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from ems.core import errors
+from ems.core import errors, retries
 from ems.core.messages import (
     Amended,
     AmendRefused,
@@ -347,6 +348,45 @@ def test_after_a_no_that_passes_it_is_put_back_in_a_moment():
     world.now = 2.5
     world.timer("parent", "q1.1")
     assert [r.stop_price for r in world.placed()] == [D(1900)]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_no_that_passes_to_the_old_one_is_waited_out(restarts):
+    world = moved_stop()
+    world.venue(no("q1.1.2"))
+    world.venue(replace(no("q1.1.3", Refusal.RATE_LIMIT), sent=False))
+    assert world.placed() == [] and letters(world) == []
+    assert world.query("edit-1").status is QueryStatus.WORKING
+    if restarts:
+        world = EngineWorld(store=world.store, markets=STOPS_THERE)
+    else:
+        world.now = 1.3
+        world.timer("parent", "q1.1")
+    again = world.store.orders["q1.1.4"]
+    assert (again.status, again.replaces, again.stop_price, again.quantity) == (
+        Status.PENDING,
+        "q1.1.3",
+        D(1900),
+        D(1),
+    )
+    assert world.engine.work.claims(world.account)["ETH"] == D(1)
+    world.ack("q1.1.4", "X4")
+    status, body, code = result(world)
+    assert (status, code, body["order_id"]) == (QueryStatus.FAILED, errors.VENUE_REJECTED, "q1.1.4")
+
+
+def test_it_is_put_back_so_often_and_then_people_are_told():
+    world = moved_stop()
+    world.venue(no("q1.1.2"))
+    for attempt in range(3, 3 + retries.ORDERS.tries):
+        assert world.order(f"q1.1.{attempt}").status is Status.PENDING
+        world.venue(no(f"q1.1.{attempt}", Refusal.RATE_LIMIT))
+        told = letters(world)
+        world.now += 40
+        world.timer("parent", "q1.1")
+    assert len(told) == 1 and "nothing stands any more" in told[0]
+    assert world.placed() == [] and world.engine.work.parents["q1.1"].state is ParentState.ABORTED
+    assert result(world)[0] is QueryStatus.FAILED
 
 
 def test_what_its_owner_let_go_meanwhile_is_not_put_back():
