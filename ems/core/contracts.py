@@ -83,21 +83,27 @@ class Standing:
         return self.least != self.most
 
 
-def maybe_read(at: datetime, asked_at: datetime, came_at: datetime) -> bool:
-    """Say whether a fill may be in a reading or not: rule 5."""
-    return asked_at - NEAR <= at <= came_at + NEAR
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """A fill of a contract."""
+
+    at: datetime  # by the exchange's clock
+    moved: Decimal
+    heard_at: datetime  # by ours: a question sent after it finds the fill in the position
+    ordered_at: datetime | None  # by ours: it was not before that; None: somebody else's
 
 
 def held(
-    quantity: Decimal, asked_at: datetime, came_at: datetime, moves: Iterable[tuple[datetime, Decimal]]
+    quantity: Decimal, asked_at: datetime, came_at: datetime, moves: Iterable[Move]
 ) -> tuple[Decimal, Decimal]:
-    """Return the least and the most that is held, by what was read and the fills (at, signed) since."""
+    """Return the least and the most that is held, by what was read and the fills since: rule 5."""
     least = most = quantity
-    for at, moved in moves:
-        if at > came_at + NEAR:
-            least, most = least + moved, most + moved
-        elif maybe_read(at, asked_at, came_at):
-            least, most = least + min(moved, ZERO), most + max(moved, ZERO)
+    for move in moves:
+        ordered_later = move.ordered_at is not None and move.ordered_at >= came_at
+        if ordered_later or move.at > came_at + NEAR:
+            least, most = least + move.moved, most + move.moved
+        elif move.heard_at > asked_at and move.at >= asked_at - NEAR:
+            least, most = least + min(move.moved, ZERO), most + max(move.moved, ZERO)
     return least, most
 
 

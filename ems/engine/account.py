@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from ems.algos.signals import Tape
 from ems.core.child import Patience
+from ems.core.contracts import Move
 from ems.core.instrument import HAIRCUTS, Market
 from ems.core.messages import BookUpdate, ContractRead, DayRead, PriceBounds, Side
 from ems.core.portfolio import Holdings
@@ -69,8 +70,8 @@ class Account:
         self.swaps = swaps  # perpetual contracts may be traded here
         self.contracts: dict[str, ContractRead] = {}  # symbol -> how the account stood when it was last read
         self.contracts_came: dict[str, datetime] = {}  # symbol -> when that reading came
-        # symbol -> fill -> (at, base): those that its last reading did not surely contain
-        self.contract_fills: dict[str, dict[tuple[str, str], tuple[datetime, Decimal]]] = {}
+        # symbol -> fill -> what it moved: those that its last reading did not surely contain
+        self.contract_fills: dict[str, dict[tuple[str, str], Move]] = {}
         self.contracts_asked: dict[str, datetime] = {}  # symbol -> when, and no answer yet
         self.contracts_failed: dict[str, str] = {}  # symbol -> why its last reading brought nothing
         self.haircuts: dict[tuple[str, Side], Haircut] = {}  # (currency, side) -> what was learned

@@ -173,9 +173,11 @@ class Contracts:
                 problem = None if proven else _unproven(choice, report.leverage)
                 self._finish(query_id, report.leverage, problem, now)
 
-    def filled(self, account: Account, report: FillReport, now: datetime) -> None:
-        """Take a fill, ours or another's."""
-        booked(account, report)
+    def filled(
+        self, account: Account, report: FillReport, now: datetime, ordered_at: datetime | None = None
+    ) -> None:
+        """Take a fill: of our order of this moment, or another's."""
+        booked(account, report, now, ordered_at)
         self._settle(account, report.symbol, now)
 
     def _settle(self, account: Account, symbol: str, now: datetime) -> None:

@@ -189,7 +189,7 @@ class Orders:
             self._risk.filled(fill, now, self._portfolio.held(fill))
             if is_contract(order.symbol):
                 account.holdings.charge(report)
-                self._contracts.filled(account, report, now)
+                self._contracts.filled(account, report, now, order.created_at)
                 self._positions.filled(account, fill, now)
                 # What it has realised, and the margin that is free now, is the exchange's to say.
                 self._out.wake(("ask", "balances", *account.key), now + SETTLED)

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from ems.core import errors
 from ems.core.codec import plain
-from ems.core.contracts import NEAR, Standing, held, is_contract, margin, opened, signed
+from ems.core.contracts import NEAR, Move, Standing, held, is_contract, margin, opened, signed
 from ems.core.instrument import Market
 from ems.core.messages import (
     ContractRead,
@@ -27,10 +27,13 @@ ZERO = Decimal(0)
 KNOWN_S = 60.0  # an older reading says nothing: a leverage may be changed by hand
 
 
-def booked(account: Account, report: FillReport) -> None:
+def booked(account: Account, report: FillReport, now: datetime, ordered_at: datetime | None) -> None:
     """Keep a fill: the last reading, or one on its way, may not contain it."""
     fills = account.contract_fills.setdefault(report.symbol, {})
-    fills[report.fill_id, str(report.side)] = report.at, signed(report.side, report.quantity)
+    moved = signed(report.side, report.quantity)
+    fills[report.fill_id, str(report.side)] = Move(
+        at=report.at, moved=moved, heard_at=now, ordered_at=ordered_at
+    )
 
 
 def believed(account: Account, report: ContractRead, now: datetime) -> None:
@@ -38,7 +41,7 @@ def believed(account: Account, report: ContractRead, now: datetime) -> None:
     assert report.query_sent_at is not None
     account.contracts[report.symbol], account.contracts_came[report.symbol] = report, now
     since, fills = report.query_sent_at - NEAR, account.contract_fills.pop(report.symbol, {})
-    account.contract_fills[report.symbol] = {key: fill for key, fill in fills.items() if fill[0] >= since}
+    account.contract_fills[report.symbol] = {key: fill for key, fill in fills.items() if fill.at >= since}
 
 
 def known_now(account: Account, symbol: str, now: datetime) -> Standing | None:

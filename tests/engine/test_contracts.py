@@ -235,6 +235,32 @@ def test_reduce_only_on_an_unsure_position_is_cut_to_the_most_that_may_be_held(s
     assert sent.quantity == 2
 
 
+def test_a_fill_of_an_order_that_followed_a_reading_is_surely_not_in_it() -> None:
+    world = World(free={"USDT": D(10_000)})
+    world.book(symbol=ETH)
+    world.stands("0", leverage="1")
+    world.submit(BUY)
+    world.now = 0.01
+    world.ack("q1.1.1")
+    world.venue(fill("f1", "1", when=0.005, symbol=ETH, fee_currency="USDT"))
+    known = known_now(world.account, ETH, at(0.01))
+    assert (known.least, known.most) == (1, 1)
+
+
+def test_a_fill_that_was_heard_of_before_the_question_is_surely_in_the_answer() -> None:
+    world = World(free={"USDT": D(10_000)})
+    world.book(symbol=ETH)
+    world.stands("0", leverage="1")
+    world.submit(BUY)
+    world.now = 1
+    world.ack("q1.1.1")
+    world.venue(fill("f1", "1", when=1, symbol=ETH, fee_currency="USDT"))
+    world.now = 1.01
+    world.stands("1", leverage="1")
+    known = known_now(world.account, ETH, at(1.01))
+    assert (known.least, known.most) == (1, 1)
+
+
 # --- Slices ----------------------------------------------------------------------------------------------
 
 
