@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ems.core import errors
 from ems.core.jsontext import plain
+from ems.core.messages import OrderType
 from ems.core.records import RiskLimit
 
 DIMENSIONS = ("user", "bot", "exchange", "account", "symbol")
@@ -75,6 +76,8 @@ class Setting:
     unit: str
     doc: str
     kind: str = "number"  # "number" | "whole" | "names" | "hours"
+    choices: tuple[str, ...] = ()  # the only names; none: whatever is configured
+    example: str = ""  # where the default is none
     counted: bool = False
     per: tuple[str, ...] = ()
     scopes: tuple[str, ...] = DIMENSIONS
@@ -394,6 +397,7 @@ SETTINGS: tuple[Setting, ...] = (
         default="50",
         unit="percent",
         scopes=("exchange",),
+        most=Decimal(100),
         doc=f"More refusals than this among the last {REJECTS_OF} orders halt the exchange.",
     ),
     Setting(
@@ -409,6 +413,7 @@ SETTINGS: tuple[Setting, ...] = (
         default=OFF,
         unit="names",
         kind="names",
+        example="BTC/USDT,ETH/USDT",
         doc="The only markets that may be traded.",
     ),
     Setting(
@@ -417,6 +422,7 @@ SETTINGS: tuple[Setting, ...] = (
         default=OFF,
         unit="names",
         kind="names",
+        example="binance,kraken",
         doc="The only exchanges that may be traded at; off: all that are configured.",
     ),
     Setting(
@@ -425,6 +431,8 @@ SETTINGS: tuple[Setting, ...] = (
         default=OFF,
         unit="names",
         kind="names",
+        choices=tuple(OrderType),
+        example="market,limit",
         doc="The only order types that may be sent.",
     ),
     Setting(
@@ -433,6 +441,7 @@ SETTINGS: tuple[Setting, ...] = (
         default=OFF,
         unit="UTC",
         kind="hours",
+        example="08:00-18:00",
         doc='The only hours, such as "08:00-18:00"; several separated by commas.',
     ),
     Setting(
@@ -462,7 +471,11 @@ def read_limit(setting: Setting, text: str) -> Limit:
     if text.lower() == OFF:
         return None
     if setting.kind == "names":
-        return frozenset(part.strip() for part in text.split(",") if part.strip())
+        names = frozenset(part.strip() for part in text.split(",") if part.strip())
+        strange = sorted(names - set(setting.choices)) if setting.choices else []
+        if strange or not names:
+            raise ValueError(f"names {strange[0]}, which is none" if strange else "names nothing")
+        return names
     if setting.kind == "hours":
         return tuple(_span(part.strip()) for part in text.split(","))
     if not text.replace(".", "", 1).isascii() or not text.replace(".", "", 1).isdigit() or len(text) > 40:

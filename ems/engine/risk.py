@@ -133,7 +133,7 @@ class Risk:
                 if dollar is not None:
                     books.add((*account.key, dollar))
         for rule in rules["daily_loss"]:
-            books |= self._unvalued(rule.key, now)
+            books |= self._unvalued(rule.key, now) | self._books_of_day(rule.key, account, now)
         days = set()
         if any(rules[name] for name in risk.NEED_DAY):
             self._out.follow_day(account, symbol, now)
@@ -153,6 +153,23 @@ class Risk:
                 if self.usd(symbol, account, now) is None:
                     found.add((*account.key, symbol))
         return found
+
+    def _books_of_day(self, key: Scope, account: Account, now: datetime) -> set[tuple[str, str, str]]:
+        """Return the books without which it is not known what was won or lost today."""
+        books = set()
+
+        def worth_of(currency: str) -> Decimal:
+            price = self.usd(currency, account, now)
+            if price is None:
+                for one in (account, *self._work.accounts.values()):
+                    dollar = self._dollar_market(currency, one)
+                    if dollar is not None:
+                        books.add((*one.key, dollar))
+                        break
+            return price or ZERO
+
+        self.ledger.result(key, now, worth_of)
+        return books
 
     def question(self, account: Account, proposal: Proposal) -> Question:
         """Put together everything the controls look at."""
@@ -533,6 +550,25 @@ class Risk:
         self._out.record(row)
         return finished
 
+    def _strange(self, setting: risk_limits.Setting, value: str, scope: Scope) -> Problem | None:
+        """Find an exchange or a market that is named and that nobody here has: it would hold for nothing."""
+        accounts = self._work.accounts.values()
+        exchanges = {account.exchange for account in accounts}
+        symbols = {symbol for account in accounts for symbol in account.markets}
+        if not all(account.markets for account in accounts):
+            symbols = set()  # not all are known yet
+        names = risk_limits.read_limit(setting, value) if value.lower() != DEFAULT else None
+        listed = sorted(names) if isinstance(names, frozenset) else []
+        asked = [("exchange", scope.exchange, exchanges), ("symbol", scope.symbol, symbols)]
+        asked += [("value", name, exchanges) for name in listed if setting.name == "allowed_exchanges"]
+        asked += [("value", name, symbols) for name in listed if setting.name == "allowed_symbols"]
+        for field, name, known in asked:
+            if name is not None and known and name not in known:
+                near = nearest(name, sorted(known))
+                hint = f"Did you mean {near}?" if near else f"There are {', '.join(sorted(known)[:8])}."
+                return _invalid(field, name, "is not traded here", hint)
+        return None
+
     def _refused(self, command: SetLimit, scope: Scope, user: str, role: str) -> Problem | None:
         setting = risk_limits.SETTING.get(command.setting)
         if setting is None:
@@ -544,7 +580,10 @@ class Risk:
             if command.value.lower() != DEFAULT:
                 risk_limits.read_limit(setting, command.value)
         except ValueError as wrong:
-            hint = f'Send a value in {setting.unit} such as "{setting.default}", "off" or "default".'
+            example = setting.example or setting.default
+            hint = f'Send a value in {setting.unit} such as "{example}", "off" or "default".'
+            if setting.choices:
+                hint = f"There are {', '.join(setting.choices)}."
             return _invalid("value", command.value, str(wrong), hint)
         beyond = sorted(scope.named - set(setting.scopes))
         if beyond:
@@ -552,6 +591,9 @@ class Risk:
             return _invalid(beyond[0], getattr(scope, beyond[0]), f"cannot be named for {setting.name}", hint)
         if scope.account is not None and scope.exchange is None:
             return _invalid("account", scope.account, "names an account of no exchange", "Add the exchange.")
+        strange = self._strange(setting, command.value, scope)
+        if strange is not None:
+            return strange
         if role == "admin":
             return None
         if scope.user != user:

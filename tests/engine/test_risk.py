@@ -623,6 +623,21 @@ def test_the_days_loss_is_what_get_pnl_says_and_what_is_open_of_the_day():
     assert lost(again) == lost(world)
 
 
+def test_books_of_what_was_traded_today_are_looked_at_before_the_loss_is_unknown():
+    world = EngineWorld(markets=WITH_COIN, free={"USDT": D(10000), "ETH": D(0), "BNB": D(5)})
+    world.book()
+    set_limit(world, "daily_loss", "1000")
+    booked(world, limit(quantity=D("0.5")), "2000")
+    world.now = 1000  # nobody has looked at it for long
+    world.book("BNB/USDT", bid="599", ask="601")
+    coin = limit(symbol="BNB/USDT", price="600", quantity=D("0.5"))
+    assert place(world, coin) is None, "the book of what was bought today is wanted first"
+    world.now = 1001
+    world.book(bid="1999", ask="2001")
+    answer = world.answer()
+    assert isinstance(answer, Query), answer
+
+
 def unclear(world, count):
     for _ in range(count):
         query = place(world)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 
 from ..amounts import Amount, amount_text
 from ..answers import HaltReport, Halts, Limits, LimitSet, Query, Resumed, Risk, Slices, SliceSet
@@ -87,7 +88,7 @@ class ControlCalls(Connection):
     def set_limit(
         self,
         setting: str,
-        value: Amount,
+        value: Amount | Iterable[str],
         *,
         user: str | None = None,
         of_bot: str | None = None,
@@ -99,12 +100,12 @@ class ControlCalls(Connection):
     ) -> LimitSet:
         """Set a limit of the risk controls for every order that fits all that is named.
 
-        `value` is in the setting's unit, "off", or "default" to take the setting back. Anybody may tighten
+        `value` is in the setting's unit, a list where that is of names, "off", or "default" to take the setting back. Anybody may tighten
         with himself as `user`; everything else needs the role admin.
         """
         body = {
             "setting": setting,
-            "value": str(value),
+            "value": str(value) if isinstance(value, (str, int, float, Decimal)) else ",".join(value),
             "user": user,
             "of_bot": of_bot,
             "exchange": exchange,
