@@ -147,8 +147,7 @@ class Edits:
             if meets:
                 return selfmatch.refused(self._work, account, meets[0], order.user, terms["price"])
         stop_price = terms.get("stop_price", order.stop_price)
-        attached = "stop_price" in terms and order.purpose in PURPOSES
-        if (order.status is Status.CREATED or attached) and stop_price is not None:
+        if (order.status is Status.CREATED or "stop_price" in terms) and stop_price is not None:
             book = account.books.get(order.symbol)
             if book is not None and usable(book, now):
                 mid = mid_of(book)

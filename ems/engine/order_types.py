@@ -209,7 +209,7 @@ def _admit_waiting(
     emulated = not native(market, kind, command.time_in_force)
     found = account.books.get(market.symbol)
     book = found if usable(found, now) else None
-    if emulated and book is None and patient:
+    if book is None and patient:
         return Need(books=frozenset({(*account.key, market.symbol)}))
     asked = Terms(
         side=side,
@@ -225,7 +225,7 @@ def _admit_waiting(
     assert stop is not None
     if emulated and book is None:
         judged.problems.append(no_book(account, [market.symbol], now))
-    elif emulated and book is not None and met(kind, side, stop, mid_of(book)):
+    elif book is not None and met(kind, side, stop, mid_of(book)):
         judged.problems.append(met_already(market, kind, side, stop, mid_of(book)))
     paid = judged.terms.price or taken_at(stop)
     answer = concluded(

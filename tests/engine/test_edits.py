@@ -19,6 +19,7 @@ from ems.core.messages import (
     LimitOrder,
     OrderStatus,
     OutcomeUnknown,
+    Problem,
     QueryOrder,
     Refusal,
     Rejected,
@@ -338,6 +339,16 @@ def test_it_is_put_back_once_and_then_people_are_told_that_nothing_stands():
     status, body, code = result(world)
     assert (status, code, body["order_id"]) == (QueryStatus.FAILED, errors.VENUE_REJECTED, "q1.1.2")
     assert world.engine.work.parents["q1.1"].state is ParentState.ABORTED
+
+
+def test_a_stop_at_the_exchange_is_not_let_go_for_a_price_that_is_met_already():
+    world = EngineWorld(markets=STOPS_THERE)
+    quoted(world, "2000")
+    world.submit(stop_sell("1900"))
+    world.ack("q1.1.1")
+    refused = edit(world, stop_price="2100")
+    assert isinstance(refused, Problem) and refused.code == errors.PRICE_INVALID
+    assert world.sent(CancelRequest) == [] and world.order("q1.1.1").asked is Asked.NOTHING
 
 
 def test_after_a_no_that_passes_it_is_put_back_in_a_moment():

@@ -90,7 +90,7 @@ def emulating(**options):
     }.values(),
 )
 def test_what_the_exchange_has_is_sent_as_it_is(command, sent):
-    world = EngineWorld(markets=NATIVE)
+    world = emulating(markets=NATIVE)
     answer = world.submit(command)
     assert isinstance(answer, Query), answer
     (request,) = world.placed()
@@ -98,6 +98,21 @@ def test_what_the_exchange_has_is_sent_as_it_is(command, sent):
     assert world.order("q1.1.1").emulated is False
     world.ack("q1.1.1")
     assert world.query().status is QueryStatus.DONE and world.query().result["emulated"] is False
+
+
+def test_a_price_that_is_met_already_is_refused_though_the_exchange_would_take_it():
+    world = emulating(markets=NATIVE)
+    refused = world.submit(stop_sell("2100"))
+    assert isinstance(refused, Problem) and refused.code == errors.PRICE_INVALID, refused
+    assert world.placed() == []
+
+
+def test_without_a_book_the_exchange_judges_a_stop_price_after_the_look():
+    world = EngineWorld(markets=NATIVE)
+    assert world.submit(stop_sell()) is None and world.placed() == []
+    world.now = 6
+    world.timer("held", "1")
+    assert len(world.placed()) == 1
 
 
 def test_a_time_in_force_the_exchange_has_not_behind_a_stop_is_waited_for_here():
