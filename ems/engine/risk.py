@@ -551,7 +551,7 @@ class Risk:
         return finished
 
     def _strange(self, setting: risk_limits.Setting, value: str, scope: Scope) -> Problem | None:
-        """Find an exchange or a market that is named and that nobody here has: it would hold for nothing."""
+        """Find a name that nobody here has: with it a limit would hold for nothing, or for everything."""
         accounts = self._work.accounts.values()
         exchanges = {account.exchange for account in accounts}
         symbols = {symbol for account in accounts for symbol in account.markets}
@@ -560,13 +560,14 @@ class Risk:
         names = risk_limits.read_limit(setting, value) if value.lower() != DEFAULT else None
         listed = sorted(names) if isinstance(names, frozenset) else []
         asked = [("exchange", scope.exchange, exchanges), ("symbol", scope.symbol, symbols)]
+        asked += [("value", name, set(setting.choices)) for name in listed]
         asked += [("value", name, exchanges) for name in listed if setting.name == "allowed_exchanges"]
         asked += [("value", name, symbols) for name in listed if setting.name == "allowed_symbols"]
         for field, name, known in asked:
             if name is not None and known and name not in known:
                 near = nearest(name, sorted(known))
                 hint = f"Did you mean {near}?" if near else f"There are {', '.join(sorted(known)[:8])}."
-                return _invalid(field, name, "is not traded here", hint)
+                return _invalid(field, name, "is not known here", hint)
         return None
 
     def _refused(self, command: SetLimit, scope: Scope, user: str, role: str) -> Problem | None:
@@ -582,8 +583,6 @@ class Risk:
         except ValueError as wrong:
             example = setting.example or setting.default
             hint = f'Send a value in {setting.unit} such as "{example}", "off" or "default".'
-            if setting.choices:
-                hint = f"There are {', '.join(setting.choices)}."
             return _invalid("value", command.value, str(wrong), hint)
         beyond = sorted(scope.named - set(setting.scopes))
         if beyond:

@@ -638,6 +638,25 @@ def test_books_of_what_was_traded_today_are_looked_at_before_the_loss_is_unknown
     assert isinstance(answer, Query), answer
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "scope", "field"),
+    [
+        ("allowed_order_types", "market,limitt", {}, "value"),
+        ("allowed_exchanges", "krakn", {}, "value"),
+        ("allowed_symbols", "ETH/USDT,FOO/BAR", {}, "value"),
+        ("max_order_value", "100", {"symbol": "FOO/BAR"}, "symbol"),
+        ("max_order_value", "100", {"exchange": "foo"}, "exchange"),
+    ],
+)
+def test_a_limit_with_a_name_that_nobody_has_is_refused(setting, value, scope, field):
+    world = opened()
+    refused = set_limit(world, setting, value, **scope)
+    assert isinstance(refused, Problem) and refused.code == errors.REQUEST_FIELD_INVALID, refused
+    assert refused.details["field"] == field
+    world.book()
+    assert isinstance(place(world), Query)
+
+
 def unclear(world, count):
     for _ in range(count):
         query = place(world)

@@ -100,8 +100,8 @@ class ControlCalls(Connection):
     ) -> LimitSet:
         """Set a limit of the risk controls for every order that fits all that is named.
 
-        `value` is in the setting's unit, a list where that is of names, "off", or "default" to take the setting back. Anybody may tighten
-        with himself as `user`; everything else needs the role admin.
+        `value` is in the setting's unit, a list where that is of names, "off", or "default" to take the
+        setting back. Anybody may tighten with himself as `user`; everything else needs the role admin.
         """
         body = {
             "setting": setting,
