@@ -49,7 +49,7 @@ from ems.loop import LoopThread
 from ems.runner import QueryState, Runner
 from ems.store import Earned, KeptHalt, OrderFilter, SnapshotFilter, Store, StoreUnavailable
 from ems.tca.report import report
-from ems.venues.gateway import Gateway, VenueRefused, VenueUnavailable
+from ems.venues.gateway import Gateway, NoContracts, VenueRefused, VenueUnavailable
 
 Listed = TypeVar("Listed")
 
@@ -826,6 +826,8 @@ class Desk:
     ) -> Any:
         try:
             return self._loop.wait(reading, READ_S)
+        except NoContracts as none:
+            problem = errors.problem(errors.EXCHANGE_OFFERS_NONE, str(none))
         except VenueRefused as error:
             problem = errors.problem(
                 errors.VENUE_REJECTED,

@@ -14,6 +14,7 @@ import pytest
 
 from oms_client import signing
 from oms_client.cli import main
+from oms_client.commands.options import moment
 from oms_client.tables import facts, short, table
 from oms_client.typed_words import in_typed_words
 from server.api import examples
@@ -338,6 +339,11 @@ def test_interrupted_while_waiting(oms, run, monkeypatch):
     monkeypatch.setattr("oms_client.connection.is_over", interrupt)
     status, _, err = run("smart-order", "kraken", "USDT", "ETH", "5")
     assert status == 130 and "the server goes on with q-1; follow it with: oms wait q-1" in err
+
+
+def test_a_day_is_a_time_too_and_begins_in_utc():
+    assert moment("2026-11-21").isoformat() == "2026-11-21T00:00:00+00:00"
+    assert moment("2026-11-21T06:00:00Z") == "2026-11-21T06:00:00Z", "the server reads it"
 
 
 def test_as_a_module():

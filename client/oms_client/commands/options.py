@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Callable
 
 from ..answers import Answer
@@ -14,7 +14,7 @@ Command = Callable[[OMSClient, argparse.Namespace], Answer]
 
 EXCHANGES = 'a name, several separated by commas, or "all"'
 ACCOUNT = "which of the server's accounts at the exchange"
-SINCE = "such as 7d, 12h, 30m or 2026-11-21T00:00:00Z"
+SINCE = "such as 7d, 12h, 30m, 2026-11-21 or 2026-11-21T06:00:00Z"
 _AGO = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -107,10 +107,13 @@ def style_options(command: argparse.ArgumentParser) -> None:
 
 
 def moment(text: str) -> datetime | str:
-    """Read how long ago, such as 7d; anything else goes to the server as it is."""
+    """Read how long ago, such as 7d, or a day, which begins in UTC; the server reads anything else."""
     found = _AGO.fullmatch(text)
     if found is None:
-        return text
+        try:
+            return datetime.combine(date.fromisoformat(text), time(), timezone.utc)
+        except ValueError:
+            return text
     try:
         return datetime.now(timezone.utc) - timedelta(**{_UNITS[found[2]]: int(found[1])})
     except OverflowError:

@@ -65,6 +65,7 @@ def add_orders(add: Add) -> None:
     place.add_argument(
         "--resubmit", action="store_true", help="send it once more if the exchange's rules have changed"
     )
+    place.add_argument("--allow-duplicate", action="store_true", help="though the same was sent a moment ago")
     trading_options(place)
 
     edit = add("edit", "change an open order", _edit, show_facts)
@@ -144,6 +145,7 @@ def _place(client: OMSClient, options: argparse.Namespace) -> Answer:
         take_profit=_exit(options.take_profit),
         raise_to_minimum=options.raise_to_minimum,
         resubmit=options.resubmit,
+        allow_duplicate=options.allow_duplicate,
         **trading(options),
     )
 
