@@ -101,12 +101,14 @@ def advanced(
     movements: Iterable[Movement],
     until: datetime,
     unsure: Collection[str] = (),
+    anew: Collection[str] = (),
 ) -> tuple[Snapshot, list[Movement]]:
     """Bring `base` forward to the moment `until`, more than `SLACK` before `seen`; return what is left.
 
     It becomes what the account held at `until`: what moved before is in it, all later is not. What may or may
     not have been in the old base makes it a range. `seen` has to agree with all that moved, and narrows the
     range, except of what is unsure: so neither ranges nor roundings add up, however long an account is busy.
+    Of the currencies `anew` the old base says nothing: they are as `seen` has them.
     """
     assert base.came_at + SLACK < until < seen.asked_at - SLACK
     kept = list(movements)
@@ -121,8 +123,11 @@ def advanced(
         if currency not in unsure:
             room = ROUNDING * (later + 1)
             held = seen.totals.get(currency, ZERO)
-            lowest = max(lowest, held - most.get(currency, ZERO) - room)
-            highest = min(highest, held - least.get(currency, ZERO) + room)
+            from_seen = held - most.get(currency, ZERO) - room, held - least.get(currency, ZERO) + room
+            if currency in anew:
+                lowest, highest = from_seen
+            else:
+                lowest, highest = max(lowest, from_seen[0]), min(highest, from_seen[1])
         totals[currency], more[currency] = lowest, highest - lowest
     return replace(start, totals=totals, more=more), left
 

@@ -69,6 +69,9 @@ class Comparison:
     others: dict[Trade, Movement] = field(default_factory=dict)
     others_seen: int = 0  # since the start
     ours: dict[Trade, datetime] = field(default_factory=dict)  # our fills since the base, and when they were
+    flat_since: datetime | None = (
+        None  # no contract has been open since, as far as is known; None: one may be
+    )
     fresh: bool = False  # what was paid in and out before the first base is not known yet
     offered: dict[str, Movement] = field(default_factory=dict)  # ids of transfers among the movements
     arrived: set[str] = field(default_factory=set)  # those of them that the exchange calls done
@@ -113,6 +116,7 @@ class Reconciliation:
         comparison = self.of(account)
         comparison.waiting = None
         comparison.due = False
+        comparison.flat_since = None
 
     def booked(self, account: Account, fill: Fill, now: datetime) -> None:
         """Take a fill of ours; have the balances read soon."""
@@ -136,6 +140,8 @@ class Reconciliation:
         comparison = self.of(account)
         if name in comparison.others or name in comparison.ours:
             return
+        if is_contract(report.symbol):
+            comparison.flat_since = None
         moved = Movement(kind="others", at=report.at, amounts=_amounts(report))
         comparison.others[name] = moved
         comparison.others_seen += 1
@@ -193,6 +199,10 @@ class Reconciliation:
     def balances(self, account: Account, report: Balances, now: datetime) -> None:
         """Take an answer: judge the one before, if that is long enough ago."""
         comparison = self.of(account)
+        if self._contract_may_be_open(account, report):
+            comparison.flat_since = None
+        elif comparison.flat_since is None:
+            comparison.flat_since = report.query_sent_at
         currencies = report.free.keys() | report.used.keys()
         latest = Snapshot(
             totals={c: report.free.get(c, ZERO) + report.used.get(c, ZERO) for c in currencies},
@@ -228,6 +238,8 @@ class Reconciliation:
 
     def _ours(self, comparison: Comparison, fill: Fill) -> None:
         comparison.ours[_name(fill)] = fill.timestamp
+        if is_contract(fill.symbol):
+            comparison.flat_since = None
         self._moved(comparison, Movement(kind="ours", at=fill.timestamp, amounts=_amounts(fill)))
 
     def _begin_from(self, account: Account, comparison: Comparison, seen: Snapshot) -> None:
@@ -238,13 +250,14 @@ class Reconciliation:
         self._keep(account, comparison, seen)
 
     def _bring_forward(
-        self, account: Account, comparison: Comparison, base: Snapshot, seen: Snapshot, apart: set[str]
+        self, account: Account, comparison: Comparison, base: Snapshot, seen: Snapshot, moved: set[str]
     ) -> None:
         """Leave long ago behind on an account that never rests, once all that moved then is known."""
         until = min([seen.asked_at - BASE_BACK, *self._known_until(account)])
         if until < base.came_at + SLACK + BASE_STEP:
             return
-        self._rebase(comparison, *advanced(base, seen, comparison.movements, until, apart))
+        forward = advanced(base, seen, comparison.movements, until, comparison.unsure, anew=moved)
+        self._rebase(comparison, *forward)
         if not comparison.unsure:
             self._keep(account, comparison, seen)
 
@@ -281,9 +294,8 @@ class Reconciliation:
         self, account: Account, comparison: Comparison, base: Snapshot, seen: Snapshot, now: datetime
     ) -> None:
         unsure = self._unsure(account, seen)
-        # Funding and profits of contracts, which no fill tells, move the currencies they are settled in:
-        # there the positions themselves are compared.
-        apart = unsure | account.margin_currencies()
+        moved = _moved_by_contracts(account, comparison, base)
+        apart = unsure | moved
         earlier = comparison.differences
         before = {d.currency for d in earlier}
         found = compare(base, seen, comparison.movements, apart)
@@ -306,7 +318,7 @@ class Reconciliation:
         else:
             base, comparison.movements = settled(base, seen, comparison.movements)
             comparison.base = base
-            self._bring_forward(account, comparison, base, seen, apart)
+            self._bring_forward(account, comparison, base, seen, moved)
 
     @staticmethod
     def _lists_may_come(comparison: Comparison, now: datetime) -> bool:
@@ -348,6 +360,16 @@ class Reconciliation:
             if (order.exchange, order.account) == account.key and self._in_doubt(child, seen):
                 unsure |= {*traded(order.symbol), *order.fees}
         return unsure
+
+    def _contract_may_be_open(self, account: Account, report: Balances) -> bool:
+        """Say whether a position is known, or something is held for one: more than our orders need."""
+        currencies = account.margin_currencies()
+        if not currencies:
+            return False
+        if any(known.quantity for known in account.contracts.values()):
+            return True
+        ours = self._work.held_by_orders(account)
+        return any(report.used.get(c, ZERO) > ours.get(c, ZERO) for c in currencies)
 
     def _known_until(self, account: Account) -> list[datetime]:
         """Return for each order at work since when a fill may have happened of which we have not heard."""
@@ -399,6 +421,13 @@ class Reconciliation:
                 event="ledger_mismatch",
             )
         )
+
+
+def _moved_by_contracts(account: Account, comparison: Comparison, base: Snapshot) -> set[str]:
+    """Return the currencies that contracts may have moved since the base: all they are settled in, unless
+    none was open. No fill tells of funding, profits and liquidations: positions are compared meanwhile."""
+    flat = comparison.flat_since is not None and comparison.flat_since <= base.asked_at - SLACK
+    return set() if flat else account.margin_currencies()
 
 
 def _nothing_more(_account: Account, _found: list[Difference], _now: datetime) -> None: ...

@@ -518,3 +518,90 @@ def test_the_days_loss_counts_open_contracts_survives_a_restart_and_waits_for_th
     assert again.submit(spot, key="spot") is None and again.placed() == []
     again.book(symbol=ETH, bid="1499", ask="1501")
     assert again.problem().code == "LOSS_LIMIT"
+
+
+# --- The balance they are settled in ---------------------------------------------------------------------
+
+
+def held(world: World, usdt: str, times: int = 1, used: str = "0") -> None:
+    for _ in range(times):
+        world.now += 60
+        world.balances(free={**world.free, "USDT": D(usdt)}, used={"USDT": D(used)})
+
+
+def test_money_that_vanishes_where_no_contract_is_open_is_told() -> None:
+    world = World(free={"USDT": D(50_000)})
+    held(world, "50000", 3)
+    held(world, "20000", 4)
+    (told,) = world.told()
+    assert "-29999.99" in told and "USDT" in told
+
+
+def test_what_an_open_contract_moves_is_no_mismatch_and_what_goes_after_it_is_one() -> None:
+    world = World(free={"USDT": D(50_000)})
+    held(world, "50000", 3)
+    world.book(symbol=ETH)
+    world.stands("0")
+    world.submit(BUY)
+    assert world.placed()
+    world.ack("q1.1.1")
+    bought = fill("f1", "1", when=world.now, symbol=ETH, fee_currency="USDT", fee=D(1))
+    world.venue(replace(bought, order_id="q1.1.1"))
+    world.stands("1")
+    for paid in range(1, 5):  # funding, and what the position is worth
+        held(world, str(49_999 - paid))
+    world.stands("0")  # somebody closed it at a profit, and no stream told
+    held(world, "50700", 4)
+    assert world.told() == []
+    held(world, "50600", 4)
+    (told,) = world.told()
+    assert "-99.99" in told and "USDT" in told
+
+
+def test_what_is_held_for_a_position_that_nobody_told_of_counts_as_one() -> None:
+    world = World(free={"USDT": D(50_000)})
+    held(world, "50000", 3)
+    held(world, "49000", 1, used="1000")
+    for paid in range(1, 5):
+        held(world, str(49_000 - paid), used="1000")
+    assert world.told() == []
+
+
+@pytest.mark.parametrize("gone", [0, 500])
+def test_after_contracts_a_busy_account_is_compared_anew(gone: int) -> None:
+    world = World(free={"USDT": D(50_000), "ETH": D(1)})
+    world.stands("0")
+    held(world, "50000", 3)
+    world.venue(replace(world.foreign("c1", "buy", "1"), fee=D(0)))
+    world.venue(replace(world.foreign("c2", "sell", "1"), fee=D(0)))  # it has earned 300
+    for step in range(150):  # others trade each ten seconds: it never rests
+        world.now += 10
+        theirs = fill(f"o{step}", "0.001", price="1000", when=world.now, fee=D(0))
+        world.venue(replace(theirs, order_id=None, client_order_id=None, exchange_order_id=f"O{step}"))
+        if step % 6 == 5:
+            lost = gone if step > 120 else 0
+            world.balances(free={"USDT": D(50_299 - step - lost), "ETH": 1 + D("0.001") * (step + 1)})
+    assert len(world.told()) == bool(gone)
+
+
+def test_a_position_that_was_gone_before_balances_were_read_has_moved_them_too() -> None:
+    world = World(free={"USDT": D(50_000)})
+    held(world, "50000", 3)
+    world.book(symbol=ETH)
+    world.stands("0")
+    world.submit(BUY)
+    bought = fill("f1", "1", when=world.now, symbol=ETH, fee_currency="USDT", fee=D(1))
+    world.ack(world.placed()[0].order_id)
+    world.venue(replace(bought, order_id="q1.1.1"))
+    world.stands("0")  # liquidated
+    held(world, "49000", 5)
+    assert world.told() == []
+
+
+def test_contracts_may_have_moved_what_is_different_after_contact_was_lost() -> None:
+    world = World(free={"USDT": D(50_000)})
+    held(world, "50000", 3)
+    world.free = {"USDT": D(49_000)}
+    world.connect()
+    held(world, "49000", 4)
+    assert world.told() == []
